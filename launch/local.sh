@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs a whole experiment on this machine, from nothing but Python: makes the environment, then `rnas run`.
+#
+#   launch/local.sh                                          the smallest experiment, on the CPU, in runs/digits
+#   launch/local.sh --accelerator=cuda13 --config=configs/rnas_cl/….py --workdir=runs/…
+#
+# --accelerator is cpu (default), cuda12, cuda13 or tpu; every other argument goes to `rnas run`.
+# Started again with the same --workdir, it goes on where it stopped.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
+called_from=$PWD
+
+accelerator=cpu config=() workdir=() arguments=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --accelerator=*) accelerator=${1#*=} ;;
+    --accelerator | --config | --workdir)
+      [ $# -ge 2 ] || { echo "error: $1 needs a value: $1=…" >&2; exit 2; }
+      set -- "$1=$2" "${@:3}"
+      continue
+      ;;
+    --config=*) config=("$1") ;;
+    --workdir=*) workdir=("$1") ;;
+    *) arguments+=("$1") ;;
+  esac
+  shift
+done
+
+cd "$here"
+source launch/environment.sh
+prepare_environment "$accelerator"
+# Paths that are given are relative to where the script was called from; the defaults to the project.
+[ ${#config[@]} -gt 0 ] || config=("--config=$here/configs/rnas_cl/digits.py")
+[ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=$here/runs/digits")
+cd "$called_from"
+exec "$here/.venv/bin/rnas" run "${config[@]}" "${workdir[@]}" ${arguments[@]+"${arguments[@]}"}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs the tests: makes the environment if need be, then pytest with the arguments given here.
+#
+#   launch/test.sh                     all but the slow ones
+#   launch/test.sh --slow              all
+#   launch/test.sh tests/attacks -x    some
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
+source launch/environment.sh
+prepare_environment "" test
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,30 @@
+"""Radii and step sizes as users write them."""
+
+import math
+
+import jax
+
+
+def radius(value: str | float | jax.Array) -> float | jax.Array:
+    """Reads a length in pixel units (pixels lie in [0, 1]).
+
+    Args:
+      value: a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, or a JAX array, which may be
+        traced and is returned as it is, unchecked.
+
+    Raises:
+      ValueError: if `value` cannot be read, is negative, or is not finite.
+    """
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        numerator, *denominator = value.split("/") if isinstance(value, str) else (value,)
+        length = float(numerator)
+        if denominator:
+            (below,) = map(float, denominator)
+            length /= below
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise ValueError(f"cannot read {value!r} as a length; write '8/255', '0.03' or a number.") from None
+    if not math.isfinite(length) or length < 0:
+        raise ValueError(f"a length must be finite and at least 0, got {value!r}; write for example '8/255'.")
+    return length

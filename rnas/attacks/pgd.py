@@ -1,0 +1,293 @@
+"""Projected gradient ascent, and the evaluation attacks that are one: FGSM, PGD, MI-FGSM, CW (as in PGD).
+
+`projected_ascent` is the bare loop, for the inner maximisation of adversarial training. `fgsm`, `pgd`, `mim`
+and `cw` wrap it for evaluation: they look at every iterate and keep what fooled the model.
+
+Nothing is jitted here; without `jax.jit` around it every call compiles anew. `epsilon`, `step_size`, `steps`,
+`restarts` and `momentum` may be traced, so that one compilation serves all of them. Examples of a batch do
+not influence each other, provided the model gives the same row whatever the rest of the batch holds. Norms
+are Linf and L2.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from rnas.attacks import losses
+from rnas.attacks.inputs import check_types
+from rnas.attacks.lengths import radius
+from rnas.attacks.projections import TINY, ball_radius, direction, distance, over, project
+from rnas.attacks.result import AttackResult, seen, unseen
+from rnas.attacks.starts import initial_images, per_example_keys
+
+Logits = Callable[[jax.Array], jax.Array]
+Length = str | float | jax.Array
+PyTree = Any
+
+LOSSES = {"ce": losses.cross_entropy, "margin": losses.margin, "dlr": losses.dlr}
+
+
+def projected_ascent(
+    loss_fn: Callable[..., Any],
+    start: jax.Array,
+    images: jax.Array,
+    *,
+    epsilon: Length,
+    step_size: Length,
+    steps: int | jax.Array,
+    norm: str = "linf",
+    momentum: float | jax.Array | None = None,
+    carry: PyTree = None,
+) -> Any:
+    """Maximises a loss in a ball around `images` by x ← P(x + step_size · dir(∇ loss(x))).
+
+    `dir` is the sign (Linf) or the normalised gradient (L2), P the projection on ball and box (Madry et al.
+    2018, arXiv 1706.06083, section 2.1). An entry of the gradient that is not finite counts as 0.
+
+    Args:
+      loss_fn: images [N, ...] → loss [N]; with a `carry`, (images, carry) → (loss [N], carry).
+      start: first iterate [N, ...], see `initial_images`.
+      images: centre of the ball [N, ...], in [0, 1].
+      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
+      step_size: length of a step, likewise.
+      steps: how many, may be traced.
+      norm: 'linf' or 'l2'.
+      momentum: None, or the decay μ of MI-FGSM, which steps along g ← μ·g + ∇/‖∇‖₁ instead of ∇ (Dong et al.
+        2018, arXiv 1710.06081, equation 6).
+      carry: state that `loss_fn` hands from one evaluation to the next, such as BatchNorm statistics.
+
+    Returns:
+      The last iterate [N, ...], behind `stop_gradient`; with a `carry`, the pair (last iterate, carry).
+
+    Raises:
+      ValueError: unknown `norm`, unreadable length, negative `steps`.
+    """
+    check_count("steps", steps, least=0)
+    images, start, first_carry = lax.stop_gradient((images, start, carry))
+    epsilon = jnp.asarray(ball_radius(epsilon, norm), images.dtype)
+    step_size = jnp.asarray(radius(step_size), images.dtype)
+
+    def total(points, carry):
+        loss, carry = (loss_fn(points), None) if carry is None else loss_fn(points, carry)
+        return jnp.sum(loss), carry
+
+    def step(_, state):
+        points, velocity, carry = state
+        gradient, carry = jax.grad(total, has_aux=True)(points, carry)
+        gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+        if momentum is not None:
+            share = gradient / over(distance(gradient, "l1") + TINY, gradient)
+            gradient = velocity = momentum * velocity + share
+        points = project(points + step_size * direction(gradient, norm), images, epsilon, norm)
+        return points, velocity, carry
+
+    velocity = None if momentum is None else jnp.zeros_like(images)
+    points, _, last_carry = lax.fori_loop(0, steps, step, (start, velocity, first_carry))
+    points, last_carry = lax.stop_gradient((points, last_carry))
+    return points if carry is None else (points, last_carry)
+
+
+def fgsm(
+    logits_fn: Logits,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    epsilon: Length,
+    key: jax.Array,
+    norm: str = "linf",
+    start: str = "none",
+    restarts: int | jax.Array = 1,
+) -> AttackResult:
+    """Fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): one step of length ε.
+
+    On cross-entropy. The original has no random start; a variant that has one must be reported as such. Costs
+    one gradient and one forward pass. Arguments, result and errors are those of `pgd`.
+    """
+    return pgd(
+        logits_fn,
+        images,
+        labels,
+        epsilon=epsilon,
+        key=key,
+        norm=norm,
+        steps=1,
+        step_size=epsilon,
+        start=start,
+        restarts=restarts,
+    )
+
+
+def pgd(
+    logits_fn: Logits,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    epsilon: Length,
+    key: jax.Array,
+    norm: str = "linf",
+    steps: int | jax.Array = 100,
+    step_size: Length | None = None,
+    start: str = "uniform",
+    restarts: int | jax.Array = 1,
+    loss: str | losses.Loss = "ce",
+    momentum: float | jax.Array | None = None,
+) -> AttackResult:
+    """Projected gradient descent (Madry et al. 2018, arXiv 1706.06083), judged on every iterate.
+
+    Costs `steps` gradients and one forward pass for each restart.
+
+    Args:
+      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode.
+      images: float32 [N, H, W, C] in [0, 1]; N may be 0.
+      labels: integers [N].
+      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
+      key: one key, folded with positions in the batch, or one key per example [N].
+      norm: 'linf' or 'l2'.
+      steps: steps of each restart.
+      step_size: of one step; None is epsilon / 4, so 2/255 at 8/255.
+      start: 'uniform', 'gaussian' or 'none', see `initial_images`.
+      restarts: independent runs; the first r of them are the same whatever their number.
+      loss: 'ce', 'margin', 'dlr', or a function (logits [N, K], labels [N]) → [N], which is maximised.
+      momentum: as in `projected_ascent`.
+
+    Returns:
+      An `AttackResult`.
+
+    Raises:
+      ValueError: wrong shapes or types, unreadable lengths, unknown names, several restarts from one start,
+        a loss with more classes than the model.
+    """
+    check_types(images, labels)
+    check_count("restarts", restarts, least=1)
+    if start == "none" and not isinstance(restarts, jax.Array) and restarts > 1:
+        raise ValueError(f"restarts={restarts} with start='none' would repeat one run; use start='uniform'.")
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(f"unknown loss {loss!r}; expected one of {', '.join(LOSSES)}, or a function.")
+        loss = LOSSES[loss]
+    epsilon = ball_radius(epsilon, norm)
+    step_size = epsilon / 4 if step_size is None else radius(step_size)
+    images = lax.stop_gradient(images)
+    keys = per_example_keys(key, len(images))
+    if len(images) == 0:
+        return unseen(images)
+
+    def watched(points, result):
+        logits = logits_fn(points)
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise ValueError(f"logits_fn must return [{len(images)}, K] logits; got shape {logits.shape}.")
+        value = loss(logits, labels)
+        fooled = jnp.argmax(logits, axis=1) != labels
+        return value, seen(result, *lax.stop_gradient((points, fooled, value)))
+
+    def run(restart, result):
+        last_before = result.last_success
+        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, restart)
+        last, result = projected_ascent(
+            watched,
+            initial_images(fresh, images, epsilon, start, norm),
+            images,
+            epsilon=epsilon,
+            step_size=step_size,
+            steps=steps,
+            norm=norm,
+            momentum=momentum,
+            carry=result,
+        )
+        _, result = watched(last, result)
+        return result._replace(last_success=result.last_success | last_before)
+
+    return lax.stop_gradient(lax.fori_loop(0, restarts, run, unseen(images)))
+
+
+def mim(
+    logits_fn: Logits,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    epsilon: Length,
+    key: jax.Array,
+    norm: str = "linf",
+    steps: int | jax.Array = 10,
+    step_size: Length | None = None,
+    momentum: float | jax.Array = 1.0,
+    start: str = "none",
+    restarts: int | jax.Array = 1,
+) -> AttackResult:
+    """Momentum iterative FGSM (Dong et al. 2018, arXiv 1710.06081, algorithm 1) on cross-entropy.
+
+    As published there is no random start, and `step_size=None` is epsilon / steps. The other arguments,
+    result and errors are those of `pgd`.
+    """
+    if step_size is None:
+        check_count("steps", steps, least=1)
+        step_size = radius(epsilon) / steps
+    return pgd(
+        logits_fn,
+        images,
+        labels,
+        epsilon=epsilon,
+        key=key,
+        norm=norm,
+        steps=steps,
+        step_size=step_size,
+        momentum=momentum,
+        start=start,
+        restarts=restarts,
+    )
+
+
+def cw(
+    logits_fn: Logits,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    epsilon: Length,
+    key: jax.Array,
+    norm: str = "linf",
+    steps: int | jax.Array = 30,
+    step_size: Length | None = None,
+    kappa: float | None = None,
+    start: str = "uniform",
+    restarts: int | jax.Array = 1,
+) -> AttackResult:
+    """PGD on the margin loss of Carlini & Wagner (arXiv 1608.04644), what robustness tables call CW∞.
+
+    Not the attack of the same paper that minimises the L2 distance.
+
+    Args:
+      kappa: None maximises the margin without limit; a number stops at wrong classes leading by that much, as
+        -max(z_y - max_{i != y} z_i + kappa, 0).
+      step_size: None is 0.003 at a radius of 8/255, and in proportion at others.
+
+    The other arguments, result and errors are those of `pgd`.
+    """
+    if step_size is None:
+        step_size = radius(epsilon) * (0.003 * 255 / 8)
+
+    def up_to_kappa(logits, labels):
+        return jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
+
+    loss = losses.margin if kappa is None else up_to_kappa
+    return pgd(
+        logits_fn,
+        images,
+        labels,
+        epsilon=epsilon,
+        key=key,
+        norm=norm,
+        steps=steps,
+        step_size=step_size,
+        start=start,
+        restarts=restarts,
+        loss=loss,
+    )
+
+
+def check_count(name: str, value: int | jax.Array, *, least: int) -> None:
+    """Raises ValueError if `value`, unless it is traced, is below `least`."""
+    if not isinstance(value, jax.Array) and (int(value) != value or value < least):
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")

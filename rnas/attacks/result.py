@@ -1,0 +1,46 @@
+"""What an attack found."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class AttackResult(NamedTuple):
+    """One row per example; nothing in it carries a gradient.
+
+    Attributes:
+      images: [N, ...], the latest image seen that fools the model; where none does, the clean input, bit for
+        bit.
+      success: bool [N], whether any image seen was misclassified, starts included.
+      loss: [N], the highest value the attack's loss reached.
+      queries: int32 [N], images of this example shown to the model.
+      last_success: bool [N], whether the final iterate (of any restart) was misclassified, as papers count.
+    """
+
+    images: jax.Array
+    success: jax.Array
+    loss: jax.Array
+    queries: jax.Array
+    last_success: jax.Array
+
+
+def unseen(images: jax.Array) -> AttackResult:
+    """Returns the result of an attack on `images` [N, ...] that has not looked at anything yet."""
+    count = len(images)
+    nobody = jnp.zeros(count, bool)
+    return AttackResult(
+        images, nobody, jnp.full(count, -jnp.inf, images.dtype), jnp.zeros(count, jnp.int32), nobody
+    )
+
+
+def seen(result: AttackResult, points: jax.Array, fooled: jax.Array, loss: jax.Array) -> AttackResult:
+    """Adds one evaluation: the model saw `points` [N, ...], was `fooled` [N] by some, at `loss` [N]."""
+    mask = fooled.reshape(fooled.shape + (1,) * (points.ndim - 1))
+    return AttackResult(
+        images=jnp.where(mask, points, result.images),
+        success=result.success | fooled,
+        loss=jnp.fmax(result.loss, loss.astype(result.loss.dtype)),
+        queries=result.queries + 1,
+        last_success=fooled,
+    )

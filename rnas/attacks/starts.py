@@ -1,0 +1,68 @@
+"""Where an attack begins, and the random keys that say so."""
+
+import jax
+import jax.numpy as jnp
+
+from rnas.attacks.projections import TINY, ball_radius, distance, over, project
+
+STARTS = ("uniform", "gaussian", "none")
+SPREAD = 0.001  # standard deviation of the Gaussian start (Zhang et al. 2019, arXiv 1901.08573)
+
+
+def per_example_keys(key: jax.Array, examples: int) -> jax.Array:
+    """Returns one key per example, [N]: `fold_in(key, i)`, or `key` itself if it already holds N keys.
+
+    Giving N keys, folded from positions in the whole data set, makes a result independent of how that set was
+    cut into batches.
+
+    Raises:
+      ValueError: if `key` is neither one typed key nor `examples` of them.
+    """
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"key must be a typed key, as jax.random.key(seed) makes; got {type(key).__name__}.")
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(examples))
+    if key.shape != (examples,):
+        raise ValueError(f"key must be one key or {examples}, one per example; got shape {key.shape}.")
+    return key
+
+
+def initial_images(
+    key: jax.Array,
+    images: jax.Array,
+    epsilon: str | float | jax.Array,
+    start: str = "uniform",
+    norm: str = "linf",
+) -> jax.Array:
+    """Returns the first iterates [N, ...], in the ball and in [0, 1].
+
+    Args:
+      key: one key or one per example, [N].
+      images: clean images [N, ...] in [0, 1].
+      epsilon: radius in pixel units; may be traced.
+      start: 'uniform' in the ball (L2: uniform direction, distance `epsilon * u**(1/d)`), clipped to the box;
+        'gaussian' adds 0.001 * N(0, 1); 'none' is `images` itself.
+      norm: 'linf' or 'l2'.
+
+    Raises:
+      ValueError: unknown `start` or `norm`, unreadable `epsilon`, wrong `key`.
+    """
+    epsilon = jnp.asarray(ball_radius(epsilon, norm), images.dtype)
+    if start not in STARTS:
+        raise ValueError(f"unknown start {start!r}; expected one of {', '.join(STARTS)}.")
+    images = jax.lax.stop_gradient(images)
+    if start == "none":
+        return images
+    keys = per_example_keys(key, len(images))
+    shape, dtype = images.shape[1:], images.dtype
+
+    if start == "gaussian":
+        noise = SPREAD * jax.vmap(lambda k: jax.random.normal(k, shape, dtype))(keys)
+    elif norm == "linf":
+        noise = epsilon * jax.vmap(lambda k: jax.random.uniform(k, shape, dtype, -1.0, 1.0))(keys)
+    else:
+        keys = jax.vmap(jax.random.split)(keys)
+        noise = jax.vmap(lambda k: jax.random.normal(k, shape, dtype))(keys[:, 0])
+        share = jax.vmap(lambda k: jax.random.uniform(k, (), dtype))(keys[:, 1]) ** (1.0 / images[0].size)
+        noise = noise * over(epsilon * share / (distance(noise, "l2") + TINY), noise)
+    return jax.lax.stop_gradient(project(images + noise, images, epsilon, norm))

@@ -1,0 +1,55 @@
+"""Random crops and flips of a batch, each image by its own key, and the step from bytes to [0, 1]."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# 1/255 in two terms. XLA turns a division by 255 into one product, which misses the quotient by a rounding
+# for half of all bytes. A byte times 65793 = 2**16 + 2**8 + 1 fits the 24 bits of a float32, so the first
+# product is exact, the sum is rounded once, and every byte maps to what a true division gives.
+_SCALE = np.float32(65793 / 2**24)
+_SCALE_REST = np.float32(1 / (255 * 2**24))
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """Bytes to pixels: uint8 of any shape to float32 in [0, 1], the correctly rounded x / 255."""
+    x = images.astype(jnp.float32)
+    return x * _SCALE + x * _SCALE_REST
+
+
+def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
+    """A window of the image's own size, uniformly placed in the image padded with zeros.
+
+    Crop before `to_float`: moving bytes costs half of moving floats.
+
+    Args:
+      keys: [N] random keys, one an image.
+      images: [N, H, W, C], of any type.
+      padding: zeros put on each of the four sides; 0 returns the images.
+
+    Returns:
+      [N, H, W, C] of the same type.
+    """
+    if padding == 0:
+        return images
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+
+    def crop(key: jax.Array, image: jax.Array) -> jax.Array:
+        top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+        return jax.lax.dynamic_slice(image, (top, left, 0), images.shape[1:])
+
+    return jax.vmap(crop)(keys, padded)
+
+
+def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Mirrors each image left to right with probability 1/2.
+
+    Args:
+      keys: [N] random keys, one an image; not the keys of the crop.
+      images: [N, H, W, C], of any type.
+
+    Returns:
+      [N, H, W, C] of the same type.
+    """
+    mirrored = jax.vmap(jax.random.bernoulli)(keys)
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)

@@ -1,0 +1,42 @@
+"""Choosing images in equal numbers from every class."""
+
+import numpy as np
+
+from rnas.data.order import check_seed, permutation
+
+# Distinguishes this use of a seed from the epochs of an `Order` with the same seed.
+_WORD = 2**64 - 1
+
+
+def balanced_rows(labels: np.ndarray, count: int, *, num_classes: int, seed: int) -> np.ndarray:
+    """`count` rows, an equal number of every class; what does not divide goes one each to the first classes.
+
+    Args:
+      labels: [N] integers in 0 … num_classes - 1.
+      count: rows to choose; every class must keep at least one.
+      num_classes: number of classes.
+      seed: the choice depends on the labels, the count and this alone.
+
+    Returns:
+      [count] int64, ascending.
+
+    Raises:
+      ValueError: if `count` is negative or leaves some class without an image.
+    """
+    check_seed(seed)
+    if count < 0:
+        raise ValueError(f"{count} images to choose: expected 0 or more")
+    if count == 0:
+        return np.empty(0, np.int64)
+    wanted = count // num_classes + (np.arange(num_classes) < count % num_classes)
+    present = np.bincount(labels, minlength=num_classes)
+    scarcest = int(np.argmin(present - wanted))
+    if present[scarcest] <= wanted[scarcest]:
+        raise ValueError(
+            f"{count} images to choose, {wanted[scarcest]} of class {scarcest}, but the class has "
+            f"{present[scarcest]} and must keep at least one: choose at most "
+            f"{num_classes * max(int(present.min()) - 1, 0)}"
+        )
+    shuffled = permutation(len(labels), seed, _WORD)
+    chosen = [shuffled[labels[shuffled] == label][:number] for label, number in enumerate(wanted)]
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,257 @@
+"""Image classification sets as arrays of bytes: any TFDS set in array_record format, without TensorFlow."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import difflib
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import read_only_builder
+
+from rnas.data.balance import balanced_rows
+from rnas.data.digits import prepare_digits
+
+_CHUNK = 4096  # records read at once
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of PIL, by number of channels
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some images of a dataset.
+
+    Attributes:
+      images: [N, H, W, C] uint8.
+      labels: [N] int32.
+      ids: [N] int64, the row of each image in its TFDS split.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """The images at these positions of this split."""
+        return Split(self.images[rows], self.labels[rows], self.ids[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset in three parts; `validation` is cut from the published training part.
+
+    Attributes:
+      name: as it was asked for.
+      version: of the TFDS set.
+      num_classes: K.
+      class_names: K names.
+      image_shape: (H, W, C).
+      train: what may be trained on.
+      validation: what model choice may look at; empty with `held_out=0`.
+      test: read once, at the end.
+      fingerprint: JSON-able record of all this: name, version, description, counts, and SHA-256 sums of the
+        held-out ids (little-endian int64) and of all images and labels in TFDS order.
+    """
+
+    name: str
+    version: str
+    num_classes: int
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train: Split
+    validation: Split
+    test: Split
+    fingerprint: dict
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can make again: $XDG_CACHE_HOME/rnas or ~/.cache/rnas."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rnas"
+
+
+def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
+    """The builder of a prepared TFDS set that can be read at random, from its files alone.
+
+    Args:
+      name: `dataset`, `dataset/config` or `dataset:version`. `digits` is prepared where it is missing.
+      data_dir: the TFDS folder; None means `cache_folder()` for `digits`, else what TFDS itself uses
+        ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+
+    Raises:
+      ValueError: if the name is unknown, the set is not prepared there, or its files are not array_record.
+    """
+    base_name = name.split(":")[0].split("/")[0]
+    if data_dir is None:
+        data_dir = cache_folder() if base_name == "digits" else tfds.core.constants.DATA_DIR
+    folder = tfds.core.Path(data_dir).expanduser()
+    if base_name == "digits":
+        prepare_digits(folder)
+    prepared = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.exists() else []
+    known = tfds.list_builders(with_community_datasets=False)
+    if base_name not in known and base_name not in prepared:
+        near = difflib.get_close_matches(base_name, sorted({*known, *prepared}), n=5, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else "expected the name of a TFDS dataset."
+        raise ValueError(
+            f"unknown dataset {name!r}; {hint} Prepared in {folder}: {', '.join(prepared) or 'nothing'}"
+        )
+
+    command = (
+        "pip install 'rnas[prepare]' && python -c \"import tensorflow_datasets as tfds; "
+        f"tfds.builder({name!r}, data_dir={str(folder)!r}, file_format='array_record')"
+        '.download_and_prepare()"'
+    )
+    try:
+        builder = read_only_builder.builder_from_files(name, data_dir=str(folder))
+    except tfds.core.DatasetNotFoundError:
+        state = f"has no prepared {name!r}" if folder.exists() else "does not exist"
+        raise ValueError(
+            f"data_dir={str(folder)!r} {state}. Give the folder that holds {base_name}/<version>/, "
+            f"or run once:\n  {command}"
+        ) from None
+    wanted = tfds.core.FileFormat.ARRAY_RECORD
+    if builder.info.file_format != wanted and wanted in builder.info.alternative_file_formats:
+        builder = read_only_builder.ReadOnlyBuilder(builder.data_dir, file_format=wanted)
+    if builder.info.file_format != wanted:
+        raise ValueError(
+            f"{builder.data_dir} holds {builder.info.file_format.value} files, which cannot be read at "
+            f"random; expected array_record. Move them away and prepare the set again:\n  {command}"
+        )
+    return builder
+
+
+def image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
+    """The names of the image and the label among the features of a set.
+
+    Raises:
+      ValueError: if the set is not one of uint8 images with one class each.
+    """
+    features = builder.info.features
+    keys = builder.info.supervised_keys or ("image", "label")
+    if len(keys) == 2 and set(keys) <= set(features):
+        image, label = (features[key] for key in keys)
+        pictures = len(image.shape) == 3 and image.shape[-1] in _MODES and image.np_dtype == np.uint8
+        if pictures and isinstance(label, tfds.features.ClassLabel):
+            return keys
+    raise ValueError(
+        f"dataset {builder.info.full_name!r} has the features {dict(features)}; "
+        "expected a uint8 image of shape [H, W, 1, 3 or 4] and a class label"
+    )
+
+
+def open_records(builder: tfds.core.DatasetBuilder, split: str):
+    """The examples of a split as a sequence of dicts, images in files (PNG, JPEG) left undecoded."""
+    image_key, _ = image_and_label(builder)
+    encoded = isinstance(builder.info.features[image_key], tfds.features.Image)
+    decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else None
+    return builder.as_data_source(split, decoders=decoders)
+
+
+def iterate(records) -> Iterator[dict]:
+    """The examples of `open_records` in order, read many at once, which is quicker than one by one."""
+    for start in range(0, len(records), _CHUNK):
+        yield from records.__getitems__(range(start, min(start + _CHUNK, len(records))))
+
+
+def open_image(image: bytes | np.ndarray, channels: int) -> Image.Image:
+    """One image of `open_records`. PIL decodes it, so the pixels do not depend on what else is installed."""
+    if isinstance(image, bytes):
+        return Image.open(io.BytesIO(image)).convert(_MODES[channels])
+    return Image.fromarray(image[:, :, 0] if channels == 1 else image)
+
+
+def evaluation_split(builder: tfds.core.DatasetBuilder) -> str:
+    """`test`, or `validation` where there is no test part or one without labels (ImageNet).
+
+    Raises:
+      ValueError: if there is no train part, or neither of the two.
+    """
+    label_key = image_and_label(builder)[1]
+    splits = builder.info.splits
+    for name in ("test", "validation"):
+        if name in splits and "train" in splits and open_records(builder, name)[0][label_key] >= 0:
+            return name
+    raise ValueError(
+        f"dataset {builder.info.full_name!r} has the splits {', '.join(sorted(splits))}; "
+        "expected train, and test or validation with labels"
+    )
+
+
+def read_split(builder: tfds.core.DatasetBuilder, split: str) -> Split:
+    """All images of a TFDS split in memory.
+
+    Raises:
+      ValueError: if the images differ in size or some are without label.
+    """
+    image_key, label_key = image_and_label(builder)
+    shape = builder.info.features[image_key].shape
+    if None in shape:
+        raise ValueError(
+            f"the images of {builder.info.full_name!r} differ in size (shape {shape}), so they cannot be "
+            "held as one array; read the set with rnas.data.stream.Stream"
+        )
+    records = open_records(builder, split)
+    images = np.empty((len(records), *shape), np.uint8)
+    labels = np.empty(len(records), np.int32)
+    for row, example in enumerate(iterate(records)):
+        images[row] = np.reshape(open_image(example[image_key], shape[-1]), shape)
+        labels[row] = example[label_key]
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"the {split} part of {builder.info.full_name!r} has images without label")
+    return Split(images, labels, np.arange(len(labels), dtype=np.int64))
+
+
+def _sha256(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)))
+    return digest.hexdigest()
+
+
+def load_dataset(name: str, *, data_dir: str | Path | None = None, held_out: int, seed: int) -> Dataset:
+    """Loads a TFDS image classification set and holds a part of its training images out.
+
+    Args:
+      name: any TFDS set prepared as array_record, or `digits`, which is prepared on first use.
+      data_dir: see `open_builder`.
+      held_out: images of the training part to hold out for model choice, as many of every class.
+      seed: the held-out images depend on the set, `held_out` and this alone.
+
+    Raises:
+      ValueError: if the set is unknown, missing or of another kind (see `open_builder`, `image_and_label`,
+        `read_split`), or if holding out that many would leave a class without training images.
+    """
+    builder = open_builder(name, data_dir)
+    info = builder.info
+    test_name = evaluation_split(builder)
+    everything, test = read_split(builder, "train"), read_split(builder, test_name)
+    label = info.features[image_and_label(builder)[1]]
+    try:
+        held = balanced_rows(everything.labels, held_out, num_classes=label.num_classes, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"held_out={held_out} of {len(everything)} images of {name!r}: {error}") from error
+    validation = everything.take(held)
+    train = everything.take(np.setdiff1d(everything.ids, held)) if held_out else everything
+    return Dataset(
+        name=name,
+        version=str(info.version),
+        num_classes=label.num_classes,
+        class_names=tuple(label.names),
+        image_shape=tuple(everything.images.shape[1:]),
+        train=train,
+        validation=validation,
+        test=test,
+        fingerprint={
+            "name": info.full_name,
+            "description": " ".join(info.description.split()),
+            "counts": {"train": len(train), "validation": len(validation), "test": len(test)},
+            "test_split": test_name,
+            "held_out_ids_sha256": _sha256(validation.ids),
+            "data_sha256": _sha256(everything.images, everything.labels, test.images, test.labels),
+        },
+    )

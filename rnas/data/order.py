@@ -1,0 +1,90 @@
+"""The order in which a run visits its images: a pure function of the seed and the step.
+
+Nothing here has a state, so a run resumed at any step sees what the uninterrupted one would have seen.
+"""
+
+import numpy as np
+
+
+def permutation(size: int, seed: int, word: int) -> np.ndarray:
+    """A permutation of `range(size)` that depends on `(seed, word)` alone.
+
+    The raw 64-bit stream of Philox is sorted, because NumPy promises that stream for all its releases but
+    not what its generators make of it.
+
+    Returns:
+      [size] int64.
+    """
+    key = np.array([seed, word], dtype=np.uint64)
+    return np.argsort(np.random.Philox(key=key).random_raw(size), kind="stable")
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless `seed` is an integer that fits an unsigned 64-bit word."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed={seed!r}: expected an integer from 0 to 2**64 - 1")
+
+
+class Order:
+    """Batches of dataset rows, a new permutation each epoch, the rest of an epoch dropped.
+
+    Step s belongs to epoch s // steps_per_epoch. The permutation of an epoch is keyed by (seed, epoch).
+
+    Args:
+      rows: [N] integers, the dataset rows to visit.
+      batch_size: rows in a batch (all devices and hosts together).
+      seed: 0 to 2**64 - 1.
+
+    Raises:
+      ValueError: if the rows are not a one-dimensional integer array, if they are fewer than a batch, or if
+        the batch size or the seed is out of range.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int):
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+            raise ValueError(f"rows of shape {rows.shape} and type {rows.dtype}: expected [N] integers")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: expected at least 1")
+        if len(rows) < batch_size:
+            raise ValueError(
+                f"batch_size={batch_size} but there are only {len(rows)} images: "
+                f"lower the batch size to at most {len(rows)} or hold out fewer images"
+            )
+        check_seed(seed)
+        self.rows = rows.astype(np.int32)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.steps_per_epoch = len(rows) // batch_size
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def epoch_rows(self, epoch: int) -> np.ndarray:
+        """The batches of one epoch: [steps_per_epoch, batch_size] int32."""
+        epochs = self._epochs
+        if epoch not in epochs:
+            kept = permutation(len(self.rows), self.seed, epoch)[: self.steps_per_epoch * self.batch_size]
+            batches = self.rows[kept].reshape(self.steps_per_epoch, self.batch_size)
+            # Two epochs are kept, for readers on either side of a boundary; replacing the whole dict lets
+            # threads share an order without a lock.
+            self._epochs = epochs = {**dict(list(epochs.items())[-1:]), epoch: batches}
+        return epochs[epoch]
+
+    def rows_at(self, first_step: int, count: int) -> np.ndarray:
+        """The batches of steps first_step … first_step + count - 1, across epochs if need be.
+
+        Returns:
+          [count, batch_size] int32.
+
+        Raises:
+          ValueError: if `first_step` or `count` is negative.
+        """
+        if first_step < 0 or count < 0:
+            raise ValueError(f"first_step={first_step}, count={count}: expected neither to be negative")
+        batches = np.empty((count, self.batch_size), np.int32)
+        done = 0
+        while done < count:
+            epoch, position = divmod(first_step + done, self.steps_per_epoch)
+            taken = self.epoch_rows(epoch)[position : position + count - done]
+            batches[done : done + len(taken)] = taken
+            done += len(taken)
+        return batches

@@ -1,0 +1,88 @@
+"""What a configuration would build, and what a work directory holds, without running anything."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from rnas.experiment import STAGES, Experiment
+from rnas.layers.counting import count
+from rnas.models import build_model
+from rnas.record import FILE
+from rnas.spaces.architecture import load_architecture
+from rnas.teachers import describe_taps
+from rnas.teachers.teacher import CARD
+from rnas.training.files import read_json
+
+
+def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
+    """Parameters, MACs (one image) and taps of supernet, teacher and derived network, as far as each exists.
+
+    Args:
+      workdir: its teacher and `architecture.json` are described where present.
+      architecture: another `architecture.json`.
+    """
+    experiment = Experiment(config, workdir)
+    image_shape = tuple(config.data.image_shape)
+    supernet = experiment.student()
+    taps = {"student": [tap._asdict() for tap in describe_taps(supernet, image_shape)]}
+    result = {
+        "space": config.space,
+        "image_shape": list(image_shape),
+        "num_classes": config.data.num_classes,
+        "supernet": count(supernet, image_shape)._asdict(),
+        "smallest": count(experiment.student(experiment.space.smallest), image_shape)._asdict(),
+    }
+    path = Path(architecture) if architecture else workdir / "architecture.json"
+    if architecture or path.exists():
+        derived = load_architecture(path)
+        student = experiment.student(derived.widths).clone(space=derived.space, num_classes=derived.num_classes)
+        result["student"] = {**count(student, derived.image_shape)._asdict(), "widths": list(derived.widths)}
+        if derived.tutors:
+            result["student"]["tutors"] = dict(zip(derived.space.taps, derived.tutors))
+    card = Path(config.teacher.path or workdir / "teacher") / CARD
+    if card.exists():
+        content = read_json(card)
+        teacher = {"architecture": content["architecture"], "num_classes": content["num_classes"],
+                   "mean": content["mean"], "std": content["std"], "hash": content["hash"]}  # fmt: skip
+    else:
+        teacher = {"architecture": config.teacher.architecture, "num_classes": config.data.num_classes,
+                   "mean": list(config.data.mean), "std": list(config.data.std)}  # fmt: skip
+    model = build_model(
+        teacher["architecture"], num_classes=teacher["num_classes"], mean=teacher["mean"], std=teacher["std"]
+    )
+    taps["teacher"] = [tap._asdict() for tap in describe_taps(model, image_shape)]
+    result["teacher"] = {**teacher, **count(model, image_shape)._asdict()}
+    return {**result, "taps": taps}
+
+
+def status(workdir: Path) -> dict[str, Any]:
+    """State and seconds of every stage of a work directory.
+
+    Raises:
+      ValueError: where no run has begun.
+    """
+    if not (workdir / FILE).exists():
+        raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
+    record = read_json(workdir / FILE)
+    waiting = {"status": "waiting"}
+    return {
+        "workdir": str(workdir),
+        "command": record["command"],
+        "stages": {stage: record["stages"].get(stage, waiting) for stage in STAGES},
+    }
+
+
+def as_text(result: dict[str, Any], indent: str = "") -> str:
+    """The same for a reader: one line a fact, numbers with separators, taps as name and size."""
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", as_text(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{key} ({len(value)} taps)")
+            lines += [f"{indent}  {tap['name']}  {tap['height']}×{tap['width']}×{tap['channels']}" for tap in value]
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else value
+            lines.append(f"{indent}{key}: {shown}")
+    return "\n".join(lines)

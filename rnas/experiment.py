@@ -1,0 +1,601 @@
+"""A run: stages over one work directory, each resumable, each skipped once complete.
+
+teacher → search → derive → train (→ finetune) → twins → evaluate → report. Every stage reads what the ones
+before it left in the directory, so a run that was stopped goes on where it stood, and the test set is read by
+`evaluate` alone.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from pathlib import Path
+import sys
+from typing import Any
+import zlib
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from rnas import attacks
+from rnas import objectives
+from rnas.configuration import record_config
+from rnas.data.balance import balanced_rows
+from rnas.data.datasets import Dataset, load_dataset
+from rnas.data.order import Order, permutation
+from rnas.evaluation import Evaluator, evaluate
+from rnas.evaluation.protocol import PGD_20, suite
+from rnas.layers.counting import count
+from rnas.models import build_model
+from rnas.models.fbnet import FBNet
+from rnas.record import RunRecord, versions
+from rnas.report import write_report
+from rnas.spaces import fbnet
+from rnas.spaces.architecture import Architecture, load_architecture
+from rnas.teachers import Teacher, load_teacher, save_teacher
+from rnas.training import steps
+from rnas.training.checkpoints import Checkpoints, Restored
+from rnas.training.feeds import ResidentFeed, alternating_rows
+from rnas.training.files import read_json, write_json
+from rnas.training.joint import FixedTutors, Objective, SampledTutors
+from rnas.training.log import MetricsLog
+from rnas.training.loop import Plan, fit, stage_key
+from rnas.training.optimizers import make_optimizer
+from rnas.training.progress import Progress
+from rnas.training.search import Alternation, Sampling, SearchCost
+from rnas.training.state import State
+
+STAGES = ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate", "report")
+TWINS = {"no_distillation": dict(gamma=0.0, kl_weight=0.0), "plain": dict(gamma=0.0, kl_weight=0.0, adversarial="none")}
+
+
+def run(config: ConfigDict, workdir: str | Path, *, command: str, until: str = "report") -> None:
+    """Runs the stages up to `until`, skipping what is complete.
+
+    Raises:
+      ValueError: for a configuration that cannot work, or one that is not the directory's.
+    """
+    experiment = Experiment(config, Path(workdir))
+    record_config(workdir, config)
+    record = RunRecord(workdir, command)
+    wanted = STAGES[: STAGES.index(until) + 1]
+    if all(record.is_complete(stage) for stage in wanted):
+        _say(f"{workdir}: the run is complete up to {until!r}; nothing to do. Report: {Path(workdir) / 'report.html'}")
+        return
+    for stage in wanted:
+        if not record.is_complete(stage):
+            with record.stage(stage):
+                getattr(experiment, stage)()
+    experiment.summarise()
+
+
+def _say(message: str) -> None:
+    if jax.process_index() == 0:
+        print(message, file=sys.stderr, flush=True)
+
+
+class Experiment:
+    """The stages of one configuration over one work directory."""
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        self.config = config
+        self.workdir = workdir
+        self.space = fbnet.get_space(config.space)
+        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype, config.dtype)
+        if isinstance(self.dtype, str):
+            raise ValueError(f"unknown dtype {config.dtype!r}; expected float32 or bfloat16.")
+        unknown = set(config.twins) - set(TWINS)
+        if unknown:
+            raise ValueError(f"unknown twins {sorted(unknown)}; known: {', '.join(TWINS)}.")
+        if config.budget.mode not in ("none", "soft", "hard"):
+            raise ValueError(f"unknown budget.mode {config.budget.mode!r}; expected none, soft or hard.")
+        if config.budget.mode != "none":
+            if config.budget.target is None:
+                raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
+            fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
+        for key, allowed in (("derive.init", ("fresh", "supernet")), ("derive.tutor", ("argmax", "sampled"))):
+            value = config.derive[key.split(".")[1]]
+            if value not in allowed:
+                raise ValueError(f"unknown {key} {value!r}; expected {' or '.join(allowed)}.")
+        if config.split not in ("shared", "disjoint"):
+            raise ValueError(f"unknown split {config.split!r}; expected shared or disjoint.")
+        for name in ("search", "train"):  # refuses unknown names before anything runs
+            self.objective(config[name])
+
+    # -- what the stages share --------------------------------------------------------------------------
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        data = self.config.data
+        dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
+        if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
+            raise ValueError(
+                f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "
+                f"{data.name!r}, which has {dataset.num_classes} classes and images of {dataset.image_shape}."
+            )
+        return dataset
+
+    @functools.cached_property
+    def loaded_teacher(self) -> Teacher:
+        path = self.config.teacher.path or self.workdir / "teacher"
+        teacher = load_teacher(path, dtype=self.dtype)
+        if teacher.num_classes != self.config.data.num_classes:
+            raise ValueError(
+                f"the teacher at {path} knows {teacher.num_classes} classes, but data.num_classes="
+                f"{self.config.data.num_classes}."
+            )
+        return teacher
+
+    @property
+    def architecture(self) -> Architecture:
+        return load_architecture(self.workdir / "architecture.json")
+
+    def student(self, widths: Sequence[int] | None = None) -> FBNet:
+        """The supernet, or the narrow network at `widths`."""
+        config = self.config
+        return FBNet(
+            self.space,
+            num_classes=config.data.num_classes,
+            mean=tuple(config.data.mean),
+            std=tuple(config.data.std),
+            widths=widths,
+            conv_bias=config.conv_bias,
+            mask_expansion=config.mask_expansion,
+            shortcut=config.shortcut,
+            momentum=config.bn_momentum,
+            dtype=self.dtype,
+            axis_name=steps.AXIS,
+        )
+
+    def _initial_variables(self, model, stage: str) -> Any:
+        images = jnp.zeros((1, *self.config.data.image_shape))
+        return dict(jax.jit(model.init)(stage_key(self.config.seed, f"{stage}/init"), images))
+
+    def cost_of(self, kind: str) -> Callable:
+        config = self.config
+        height, _, channels = config.data.image_shape
+        return functools.partial(
+            fbnet.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
+            kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
+        )  # fmt: skip
+
+    def objective(self, stage: ConfigDict, **changes) -> Objective:
+        """The joint objective of a stage that has gamma, kl_weight and objective; `changes` override fields."""
+        config = self.config
+        adversarial, attention = config.adversarial, config.attention
+        fields = dict(
+            adversarial=stage.objective,
+            epsilon=attacks.radius(adversarial.epsilon),
+            step_size=attacks.radius(adversarial.step),
+            steps=adversarial.steps,
+            beta=adversarial.beta,
+            attack_bn=adversarial.bn,
+            bn_update=config.bn_update,
+            gamma=stage.gamma,
+            kl_weight=stage.kl_weight,
+            size=attention.size,
+            normalise=attention.normalise,
+            reduction=attention.reduction,
+            view=attention.input,
+        )
+        return Objective(**{**fields, **changes})
+
+    @property
+    def augmentation(self) -> steps.Augmentation:
+        return steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
+
+    @functools.cached_property
+    def validation(self):
+        """At most `validation.count` held-out images, the same share of every class."""
+        held_out = self.dataset.validation
+        count = min(self.config.validation.count, len(held_out))
+        classes = self.config.data.num_classes
+        if count == len(held_out):
+            return held_out
+        return held_out.take(balanced_rows(held_out.labels, count, num_classes=classes, seed=self.config.seed))
+
+    def _evaluator(self, predict: Callable) -> Evaluator:
+        return Evaluator(predict, batch_size=self.config.evaluation.batch_size, seed=self.config.seed)
+
+    def _checkpoints(self, stage: str) -> Checkpoints:
+        return Checkpoints(self.workdir / "checkpoints" / stage, best="score")
+
+    def _order(self, stage: str, rows: np.ndarray, batch_size: int) -> Order:
+        return Order(rows, batch_size, seed=(self.config.seed << 32) + zlib.crc32(stage.encode()))
+
+    def _feed(self, stage: str, rows_at: Callable, batch_size: int, what: str) -> ResidentFeed:
+        train = self.dataset.train
+        most = self.config.log_every_steps
+        return ResidentFeed(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=what)
+
+    def _plan(self, stage: str, epochs: int, steps_per_epoch: int) -> Plan:
+        return Plan(
+            stage=stage,
+            total=epochs * steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            log_every=self.config.log_every_steps,
+            checkpoint_every=self.config.checkpoint_every_steps,
+            validate_every=self.config.validation.every_epochs * steps_per_epoch,
+            seed=self.config.seed,
+        )
+
+    def _validate(self, predict: Callable, pack: Callable[[State], Any]) -> Callable | None:
+        if not len(self.validation):
+            return None
+        evaluator = self._evaluator(predict)
+        attack = dataclasses.replace(PGD_20, steps=self.config.validation.steps)
+        epsilon = attacks.radius(self.config.adversarial.epsilon)
+        return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)
+
+    def _train_network(
+        self, stage: str, model, objective: Objective, variables, recipe: ConfigDict, *, epochs: int,
+        batch_size: int, what: str, teacher: Teacher | None = None, tutors=None,
+    ) -> None:  # fmt: skip
+        """Trains a fixed network to the end of its stage; its checkpoints hold the outcome."""
+        order = self._order(stage, np.arange(len(self.dataset.train)), batch_size)
+        optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=order.steps_per_epoch)
+        step = steps.make_train_step(
+            model, objective, self.augmentation, optimizer, teacher=teacher and teacher.model, tutors=tutors
+        )
+        with self._checkpoints(stage) as checkpoints, MetricsLog(self.workdir, stage) as log:
+            fit(
+                self._plan(stage, epochs, order.steps_per_epoch),
+                State.create(variables, optimizer),
+                steps.run_steps(step, steps.TRAIN_METRICS),
+                self._feed(stage, order.rows_at, batch_size, what),
+                checkpoints=checkpoints,
+                log=log,
+                teacher_variables=teacher and teacher.variables,
+                validate=self._validate(_predict(model), lambda state: state.variables),
+            )
+
+    def _trained(self, stage: str, model, recipe: ConfigDict) -> Restored:
+        """The best checkpoint of a stage that trained `model`, by its score on held-out images."""
+        optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=1)
+        images = jnp.zeros((1, *self.config.data.image_shape))
+        template = jax.eval_shape(lambda: State.create(dict(model.init(jax.random.key(0), images)), optimizer))
+        with self._checkpoints(stage) as checkpoints:
+            restored = checkpoints.restore(template, "best")
+        if restored is None:
+            raise ValueError(f"{self.workdir} holds no checkpoint of stage {stage!r}; run that stage first.")
+        return restored
+
+    # -- stages -----------------------------------------------------------------------------------------
+
+    def teacher(self) -> None:
+        """Trains the teacher, unless the configuration names one."""
+        config = self.config.teacher
+        if config.path:
+            _ = self.loaded_teacher  # refuses now what could not be used later
+            return
+        model = build_model(
+            config.architecture,
+            num_classes=self.config.data.num_classes,
+            mean=tuple(self.config.data.mean),
+            std=tuple(self.config.data.std),
+            dtype=self.dtype,
+            axis_name=steps.AXIS,
+        )
+        objective = self.objective(
+            self.config.train, adversarial=config.objective, steps=config.steps, gamma=0.0, kl_weight=0.0, view="clean"
+        )
+        self._train_network(
+            "teacher", model, objective, self._initial_variables(model, "teacher"), config.optimizer,
+            epochs=config.epochs, batch_size=config.batch_size, what="teacher.batch_size",
+        )  # fmt: skip
+        best = self._trained("teacher", model, config.optimizer)
+        origin = {
+            "objective": config.objective,
+            "epsilon": self.config.adversarial.epsilon,
+            "epochs": config.epochs,
+            "step": best.step,
+            "dataset": self.dataset.fingerprint,
+            "seed": self.config.seed,
+        }
+        if len(self.validation):
+            origin["validation"] = self._validate(_predict(model), lambda state: state.variables)(best.state)
+        save_teacher(
+            self.workdir / "teacher",
+            model.clone(axis_name=None),
+            best.state.variables,
+            architecture=config.architecture,
+            image_shape=tuple(self.config.data.image_shape),
+            origin=origin,
+        )
+
+    def search(self) -> None:
+        """Trains the supernet and its architecture in turn."""
+        config = self.config
+        stage = config.search
+        objective = self.objective(stage)
+        teacher = self.loaded_teacher if objective.needs_teacher else None
+        count = len(self.dataset.train)
+        order = self._order("search", np.arange(count), stage.batch_size)
+        alternation = Alternation(order.steps_per_epoch, config.arch_fraction, config.arch_warmup_epochs)
+        rows_at = order.rows_at
+        if config.split == "disjoint":
+            rows = permutation(count, config.seed, zlib.crc32(b"search/split"))
+            cut = int(config.arch_fraction * count)
+            rows_at = alternating_rows(
+                alternation,
+                self._order("search", rows[cut:], stage.batch_size),
+                self._order("search", rows[:cut], stage.batch_size),
+            )
+        recipe = dict(epochs=stage.epochs, steps_per_epoch=order.steps_per_epoch)
+        optimizer = make_optimizer(stage.optimizer, **recipe)
+        arch_optimizer = make_optimizer(stage.arch_optimizer, **recipe)
+        soft = config.budget.mode == "soft"
+        search_cost = SearchCost(
+            self.cost_of(config.cost.kind),
+            config.cost.alpha,
+            config.cost.beta,
+            budget=self.cost_of(config.budget.kind) if soft else None,
+            target=config.budget.target or 0.0,
+            weight=config.budget.weight,
+        )
+        sampling = Sampling(
+            config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, order.steps_per_epoch
+        )
+        supernet = self.student()
+        step = steps.make_search_step(
+            supernet, objective, self.augmentation, optimizer, arch_optimizer, sampling, alternation, search_cost,
+            teacher=teacher and teacher.model, teacher_taps=teacher.tap_names if teacher else (),
+        )  # fmt: skip
+
+        def predict(variables, images):
+            network = {name: variables[name] for name in ("params", "batch_stats")}
+            return supernet.apply(network, images, variables["masks"], train=False)[0]
+
+        def derived(state):
+            """The supernet at the widths it would be cut to now."""
+            widths = fbnet.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
+            masks = fbnet.channel_masks(self.space, fbnet.one_hot_widths(self.space, widths))
+            return {**state.variables, "masks": masks}
+
+        with self._checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
+            fit(
+                self._plan("search", stage.epochs, order.steps_per_epoch),
+                self._search_state(supernet, teacher),
+                steps.run_steps(step, steps.SEARCH_METRICS),
+                self._feed("search", rows_at, stage.batch_size, "search.batch_size"),
+                checkpoints=checkpoints,
+                log=log,
+                teacher_variables=teacher and teacher.variables,
+                validate=self._validate(predict, derived),
+            )
+
+    def _search_state(self, supernet: FBNet, teacher: Teacher | None) -> State:
+        stage = self.config.search
+        architecture = {
+            "widths": fbnet.initial_width_logits(self.space),
+            "tutors": jnp.zeros((len(supernet.taps), len(teacher.taps) if teacher else 1)),
+        }
+        optimizers = (make_optimizer(recipe, epochs=1, steps_per_epoch=1) for recipe in (stage.optimizer, stage.arch_optimizer))
+        weights, arch = optimizers
+        return State.create(self._initial_variables(supernet, "search"), weights, architecture, arch)
+
+    def _searched(self) -> State:
+        """The last state of the search: temperature and architecture have annealed together."""
+        teacher = self.loaded_teacher if self.objective(self.config.search).needs_teacher else None
+        template = self._search_state(self.student(), teacher)
+        with self._checkpoints("search") as checkpoints:
+            restored = checkpoints.restore(template)
+        if restored is None:
+            raise ValueError(f"{self.workdir} holds no checkpoint of the search; run that stage first.")
+        return restored.state
+
+    def derive(self) -> None:
+        """Reads widths and tutors off the searched logits."""
+        config = self.config
+        state = self._searched()
+        logits = state.architecture["widths"]
+        widths = fbnet.derive_widths(self.space, logits)
+        if config.budget.mode == "hard":
+            widths = fbnet.narrow_to_budget(self.space, logits, config.budget.target, self.cost_of(config.budget.kind))
+        found = {}
+        objective = self.objective(config.search)
+        if objective.gamma:
+            teacher = self.loaded_teacher
+            tutors = state.architecture["tutors"]
+            found = dict(
+                tutors=tuple(teacher.tap_names[j] for j in np.asarray(objectives.choose(tutors))),
+                teacher_taps=teacher.tap_names,
+                tutor_probabilities=jax.nn.softmax(tutors),
+                tutor_logits=tutors,
+                teacher={"architecture": teacher.architecture, "hash": teacher.hash},
+            )
+        Architecture(
+            space=self.space,
+            widths=widths,
+            image_shape=tuple(config.data.image_shape),
+            num_classes=config.data.num_classes,
+            width_probabilities=[jax.nn.softmax(theta) for theta in logits],
+            **found,
+        ).save(
+            self.workdir / "architecture.json", conv_bias=config.conv_bias, mask_expansion=config.mask_expansion
+        )
+
+    def train(self) -> None:
+        """Trains the derived network, with the tutors the search chose."""
+        self._train_student("train", self.config.train, self.config.train.epochs, self.config.train.optimizer)
+
+    def finetune(self) -> None:
+        """Goes on from the trained network with TRADES, where finetune.epochs asks for it."""
+        config = self.config.finetune
+        if config.epochs:
+            model = self.student(self.architecture.widths)
+            start = self._trained("train", model, self.config.train.optimizer).state.variables
+            self._train_student(
+                "finetune", self.config.train, config.epochs, config.optimizer, start=start, adversarial="trades"
+            )
+
+    def twins(self) -> None:
+        """Trains the same network from the same initial weights without parts of the objective."""
+        for twin in self.config.twins:
+            changes = dict(TWINS[twin])
+            if twin == "no_distillation" and self.config.train.objective == "rslad":
+                changes["adversarial"] = "trades"  # rslad without a teacher is nothing; trades is its closest kin
+            train = self.config.train
+            self._train_student(f"twin_{twin}", train, train.epochs, train.optimizer, view="clean", **changes)
+
+    def _train_student(self, stage, config, epochs, recipe, *, start=None, **changes) -> None:
+        architecture = self.architecture
+        model = self.student(architecture.widths)
+        objective = self.objective(config, **changes)
+        teacher = self.loaded_teacher if objective.needs_teacher else None
+        tutors = self._tutors(architecture) if objective.gamma else None
+        if start is None:
+            # Twins start where the student does: only the objective tells them apart.
+            start = self._initial_variables(model, "train")
+            if self.config.derive.init == "supernet":
+                start = fbnet.slice_variables(
+                    self.space,
+                    self._searched().variables,
+                    architecture.widths,
+                    mask_expansion=self.config.mask_expansion,
+                )
+        self._train_network(
+            stage, model, objective, start, recipe, epochs=epochs, batch_size=config.batch_size,
+            what="train.batch_size", teacher=teacher, tutors=tutors,
+        )  # fmt: skip
+
+    def _tutors(self, architecture: Architecture):
+        if not architecture.tutors:
+            raise ValueError(
+                "train.gamma is not 0, but the architecture has no tutors: its search ran with gamma = 0. Search with "
+                "gamma, or train with --config.train.gamma=0."
+            )
+        known = self.loaded_teacher
+        if architecture.teacher.get("hash") != known.hash:
+            raise ValueError(
+                f"the tutors of {self.workdir / 'architecture.json'} are layers of another teacher "
+                f"({architecture.teacher}); this one has hash {known.hash}."
+            )
+        if self.config.derive.tutor == "sampled":
+            logits = tuple(map(tuple, architecture.tutor_logits))
+            return SampledTutors(self.space.taps, architecture.teacher_taps, logits)
+        return FixedTutors(self.space.taps, architecture.tutors, len(architecture.teacher_taps))
+
+    def evaluate(self) -> None:
+        """Attacks every model on the test set, once; finished models are kept in `evaluation/`."""
+        config = self.config.evaluation
+        parts = self.workdir / "evaluation"
+        test = self.dataset.test
+        if config.count:
+            test = test.take(np.arange(min(config.count, len(test))))
+        architecture = self.architecture
+        student = self.student(architecture.widths)
+        counts = {"params": architecture.cost("params", conv_bias=self.config.conv_bias,
+                                              mask_expansion=self.config.mask_expansion),
+                  "macs": architecture.cost("macs", mask_expansion=self.config.mask_expansion)}  # fmt: skip
+        evaluator = self._evaluator(_predict(student))
+        models = {"student": (evaluator, self._student_variables(student), counts)}
+        for twin in self.config.twins:
+            variables = self._trained(f"twin_{twin}", student, self.config.train.optimizer).state.variables
+            models[f"twin_{twin}"] = (evaluator, variables, counts)
+        if self._uses_teacher:
+            teacher = self.loaded_teacher
+            counted = count(teacher.model, tuple(self.config.data.image_shape))
+            models["teacher"] = (
+                self._evaluator(_predict(teacher.model)),
+                teacher.variables,
+                {"params": counted.params, "macs": counted.macs},
+            )
+        results = {}
+        for name, (evaluator, variables, counts) in models.items():
+            if not (parts / f"{name}.json").exists():
+                figures, strongest = self._evaluate_model(name, evaluator, variables, test)
+                if name == "student":
+                    self._save_examples(evaluator, variables, test, strongest)
+                write_json(parts / f"{name}.json", figures)
+            results[name] = {**read_json(parts / f"{name}.json"), **counts}
+        write_json(
+            self.workdir / "evaluation.json",
+            {
+                **results["student"],
+                "models": results,
+                "dataset": self.dataset.fingerprint,
+                "threat_model": "linf",
+                "seed": self.config.seed,
+                "versions": versions(),
+            },
+        )
+
+    def _evaluate_model(self, name: str, evaluator: Evaluator, variables, test):
+        config = self.config.evaluation
+        total = 1 + len(config.curve) + len(config.epsilons) * len(suite(config.pgd_100_restarts))
+        with Progress(f"evaluate {name}", total, unit="part") as progress:
+            done = iter(range(total + 1))
+            return evaluate(
+                evaluator,
+                variables,
+                test,
+                epsilons=config.epsilons,
+                curve=config.curve,
+                pgd_100_restarts=config.pgd_100_restarts,
+                tick=lambda part: progress.update(next(done)),
+            )
+
+    def _save_examples(self, evaluator: Evaluator, variables, test, strongest: np.ndarray, most: int = 12) -> None:
+        """Keeps a few PGD-100 images: fooled ones first, of different classes as far as there are."""
+        clean = test.images.astype(np.float32) / np.float32(255.0)
+        changed = np.abs(strongest - clean).max(axis=(1, 2, 3)) > 0
+        order = np.argsort(~changed, kind="stable")[: 20 * most]
+        _, firsts = np.unique(test.labels[order], return_index=True)
+        rows = np.concatenate([order[np.sort(firsts)], np.delete(order, firsts)])[:most]
+        predictions = [evaluator.predictions(variables, images[rows]) for images in (clean, strongest)]
+        path = self.workdir / "adversarial.npz"
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(
+            temporary,
+            images=clean[rows],
+            adversarial=strongest[rows],
+            labels=test.labels[rows],
+            clean_predictions=predictions[0],
+            adversarial_predictions=predictions[1],
+        )
+        temporary.replace(path)
+
+    @property
+    def _uses_teacher(self) -> bool:
+        return any(self.objective(self.config[stage]).needs_teacher for stage in ("search", "train"))
+
+    def _student_variables(self, student: FBNet):
+        """The fine-tuned network if it scores higher on held-out images, else the trained one."""
+        trained = self._trained("train", student, self.config.train.optimizer)
+        if not self.config.finetune.epochs:
+            return trained.state.variables
+        tuned = self._trained("finetune", student, self.config.finetune.optimizer)
+        score = self._validate(_predict(student), lambda state: state.variables)
+        if score is None or score(tuned.state)["score"] >= score(trained.state)["score"]:
+            return tuned.state.variables
+        return trained.state.variables
+
+    def report(self) -> None:
+        """Writes `report.html` and its pictures."""
+        if jax.process_index() == 0:
+            write_report(self.workdir)
+
+    def summarise(self) -> None:
+        """Prints the headline figures, where there are any."""
+        path = self.workdir / "evaluation.json"
+        if path.exists():
+            _say(headline(read_json(path)))
+        if (self.workdir / "report.html").exists():
+            _say(f"report: {self.workdir / 'report.html'}")
+
+
+def _predict(model) -> Callable:
+    return lambda variables, images: model.apply(variables, images, train=False)[0]
+
+
+def headline(evaluation: dict) -> str:
+    """A small table: one line a model, clean and under the attacks at the headline radius."""
+    names = [name for name, value in evaluation.items() if isinstance(value, dict) and "accuracy" in value]
+    width = max(len(model) for model in evaluation["models"]) + 2
+    lines = ["accuracy, %".ljust(width) + "".join(name.rjust(10) for name in names)]
+    for model, figures in evaluation["models"].items():
+        cells = (f"{100 * figures[name]['accuracy']:.2f}".rjust(10) for name in names)
+        lines.append(model.ljust(width) + "".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,111 @@
+"""The command line: parse, dispatch, and turn user mistakes into one clear line."""
+
+import argparse
+from collections.abc import Sequence
+import json
+import os
+from pathlib import Path
+import shlex
+import sys
+
+UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate", "report": "report"}
+HELP = {
+    "run": "all stages: teacher, search, derive, train, twins, evaluate, report",
+    "search": "up to the derived architecture",
+    "train": "up to the trained student",
+    "evaluate": "up to the attacks on the test set",
+    "report": "up to the report",
+}
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the arguments and the `--config.key=value` overrides among them."""
+    parser = argparse.ArgumentParser(prog="rnas", description="Search for small image classifiers that are hard to fool.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name, description, *, config=True, workdir=True):
+        made = commands.add_parser(
+            name, help=description, description=description,
+            epilog="Any configuration key can be changed with --config.key=value.",
+        )  # fmt: skip
+        if config:
+            made.add_argument("--config", required=True, metavar="FILE[:ARG]", help="configuration file")
+        if workdir:
+            made.add_argument("--workdir", metavar="DIR", help="work directory; default: runs/<name of the config>")
+        return made
+
+    for name, description in HELP.items():
+        made = command(name, description)
+        made.add_argument("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
+    teacher = command("teacher", "train the teacher of a configuration")
+    teacher.add_argument("action", choices=["train"])
+    describe = command("describe", "parameters, MACs and taps of supernet, teacher and derived network")
+    describe.add_argument("--architecture", metavar="FILE", help="an architecture.json; default: the work directory's")
+    describe.add_argument("--json", action="store_true", help="print one JSON object")
+    status = command("status", "what is done in a work directory", config=False)
+    status.add_argument("--json", action="store_true", help="print one JSON object")
+
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = [argument for argument in rest if argument.startswith("--config.")]
+    if unknown := [argument for argument in rest if not argument.startswith("--config.")]:
+        parser.error(f"unknown argument {unknown[0]!r}; configuration keys are written --config.key=value")
+    return arguments, overrides
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments, overrides = parse(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Imported late, so that --help answers at once.
+    from rnas import platform
+    from rnas.configuration import load_config
+    from rnas.training.interruption import Interrupted
+
+    command = " ".join(["rnas", *map(shlex.quote, argv)])
+    try:
+        platform.prepare(distributed=getattr(arguments, "distributed", False))
+        workdir = arguments.workdir
+        if arguments.command == "status":
+            from rnas.describe import status
+
+            return _answer(status(Path(workdir or ".")), arguments.json)
+        config = load_config(arguments.config, overrides)
+        workdir = Path(workdir or Path("runs") / _slug(arguments.config))
+        if arguments.command == "describe":
+            from rnas.describe import describe
+
+            return _answer(describe(config, workdir, arguments.architecture), arguments.json)
+        from rnas import experiment
+
+        until = "teacher" if arguments.command == "teacher" else UNTIL[arguments.command]
+        experiment.run(config, workdir, command=command, until=until)
+    except Interrupted as interrupted:
+        print(f"{interrupted} To go on: {command}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("RNAS_TRACEBACK"):
+            raise
+        print(f"rnas: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _slug(specification: str) -> str:
+    """configs/rnas_cl/cifar10.py:s7 → cifar10_s7."""
+    name, _, argument = specification.partition(":")
+    return "_".join(filter(None, [Path(name).stem, argument]))
+
+
+def _answer(result: dict, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(result))
+    else:
+        from rnas.describe import as_text
+
+        print(as_text(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Curves: robust accuracy against the radius, and what training recorded step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnas.report.canvas import ACCENT, BLUE, FAINT, INK, Picture, draw
+from rnas.report.quantity import percent
+from rnas.report.scores import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MODELS = {  # colour, dashes, marker: told apart without colour too
+    "student": (BLUE, "-", "o"),
+    "teacher": (INK, (0, (5, 2)), "s"),
+    "twin_no_distillation": ("#c46f00", "-", "^"),
+    "twin_plain": ("#a84a8c", (0, (2, 1.5)), "v"),
+}
+_OTHER = ("#009e73", (0, (1, 1)), "D")
+
+# Title, then (metric, name in the legend, colour); shown where any of the metrics was recorded.
+_PANELS = (
+    ("Loss", (("loss", "loss", INK),)),
+    ("Accuracy, %", (("accuracy", "clean", BLUE), ("adversarial_accuracy", "adversarial", ACCENT))),
+    (
+        "Classification and KL",
+        (("classification", "classification", BLUE), ("kl", "KL to teacher", "#009e73")),
+    ),
+    ("Attention distance", (("attention", "attention", "#a84a8c"),)),
+    ("Expected cost, millions", (("cost", "cost", "#b07500"), ("macs", "MACs", BLUE))),
+    ("Cost factor", (("cost_factor", "cost factor", "#b07500"),)),
+    ("Temperature", (("temperature", "temperature", INK),)),
+    ("Learning rate", (("learning_rate", "learning rate", INK),)),
+)
+_UNITS = {"accuracy": 100.0, "adversarial_accuracy": 100.0, "cost": 1e-6, "macs": 1e-6}
+_TERMS = ("kl", "attention")  # of the loss; a stage without them records zeros
+_POINTS = 200  # means over this many equal runs of steps are all a small panel can show
+
+
+def plot_robustness(results: Results) -> Picture | None:
+    """Accuracy under attack against the radius, one curve a model; None where no model has a curve."""
+    shown = [model for model in results.models.values() if model.curve]
+    if not shown:
+        return None
+    epsilon = results.epsilon
+    scale = 255 if results.norm.lower() == "linf" else 1
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.085, right=0.985, bottom=0.13, top=0.9)
+        if epsilon is not None:
+            axes.axvline(epsilon * scale, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
+            axes.annotate(
+                f"\u03b5 = {results.radius(epsilon)}",
+                (epsilon * scale, 1),
+                (4, -2),
+                color="#6b7177",
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                va="top",
+                fontsize=8,
+            )
+        for model in reversed(shown):  # the student last, on top
+            colour, dashes, marker = _MODELS.get(model.name, _OTHER)
+            x = [point * scale for point, _ in model.curve]
+            y = [100 * score.accuracy for _, score in model.curve]
+            if all(score.interval for _, score in model.curve):
+                bounds = np.array([score.interval for _, score in model.curve]) * 100
+                axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.13, linewidth=0)
+            axes.plot(
+                x,
+                y,
+                color=colour,
+                linestyle=dashes,
+                marker=marker,
+                markersize=4.5,
+                label=model.label,
+                linewidth=2.2 if model.name == "student" else 1.5,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                clip_on=False,
+                zorder=3,
+            )
+        axes.set_ylim(0, 100)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if scale == 255 else "Radius \u03b5")
+        axes.set_ylabel("Accuracy, %")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(
+            handles[::-1],
+            labels[::-1],
+            loc="upper left",
+            bbox_to_anchor=(0.07, 1.0),
+            ncols=4,
+            columnspacing=1.6,
+            handlelength=2.6,
+        )
+
+    said = "; ".join(
+        f"{model.label} from {percent(model.curve[0][1].accuracy)} at {results.radius(model.curve[0][0])} "
+        f"to {percent(model.curve[-1][1].accuracy)} at {results.radius(model.curve[-1][0])}"
+        for model in shown
+    )
+    return draw("robustness", f"Accuracy under attack against the radius: {said}.", (740, 400), paint)
+
+
+def plot_learning(
+    stage: str, train: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]
+) -> Picture | None:
+    """Small panels of one stage's metrics; None where neither split recorded a metric that is shown here.
+
+    Args:
+        stage: names the file.
+        train, validation: rows in order of step, either may be empty.
+    """
+    panels = [
+        (title, kept)
+        for title, series in _PANELS
+        if (
+            kept := [line for line in series if any(_recorded(row, line[0]) for row in (*train, *validation))]
+        )
+    ]
+    if not panels:
+        return None
+    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    axis = "epoch" if all("epoch" in row for row in (*train, *validation)) else "step"
+
+    def paint(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+        width, height = figure.get_size_inches()
+        figure.subplots_adjust(
+            left=0.42 / width,
+            right=1 - 0.12 / width,
+            bottom=0.42 / height,
+            top=1 - 0.26 / height,
+            wspace=0.24,
+            hspace=0.42,
+        )
+        for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=False)):
+            for metric, label, colour in series:
+                _line(axes, train, metric, axis, color=colour, label=label, linewidth=1.1, alpha=0.75)
+                _line(
+                    axes,
+                    validation,
+                    metric,
+                    axis,
+                    color=colour,
+                    label=f"{label}, held out",
+                    linewidth=1.4,
+                    marker="o",
+                    markersize=2.6,
+                    linestyle=(0, (3, 1.2)),
+                )
+            axes.set_title(title)
+            axes.margins(x=0.02)
+            if place + columns >= len(panels):  # nothing below it
+                axes.set_xlabel(axis)
+            if len(axes.lines) > 1:
+                axes.legend(fontsize=7, handlelength=1.8, borderaxespad=0.1, labelspacing=0.25)
+            axes.tick_params(labelbottom=True, labelsize=7.5)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+
+    alt = (
+        f"Learning curves of stage {stage}: {', '.join(title.split(',')[0].lower() for title, _ in panels)}."
+    )
+    return draw(f"learning_{stage}", alt, (740, 40 + 180 * rows), paint)
+
+
+def _recorded(row: Mapping[str, Any], metric: str) -> bool:
+    value = row.get(metric)
+    return isinstance(value, int | float) and not (metric in _TERMS and value == 0)
+
+
+def _line(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, axis: str, **looks: Any) -> None:
+    points = np.array([(row[axis], row[metric]) for row in rows if _recorded(row, metric)], float).reshape(
+        -1, 2
+    )
+    if len(points) == 0:
+        return
+    points[:, 1] *= _UNITS.get(metric, 1.0)
+    if len(points) > _POINTS:
+        points = np.array([run.mean(axis=0) for run in np.array_split(points, _POINTS)])
+    axes.plot(points[:, 0], points[:, 1], **looks)

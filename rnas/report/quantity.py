@@ -1,0 +1,65 @@
+"""Numbers as a reader wants them: accuracies, counts, radii and durations."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from typing import Any
+
+_THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
+
+
+def decimals(count: int | None) -> int:
+    """Decimals of a percentage worth printing: a second only where an example weighs 0.01 points or less."""
+    return 2 if count is not None and count >= 10_000 else 1
+
+
+def percent(share: float, places: int = 1, unit: bool = True) -> str:
+    """A share in [0, 1] as a percentage, halves rounded up as people do (0.6125 is 61.3 %)."""
+    points = Decimal(repr(float(share))) * 100
+    text = str(points.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP))
+    return f"{text}{_THIN}%" if unit else text
+
+
+def compact(number: float) -> str:
+    """A count in three figures (46.2 M); below 100,000 in full (18,930)."""
+    if number < 99_999.5:
+        return f"{number:,.0f}"
+    for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        value = number / scale
+        if value >= 0.9995:
+            places = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            return f"{value:.{places}f}{_THIN}{letter}"
+    raise AssertionError(number)
+
+
+def exact(number: float) -> str:
+    """A count in full, thousands separated; a mean of counts to the nearest unit."""
+    return f"{number:,.0f}"
+
+
+def number_of(radius: Any) -> float:
+    """The value of a radius or step size written as a number or as a fraction ("8/255")."""
+    return float(Fraction(radius) if isinstance(radius, str) else radius)
+
+
+def radius(value: Any, norm: str = "linf") -> str:
+    """A radius or step size: under linf in 255ths where that is exact (8/255, 0.8/255), else a decimal."""
+    value = number_of(value)
+    steps = value * 255
+    if value == 0:
+        return "0"
+    if norm.lower() == "linf" and abs(steps - round(steps, 1)) < 1e-3:
+        return f"{round(steps, 1):g}/255"
+    return f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """A wall time: 7.4 s, 12 min 05 s, 3 h 20 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f}{_THIN}s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}{_THIN}min {whole % 60:02d}{_THIN}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}{_THIN}h {minutes % 60:02d}{_THIN}min"

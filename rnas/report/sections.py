@@ -1,0 +1,234 @@
+"""The sections of the page; each is empty where the run has nothing to show in it yet."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from rnas.report import tables
+from rnas.report.canvas import Picture
+from rnas.report.markup import Markup, element
+from rnas.report.pictures import Example, magnification
+from rnas.report.quantity import exact
+from rnas.report.record import Record
+from rnas.report.scores import HEADLINE_ATTACK, Results, attack_label
+
+_COLUMN = 860  # CSS pixels; what is wider keeps its size and scrolls, so that its labels stay legible
+_TITLES = {
+    "teacher": "Teacher",
+    "search": "Search",
+    "train": "Student",
+    "finetune": "Student, fine-tuning",
+    "twin_no_distillation": "Twin without distillation",
+    "twin_plain": "Plain twin",
+}
+_NORMS = {"linf": "L\u221e", "l2": "L2", "l1": "L1"}
+
+_TWINS = (
+    "Both twins are the student's network trained anew from the same initial weights: one without the "
+    "teacher, the other also without adversarial images. What the student has over the first is the "
+    "teacher's part; what the first has over the second is adversarial training's."
+)
+_NETWORK = (
+    "Channels each block kept (filled, number above) of the most it could have (outline, number below); thin "
+    "lines are the other widths it could choose from. Image on the left, classes on the right."
+)
+_MAP = (
+    "Probability of every teacher layer (column) as tutor of every student layer (row); the dot marks the "
+    "one chosen. Bars count how often each teacher layer was chosen."
+)
+_LINES = (
+    "Solid lines: training batches, averaged where there are many. Dashed lines with dots: held-out images."
+)
+_NO_PROOF = (
+    "A figure under attack is what these attacks did not break, an upper bound of robust accuracy. Others, "
+    "AutoAttack or one made for this network, may find more."
+)
+_PUBLISHED = (
+    "The released code of RNAS-CL attacks images after normalisation, where 8/255 is about 2/255 in pixels; "
+    "what its tables measured cannot be known. They compare at best with \u03b5 = 2/255 here."
+)
+
+
+def note(heading: str, content: Any) -> Markup:
+    """A remark that must not be overlooked."""
+    return element("div", element("b", heading, " "), content, class_="note", role="note")
+
+
+def results(results: Results, plots: Mapping[str, Picture]) -> list[Any]:
+    """Accuracy of every model at every radius, in figures and as curves."""
+    if not results.models:
+        return []
+    content: list[Any] = tables.accuracy_tables(results)
+    if any(name.startswith("twin") for name in results.models):
+        content.append(element("p", _TWINS))
+    if "robustness" in plots:
+        caption = "Accuracy under PGD-20 as the ball grows; at radius 0 it is clean accuracy."
+        if any(score.interval for model in results.models.values() for _, score in model.curve):
+            caption += " Bands are 95\u202f% Wilson intervals."
+        content.append(_figure(plots["robustness"], caption))
+    return content
+
+
+def student(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
+    """The network the search derived."""
+    if "architecture" not in plots:
+        return []
+    params, macs = (record.architecture.get(key) for key in ("params", "macs"))
+    size = None
+    if params is not None and macs is not None:
+        size = (
+            f"{exact(params)} parameters; {exact(macs)} multiply-accumulates in convolutions and classifier."
+        )
+    return [
+        size and element("p", size),
+        _figure(plots["architecture"], _NETWORK),
+        _folded("Blocks in figures", tables.block_table(record.architecture)),
+    ]
+
+
+def tutors(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
+    """Which teacher layer every student layer learns from."""
+    if "tutors" not in plots:
+        return []
+    architecture = record.architecture
+    layers, choices = len(architecture["student_taps"]), len(architecture["teacher_taps"])
+    teacher = architecture.get("teacher", {}).get("architecture")
+    used = len(set(architecture["tutors"]))
+    text = (
+        f"Each of the {layers} student layers could learn from any of {choices} layers of its teacher"
+        f"{f' ({teacher})' if teacher else ''}; together they chose {used} of them."
+    )
+    return [
+        element("p", text),
+        _figure(plots["tutors"], _MAP),
+        _folded("Tutors in words", tables.tutor_table(architecture)),
+    ]
+
+
+def learning(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
+    """What every stage recorded while it trained."""
+    shown = [stage for stage in record.learning_stages() if f"learning_{stage}" in plots]
+    if not shown:
+        return []
+    return [
+        element("p", _LINES),
+        [
+            _folded(
+                _TITLES.get(stage, stage),
+                element("div", _image(plots[f"learning_{stage}"]), class_="plot fit"),
+                unfolded=stage in ("search", "train"),
+            )
+            for stage in shown
+        ],
+    ]
+
+
+def images(record: Record, results: Results, examples: list[Example]) -> list[Any]:
+    """A few images before and after the attack."""
+    if not examples:
+        return []
+    names = record.evaluation.get("dataset", {}).get("class_names")
+    factor = magnification(record.adversarial, results.epsilon)
+    text = (
+        f"Test images, clean, after {attack_label(HEADLINE_ATTACK)} on the student, and their difference "
+        f"\u00d7\u202f{factor:.3g} around grey. They were picked to show attacks that succeed, so they "
+        "do not tell how often that happens."
+    )
+    return [
+        element("p", text),
+        element("div", [_example(example, names) for example in examples], class_="examples"),
+    ]
+
+
+def _example(example: Example, names: list[str] | None) -> Markup:
+    def said(label: int) -> str:
+        return names[label] if names and label < len(names) else str(label)
+
+    if example.clean != example.label:
+        verdict = element("span", "wrong before the attack", class_="none")
+    elif example.adversarial != example.label:
+        verdict = element("span", "fooled", class_="fooled")
+    else:
+        verdict = element("span", "not fooled", class_="held")
+    seen = (("true", example.label), ("clean", example.clean), ("attacked", example.adversarial))
+    words = "".join(f"{view} {said(label)} \u00b7 " for view, label in seen)
+    return element("figure", _image(example.strip), element("figcaption", words, verdict))
+
+
+def protocol(record: Record, results: Results) -> list[Any]:
+    """How the figures were measured and what they do not say."""
+    student = results.models.get("student")
+    if student is None:
+        return []
+    norm = _NORMS.get(results.norm.lower(), results.norm)
+    radii = ", ".join(map(results.radius, student.attacks))
+    seeds = {"training": record.setting("seed"), "evaluation": record.evaluation.get("seed")}
+    facts = {
+        "Threat model": f"every image within an {norm} ball of radius \u03b5, pixels in [0, 1]; the attacker "
+        "knows the network and its gradient",
+        "Radii \u03b5": radii,
+        "Test images": student.clean and student.clean.count and exact(student.clean.count),
+        "Counting": "an image counts as lost when any iterate of any restart fools the network",
+        "Model choice": _model_choice(record.setting("data.held_out")),
+        "Seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
+        "Network": "running BatchNorm statistics; normalisation is its first layer, so attacks see pixels",
+    }
+    dataset = record.evaluation.get("dataset", {})
+    return [
+        _facts(facts),
+        tables.attack_table(results) if student.attacks else None,
+        note("PGD is no proof.", _NO_PROOF),
+        note("Published figures may be in another unit.", _PUBLISHED),
+        _folded("Data", tables.setting_table(dataset)) if dataset else None,
+    ]
+
+
+def _model_choice(held_out: int | None) -> str | None:
+    if held_out is None:
+        return None
+    if held_out == 0:
+        return "no model choice: nothing was held out"
+    return f"by {exact(held_out)} held-out training images; only the evaluation read the test images"
+
+
+def run(record: Record) -> list[Any]:
+    """What to type, with which versions, how long it takes, and every setting."""
+    run, teacher = record.run, record.architecture.get("teacher", {})
+    versions = run.get("versions") or record.evaluation.get("versions") or {}
+    device, devices = run.get("device"), run.get("devices")
+    facts = {
+        "Started": run.get("started"),
+        "Device": f"{devices} \u00d7 {device}" if device and devices else device,
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Teacher": [f"{teacher.get('architecture', '')} ", element("code", teacher["hash"])]
+        if "hash" in teacher
+        else None,
+    }
+    return [
+        element("pre", element("code", run["command"])) if "command" in run else None,
+        _facts(facts),
+        tables.stage_table(record),
+        _folded("Configuration", tables.setting_table(record.config)) if record.config else None,
+    ]
+
+
+def _facts(facts: Mapping[str, Any]) -> Markup | None:
+    known = [[element("dt", name), element("dd", fact)] for name, fact in facts.items() if fact]
+    return element("dl", known, class_="facts") if known else None
+
+
+def _folded(title: str, content: Any, unfolded: bool = False) -> Markup:
+    return element("details", element("summary", title), content, open=True if unfolded else None)
+
+
+def _figure(picture: Picture, caption: str) -> Markup:
+    # The map of tutors is never shrunk either: its labels are the smallest of all.
+    kind = "plot wide" if picture.name == "tutors" or picture.width > _COLUMN else "plot fit"
+    return element("figure", element("div", _image(picture), class_=kind), element("figcaption", caption))
+
+
+def _image(picture: Picture) -> Markup:
+    source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+    return element("img", src=source, alt=picture.alt, width=picture.width, height=picture.height)

@@ -1,0 +1,1 @@
+"""What can be searched: one module per family of architectures."""

@@ -1,0 +1,133 @@
+"""A teacher and its directory: `teacher.json`, a card that says what it is, and `variables/`, its weights."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.models import build_model
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.files import read_json, write_json
+
+CARD = "teacher.json"
+
+
+class Tap(NamedTuple):
+    """An activation that can be matched, with the size of its map in pixels."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A frozen classifier with named activations.
+
+    Attributes:
+      apply: (variables, images [N,H,W,C] float in [0, 1]) -> (logits [N,K], {tap name: [N,h,w,c]}).
+      variables: {'params', 'batch_stats'}.
+      taps: in forward order.
+      mean, std: normalisation inside the model, per channel, pixels in [0, 1].
+      model: the Flax module behind `apply`.
+      architecture: its name in `rnas.models`.
+      num_classes: K.
+      hash: SHA-256 of the variables.
+    """
+
+    apply: Callable
+    variables: Any
+    taps: tuple[Tap, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    model: nn.Module
+    architecture: str
+    num_classes: int
+    hash: str
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        return tuple(tap.name for tap in self.taps)
+
+
+def describe_taps(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tap, ...]:
+    """Names and sizes of all taps of `model` for images of `image_shape` [H,W,C], without running it."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    _, out = jax.eval_shape(lambda images: model.init_with_output(jax.random.key(0), images)[0], images)
+    return tuple(Tap(name, *out[name].shape[1:]) for name in model.taps)
+
+
+def content_hash(variables: Any) -> str:
+    """SHA-256 over names, types, shapes and values of all leaves."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        leaf = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
+        digest.update(np.ascontiguousarray(leaf))
+    return digest.hexdigest()
+
+
+def save_teacher(path: Path, model: nn.Module, variables: Any, *, architecture: str, image_shape, origin: dict) -> None:
+    """Writes a teacher directory; the card comes last, so a directory with a card is complete.
+
+    Args:
+      origin: how it came to be (objective, epochs, accuracies …), kept in the card for the reader.
+    """
+    path = Path(path)
+    variables = jax.device_get(variables)
+    with Checkpoints(path / "variables") as checkpoints:
+        checkpoints.save(0, variables, {})
+    card = {
+        "architecture": architecture,
+        "num_classes": model.num_classes,
+        "image_shape": list(image_shape),
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "taps": [tap._asdict() for tap in describe_taps(model, image_shape)],
+        "hash": content_hash(variables),
+        "origin": origin,
+    }
+    write_json(path / CARD, card)
+
+
+def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher:
+    """Loads a teacher directory.
+
+    Args:
+      path: as written by `save_teacher`.
+      dtype: compute type of the teacher; None is float32.
+
+    Raises:
+      ValueError: where there is no teacher, or its weights are damaged or not those of its card.
+    """
+    path = Path(path)
+    if not (path / CARD).is_file():
+        raise ValueError(f"no teacher at {path}: expected a directory that holds {CARD!r} and its variables.")
+    card = read_json(path / CARD)
+    mean, std, image_shape = tuple(card["mean"]), tuple(card["std"]), tuple(card["image_shape"])
+    model = build_model(card["architecture"], num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
+    images = jnp.zeros((1, *image_shape))
+    template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images)))
+    with Checkpoints(path / "variables") as checkpoints:
+        restored = checkpoints.restore(template)
+    if restored is None or content_hash(restored.state) != card["hash"]:
+        raise ValueError(f"the teacher at {path} lacks the weights its card names by hash; copy it again.")
+    return Teacher(
+        apply=functools.partial(model.apply, train=False),
+        variables=restored.state,
+        taps=describe_taps(model, image_shape),
+        mean=mean,
+        std=std,
+        model=model,
+        architecture=card["architecture"],
+        num_classes=card["num_classes"],
+        hash=card["hash"],
+    )

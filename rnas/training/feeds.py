@@ -1,0 +1,113 @@
+"""Where the images of a step come from: a set that lives on the device, or a stream decoded on the host.
+
+Both answer `dispatch(first_step, count)` with the arguments that `run_steps` takes: images, labels and rows. What
+they answer is a function of (seed, step), or of an iterator whose position the checkpoint holds.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rnas.data.order import Order
+from rnas.training.search import Alternation
+
+
+class Block(NamedTuple):
+    """Arguments of one dispatch."""
+
+    images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
+    labels: Any
+    rows: np.ndarray  # [local devices, most, per device] rows of `images`
+
+
+def replicate(tree: Any) -> Any:
+    """Places a pytree on every local device, once, as pmapped functions with `in_axes=None` want it."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("batch",))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def per_device(batch_size: int, what: str) -> int:
+    """Examples per device; raises ValueError where `batch_size` does not divide."""
+    devices = jax.device_count()
+    if batch_size % devices:
+        lower = batch_size // devices * devices
+        raise ValueError(
+            f"{what} = {batch_size} cannot be divided among {devices} devices; use {lower or devices} or "
+            f"{lower + devices}."
+        )
+    return batch_size // devices
+
+
+def alternating_rows(alternation: Alternation, weights: Order, architecture: Order) -> Callable[[int, int], np.ndarray]:
+    """Rows of a search whose weight and architecture steps draw from disjoint sets (arXiv 1812.03443)."""
+
+    def rows_at(first: int, count: int) -> np.ndarray:
+        found = []
+        for step in range(first, first + count):
+            epoch, within = divmod(step, alternation.steps_per_epoch)
+            warm = min(epoch, alternation.warmup_epochs) * alternation.arch_steps
+            if alternation.is_weight_step(step):
+                found.append(weights.rows_at(epoch * alternation.weight_steps + warm + within, 1)[0])
+            else:
+                done = (epoch - alternation.warmup_epochs) * alternation.arch_steps
+                found.append(architecture.rows_at(done + within - alternation.weight_steps, 1)[0])
+        return np.stack(found)
+
+    return rows_at
+
+
+class ResidentFeed:
+    """A whole set as uint8 on every device; only row numbers travel per step."""
+
+    streaming = False
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, rows_at: Callable, *, batch_size: int, most: int, what):
+        """`rows_at(first, count)` gives rows [count, batch_size] of `images`; `most` is the steps of a dispatch."""
+        self._images, self._labels = replicate((images, labels))
+        self._rows_at = rows_at
+        self._per_device = per_device(batch_size, what)
+        self.most = most
+
+    def dispatch(self, first: int, count: int) -> Block:
+        rows = self._rows_at(first, count).reshape(count, jax.device_count(), self._per_device)
+        local = len(jax.local_devices())
+        start = jax.process_index() * local
+        padded = np.zeros((local, self.most, self._per_device), np.int32)
+        padded[:, :count] = np.moveaxis(rows[:, start : start + local], 1, 0)
+        return Block(self._images, self._labels, padded)
+
+    def position(self) -> dict:
+        """Nothing to keep: rows are a function of the step."""
+        return {}
+
+    def seek(self, position: dict) -> None:
+        del position
+
+
+class StreamFeed:
+    """One decoded batch a dispatch, from an iterator that can say and set where it is."""
+
+    streaming = True
+    most = 1
+
+    def __init__(self, stream, *, batch_size: int, what: str):
+        """`stream` yields {'image': uint8 [local batch,H,W,C], 'label': …} and has get_state and set_state."""
+        self._stream = stream
+        self._per_device = per_device(batch_size, what)
+
+    def dispatch(self, first: int, count: int) -> Block:
+        assert count == 1, count
+        batch = next(self._stream)
+        shape = (len(jax.local_devices()), self._per_device)
+        rows = np.broadcast_to(np.arange(self._per_device, dtype=np.int32), (shape[0], 1, shape[1]))
+        split = {name: array.reshape(*shape, *array.shape[1:]) for name, array in batch.items()}
+        return Block(split["image"], split["label"], rows)
+
+    def position(self) -> dict:
+        return {"stream": self._stream.get_state()}
+
+    def seek(self, position: dict) -> None:
+        if "stream" in position:
+            self._stream.set_state(position["stream"])

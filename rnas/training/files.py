@@ -1,0 +1,78 @@
+"""JSON files that are either the old one or the new one, never half of each."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+import uuid
+
+import numpy as np
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Replaces a file by `text` in one step; a reader or a crash sees the old or the new content.
+
+    Args:
+      path: the file; its folder is made if need be.
+      text: the new content, written as UTF-8.
+
+    Raises:
+      OSError: the file could not be written (a full disk, no permission); the former content stands.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"could not write: {error.strerror}; what the file held before is untouched",
+            str(path),
+        ) from error
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes `content` as JSON, in one step; NumPy and JAX arrays become lists, paths strings.
+
+    Raises:
+      ValueError: `content` holds NaN or an infinity, which JSON has no word for.
+      OSError: see `write_text`.
+    """
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot hold what was given: {error}") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is not JSON; says at which line and column.
+    """
+    text = Path(path).read_bytes()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is not readable as JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
+            "It may have been edited or cut short: mend it, or remove it to have it written anew."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not readable as JSON: no UTF-8 text at byte {error.start}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,47 @@
+"""Stopping a run when asked: at the next step, with a checkpoint, instead of at once."""
+
+import os
+import signal
+import threading
+
+
+class Interrupted(Exception):
+    """A run that was asked to stop, and did, with its state saved. The message says how to go on."""
+
+
+class Interruption:
+    """Turns the first interrupt or termination signal into a request, for as long as it is entered.
+
+    The loop looks at `requested` after each step. A second Ctrl-C raises `KeyboardInterrupt` as usual.
+    Signals reach only the main thread of a program: entered elsewhere, this does nothing.
+    """
+
+    def __init__(self):
+        self._requested = False
+        self._former: dict[int, object] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether the program has been asked to stop."""
+        return self._requested
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._former.items():
+            # None stands for a handler that was not set from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._former.clear()
+
+    def _handle(self, number: int, frame) -> None:
+        if self._requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self._requested:
+            self._requested = True
+            # Not print(): the signal may have come in the middle of one.
+            name = signal.Signals(number).name
+            os.write(2, f"\n{name}: saving, then stopping. Ctrl-C stops at once.\n".encode())

@@ -1,0 +1,232 @@
+"""The joint objective of RNAS-CL: its settings, its attack, and its terms per example.
+
+Search and training, student and teacher share it: with gamma = kl_weight = 0 it is plain, PGD or TRADES
+training. BatchNorm running statistics move only in the passes of the loss, in the order clean, adversarial, and
+never during an attack unless `attack_bn` is 'train'.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas import attacks
+from rnas import objectives
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The joint objective A + kl_weight·KL + gamma·L_attn (arXiv 2301.08092, eq. 2 and 3, extended).
+
+    Attributes:
+      adversarial: A, one of none, pgd_at, trades, mart, rslad.
+      epsilon, step_size: L∞ radius and attack step, pixels in [0, 1].
+      steps: attack iterations.
+      beta: weight of the robust term of trades and mart.
+      attack_bn: BatchNorm mode of the attack: eval, train_frozen (batch statistics) or train (which also
+        moves the running ones).
+      bn_update: passes of the loss that move running statistics: both, clean, adversarial.
+      gamma, kl_weight: weights of cross-layer distillation and of KL(teacher ‖ student).
+      size, normalise, reduction: of the attention maps and their loss.
+      view: student images that are compared with the teacher's clean ones: clean, adversarial, both.
+    """
+
+    adversarial: str
+    epsilon: float
+    step_size: float
+    steps: int
+    beta: float = 6.0
+    attack_bn: str = "eval"
+    bn_update: str = "both"
+    gamma: float = 0.0
+    kl_weight: float = 0.0
+    size: int = 14
+    normalise: str = "per_sample"
+    reduction: str = "sum_layers"
+    view: str = "clean"
+
+    def __post_init__(self):
+        allowed = {
+            "adversarial": ("none", "pgd_at", "trades", "mart", "rslad"),
+            "attack_bn": ("eval", "train_frozen", "train"),
+            "bn_update": ("both", "clean", "adversarial"),
+            "normalise": ("per_sample", "per_batch"),
+            "reduction": ("sum_layers", "paper"),
+            "view": ("clean", "adversarial", "both"),
+        }
+        for field, values in allowed.items():
+            if getattr(self, field) not in values:
+                raise ValueError(
+                    f"unknown {field} {getattr(self, field)!r} of the objective; expected one of {', '.join(values)}."
+                )
+        if self.adversarial == "none" and self.gamma and self.view != "clean":
+            raise ValueError(
+                f"attention.input={self.view!r} needs adversarial images, but the objective is 'none'; use 'clean'."
+            )
+
+    @property
+    def attacks(self) -> bool:
+        return self.adversarial != "none"
+
+    @property
+    def needs_teacher(self) -> bool:
+        return bool(self.gamma or self.kl_weight or self.adversarial == "rslad")
+
+    @property
+    def needs_clean(self) -> bool:
+        """Whether the loss runs the student on clean images."""
+        distils_clean = self.kl_weight or (self.gamma and self.view != "adversarial")
+        return bool(self.adversarial != "pgd_at" or distils_clean)
+
+
+class Signals(NamedTuple):
+    """What a frozen teacher says about the clean images: logits [N,K] and attention maps [N,n_t,P] (or None)."""
+
+    logits: jax.Array | None = None
+    maps: jax.Array | None = None
+
+
+def teacher_signals(teacher: nn.Module | None, variables: PyTree, images: jax.Array, objective: Objective, taps):
+    """One teacher pass in inference mode, with attention maps of `taps` only where the objective uses them."""
+    if not objective.needs_teacher:
+        return Signals()
+    logits, out = teacher.apply(variables, images, train=False)
+    maps = None
+    if objective.gamma:
+        maps = objectives.attention_maps(out, taps, objective.size, objective.normalise)
+    return lax.stop_gradient(Signals(logits, maps))
+
+
+def forward(model: nn.Module, params, batch_stats, images, masks, *, train: bool, update: bool = True):
+    """Returns (logits, out, running statistics after the pass)."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    args = (images,) if masks is None else (images, masks)
+    if train and update:
+        (logits, out), changed = model.apply(variables, *args, train=True, mutable=["batch_stats"])
+        return logits, out, changed["batch_stats"]
+    logits, out = model.apply(variables, *args, train=train)
+    return logits, out, batch_stats
+
+
+def adversarial_images(model, objective: Objective, params, batch_stats, images, labels, keys, masks, signals):
+    """Attacks the current network with the inner maximisation that belongs to the objective.
+
+    Returns:
+      (images [N,H,W,C] in the ε-ball and in [0, 1], running statistics after the attack).
+    """
+    train = objective.attack_bn != "eval"
+    update = objective.attack_bn == "train"
+
+    if objective.adversarial == "trades":
+        target, _, _ = forward(model, params, batch_stats, images, masks, train=train, update=False)
+    else:
+        target = signals.logits
+    target = lax.stop_gradient(target)
+
+    def ascent_loss(points, stats):
+        logits, _, stats = forward(model, params, stats, points, masks, train=train, update=update)
+        if objective.adversarial in ("trades", "rslad"):
+            return objectives.kl_divergence(target, logits), stats
+        return objectives.cross_entropy(logits, labels), stats
+
+    start = "uniform" if objective.adversarial == "pgd_at" else "gaussian"
+    return attacks.projected_ascent(
+        ascent_loss,
+        attacks.initial_images(keys, images, objective.epsilon, start),
+        images,
+        epsilon=objective.epsilon,
+        step_size=objective.step_size,
+        steps=objective.steps,
+        carry=batch_stats,
+    )
+
+
+def joint_terms(model, objective: Objective, params, batch_stats, images, attacked, labels, masks, signals, compare):
+    """The terms of the objective, per example, and the passes they need.
+
+    Args:
+      compare: student taps `out` → cross-layer loss [N] against the teacher's maps.
+
+    Returns:
+      ({term: [N]}, running statistics); 'classification', 'kl' and 'attention' are always present, so are
+      'accuracy' (on clean images, where they are seen) and 'adversarial_accuracy'.
+    """
+    zeros = jnp.zeros(labels.shape, jnp.float32)
+    terms = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
+    stats, views = batch_stats, []
+
+    def correct(logits):
+        return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+
+    clean = hostile = None
+    if objective.needs_clean:
+        update = objective.bn_update != "adversarial" or not objective.attacks
+        clean, out, stats = forward(model, params, stats, images, masks, train=True, update=update)
+        terms["accuracy"] = correct(clean)
+        if objective.view != "adversarial":
+            views.append(out)
+    if objective.attacks:
+        update = objective.bn_update != "clean" or not objective.needs_clean
+        hostile, out, stats = forward(model, params, stats, attacked, masks, train=True, update=update)
+        terms["adversarial_accuracy"] = correct(hostile)
+        if objective.view != "clean":
+            views.append(out)
+
+    beta = objective.beta
+    terms["classification"] = {
+        "none": lambda: objectives.cross_entropy(clean, labels),
+        "pgd_at": lambda: objectives.pgd_at_loss(hostile, labels),
+        "trades": lambda: objectives.trades_loss(clean, hostile, labels, beta),
+        "mart": lambda: objectives.mart_loss(clean, hostile, labels, beta),
+        "rslad": lambda: objectives.rslad_loss(signals.logits, clean, hostile),
+    }[objective.adversarial]()
+    if objective.kl_weight:
+        terms["kl"] = objectives.kl_divergence(signals.logits, clean)
+    if objective.gamma:
+        terms["attention"] = sum(compare(out) for out in views) / len(views)
+    terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
+    return terms, stats
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedTutors:
+    """Each student tap matches one teacher tap, known beforehand."""
+
+    student_taps: tuple[str, ...]
+    chosen: tuple[str, ...]  # teacher tap of each student tap
+    available: int  # teacher taps that could have been chosen, n_t
+
+    @property
+    def teacher_taps(self) -> tuple[str, ...]:
+        """The chosen taps, each once: the teacher's other maps are never computed."""
+        return tuple(dict.fromkeys(self.chosen))
+
+    def loss(self, out, maps, key, objective: Objective):
+        del key  # nothing is drawn
+        rows = np.array([self.teacher_taps.index(tap) for tap in self.chosen])
+        student = objectives.attention_maps(out, self.student_taps, objective.size, objective.normalise)
+        distances = objectives.paired_distances(student, maps[:, rows])
+        scale = {"sum_layers": 1.0, "paper": 1.0 / (len(self.chosen) * self.available)}
+        return scale[objective.reduction] * jnp.sum(distances, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledTutors:
+    """Soft Gumbel samples of searched logits in every step, as the released code trains."""
+
+    student_taps: tuple[str, ...]
+    teacher_taps: tuple[str, ...]
+    logits: tuple[tuple[float, ...], ...]  # [n_s, n_t]
+    temperature: float = 0.055
+
+    def loss(self, out, maps, key, objective: Objective):
+        student = objectives.attention_maps(out, self.student_taps, objective.size, objective.normalise)
+        weights = objectives.gumbel_softmax(key, jnp.asarray(self.logits), self.temperature)
+        distances = objectives.attention_distances(student, maps)
+        return objectives.cross_layer_loss(distances, weights, objective.reduction)

@@ -1,0 +1,91 @@
+"""How the search draws and prices architectures, as functions of the global step."""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from rnas import objectives
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternation:
+    """Which steps of an epoch update weights and which the architecture: first weights, then architecture."""
+
+    steps_per_epoch: int
+    arch_fraction: float = 0.2
+    warmup_epochs: int = 0
+
+    def __post_init__(self):
+        if not 0.0 < self.arch_fraction < 1.0:
+            raise ValueError(f"arch_fraction must lie between 0 and 1, but {self.arch_fraction} was given.")
+        if self.steps_per_epoch < 5:
+            raise ValueError(
+                f"an epoch of the search has {self.steps_per_epoch} steps, but alternation needs at least 5; "
+                "lower search.batch_size or use more data."
+            )
+
+    @property
+    def arch_steps(self) -> int:
+        return int(self.arch_fraction * self.steps_per_epoch + 1e-9)
+
+    @property
+    def weight_steps(self) -> int:
+        return self.steps_per_epoch - self.arch_steps
+
+    def is_weight_step(self, step):
+        """True where the global `step` (integer or array) updates weights."""
+        warming = step < self.warmup_epochs * self.steps_per_epoch
+        return warming | (step % self.steps_per_epoch < self.weight_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchCost:
+    """Cost factor n_f and the optional soft budget, from samples of the width selectors.
+
+    Attributes:
+      cost: effective widths (per block) → cost of the factor.
+      alpha, beta: n_f = alpha·beta·log(cost); alpha = 0 switches the factor off.
+      budget: effective widths → cost that the budget limits, or None.
+      target, weight: of the penalty weight·max(0, cost/target − 1)².
+    """
+
+    cost: Callable
+    alpha: float
+    beta: float
+    budget: Callable | None = None
+    target: float = 0.0
+    weight: float = 0.0
+
+    def __call__(self, widths):
+        """Returns (factor, penalty, cost)."""
+        amount = self.cost(widths)
+        factor = objectives.cost_factor(amount, self.alpha, self.beta) if self.alpha else jnp.float32(1.0)
+        penalty = jnp.float32(0.0)
+        if self.budget is not None:
+            penalty = objectives.budget_penalty(self.budget(widths), self.target, self.weight)
+        return factor, penalty, amount
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Gumbel-softmax of widths and tutors: temperature max(start·exp(−decay·epoch), minimum)."""
+
+    start: float
+    decay: float
+    minimum: float
+    hard: bool
+    steps_per_epoch: int
+
+    def temperature(self, step):
+        return objectives.temperature(step // self.steps_per_epoch, self.start, self.decay, self.minimum)
+
+    def widths(self, key, logits, step):
+        return tuple(
+            objectives.gumbel_softmax(jax.random.fold_in(key, block), theta, self.temperature(step))
+            for block, theta in enumerate(logits)
+        )
+
+    def tutors(self, key, logits, step):
+        return objectives.gumbel_softmax(key, logits, self.temperature(step), hard=self.hard)

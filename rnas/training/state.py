@@ -1,0 +1,52 @@
+"""What a training step carries from one step to the next."""
+
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import optax
+
+PyTree = Any
+
+
+@struct.dataclass
+class State:
+    """Everything that training changes; all of it is checkpointed and nothing else is.
+
+    Attributes:
+      step: int32 scalar, steps done.
+      params: network weights.
+      batch_stats: BatchNorm running statistics.
+      opt_state: of the weight optimiser.
+      architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search, else None.
+      architecture_opt_state: of its optimiser, else None.
+    """
+
+    step: jax.Array
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    architecture: PyTree = None
+    architecture_opt_state: PyTree = None
+
+    @classmethod
+    def create(
+        cls,
+        variables: PyTree,
+        optimizer: optax.GradientTransformation,
+        architecture: PyTree = None,
+        architecture_optimizer: optax.GradientTransformation | None = None,
+    ) -> "State":
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=variables["params"],
+            batch_stats=variables["batch_stats"],
+            opt_state=optimizer.init(variables["params"]),
+            architecture=architecture,
+            architecture_opt_state=architecture_optimizer and architecture_optimizer.init(architecture),
+        )
+
+    @property
+    def variables(self) -> PyTree:
+        return {"params": self.params, "batch_stats": self.batch_stats}

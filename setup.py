@@ -1,0 +1,67 @@
+"""Installs the package `rnas` and the command of the same name."""
+
+from pathlib import Path
+import re
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """The version written in the package, read without importing it."""
+    text = (HERE / "rnas" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
+
+
+def long_description() -> str:
+    readme = HERE / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="rnas",
+    version=version(),
+    description="Search for compact image classifiers that withstand adversarial attack, in JAX",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["rnas", "rnas.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "array-record>=0.8,<1",
+        "chex>=0.1.90,<0.2",
+        "filelock>=3.12,<5",  # jax locks its compilation cache with it
+        "flax>=0.12,<0.13",
+        "grain>=0.2.15,<0.3",
+        "importlib_resources>=6,<8",  # tensorflow-datasets imports it without declaring it
+        "jax>=0.10,<0.13",
+        "matplotlib>=3.9,<4",
+        "ml-collections>=1.1,<2",
+        "numpy>=2,<3",
+        "optax>=0.2.6,<0.3",
+        "orbax-checkpoint>=0.12,<1",
+        "pillow>=11,<14",
+        "scikit-learn>=1.5,<2",
+        "tensorboardX>=2.6,<3",
+        "tensorflow-datasets>=4.9.9,<5",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
+        "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
+        "test": ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
+    },
+    entry_points={"console_scripts": ["rnas=rnas.main:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,50 @@
+"""Settings that every test shares: four CPU devices, a compilation cache, the slow marker."""
+
+import logging
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+# Workers that run side by side share the cache. Only a cache with a limit takes a lock around each
+# read and write; without one a worker could read what another has half written.
+jax.config.update("jax_compilation_cache_max_size", 4 * 2**30)
+
+for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
+    logging.getLogger(_noisy).setLevel(logging.ERROR)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a few seconds; runs with --slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow; run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data beside the project, or a skip where there is none."""
+    folder = Path(os.environ.get("RNAS_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder} (environment variable RNAS_SHARED)")
+    return folder

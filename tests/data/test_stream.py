@@ -1,0 +1,199 @@
+"""The stream: crops, exact evaluation, position as a function of the step, shards, class subsets."""
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from rnas.data.imagenet import IMAGENET_100
+from rnas.data.stream import Stream, random_resized_crop, resize_and_center_crop
+
+
+def open_stream(pictures_dir, part="train", **arguments):
+    arguments = {"batch_size": 4, "seed": 0, "image_size": 8, "resize": 10, **arguments}
+    return Stream("pictures", data_dir=pictures_dir, part=part, **arguments)
+
+
+def first(stream, count):
+    batches = stream.batches()
+    found = [next(batches) for _ in range(count)]
+    batches.close()
+    return found
+
+
+def assert_equal(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+def numbers(batch):
+    """Which pictures these are: the lit channel is constant, 100 + number, and brighter than the ramp."""
+    return batch["image"].reshape(len(batch["label"]), -1).max(1).astype(int) - 100
+
+
+def test_training_batches(pictures_dir):
+    stream = open_stream(pictures_dir)
+    assert (stream.steps_per_epoch, stream.num_classes) == (7, 3)
+    batches = first(stream, 14)
+    for batch in batches:
+        assert batch["image"].shape == (4, 8, 8, 3) and batch["image"].dtype == np.uint8
+        assert batch["label"].shape == (4,) and batch["label"].dtype == np.int32
+        np.testing.assert_array_equal(numbers(batch) % 3, batch["label"])
+    epochs = np.array([numbers(batch) for batch in batches]).reshape(2, 28)
+    assert all(len(set(epoch)) == 28 for epoch in epochs)
+    assert (epochs[0] != epochs[1]).any()
+
+
+def test_every_picture_of_every_step_has_its_own_crop(pictures_dir):
+    batches = first(open_stream(pictures_dir), 14)
+    ramps = []
+    for batch in batches:
+        for image, label, number in zip(batch["image"], batch["label"], numbers(batch), strict=True):
+            if number % 2 == 0:  # those of one size
+                ramps.append(image[0, :, (label + 1) % 3])
+    assert len(ramps) > 20
+    assert len({ramp.tobytes() for ramp in ramps}) > 0.8 * len(ramps)
+    mirrored = [ramp[0] > ramp[-1] for ramp in ramps]
+    assert 0.2 < np.mean(mirrored) < 0.8
+
+
+def test_seed_decides(pictures_dir):
+    assert_equal(first(open_stream(pictures_dir), 3), first(open_stream(pictures_dir), 3))
+    one, other = first(open_stream(pictures_dir, seed=1), 3), first(open_stream(pictures_dir), 3)
+    assert [numbers(batch).tolist() for batch in one] != [numbers(batch).tolist() for batch in other]
+
+
+def test_resuming_equals_the_uninterrupted_run(pictures_dir):
+    whole = first(open_stream(pictures_dir), 9)
+    for step in (0, 5, 7):
+        batches = open_stream(pictures_dir).batches(threads=2)
+        for _ in range(step):
+            next(batches)
+        state = batches.get_state()
+        batches.close()
+        assert state == {"step": step}
+        resumed = open_stream(pictures_dir).batches()
+        next(resumed)
+        resumed.set_state(state)
+        assert_equal([next(resumed) for _ in range(2)], whole[step : step + 2])
+        resumed.close()
+
+
+def test_hosts_share_the_batch(pictures_dir):
+    whole = first(open_stream(pictures_dir), 3)
+    shards = [first(open_stream(pictures_dir, process_index=i, process_count=2), 3) for i in range(2)]
+    for batch, *halves in zip(whole, *shards, strict=True):
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], np.concatenate([half[name] for half in halves]))
+
+
+def test_evaluation_counts_every_picture_once_on_any_number_of_hosts(pictures_dir):
+    # 11 pictures: three batches of four, one place left over. The unlabelled test part is passed over.
+    for count in (1, 2, 4):
+        seen = []
+        for index in range(count):
+            stream = open_stream(pictures_dir, "test", process_index=index, process_count=count)
+            batches = list(stream.batches())
+            assert len(batches) == stream.steps_per_epoch == 3
+            for batch in batches:
+                assert len(batch["label"]) == 4 // count
+                real, labels = numbers(batch)[batch["mask"]], batch["label"][batch["mask"]]
+                np.testing.assert_array_equal(real % 3, labels)
+                seen += real.tolist()
+        assert sorted(seen) == list(range(11))
+
+
+def test_evaluation_from_a_later_step(pictures_dir):
+    stream = open_stream(pictures_dir, "test")
+    assert_equal(list(stream.batches(2)), list(stream.batches())[2:])
+    assert not list(stream.batches(3))
+
+
+def test_held_out_pictures_are_never_trained_on(pictures_dir):
+    held = list(open_stream(pictures_dir, "validation", held_out=6).batches())
+    held = [number for batch in held for number in numbers(batch)[batch["mask"]].tolist()]
+    assert len(held) == 6 and np.bincount(np.array(held) % 3).tolist() == [2, 2, 2]
+    trained = {int(n) for batch in first(open_stream(pictures_dir, held_out=6), 24) for n in numbers(batch)}
+    assert trained == set(range(30)) - set(held)
+    assert not list(open_stream(pictures_dir, "validation").batches())
+
+
+def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
+    stream = open_stream(pictures_dir, classes=(2, 0))
+    assert (stream.num_classes, stream.steps_per_epoch) == (2, 5)
+    for batch in first(stream, 5):
+        np.testing.assert_array_equal(numbers(batch) % 3, np.array([2, 0])[batch["label"]])
+    (index,) = (tmp_path / "cache" / "rnas" / "labels").iterdir()
+    assert np.bincount(np.load(index)).tolist() == [10, 10, 10]
+    # The index is read again, not made again: an altered one shows.
+    np.save(index, np.zeros(30, np.int32))
+    assert len(open_stream(pictures_dir, classes=(0,)).rows) == 30
+
+
+def test_imagenet_100():
+    assert len(set(IMAGENET_100)) == 100 and sum(IMAGENET_100) == 47997
+    assert min(IMAGENET_100) >= 0 and max(IMAGENET_100) < 1000
+
+
+def ramp(width, height):
+    """A picture whose red is 4 x and whose green is 4 y."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([4 * x, 4 * y, 0 * x], -1).astype(np.uint8))
+
+
+def test_random_resized_crop_keeps_area_and_ratio_in_their_ranges():
+    areas, ratios, centres = [], [], []
+    for seed in range(300):
+        crop = np.asarray(random_resized_crop(ramp(60, 50), 16, np.random.default_rng(seed))).astype(float)
+        # The slope of the ramp in the resized crop tells the size of the box.
+        width, height = (np.diff(crop[1:-1, 1:-1], axis=a)[..., c].mean() * 4 for a, c in ((1, 0), (0, 1)))
+        areas.append(width * height / 3000)
+        ratios.append(width / height)
+        centres.append(crop[7:9, 7:9, 0].mean() / 4)
+    assert min(areas) > 0.06 and max(areas) < 1.05 and max(areas) - min(areas) > 0.8
+    assert 0.7 < min(ratios) < 0.8 and 1.25 < max(ratios) < 1.42
+    assert abs(np.mean(np.log(ratios))) < 0.05
+    assert abs(np.mean(centres) - 29.5) < 1.5
+
+
+def test_an_image_too_narrow_for_any_draw_is_cropped_in_its_centre():
+    crop = np.asarray(random_resized_crop(ramp(60, 6), 8, np.random.default_rng(0)))
+    np.testing.assert_allclose(crop[:, :, 0].mean() / 4, 29.5, atol=0.3)  # the whole height, 8 columns wide
+    assert np.ptp(crop[0, :, 0]) <= 4 * 7
+
+
+def test_resize_and_center_crop_against_torchvision_sizes():
+    # 60 × 50 to 36 × 30, of which the central 12 columns and rows start at 12 and 9.
+    crop = np.asarray(resize_and_center_crop(ramp(60, 50), 30, 12)).astype(float)
+    assert crop.shape == (12, 12, 3)
+    scale = 50 / 30
+    expected_x = 4 * ((np.arange(12, 24) + 0.5) * scale - 0.5)
+    expected_y = 4 * ((np.arange(9, 21) + 0.5) * scale - 0.5)
+    np.testing.assert_allclose(crop[:, :, 0].mean(0), expected_x, atol=1)
+    np.testing.assert_allclose(crop[:, :, 1].mean(1), expected_y, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"part": "dev"}, "part='dev'"),
+        ({"image_size": 20}, "image_size=20, resize=10"),
+        ({"batch_size": 5, "process_count": 2}, "batch_size=5"),
+        ({"process_index": 1}, "process_index=1"),
+        ({"classes": (0, 3)}, "classes="),
+        ({"classes": (1, 1)}, "classes="),
+        ({"batch_size": 31}, "only 30 images"),
+        ({"held_out": 30}, "30 images to choose"),
+    ],
+)
+def test_mistakes_are_named(pictures_dir, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        open_stream(pictures_dir, **arguments)
+
+
+@pytest.mark.parametrize("state", [{}, {"step": -1}, {"step": "3"}])
+def test_a_state_that_names_no_step_is_refused(pictures_dir, state):
+    with pytest.raises(ValueError, match="expected {'step'"):
+        open_stream(pictures_dir).batches().set_state(state)

@@ -1,0 +1,57 @@
+"""Signals become a request to stop; the second Ctrl-C stops at once."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from rnas.training.interruption import Interruption
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_request(number, capfd):
+    with Interruption() as interruption:
+        assert not interruption.requested
+        os.kill(os.getpid(), number)
+        assert interruption.requested
+        os.kill(os.getpid(), signal.SIGTERM)  # asking again changes nothing
+        assert interruption.requested
+    shown = capfd.readouterr().err
+    assert shown.count("saving") == 1 and signal.Signals(number).name in shown
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_interrupt_stops_at_once(first):
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_former_handlers_come_back():
+    former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with Interruption():
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        with pytest.raises(RuntimeError), Interruption():
+            raise RuntimeError
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def test_another_thread_leaves_the_handlers_alone():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter():
+        with Interruption() as interruption:
+            seen.append((signal.getsignal(signal.SIGINT), interruption.requested))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)]
