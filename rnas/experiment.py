@@ -36,7 +36,7 @@ from rnas.spaces.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher, save_teacher
 from rnas.training import steps
 from rnas.training.checkpoints import Checkpoints, Restored
-from rnas.training.feeds import ResidentFeed, alternating_rows
+from rnas.training.feeds import ResidentFeed, StreamFeed, alternating_rows
 from rnas.training.files import read_json, write_json
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
 from rnas.training.log import MetricsLog
@@ -82,6 +82,8 @@ class Experiment:
         self.config = config
         self.workdir = workdir
         self.space = fbnet.get_space(config.space)
+        if not 0 <= config.seed < 2**32:
+            raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
         self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype, config.dtype)
         if isinstance(self.dtype, str):
             raise ValueError(f"unknown dtype {config.dtype!r}; expected float32 or bfloat16.")
@@ -100,6 +102,8 @@ class Experiment:
                 raise ValueError(f"unknown {key} {value!r}; expected {' or '.join(allowed)}.")
         if config.split not in ("shared", "disjoint"):
             raise ValueError(f"unknown split {config.split!r}; expected shared or disjoint.")
+        if config.split == "disjoint" and config.data.streaming:
+            raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
         for name in ("search", "train"):  # refuses unknown names before anything runs
             self.objective(config[name])
 
@@ -108,7 +112,12 @@ class Experiment:
     @functools.cached_property
     def dataset(self) -> Dataset:
         data = self.config.data
-        dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
+        if data.streaming:
+            from rnas.data.stream import load_held_parts  # brings grain, which other sets do not need
+
+            dataset = load_held_parts(data.name, self._stream)
+        else:
+            dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
         if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
             raise ValueError(
                 f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "
@@ -120,6 +129,9 @@ class Experiment:
     def loaded_teacher(self) -> Teacher:
         path = self.config.teacher.path or self.workdir / "teacher"
         teacher = load_teacher(path, dtype=self.dtype)
+        classes = tuple(self.config.data.class_ids)
+        if len(classes) < teacher.num_classes > max(classes, default=teacher.num_classes):
+            teacher = teacher.restricted(classes)
         if teacher.num_classes != self.config.data.num_classes:
             raise ValueError(
                 f"the teacher at {path} knows {teacher.num_classes} classes, but data.num_classes="
@@ -202,12 +214,38 @@ class Experiment:
         return Checkpoints(self.workdir / "checkpoints" / stage, best="score")
 
     def _order(self, stage: str, rows: np.ndarray, batch_size: int) -> Order:
-        return Order(rows, batch_size, seed=(self.config.seed << 32) + zlib.crc32(stage.encode()))
+        return Order(rows, batch_size, (self.config.seed << 32) + zlib.crc32(stage.encode()))
 
-    def _feed(self, stage: str, rows_at: Callable, batch_size: int, what: str) -> ResidentFeed:
+    def _feed(self, stage: str, batch_size: int, what: str, rows_at: Callable | None = None):
+        """Training images of a stage; `rows_at` replaces the plain shuffled order of an image set in memory."""
+        if self.config.data.streaming:
+            batches = self._stream("train", batch_size).batches()
+            return StreamFeed(batches, batch_size=batch_size, what=what)
         train = self.dataset.train
+        rows_at = rows_at or self._order(stage, np.arange(len(train)), batch_size).rows_at
         most = self.config.log_every_steps
         return ResidentFeed(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=what)
+
+    def _stream(self, part: str, batch_size: int | None = None):
+        from rnas.data.stream import Stream
+
+        data = self.config.data
+        return Stream(
+            data.name,
+            data_dir=data.dir or None,
+            part=part,
+            batch_size=batch_size or self.config.evaluation.batch_size,
+            seed=self.config.seed,
+            image_size=data.image_shape[0],
+            resize=round(data.image_shape[0] * 256 / 224),
+            classes=tuple(data.class_ids) or None,
+            held_out=data.held_out,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def _steps_per_epoch(self, batch_size: int) -> int:
+        return self.dataset.fingerprint["counts"]["train"] // batch_size
 
     def _plan(self, stage: str, epochs: int, steps_per_epoch: int) -> Plan:
         return Plan(
@@ -233,17 +271,18 @@ class Experiment:
         batch_size: int, what: str, teacher: Teacher | None = None, tutors=None,
     ) -> None:  # fmt: skip
         """Trains a fixed network to the end of its stage; its checkpoints hold the outcome."""
-        order = self._order(stage, np.arange(len(self.dataset.train)), batch_size)
-        optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=order.steps_per_epoch)
+        feed = self._feed(stage, batch_size, what)
+        per_epoch = self._steps_per_epoch(batch_size)
+        optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
         step = steps.make_train_step(
-            model, objective, self.augmentation, optimizer, teacher=teacher and teacher.model, tutors=tutors
+            model, objective, self.augmentation, optimizer, teacher=teacher and teacher.apply, tutors=tutors
         )
         with self._checkpoints(stage) as checkpoints, MetricsLog(self.workdir, stage) as log:
             fit(
-                self._plan(stage, epochs, order.steps_per_epoch),
+                self._plan(stage, epochs, per_epoch),
                 State.create(variables, optimizer),
-                steps.run_steps(step, steps.TRAIN_METRICS),
-                self._feed(stage, order.rows_at, batch_size, what),
+                steps.run_steps(step, steps.TRAIN_METRICS, streaming=feed.streaming),
+                feed,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teacher and teacher.variables,
@@ -310,19 +349,20 @@ class Experiment:
         stage = config.search
         objective = self.objective(stage)
         teacher = self.loaded_teacher if objective.needs_teacher else None
-        count = len(self.dataset.train)
-        order = self._order("search", np.arange(count), stage.batch_size)
-        alternation = Alternation(order.steps_per_epoch, config.arch_fraction, config.arch_warmup_epochs)
-        rows_at = order.rows_at
+        per_epoch = self._steps_per_epoch(stage.batch_size)
+        alternation = Alternation(per_epoch, config.arch_fraction, config.arch_warmup_epochs)
+        rows_at = None
         if config.split == "disjoint":
-            rows = permutation(count, config.seed, zlib.crc32(b"search/split"))
-            cut = int(config.arch_fraction * count)
+            images = len(self.dataset.train)
+            rows = permutation(images, config.seed, zlib.crc32(b"search/split"))
+            cut = int(config.arch_fraction * images)
             rows_at = alternating_rows(
                 alternation,
                 self._order("search", rows[cut:], stage.batch_size),
                 self._order("search", rows[:cut], stage.batch_size),
             )
-        recipe = dict(epochs=stage.epochs, steps_per_epoch=order.steps_per_epoch)
+        feed = self._feed("search", stage.batch_size, "search.batch_size", rows_at)
+        recipe = dict(epochs=stage.epochs, steps_per_epoch=per_epoch)
         optimizer = make_optimizer(stage.optimizer, **recipe)
         arch_optimizer = make_optimizer(stage.arch_optimizer, **recipe)
         soft = config.budget.mode == "soft"
@@ -335,12 +375,12 @@ class Experiment:
             weight=config.budget.weight,
         )
         sampling = Sampling(
-            config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, order.steps_per_epoch
+            config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch
         )
         supernet = self.student()
         step = steps.make_search_step(
             supernet, objective, self.augmentation, optimizer, arch_optimizer, sampling, alternation, search_cost,
-            teacher=teacher and teacher.model, teacher_taps=teacher.tap_names if teacher else (),
+            teacher=teacher and teacher.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
 
         def predict(variables, images):
@@ -355,10 +395,10 @@ class Experiment:
 
         with self._checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
             fit(
-                self._plan("search", stage.epochs, order.steps_per_epoch),
+                self._plan("search", stage.epochs, per_epoch),
                 self._search_state(supernet, teacher),
-                steps.run_steps(step, steps.SEARCH_METRICS),
-                self._feed("search", rows_at, stage.batch_size, "search.batch_size"),
+                steps.run_steps(step, steps.SEARCH_METRICS, streaming=feed.streaming),
+                feed,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teacher and teacher.variables,
@@ -498,7 +538,7 @@ class Experiment:
             teacher = self.loaded_teacher
             counted = count(teacher.model, tuple(self.config.data.image_shape))
             models["teacher"] = (
-                self._evaluator(_predict(teacher.model)),
+                self._evaluator(lambda variables, images: teacher.apply(variables, images)[0]),
                 teacher.variables,
                 {"params": counted.params, "macs": counted.macs},
             )

@@ -4,7 +4,7 @@ Batches are a function of (seed, step): neither the number of hosts, nor of thre
 changes which images a step sees and how they are cropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import hashlib
 import os
 from pathlib import Path
@@ -16,6 +16,8 @@ from PIL import Image
 
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
+    Dataset,
+    Split,
     cache_folder,
     evaluation_split,
     image_and_label,
@@ -168,6 +170,9 @@ class Stream:
         self.rows = rows
 
         self.part = part
+        self.version = str(builder.info.version)
+        names = builder.info.features[self._label_key].names
+        self.class_names = tuple(names[label] for label in kept)
         self.batch_size = batch_size
         self.seed = seed
         self.image_size = image_size
@@ -270,3 +275,44 @@ class Batches:
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=ahead)
         examples = grain.MapDataset.source(_Examples(self._stream, self._step))
         return iter(examples.to_iter_dataset(options).batch(local))
+
+
+def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:
+    """Validation and test images in memory, as a `Dataset` whose training part stays on disk.
+
+    Args:
+      name: of the set, for the record.
+      open_part: part → its `Stream`; every host opens the whole of it.
+
+    Returns:
+      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` still tells its size. Images themselves
+      are not hashed.
+    """
+    parts = {part: open_part(part) for part in PARTS}
+
+    def read(part: Stream) -> Split:
+        shape = (part.image_size, part.image_size, part._channels)
+        images, labels = np.empty((len(part.rows), *shape), np.uint8), np.empty(len(part.rows), np.int32)
+        for place in range(len(part.rows)):
+            example = part._read(part.rows[place], None)
+            images[place], labels[place] = example["image"], example["label"]
+        return Split(images, labels, np.asarray(part.rows, np.int64))
+
+    train, validation, test = parts["train"], read(parts["validation"]), read(parts["test"])
+    shape = validation.images.shape[1:]
+    nothing = Split(np.empty((0, *shape), np.uint8), np.empty(0, np.int32), np.empty(0, np.int64))
+    return Dataset(
+        name=name,
+        version=train.version,
+        num_classes=train.num_classes,
+        class_names=train.class_names,
+        image_shape=tuple(shape),
+        train=nothing,
+        validation=validation,
+        test=test,
+        fingerprint={
+            "name": f"{name}:{train.version}",
+            "counts": {"train": len(train.rows), "validation": len(validation), "test": len(test)},
+            "held_out_ids_sha256": hashlib.sha256(validation.ids.astype("<i8").tobytes()).hexdigest(),
+        },
+    )

@@ -1,10 +1,18 @@
 """Flax modules shared by all networks."""
 
 from rnas.layers.activation import hswish
-from rnas.layers.batch_norm import BatchNorm
-from rnas.layers.batch_norm import ConvBatchNorm
-from rnas.layers.convolution import Conv
-from rnas.layers.convolution import convolve
-from rnas.layers.counting import Count
-from rnas.layers.counting import count
+from rnas.layers.batch_norm import BatchNorm, ConvBatchNorm
+from rnas.layers.convolution import Conv, convolve
+from rnas.layers.counting import Count, count
 from rnas.layers.normalize import Normalize
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "ConvBatchNorm",
+    "Count",
+    "Normalize",
+    "convolve",
+    "count",
+    "hswish",
+]

@@ -14,117 +14,144 @@ Moments = tuple[jax.Array, jax.Array]
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015, arXiv 1502.03167).
+    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
-  Parameters `scale`, `bias` [C]; `batch_stats` `mean`, `var` [C]; all float32. Running statistics move only when
-  the collection `batch_stats` is mutable, so that a caller says by `mutable=` which forward pass counts.
+    Parameters `scale`, `bias` [C]; `batch_stats` `mean`, `var` [C]; all float32. Running statistics move only
+    when the collection `batch_stats` is mutable: a caller says by `mutable=` which forward pass counts.
 
-  Attributes:
-    momentum: share of the old running statistics that is kept (Flax's sense, 1 - PyTorch's).
-    epsilon: added to the variance.
-    dtype: of the result; None keeps that of the input. Statistics are never below float32.
-    axis_name: mapped axis over which batch statistics are averaged; None for none.
-  """
-
-  momentum: float = 0.9
-  epsilon: float = 1e-5
-  dtype: Any = None
-  axis_name: str | None = None
-
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Returns `x` [..., C] normalised, by batch statistics if `train`, else by the running ones."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    multiplier, shift = self.affine(x.shape[-1], lambda: self.moments(wide), train=train)
-    return (wide * multiplier + shift).astype(self.dtype or x.dtype)
-
-  def moments(self, x: jax.Array) -> Moments:
-    """Returns mean and biased variance [C] of `x` [..., C] in one pass over it."""
-    axes = tuple(range(x.ndim - 1))
-    mean, square = self.average((x.mean(axes), lax.square(x).mean(axes)))
-    return mean, jnp.maximum(square - lax.square(mean), 0.0)
-
-  def average(self, statistics: Any) -> Any:
-    """Averages a tree of batch statistics over the replicas, if there are any."""
-    if self.axis_name is None or self.is_initializing():
-      return statistics
-    return lax.pmean(statistics, self.axis_name)
-
-  @nn.compact
-  def affine(self, features: int, moments: Callable[[], Moments], *, train: bool) -> Moments:
-    """Returns (multiplier, shift) [features], float32, such that normalising x is `x * multiplier + shift`.
-
-    Args:
-      features: number of channels C.
-      moments: gives mean and variance [C] of the batch; called only if `train`.
-      train: whether the batch or the running statistics are used.
+    Attributes:
+      momentum: share of the old running statistics that is kept (Flax's sense, 1 - PyTorch's).
+      epsilon: added to the variance.
+      dtype: of the result; None keeps that of the input. Statistics are never below float32.
+      axis_name: mapped axis over which batch statistics are averaged; None for none.
     """
-    scale = self.param("scale", nn.initializers.ones_init(), (features,))
-    bias = self.param("bias", nn.initializers.zeros_init(), (features,))
-    running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
-    running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
-    if train:
-      mean, var = moments()
-      if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-        for running, batch in ((running_mean, mean), (running_var, var)):
-          running.value = self.momentum * running.value + (1.0 - self.momentum) * batch
-    else:
-      mean, var = running_mean.value, running_var.value
-    multiplier = scale * lax.rsqrt(var + self.epsilon)
-    return multiplier, bias - mean * multiplier
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = None
+    axis_name: str | None = None
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Returns `x` [..., C] normalised, by batch statistics if `train`, else by the running ones."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        multiplier, shift = self.affine(x.shape[-1], lambda: self.moments(wide), train=train)
+        return (wide * multiplier + shift).astype(self.dtype or x.dtype)
+
+    def moments(self, x: jax.Array) -> Moments:
+        """Returns mean and biased variance [C] of `x` [..., C]."""
+        axes = tuple(range(x.ndim - 1))
+        mean = self.average(x.mean(axes))
+        centre = lax.stop_gradient(mean)
+        square = self.average(lax.square(x - centre).mean(axes))
+        # The centre is a constant, so that its own gradient takes no pass over x; what that leaves out is the
+        # last term, whose value is zero and whose derivatives are not.
+        return mean, square - lax.square(mean - centre)
+
+    def average(self, statistic: jax.Array) -> jax.Array:
+        """Returns a batch statistic averaged over the replicas, if there are any."""
+        if self.axis_name is None or self.is_initializing():
+            return statistic
+        return lax.pmean(statistic, self.axis_name)
+
+    @nn.compact
+    def affine(self, features: int, moments: Callable[[], Moments], *, train: bool) -> Moments:
+        """Returns (multiplier, shift) [features], float32; normalising x is `x * multiplier + shift`.
+
+        Args:
+          features: number of channels C.
+          moments: gives mean and variance [C] of the batch; called only if `train`.
+          train: whether the batch or the running statistics are used.
+        """
+        scale = self.param("scale", nn.initializers.ones_init(), (features,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (features,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        if train:
+            mean, var = moments()
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                for running, batch in ((running_mean, mean), (running_var, var)):
+                    running.value = self.momentum * running.value + (1.0 - self.momentum) * batch
+        else:
+            mean, var = running_mean.value, running_var.value
+        multiplier = scale * lax.rsqrt(var + self.epsilon)
+        return multiplier, bias - mean * multiplier
 
 
 class ConvBatchNorm(nn.Module):
-  """A convolution and its batch normalisation: params `conv/{kernel,bias}`, `bn/{scale,bias}`.
+    """A convolution and its batch normalisation: params `conv/{kernel,bias}`, `bn/{scale,bias}`.
 
-  A widening 1x1 convolution y = xW + b needs no pass over y for its statistics, for
-  mean(y) = mean(x) W + b and var(y) = diag(W' Cov(x) W) exactly. The normalisation then folds into W and b, and
-  y is written once, normalised. Where y is narrower than x the product x'x would cost more than the pass.
+    A widening 1x1 convolution y = xW + b needs no pass over y for its statistics, for
+    mean(y) = mean(x) W + b and var(y) = diag(W' Cov(x) W) exactly. The normalisation then folds into W and b,
+    and y is written once, normalised. Where y is narrower than x, x'x would cost more than the pass.
 
-  Attributes:
-    features: channels of the output; for a depthwise convolution, those of the input.
-    kernel_size: side of the square kernel, padded by half of it.
-    stride: of the convolution.
-    depthwise: whether each channel is convolved alone.
-    use_bias: whether the convolution has a bias, redundant before the normalisation.
-    momentum: of the running statistics.
-    dtype: of the computation; parameters and statistics are float32.
-    axis_name: mapped axis over which batch statistics are averaged.
-  """
+    Attributes:
+      features: channels of the output; for a depthwise convolution, those of the input.
+      kernel_size: side of the square kernel, padded by half of it.
+      stride: of the convolution.
+      depthwise: whether each channel is convolved alone.
+      use_bias: whether the convolution has a bias, redundant before the normalisation.
+      momentum: of the running statistics.
+      dtype: of the computation; parameters and statistics are float32.
+      axis_name: mapped axis over which batch statistics are averaged.
+    """
 
-  features: int
-  kernel_size: int = 3
-  stride: int = 1
-  depthwise: bool = False
-  use_bias: bool = False
-  momentum: float = 0.9
-  dtype: Any = None
-  axis_name: str | None = None
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    depthwise: bool = False
+    use_bias: bool = False
+    momentum: float = 0.9
+    dtype: Any = None
+    axis_name: str | None = None
 
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Returns the normalised convolution [N, h, w, features] of `x` [N, H, W, C]."""
-    channels = x.shape[-1]
-    if self.depthwise and channels != self.features:
-      raise ValueError(f"a depthwise convolution keeps its {channels} channels, got features={self.features}.")
-    conv = Conv(self.features, self.kernel_size, self.stride, channels if self.depthwise else 1, self.use_bias,
-                dtype=self.dtype, name="conv")
-    bn = BatchNorm(self.momentum, dtype=self.dtype, axis_name=self.axis_name, name="bn")
-    if self.depthwise or self.kernel_size != 1 or self.stride != 1 or channels > self.features:
-      return bn(conv(x), train=train)
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Returns the normalised convolution [N, h, w, features] of `x` [N, H, W, C]."""
+        channels = x.shape[-1]
+        if self.depthwise and channels != self.features:
+            raise ValueError(
+                f"a depthwise convolution keeps its {channels} channels, got features={self.features}."
+            )
+        conv = Conv(
+            self.features,
+            self.kernel_size,
+            self.stride,
+            channels if self.depthwise else 1,
+            self.use_bias,
+            dtype=self.dtype,
+            name="conv",
+        )
+        bn = BatchNorm(self.momentum, dtype=self.dtype, axis_name=self.axis_name, name="bn")
+        if self.depthwise or self.kernel_size != 1 or self.stride != 1 or channels > self.features:
+            return bn(conv(x), train=train)
 
-    def moments(kernel: jax.Array, bias: jax.Array | None) -> Moments:
-      flat = x.reshape(-1, channels)
-      wide = jnp.promote_types(flat.dtype, jnp.float32)
-      mean_x, square_x = bn.average((
-          flat.mean(0, dtype=wide),
-          jnp.matmul(flat.T, flat, precision=lax.Precision.HIGHEST, preferred_element_type=wide) / flat.shape[0]))
-      mean = jnp.matmul(mean_x, kernel, precision=lax.Precision.HIGHEST)
-      covariance = square_x - jnp.outer(mean_x, mean_x)
-      var = (jnp.matmul(covariance, kernel, precision=lax.Precision.HIGHEST) * kernel).sum(0)
-      return mean if bias is None else mean + bias, jnp.maximum(var, 0.0)
+        def moments(kernel: jax.Array, bias: jax.Array | None) -> Moments:
+            flat = x.reshape(-1, channels)
+            flat = flat.astype(jnp.promote_types(flat.dtype, jnp.float32))
+            mean_x = bn.average(flat.mean(0))
+            centre = lax.stop_gradient(mean_x)
+            covariance = bn.average(gram(flat - centre) / len(flat)) - jnp.outer(
+                mean_x - centre, mean_x - centre
+            )
+            mean = jnp.matmul(mean_x, kernel, precision=lax.Precision.HIGHEST)
+            var = (jnp.matmul(covariance, kernel, precision=lax.Precision.HIGHEST) * kernel).sum(0)
+            return mean if bias is None else mean + bias, jnp.maximum(var, 0.0)
 
-    def fold(kernel: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-      multiplier, shift = bn.affine(self.features, lambda: moments(kernel[0, 0], bias), train=train)
-      return kernel * multiplier, shift if bias is None else shift + bias * multiplier
+        def fold(kernel: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+            multiplier, shift = bn.affine(self.features, lambda: moments(kernel[0, 0], bias), train=train)
+            return kernel * multiplier, shift if bias is None else shift + bias * multiplier
 
-    return conv(x, fold)
+        return conv(x, fold)
+
+
+@jax.custom_jvp
+def gram(x: jax.Array) -> jax.Array:
+    """Returns x'x [C, C] of `x` [N, C], in full float32 everywhere; its gradient is one product, not two."""
+    return jnp.matmul(x.T, x, precision=lax.Precision.HIGHEST)
+
+
+@gram.defjvp
+def _gram_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    half = jnp.matmul(x.T, dx, precision=lax.Precision.HIGHEST)
+    return gram(x), half + half.T

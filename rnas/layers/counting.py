@@ -11,41 +11,41 @@ from rnas.layers.convolution import Conv
 
 
 class Count(NamedTuple):
-  """Size of a network.
+    """Size of a network.
 
-  Attributes:
-    params: entries of the collection `params`, biases and BatchNorm scales included, statistics not.
-    macs: multiply-accumulates of convolutions and dense layers for one image; biases, normalisation and
-      activations are not counted.
-  """
+    Attributes:
+      params: entries of the collection `params`, biases and BatchNorm scales included, statistics not.
+      macs: multiply-accumulates of convolutions and dense layers for one image; biases, normalisation and
+        activations are not counted.
+    """
 
-  params: int
-  macs: int
+    params: int
+    macs: int
 
 
 def count(model: nn.Module, image_shape: tuple[int, int, int], *args: Any, **kwargs: Any) -> Count:
-  """Returns the size of `model` as called by `model(images, *args, **kwargs)`.
+    """Returns the size of `model` as called by `model(images, *args, **kwargs)`.
 
-  Args:
-    model: unbound Flax module taking images [N, H, W, C]; its convolutions and dense layers are called once each
-      for every time they are used (a module lifted by `nn.scan` is counted once).
-    image_shape: (H, W, C).
-    *args: passed on after the images.
-    **kwargs: passed on.
-  """
-  macs = 0
+    Args:
+      model: unbound Flax module taking images [N, H, W, C]; its convolutions and dense layers count each time
+        they are called (inside `nn.scan`: once).
+      image_shape: (H, W, C).
+      *args: passed on after the images.
+      **kwargs: passed on.
+    """
+    macs = 0
 
-  def tally(call, inputs, options, context):
-    nonlocal macs
-    result = call(*inputs, **options)
-    if isinstance(context.module, (Conv, nn.Conv, nn.Dense)) and context.method_name == "__call__":
-      # Every entry of the kernel is used once for every position of the result.
-      macs += math.prod(result.shape[:-1]) * context.module.get_variable("params", "kernel").size
-    return result
+    def tally(call, inputs, options, context):
+        nonlocal macs
+        result = call(*inputs, **options)
+        if isinstance(context.module, (Conv, nn.Conv, nn.Dense)) and context.method_name == "__call__":
+            # Every entry of the kernel is used once for every position of the result.
+            macs += math.prod(result.shape[:-1]) * context.module.get_variable("params", "kernel").size
+        return result
 
-  def initialise():
-    return model.init(jax.random.key(0), jnp.zeros((1, *image_shape)), *args, **kwargs)
+    def initialise():
+        return model.init(jax.random.key(0), jnp.zeros((1, *image_shape)), *args, **kwargs)
 
-  with nn.intercept_methods(tally):
-    variables = jax.eval_shape(initialise)
-  return Count(sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), macs)
+    with nn.intercept_methods(tally):
+        variables = jax.eval_shape(initialise)
+    return Count(sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), macs)

@@ -1,7 +1,9 @@
-"""Convolution over all channels, on a CPU with a gradient to the kernel made of matrix products.
+"""Convolution over all channels, on a CPU with gradients in forms of their own.
 
-XLA's CPU convolutions are good forward and back to the images. The gradient to the kernel is instead summed over
-blocks of images, each spread out into one matrix of what the kernel sees.
+The gradient to the images is written as a forward convolution with the kernel turned round. The native
+transpose is the same until it stands in a loop: there XLA takes the turning out of the loop, no longer sees a
+convolution that it has a fast routine for, and takes twenty times as long. The gradient to the kernel is
+summed over blocks of images, each spread out into one matrix of what the kernel sees.
 """
 
 import functools
@@ -11,47 +13,72 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.window import Window
-from rnas.layers.window import block_size
+from rnas.layers.window import IMAGES, Window, block_size
 
 ROWS = 2048  # of the matrix, which is to stay in the cache
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def dense(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Returns the convolution [N, h, w, F] of `x` [N, H, W, C] with `kernel` [kh, kw, C, F]."""
-  return window.native(x, kernel)
+    """Returns the convolution [N, h, w, F] of `x` [N, H, W, C] with `kernel` [kh, kw, C, F]."""
+    return window.native(x, kernel)
 
 
 def _forward(window, x, kernel):
-  return window.native(x, kernel), (x, kernel)
+    return window.native(x, kernel), (x, kernel)
 
 
 def _backward(window, residuals, g):
-  x, kernel = residuals
+    x, kernel = residuals
 
-  def native_to_kernel(x, g):
-    return jax.linear_transpose(lambda kernel: window.native(x, kernel), kernel)(g)[0]
+    def native_to_kernel(x, g):
+        return jax.linear_transpose(lambda kernel: window.native(x, kernel), kernel)(g)[0]
 
-  to_x, = jax.linear_transpose(lambda x: window.native(x, kernel), x)(g)
-  return to_x, lax.platform_dependent(x, g, cpu=functools.partial(matrix_products, window), default=native_to_kernel)
+    def native_to_images(kernel, g):
+        return jax.linear_transpose(lambda x: window.native(x, kernel), x)(g)[0]
+
+    to_x = lax.platform_dependent(
+        kernel, g, cpu=functools.partial(turned_round, window, x.shape), default=native_to_images
+    )
+    return to_x, lax.platform_dependent(
+        x, g, cpu=functools.partial(matrix_products, window), default=native_to_kernel
+    )
 
 
 dense.defvjp(_forward, _backward)
 
 
+def turned_round(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
+    """Returns the gradient to images of `shape` [N, H, W, C], from `kernel` and the result's gradient `g`."""
+    padding = []
+    for size, out, reach, stride, (before, _) in zip(
+        shape[1:3], g.shape[1:3], window.reach, window.strides, window.padding, strict=True
+    ):
+        first = reach - before
+        padding.append((first, size + reach - first - (out - 1) * stride - 1))
+    return lax.conv_general_dilated(
+        g,
+        jnp.swapaxes(kernel[::-1, ::-1], 2, 3),
+        (1, 1),
+        padding,
+        lhs_dilation=window.strides,
+        rhs_dilation=window.dilation,
+        dimension_numbers=IMAGES,
+    )
+
+
 def matrix_products(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-  """Returns the gradient [kh, kw, C, F] to the kernel, from `x` [N, H, W, C] and the result's gradient `g`."""
-  images, height, width, features = g.shape
-  channels = x.shape[-1]
-  block = block_size(images, ROWS // (height * width))
-  seen = math.prod(window.kernel) * channels
+    """Returns the gradient [kh, kw, C, F] to the kernel, from images `x` and the result's gradient `g`."""
+    images, height, width, features = g.shape
+    channels = x.shape[-1]
+    block = block_size(images, ROWS // (height * width))
+    seen = math.prod(window.kernel) * channels
 
-  def step(total, block_of):
-    x, g = block_of
-    columns = jnp.concatenate(window.shifts(x), -1).reshape(-1, seen)
-    return total + columns.T @ g.reshape(-1, features), None
+    def step(total, block_of):
+        x, g = block_of
+        columns = jnp.concatenate(window.shifts(x), -1).reshape(-1, seen)
+        return total + columns.T @ g.reshape(-1, features), None
 
-  blocks = jax.tree.map(lambda a: a.reshape(-1, block, *a.shape[1:]), (x, g))
-  total, _ = lax.scan(step, jnp.zeros((seen, features), x.dtype), blocks)
-  return total.reshape(*window.kernel, channels, features)
+    blocks = jax.tree.map(lambda a: a.reshape(-1, block, *a.shape[1:]), (x, g))
+    total, _ = lax.scan(step, jnp.zeros((seen, features), x.dtype), blocks)
+    return total.reshape(*window.kernel, channels, features)

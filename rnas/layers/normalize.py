@@ -6,24 +6,26 @@ import jax.numpy as jnp
 
 
 class Normalize(nn.Module):
-  """Maps pixels in [0, 1] to (x - mean) / std, channel by channel.
+    """Maps pixels in [0, 1] to (x - mean) / std, channel by channel.
 
-  Attributes:
-    mean: one number per channel.
-    std: one positive number per channel.
-  """
-
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Returns `x` [N, H, W, C], normalised.
-
-    Raises:
-      ValueError: if `mean` and `std` do not have C entries each, or an entry of `std` is not positive.
+    Attributes:
+      mean: one number per channel.
+      std: one positive number per channel.
     """
-    if not len(self.mean) == len(self.std) == x.shape[-1]:
-      raise ValueError(f"images have {x.shape[-1]} channels; mean={self.mean} and std={self.std} must have as many.")
-    if min(self.std) <= 0.0:
-      raise ValueError(f"std={self.std} must be positive; give 1.0 where nothing is to be scaled.")
-    return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns `x` [N, H, W, C], normalised.
+
+        Raises:
+          ValueError: if `mean` and `std` do not have C entries each, or an entry of `std` is not positive.
+        """
+        if not len(self.mean) == len(self.std) == x.shape[-1]:
+            raise ValueError(
+                f"images have {x.shape[-1]} channels; mean={self.mean} and std={self.std} must have as many."
+            )
+        if min(self.std) <= 0.0:
+            raise ValueError(f"std={self.std} must be positive; give 1.0 where nothing is to be scaled.")
+        return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)

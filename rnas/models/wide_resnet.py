@@ -7,35 +7,36 @@ import flax.linen as nn
 import jax
 
 from rnas.models.preact_resnet import PreActBlock
-from rnas.models.residual import ResidualNetwork
-from rnas.models.residual import stages
+from rnas.models.residual import ResidualNetwork, stages
 
 
 class WideResNet(ResidualNetwork):
-  """Pre-activation network of three stages with 16 k, 32 k and 64 k channels for width k.
+    """Pre-activation network of three stages with 16 k, 32 k and 64 k channels for width k.
 
-  Attributes:
-    depth: number of weight layers, 6 n + 4 for n blocks a stage.
-    width: the factor k.
-  """
+    Attributes:
+      depth: number of weight layers, 6 n + 4 for n blocks a stage.
+      width: the factor k.
+    """
 
-  depth: int
-  width: int
+    depth: int
+    width: int
 
-  classifier = "fc"
+    classifier = "fc"
 
-  @property
-  def blocks(self) -> list[tuple[str, int, int]]:
-    length, rest = divmod(self.depth - 4, 6)
-    if length < 1 or rest:
-      raise ValueError(f"depth={self.depth} is no wide ResNet's; it must be 6 n + 4 with n >= 1: 10, 16, 22, 28, 34, …")
-    return stages("block{}.layer", (length,) * 3, 16 * self.width)
+    @property
+    def blocks(self) -> list[tuple[str, int, int]]:
+        length, rest = divmod(self.depth - 4, 6)
+        if length < 1 or rest:
+            raise ValueError(
+                f"depth={self.depth} is no wide ResNet's; it must be 6 n + 4: 10, 16, 22, 28, 34, …"
+            )
+        return stages("block{}.layer", (length,) * 3, 16 * self.width)
 
-  def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
-    return self.conv(16, name="conv1")(x)
+    def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return self.conv(16, name="conv1")(x)
 
-  def block(self, name: str, features: int, stride: int) -> nn.Module:
-    return PreActBlock(features, stride, "convShortcut", self.conv, self.norm, name=name)
+    def block(self, name: str, features: int, stride: int) -> nn.Module:
+        return PreActBlock(features, stride, "convShortcut", self.conv, self.norm, name=name)
 
-  def end(self, x: jax.Array, *, train: bool) -> jax.Array:
-    return nn.relu(self.norm(name="bn1")(x, train=train))
+    def end(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.relu(self.norm(name="bn1")(x, train=train))

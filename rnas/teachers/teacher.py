@@ -1,6 +1,6 @@
 """A teacher and its directory: `teacher.json`, a card that says what it is, and `variables/`, its weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -52,6 +52,16 @@ class Teacher:
     architecture: str
     num_classes: int
     hash: str
+
+    def restricted(self, classes: Sequence[int]) -> "Teacher":
+        """The same teacher asked for some of its classes only: its logits at `classes`, in that order."""
+        chosen = np.asarray(classes)
+
+        def apply(variables, images):
+            logits, out = self.apply(variables, images)
+            return logits[:, chosen], out
+
+        return dataclasses.replace(self, apply=apply, num_classes=len(chosen))
 
     @property
     def tap_names(self) -> tuple[str, ...]:

@@ -5,13 +5,16 @@ they answer is a function of (seed, step), or of an iterator whose position the 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rnas.data.order import Order
 from rnas.training.search import Alternation
+
+if TYPE_CHECKING:
+    from rnas.data.stream import Batches
 
 
 class Block(NamedTuple):
@@ -63,7 +66,9 @@ class ResidentFeed:
 
     streaming = False
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, rows_at: Callable, *, batch_size: int, most: int, what):
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, rows_at: Callable, *, batch_size: int, most: int, what: str
+    ):
         """`rows_at(first, count)` gives rows [count, batch_size] of `images`; `most` is the steps of a dispatch."""
         self._images, self._labels = replicate((images, labels))
         self._rows_at = rows_at
@@ -87,27 +92,29 @@ class ResidentFeed:
 
 
 class StreamFeed:
-    """One decoded batch a dispatch, from an iterator that can say and set where it is."""
+    """One decoded batch a dispatch, from a stream whose position the checkpoint holds."""
 
     streaming = True
     most = 1
 
-    def __init__(self, stream, *, batch_size: int, what: str):
-        """`stream` yields {'image': uint8 [local batch,H,W,C], 'label': …} and has get_state and set_state."""
-        self._stream = stream
+    def __init__(self, batches: "Batches", *, batch_size: int, what: str):
+        """`batches` yields this host's share of a batch of `batch_size`."""
+        self._batches = batches
         self._per_device = per_device(batch_size, what)
 
     def dispatch(self, first: int, count: int) -> Block:
         assert count == 1, count
-        batch = next(self._stream)
-        shape = (len(jax.local_devices()), self._per_device)
-        rows = np.broadcast_to(np.arange(self._per_device, dtype=np.int32), (shape[0], 1, shape[1]))
-        split = {name: array.reshape(*shape, *array.shape[1:]) for name, array in batch.items()}
-        return Block(split["image"], split["label"], rows)
+        assert self._batches.get_state()["step"] == first, "the stream is not where the state is"
+        batch = next(self._batches)
+        local = len(jax.local_devices())
+        images, labels = (
+            batch[name].reshape(local, self._per_device, *batch[name].shape[1:]) for name in ("image", "label")
+        )
+        rows = np.broadcast_to(np.arange(self._per_device, dtype=np.int32), (local, 1, self._per_device))
+        return Block(images, labels, rows)
 
     def position(self) -> dict:
-        return {"stream": self._stream.get_state()}
+        return self._batches.get_state()
 
     def seek(self, position: dict) -> None:
-        if "stream" in position:
-            self._stream.set_state(position["stream"])
+        self._batches.set_state(position)

@@ -5,6 +5,7 @@ training. BatchNorm running statistics move only in the passes of the loss, in t
 never during an attack unless `attack_bn` is 'train'.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from rnas import attacks
 from rnas import objectives
 
 PyTree = Any
+TeacherApply = Callable[[PyTree, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +94,11 @@ class Signals(NamedTuple):
     maps: jax.Array | None = None
 
 
-def teacher_signals(teacher: nn.Module | None, variables: PyTree, images: jax.Array, objective: Objective, taps):
+def teacher_signals(teacher: TeacherApply | None, variables: PyTree, images: jax.Array, objective: Objective, taps):
     """One teacher pass in inference mode, with attention maps of `taps` only where the objective uses them."""
     if not objective.needs_teacher:
         return Signals()
-    logits, out = teacher.apply(variables, images, train=False)
+    logits, out = teacher(variables, images)
     maps = None
     if objective.gamma:
         maps = objectives.attention_maps(out, taps, objective.size, objective.normalise)

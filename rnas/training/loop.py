@@ -83,7 +83,7 @@ def fit(
     restored = checkpoints.restore(state)
     if restored is not None:
         state = restored.state
-        feed.seek(restored.metadata.get("feed", {}))
+        feed.seek(restored.metadata["feed"])
     step = int(state.step)
     log.rewind(step)
     state, teacher_variables = replicate((state, teacher_variables))

@@ -31,6 +31,7 @@ from rnas.training.joint import (
     FixedTutors,
     Objective,
     SampledTutors,
+    TeacherApply,
     adversarial_images,
     joint_terms,
     teacher_signals,
@@ -103,7 +104,7 @@ def make_train_step(
     augmentation: Augmentation,
     optimizer: Optimizer,
     *,
-    teacher: nn.Module | None = None,
+    teacher: TeacherApply | None = None,
     tutors: FixedTutors | SampledTutors | None = None,
 ) -> Step:
     """Builds the step of a fixed network, minimising the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
@@ -111,7 +112,7 @@ def make_train_step(
     Args:
       model: `model.apply(variables, images, train=…) -> (logits, out)`; batch statistics must be averaged over
         `AXIS` by the model itself.
-      teacher: frozen; needed if the objective distils.
+      teacher: (variables, images) -> (logits, out), frozen; needed if the objective distils.
       tutors: which teacher tap each student tap matches; needed if gamma is not 0.
     """
 
@@ -154,7 +155,7 @@ def make_search_step(
     alternation: Alternation,
     search_cost: SearchCost,
     *,
-    teacher: nn.Module | None,
+    teacher: TeacherApply | None,
     teacher_taps: tuple[str, ...],
 ) -> Step:
     """Builds the search step, minimising (A + kl_weight·KL + gamma·L_attn)·n_f + budget penalty (eq. 2).

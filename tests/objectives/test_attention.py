@@ -16,6 +16,9 @@ from rnas.objectives import (
     paired_distances,
 )
 
+# One program per shape compiles faster than its operations one by one.
+mapped = jax.jit(attention_map, static_argnums=(1, 2))
+
 
 def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
@@ -54,7 +57,7 @@ def unit(maps):
 def test_map_equals_loops_at_every_resolution(height, width):
     tap = normal(height, 2, height, width, 3)
     expected = unit(reference_map(tap, 14))
-    np.testing.assert_allclose(attention_map(jnp.asarray(tap), 14), expected, atol=1e-6)
+    np.testing.assert_allclose(mapped(jnp.asarray(tap), 14), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [32, 16, 4])
@@ -64,20 +67,20 @@ def test_resize_equals_torch_without_antialiasing(length):
     energy = torch.from_numpy((tap**2).sum(-1))[:, None]
     resized = torch.nn.functional.interpolate(energy, size=(14, 14), mode="bilinear", align_corners=False)
     expected = unit(resized.numpy().reshape(3, -1))
-    np.testing.assert_allclose(attention_map(jnp.asarray(tap), 14), expected, atol=1e-6)
+    np.testing.assert_allclose(mapped(jnp.asarray(tap), 14), expected, atol=1e-6)
 
 
 def test_shrinking_does_not_antialias():
     tap = jnp.asarray(normal(0, 1, 32, 32, 1))
     smooth = unit(np.ravel(jax.image.resize(tap[..., 0] ** 2, (1, 14, 14), "bilinear", antialias=True)))
-    assert np.abs(np.asarray(attention_map(tap, 14))[0] - smooth).max() > 0.02
+    assert np.abs(np.asarray(mapped(tap, 14))[0] - smooth).max() > 0.02
 
 
 def test_bfloat16_taps_are_summed_in_float32():
     # 1,000 ones cannot be counted one by one in bfloat16, whose integers end at 256.
     active = jnp.arange(1000) < jnp.array([1000, 500, 251, 1])[:, None]
     tap = active.reshape(1, 2, 2, 1000).astype(jnp.bfloat16)
-    maps = attention_map(tap, 2)
+    maps = mapped(tap, 2)
     assert maps.dtype == jnp.float32
     np.testing.assert_allclose(maps[0] / maps[0, 0], [1, 0.5, 0.251, 0.001], rtol=1e-5)
 
@@ -94,7 +97,7 @@ def test_maps_follow_the_order_of_names():
         for seed, (name, size) in enumerate([("stem", 16), ("a", 16), ("b", 8), ("c", 4), ("d", 8)])
     }
     names = ("d", "stem", "a", "c", "b")
-    maps = attention_maps(out, names, 6)
+    maps = jax.jit(attention_maps, static_argnums=(1, 2))(out, names, 6)
     assert maps.shape == (2, 5, 36)
     for row, name in enumerate(names):
         np.testing.assert_allclose(maps[:, row], unit(reference_map(np.asarray(out[name]), 6)), atol=1e-6)
@@ -103,8 +106,8 @@ def test_maps_follow_the_order_of_names():
 def test_scaling_one_example_changes_nothing():
     tap = normal(1, 4, 8, 8, 3)
     scaled = tap * np.array([1, 1e-3, 1, 200], np.float32).reshape(4, 1, 1, 1)
-    maps = attention_map(jnp.asarray(tap), 6)
-    np.testing.assert_allclose(attention_map(jnp.asarray(scaled), 6), maps, rtol=1e-5)
+    maps = mapped(jnp.asarray(tap), 6)
+    np.testing.assert_allclose(mapped(jnp.asarray(scaled), 6), maps, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(maps, axis=1), 1, rtol=1e-6)
 
 
@@ -112,7 +115,7 @@ def test_one_norm_for_the_batch_gives_the_distance_of_whole_batches():
     student, teacher = normal(2, 4, 8, 8, 3), normal(3, 4, 5, 5, 6)
     student[0] *= 3  # now the other examples weigh less
     s, t = (unit(reference_map(tap, 6).reshape(1, -1))[0] for tap in (student, teacher))
-    maps = [attention_map(jnp.asarray(tap), 6, "per_batch")[:, None] for tap in (student, teacher)]
+    maps = [mapped(jnp.asarray(tap), 6, "per_batch")[:, None] for tap in (student, teacher)]
     distances = attention_distances(*maps)
     np.testing.assert_allclose(jnp.mean(distances), np.sum((s - t) ** 2), rtol=1e-5)
     norms = np.linalg.norm(maps[0][:, 0], axis=1)
@@ -148,14 +151,15 @@ def test_proportional_taps_are_at_distance_zero(float64):
 @pytest.mark.parametrize("normalise", ["per_sample", "per_batch"])
 @pytest.mark.parametrize("dead", [slice(None), slice(0, 1)])
 def test_dead_layer_is_at_distance_two_with_finite_gradients(normalise, dead):
-    teacher = attention_map(jnp.asarray(normal(9, 2, 8, 8, 3)), 6, normalise)[:, None]
+    teacher = mapped(jnp.asarray(normal(9, 2, 8, 8, 3)), 6, normalise)[:, None]
     tap = jnp.asarray(normal(10, 2, 4, 4, 3)).at[dead].set(0.0)
 
+    @jax.jit
     def distances(tap):
         return attention_distances(attention_map(tap, 6, normalise)[:, None], teacher)[:, 0, 0]
 
     np.testing.assert_array_equal(distances(tap)[dead], 2.0)
-    gradient = jax.grad(lambda tap: distances(tap).sum())(tap)
+    gradient = jax.jit(jax.grad(lambda tap: distances(tap).sum()))(tap)
     assert np.all(np.isfinite(gradient))
     np.testing.assert_array_equal(gradient[dead], 0.0)
 

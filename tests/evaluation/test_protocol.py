@@ -1,0 +1,289 @@
+"""The evaluation protocol on a linear model, for which the strongest L∞ attack is known in closed form."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rnas.data.datasets import Split
+from rnas.evaluation import Evaluator, evaluate, interval
+from rnas.evaluation.protocol import CLEAN, PGD_20, suite
+
+RADII = ("0", "1/255", "2/255", "8/255", "16/255", "32/255")
+MAIN = 8 / 255
+
+
+def number(text: str) -> float:
+    over, _, under = text.partition("/")
+    return float(over) / float(under or 1)
+
+
+class Linear:
+    """Two classes told apart by a hyperplane; some images are on the wrong side from the start.
+
+    The sign of the gradient is the same everywhere, so every iterated attack ends in the corner of ball and box
+    that the closed form names, provided that its steps add up to the diameter of the ball.
+    """
+
+    def __init__(self, count=13):
+        random = np.random.default_rng(3)
+        self.variables = {"weights": random.normal(size=(16, 2)).astype(np.float32)}
+        images = random.integers(0, 256, (300, 4, 4, 1), np.uint8)
+        centre = images.reshape(300, -1).mean(axis=0) / 255
+        self.variables["bias"] = (-centre @ self.variables["weights"]).astype(np.float32)
+        labels = random.integers(0, 2, 300, np.int32)
+        self.split = Split(images, labels, random.permutation(1000)[:300])
+        # Where rounding decides, no expectation can be stated; all others are kept, half right, half wrong.
+        clear = np.all([np.abs(self.worst(number(text))) > 1e-3 for text in RADII], axis=0)
+        side = self.worst(0.0) > 0
+        right, wrong = np.flatnonzero(clear & side), np.flatnonzero(clear & ~side)
+        # The first one is wrong: padding repeats it, so that a padded row that counted would show.
+        self.split = self.split.take(np.concatenate([wrong[:3], right[: count - 3]]))
+
+    @staticmethod
+    def predict(variables, images):
+        return images.reshape(len(images), -1) @ variables["weights"] + variables["bias"]
+
+    def worst(self, epsilon: float) -> np.ndarray:
+        """Lowest lead of the true class over the other within the ball and [0, 1], [N], in float64."""
+        split, own = self.split, self.split.labels
+        weights, bias = (self.variables[name].astype(np.float64).T for name in ("weights", "bias"))
+        direction = weights[own] - weights[1 - own]
+        pixels = split.images.reshape(len(split), -1) / 255
+        low, high = np.clip(pixels - epsilon, 0, 1), np.clip(pixels + epsilon, 0, 1)
+        return np.sum(np.where(direction > 0, low, high) * direction, axis=1) + bias[own] - bias[1 - own]
+
+    def broken(self, epsilon: float) -> np.ndarray:
+        return self.worst(epsilon) < 0
+
+    def accuracy(self, epsilon: float) -> float:
+        return float(np.mean(self.worst(epsilon) > 0))
+
+
+@pytest.fixture(scope="module")
+def linear() -> Linear:
+    return Linear()
+
+
+@pytest.fixture(scope="module")
+def evaluator(linear) -> Evaluator:
+    return Evaluator(linear.predict, batch_size=8, seed=0)
+
+
+@pytest.fixture(scope="module")
+def results(linear, evaluator):
+    """Figures and strongest images of the whole protocol at two radii."""
+    radii = ("8/255", "2/255")
+    return evaluate(evaluator, linear.variables, linear.split, epsilons=radii, curve=RADII, pgd_100_restarts=2)
+
+
+def test_the_setting_tells_right_from_wrong(linear):
+    shares = [linear.accuracy(number(text)) for text in RADII]
+    assert shares[0] == 10 / 13
+    assert len(set(shares)) >= 4 and shares == sorted(shares, reverse=True)
+
+
+# -- the interval ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hits, count", [(0, 1), (1, 1), (0, 10), (8, 10), (10, 10), (5, 16), (4321, 10_000)])
+def test_interval_is_wilsons(hits, count):
+    expected = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    assert interval(hits, count) == pytest.approx([expected.low, expected.high], abs=1e-12)
+
+
+@pytest.mark.parametrize("hits, count", [(3, 7), (50, 360)])
+def test_interval_ends_where_the_score_test_does(hits, count):
+    """Both ends p solve (hits/count − p)² = z²·p·(1 − p)/count."""
+    for p in interval(hits, count):
+        assert abs(hits / count - p) == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / count), rel=1e-6)
+
+
+def test_interval_without_examples_says_nothing():
+    assert interval(0, 0) == [0.0, 1.0]
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_step_sizes_scale_with_the_radius(scale):
+    expected = {
+        "fgsm": (1, 8 / 255, "none", 0.0, ("ce",), 1),
+        "mim_20": (20, 0.8 / 255, "none", 1.0, ("ce",), 1),
+        "pgd_20": (20, 0.8 / 255, "uniform", 0.0, ("ce",), 1),
+        "pgd_20_2": (20, 2 / 255, "uniform", 0.0, ("ce",), 1),
+        "cw_20": (20, 0.003, "uniform", 0.0, ("margin",), 1),
+        "pgd_100": (100, 2 / 255, "uniform", 0.0, ("ce", "margin"), 5),
+    }
+    attacks = {attack.name: attack for attack in suite(5)}
+    assert attacks.keys() == expected.keys()
+    for name, (steps, step_size, start, decay, losses, restarts) in expected.items():
+        attack = attacks[name]
+        settings = attack.settings(scale * MAIN, losses[-1])
+        assert settings.epsilon == np.float32(scale * MAIN)
+        assert settings.step_size == pytest.approx(scale * step_size, rel=1e-6), name
+        assert attack.step_size(scale * MAIN) == pytest.approx(scale * step_size, rel=1e-12), name
+        assert (settings.steps, settings.momentum) == (steps, decay), name
+        assert settings.use_margin == (losses[-1] == "margin"), name
+        assert (attack.start, attack.losses, attack.restarts) == (start, losses, restarts), name
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="evaluation.batch_size = 6 cannot be divided among 4 devices; use 4 or 8"):
+        Evaluator(Linear.predict, batch_size=6, seed=0)
+
+
+# -- attacks ---------------------------------------------------------------------------------------------
+
+
+def test_clean_errors_are_those_of_the_model(linear, evaluator):
+    rows = np.arange(len(linear.split))
+    wrong, images = evaluator.attack(linear.variables, linear.split, CLEAN, 0.0, rows)
+    np.testing.assert_array_equal(wrong, linear.broken(0.0))
+    np.testing.assert_array_equal(images, linear.split.images.astype(np.float32) / np.float32(255))
+    predictions = evaluator.predictions(linear.variables, images)
+    np.testing.assert_array_equal(predictions != linear.split.labels, wrong)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "mim_20", "pgd_20", "pgd_20_2", "pgd_100"])
+@pytest.mark.parametrize("epsilon", [MAIN, 32 / 255])
+def test_attacks_fool_exactly_what_can_be_fooled(linear, evaluator, name, epsilon):
+    attack = next(attack for attack in suite(1) if attack.name == name)
+    fooled, images = evaluator.attack(linear.variables, linear.split, attack, epsilon, np.arange(len(linear.split)))
+    np.testing.assert_array_equal(fooled, linear.broken(epsilon))
+    clean = linear.split.images.astype(np.float32) / np.float32(255)
+    assert images.min() >= 0 and images.max() <= 1
+    assert np.abs(images - clean).max() <= epsilon + 1e-6
+    np.testing.assert_array_equal(images[~fooled], clean[~fooled])
+    predictions = evaluator.predictions(linear.variables, images)
+    np.testing.assert_array_equal(predictions != linear.split.labels, fooled)
+
+
+def test_a_radius_of_zero_fools_nothing_that_was_right(linear, evaluator):
+    right = np.flatnonzero(~linear.broken(0.0))
+    for attack in suite(2):
+        fooled, images = evaluator.attack(linear.variables, linear.split, attack, 0.0, right)
+        assert not fooled.any(), attack.name
+        np.testing.assert_array_equal(images, linear.split.images[right].astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_results_do_not_depend_on_the_batch(linear, evaluator, batch_size):
+    # One step from a random start: what is found is all in the starts.
+    attack = dataclasses.replace(PGD_20, steps=1, restarts=3)
+    rows = np.arange(len(linear.split))
+    other = Evaluator(linear.predict, batch_size=batch_size, seed=0)
+    expected, found = (each.attack(linear.variables, linear.split, attack, MAIN, rows) for each in (evaluator, other))
+    assert expected[0].any() and not expected[0].all()
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_results_do_not_depend_on_the_neighbours(linear, evaluator):
+    attack = dataclasses.replace(PGD_20, steps=1, restarts=3)
+    rows = np.arange(len(linear.split))
+    fooled, images = evaluator.attack(linear.variables, linear.split, attack, MAIN, rows)
+    some = np.array([11, 2, 7])
+    alone, found = evaluator.attack(linear.variables, linear.split, attack, MAIN, some)
+    np.testing.assert_array_equal(alone, fooled[some])
+    np.testing.assert_array_equal(found, images[some])
+
+
+def test_the_seed_moves_the_starts(linear, evaluator):
+    attack = dataclasses.replace(PGD_20, steps=0)
+    rows = np.arange(3)  # fooled from the start: the first iterate is what comes back
+    images = [
+        each.attack(linear.variables, linear.split, attack, MAIN, rows)[1]
+        for each in (evaluator, Evaluator(linear.predict, batch_size=8, seed=1))
+    ]
+    assert not np.array_equal(*images)
+
+
+def test_restarts_attack_only_what_still_stands(linear, evaluator, monkeypatch):
+    seen = []
+    run_batch = evaluator._run_batch
+
+    def watch(variables, split, rows, *rest):
+        seen.append(len(rows))
+        return run_batch(variables, split, rows, *rest)
+
+    monkeypatch.setattr(evaluator, "_run_batch", watch)
+    rows, broken = np.arange(8), linear.broken(32 / 255)[:8].sum()
+    evaluator.attack(linear.variables, linear.split, dataclasses.replace(PGD_20, restarts=3), 32 / 255, rows)
+    assert seen == [8, 8 - broken, 8 - broken] and 0 < broken < 8
+
+
+def test_score_is_the_mean_of_clean_and_attacked_accuracy(linear, evaluator):
+    score = evaluator.score(linear.variables, linear.split, MAIN)
+    clean, attacked = linear.accuracy(0.0), linear.accuracy(MAIN)
+    assert score == pytest.approx(
+        {"accuracy": clean, "adversarial_accuracy": attacked, "score": (clean + attacked) / 2}
+    )
+
+
+# -- the figures -----------------------------------------------------------------------------------------
+
+
+def test_every_example_counts_once(linear, results):
+    figures, _ = results
+    tables = [figures, *figures["epsilons"].values()]
+    rows = [row for table in tables for row in table.values() if isinstance(row, dict) and "count" in row]
+    assert len(rows) == 1 + 6 + 6
+    for row in [*rows, *figures["curve"]]:
+        assert row["count"] == 13  # no multiple of the batch: three of its rows were padding
+        hits = row["accuracy"] * 13
+        assert hits == pytest.approx(round(hits))
+        expected = stats.binomtest(round(hits), 13).proportion_ci(0.95, method="wilson")
+        assert row["interval"] == pytest.approx([expected.low, expected.high])
+
+
+def test_figures_are_those_of_the_closed_form(linear, results):
+    figures, _ = results
+    assert figures["clean"]["accuracy"] == pytest.approx(linear.accuracy(0.0))
+    for table, scale in ((figures, 1.0), (figures["epsilons"]["2/255"], 0.25)):
+        for attack in suite(2):
+            row = table[attack.name]
+            assert row["epsilon"] == pytest.approx(scale * MAIN)
+            assert row["step_size"] == pytest.approx(scale * attack.step_at_8 / 255)
+            assert (row["steps"], row["start"], row["restarts"]) == (attack.steps, attack.start, attack.restarts)
+            exact = linear.accuracy(scale * MAIN)
+            if attack.name == "cw_20":  # 20 steps of 0.003 do not cross the whole ball
+                assert exact <= row["accuracy"] <= linear.accuracy(0.0)
+            else:
+                assert row["accuracy"] == pytest.approx(exact), attack.name
+    assert figures["pgd_20"]["step_size"] == pytest.approx(0.8 / 255)
+    assert figures["epsilons"]["2/255"]["pgd_20"]["step_size"] == pytest.approx(0.2 / 255)
+    assert figures["pgd_100"]["loss"] == "ce then margin"
+
+
+def test_curve_starts_at_clean_and_never_rises(linear, results):
+    figures, _ = results
+    curve = [point["accuracy"] for point in figures["curve"]]
+    assert [point["epsilon"] for point in figures["curve"]] == pytest.approx([number(text) for text in RADII])
+    assert curve[0] == figures["clean"]["accuracy"]
+    assert curve == sorted(curve, reverse=True)
+    assert curve == pytest.approx([linear.accuracy(number(text)) for text in RADII])
+
+
+def test_curve_is_sorted_and_carries_the_broken_over(linear, evaluator):
+    """Attacks of one step fail by chance; a larger ball still counts what a smaller one broke."""
+    seen = []
+    figures, _ = evaluate(
+        evaluator, linear.variables, linear.split, epsilons=(), curve=("8/255", "0", "2/255"), pgd_100_restarts=1,
+        tick=seen.append,
+    )  # fmt: skip
+    assert [point["epsilon"] for point in figures["curve"]] == pytest.approx([0.0, 2 / 255, MAIN])
+    assert seen == ["clean", "curve at 0", "curve at 2/255", "curve at 8/255"]
+
+
+def test_strongest_images_fool_or_are_clean(linear, evaluator, results):
+    _, images = results
+    clean = linear.split.images.astype(np.float32) / np.float32(255)
+    attacked = linear.broken(MAIN) & ~linear.broken(0.0)
+    assert attacked.any()
+    np.testing.assert_array_equal(np.any(images != clean, axis=(1, 2, 3)), attacked)
+    predictions = evaluator.predictions(linear.variables, images)
+    np.testing.assert_array_equal(predictions != linear.split.labels, linear.broken(MAIN))
+    assert np.abs(images - clean).max() <= MAIN + 1e-6 and images.min() >= 0 and images.max() <= 1

@@ -1,0 +1,120 @@
+"""`architecture.json`: what is written comes back, and what describes no network is refused by name."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from rnas.spaces import fbnet
+from rnas.spaces.architecture import Architecture, load_architecture
+
+S3 = fbnet.get_space("s3")
+WIDTHS = (16,) * 3 + (20,) * 3 + (52,) * 3  # the published ones
+
+
+def searched() -> Architecture:
+    random = np.random.default_rng(0)
+    tutors = random.normal(size=(len(S3.taps), 3)).astype(np.float32)
+    names = ("conv1", "block1.layer.0.conv1", "block3")
+    return Architecture(
+        space=S3,
+        widths=WIDTHS,
+        image_shape=(32, 32, 3),
+        num_classes=10,
+        tutors=tuple(names[j] for j in tutors.argmax(axis=1)),
+        teacher_taps=names,
+        tutor_probabilities=jax.nn.softmax(tutors),
+        tutor_logits=tutors,
+        width_probabilities=[jax.nn.softmax(np.arange(len(block.options))) for block in S3.blocks],
+        teacher={"architecture": "wide_resnet_10_1", "hash": "0123"},
+    )
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "architecture.json"
+    searched().save(path)
+    return path
+
+
+def test_what_is_saved_comes_back(file):
+    saved, found = searched(), load_architecture(file)
+    for field in ("space", "widths", "image_shape", "num_classes", "tutors", "teacher_taps", "teacher"):
+        assert getattr(found, field) == getattr(saved, field), field
+    for field in ("tutor_probabilities", "tutor_logits"):
+        np.testing.assert_array_equal(np.float32(getattr(found, field)), getattr(saved, field))
+    for found_block, saved_block in zip(found.width_probabilities, saved.width_probabilities, strict=True):
+        np.testing.assert_array_equal(np.float32(found_block), saved_block)
+
+
+def test_file_states_counts_and_blocks(file):
+    content = json.loads(file.read_text())
+    assert (content["format"], content["space"]) == (1, "s3")
+    # Counted by hand for the published widths of this space.
+    assert (content["params"], content["macs"]) == (118_130, 5_856_904)
+    assert content["student_taps"] == list(S3.taps) and len(content["tutors"]) == 28
+    blocks = content["blocks"]
+    assert [block["width"] for block in blocks] == content["widths"] == list(WIDTHS)
+    assert [block["resolution"] for block in blocks] == [16] * 3 + [8] * 3 + [4] * 3
+    assert [block["stride"] for block in blocks] == [1, 1, 1, 2, 1, 1, 2, 1, 1]
+    assert blocks[3] == {
+        "name": "block3", "stage": 2, "width": 20, "options": [32, 28, 24, 20], "stride": 2, "expansion": 6,
+        "resolution": 8,
+    }  # fmt: skip
+    np.testing.assert_allclose(np.sum(content["tutor_probabilities"], axis=1), 1, atol=1e-6)
+
+
+def test_counts_follow_the_options_of_the_network(tmp_path):
+    path = tmp_path / "architecture.json"
+    Architecture(S3, S3.largest, (32, 32, 3), 10).save(path, conv_bias=False)
+    assert json.loads(path.read_text())["params"] == 179_386
+
+
+def test_a_file_written_by_hand_needs_five_entries(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"format": 1, "space": "tiny", "widths": [16, 12, 32, 20], "image_shape": [8, 8, 1], '
+                    '"num_classes": 10}')  # fmt: skip
+    found = load_architecture(path)
+    assert found.widths == (16, 12, 32, 20) and found.tutors == () and found.teacher == {}
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no architecture at .*none.json; run the search first"):
+        load_architecture(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "widths: [16]", b"\xff\xfe"])
+def test_what_is_no_json_is_named(tmp_path, text):
+    path = tmp_path / "architecture.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match="architecture.json is not readable as JSON"):
+        load_architecture(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "has format 2; this version reads format 1"),
+        ({"format": None}, "has format None"),
+        ({"space": "s4"}, "unknown space 's4'; known spaces: .*s3, s5, s7"),
+        ({"space": ["s3"]}, "does not describe a network"),
+        ({"widths": [16] * 3}, "space 's3' has 9 blocks, but 3 widths were given"),
+        ({"widths": [16] * 3 + [21] * 3 + [52] * 3}, "block3 of space 's3' cannot have width 21; .* 32, 28, 24, 20"),
+        ({"widths": 16}, "does not describe a network"),
+        ({"tutors": ["conv1"]}, "names 1 tutors, but space 's3' has 28 taps"),
+        ({"teacher_taps": ["conv1"]}, "tutors that are no teacher taps: block1.layer.0.conv1, block3"),
+    ],
+)
+def test_what_describes_no_network_is_refused(file, changes, message):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(ValueError, match=f"architecture.json .*{message}"):
+        load_architecture(file)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"format": 1, "space": "s3"}, "s3"])
+def test_what_is_missing_is_named(tmp_path, content):
+    path = tmp_path / "architecture.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is no architecture: it lacks .*widths, image_shape, num_classes"):
+        load_architecture(path)
