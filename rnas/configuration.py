@@ -130,9 +130,7 @@ def _check_key(key: str, defaults: dict[str, Any], specification: str) -> None:
     name = key.rpartition(".")[2]
     same = [known for known in defaults if known.rpartition(".")[2] == name]
     near = difflib.get_close_matches(key, same or defaults, n=3 if same else 1, cutoff=0.0)
-    raise ValueError(
-        f"{specification} has no key {key!r}; the nearest is {' or '.join(map(repr, near)) or 'none'}"
-    )
+    raise ValueError(f"{specification} has no key {key!r}; the nearest is {' or '.join(map(repr, near)) or 'none'}")
 
 
 def _refusal(overrides: list[str], config: ConfigDict, defaults: dict[str, Any], error: Exception) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rnas.experiment import STAGES, Experiment
+from rnas.components import Components
+from rnas.experiment import STAGES
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.record import FILE
@@ -22,24 +23,24 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
       workdir: its teacher and `architecture.json` are described where present.
       architecture: another `architecture.json`.
     """
-    experiment = Experiment(config, workdir)
+    components = Components(config, workdir)
     image_shape = tuple(config.data.image_shape)
-    supernet = experiment.student()
+    supernet = components.student()
     taps = {"student": [tap._asdict() for tap in describe_taps(supernet, image_shape)]}
     result = {
         "space": config.space,
         "image_shape": list(image_shape),
         "num_classes": config.data.num_classes,
         "supernet": count(supernet, image_shape)._asdict(),
-        "smallest": count(experiment.student(experiment.space.smallest), image_shape)._asdict(),
+        "smallest": count(components.student(components.space.smallest), image_shape)._asdict(),
     }
     path = Path(architecture) if architecture else workdir / "architecture.json"
     if architecture or path.exists():
         derived = load_architecture(path)
-        student = experiment.student(derived.widths).clone(space=derived.space, num_classes=derived.num_classes)
+        student = components.student(derived.widths).clone(space=derived.space, num_classes=derived.num_classes)
         result["student"] = {**count(student, derived.image_shape)._asdict(), "widths": list(derived.widths)}
         if derived.tutors:
-            result["student"]["tutors"] = dict(zip(derived.space.taps, derived.tutors))
+            result["student"]["tutors"] = dict(zip(derived.space.taps, derived.tutors, strict=True))
     card = Path(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():
         content = read_json(card)

@@ -5,12 +5,8 @@ before it left in the directory, so a run that was stopped goes on where it stoo
 `evaluate` alone.
 """
 
-from collections.abc import Callable, Sequence
-import dataclasses
-import functools
 from pathlib import Path
 import sys
-from typing import Any
 import zlib
 
 import jax
@@ -18,36 +14,33 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas import attacks
 from rnas import objectives
+from rnas.components import TWINS, Components, predict
 from rnas.configuration import record_config
-from rnas.data.balance import balanced_rows
-from rnas.data.datasets import Dataset, load_dataset
-from rnas.data.order import Order, permutation
+from rnas.data.order import permutation
 from rnas.evaluation import Evaluator, evaluate
-from rnas.evaluation.protocol import PGD_20, suite
+from rnas.evaluation.protocol import suite
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.models.fbnet import FBNet
 from rnas.record import RunRecord, versions
 from rnas.report import write_report
 from rnas.spaces import fbnet
-from rnas.spaces.architecture import Architecture, load_architecture
-from rnas.teachers import Teacher, load_teacher, save_teacher
+from rnas.spaces.architecture import Architecture
+from rnas.teachers import Teacher, save_teacher
 from rnas.training import steps
-from rnas.training.checkpoints import Checkpoints, Restored
-from rnas.training.feeds import ResidentFeed, StreamFeed, alternating_rows
+from rnas.training.checkpoints import Restored
+from rnas.training.feeds import alternating_rows
 from rnas.training.files import read_json, write_json
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
 from rnas.training.log import MetricsLog
-from rnas.training.loop import Plan, fit, stage_key
+from rnas.training.loop import fit
 from rnas.training.optimizers import make_optimizer
 from rnas.training.progress import Progress
 from rnas.training.search import Alternation, Sampling, SearchCost
 from rnas.training.state import State
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate", "report")
-TWINS = {"no_distillation": dict(gamma=0.0, kl_weight=0.0), "plain": dict(gamma=0.0, kl_weight=0.0, adversarial="none")}
 
 
 def run(config: ConfigDict, workdir: str | Path, *, command: str, until: str = "report") -> None:
@@ -75,218 +68,30 @@ def _say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-class Experiment:
+class Experiment(Components):
     """The stages of one configuration over one work directory."""
-
-    def __init__(self, config: ConfigDict, workdir: Path):
-        self.config = config
-        self.workdir = workdir
-        self.space = fbnet.get_space(config.space)
-        if not 0 <= config.seed < 2**32:
-            raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
-        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype, config.dtype)
-        if isinstance(self.dtype, str):
-            raise ValueError(f"unknown dtype {config.dtype!r}; expected float32 or bfloat16.")
-        unknown = set(config.twins) - set(TWINS)
-        if unknown:
-            raise ValueError(f"unknown twins {sorted(unknown)}; known: {', '.join(TWINS)}.")
-        if config.budget.mode not in ("none", "soft", "hard"):
-            raise ValueError(f"unknown budget.mode {config.budget.mode!r}; expected none, soft or hard.")
-        if config.budget.mode != "none":
-            if config.budget.target is None:
-                raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
-            fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
-        for key, allowed in (("derive.init", ("fresh", "supernet")), ("derive.tutor", ("argmax", "sampled"))):
-            value = config.derive[key.split(".")[1]]
-            if value not in allowed:
-                raise ValueError(f"unknown {key} {value!r}; expected {' or '.join(allowed)}.")
-        if config.split not in ("shared", "disjoint"):
-            raise ValueError(f"unknown split {config.split!r}; expected shared or disjoint.")
-        if config.split == "disjoint" and config.data.streaming:
-            raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
-        for name in ("search", "train"):  # refuses unknown names before anything runs
-            self.objective(config[name])
-
-    # -- what the stages share --------------------------------------------------------------------------
-
-    @functools.cached_property
-    def dataset(self) -> Dataset:
-        data = self.config.data
-        if data.streaming:
-            from rnas.data.stream import load_held_parts  # brings grain, which other sets do not need
-
-            dataset = load_held_parts(data.name, self._stream)
-        else:
-            dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
-        if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
-            raise ValueError(
-                f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "
-                f"{data.name!r}, which has {dataset.num_classes} classes and images of {dataset.image_shape}."
-            )
-        return dataset
-
-    @functools.cached_property
-    def loaded_teacher(self) -> Teacher:
-        path = self.config.teacher.path or self.workdir / "teacher"
-        teacher = load_teacher(path, dtype=self.dtype)
-        classes = tuple(self.config.data.class_ids)
-        if len(classes) < teacher.num_classes > max(classes, default=teacher.num_classes):
-            teacher = teacher.restricted(classes)
-        if teacher.num_classes != self.config.data.num_classes:
-            raise ValueError(
-                f"the teacher at {path} knows {teacher.num_classes} classes, but data.num_classes="
-                f"{self.config.data.num_classes}."
-            )
-        return teacher
-
-    @property
-    def architecture(self) -> Architecture:
-        return load_architecture(self.workdir / "architecture.json")
-
-    def student(self, widths: Sequence[int] | None = None) -> FBNet:
-        """The supernet, or the narrow network at `widths`."""
-        config = self.config
-        return FBNet(
-            self.space,
-            num_classes=config.data.num_classes,
-            mean=tuple(config.data.mean),
-            std=tuple(config.data.std),
-            widths=widths,
-            conv_bias=config.conv_bias,
-            mask_expansion=config.mask_expansion,
-            shortcut=config.shortcut,
-            momentum=config.bn_momentum,
-            dtype=self.dtype,
-            axis_name=steps.AXIS,
-        )
-
-    def _initial_variables(self, model, stage: str) -> Any:
-        images = jnp.zeros((1, *self.config.data.image_shape))
-        return dict(jax.jit(model.init)(stage_key(self.config.seed, f"{stage}/init"), images))
-
-    def cost_of(self, kind: str) -> Callable:
-        config = self.config
-        height, _, channels = config.data.image_shape
-        return functools.partial(
-            fbnet.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
-            kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
-        )  # fmt: skip
-
-    def objective(self, stage: ConfigDict, **changes) -> Objective:
-        """The joint objective of a stage that has gamma, kl_weight and objective; `changes` override fields."""
-        config = self.config
-        adversarial, attention = config.adversarial, config.attention
-        fields = dict(
-            adversarial=stage.objective,
-            epsilon=attacks.radius(adversarial.epsilon),
-            step_size=attacks.radius(adversarial.step),
-            steps=adversarial.steps,
-            beta=adversarial.beta,
-            attack_bn=adversarial.bn,
-            bn_update=config.bn_update,
-            gamma=stage.gamma,
-            kl_weight=stage.kl_weight,
-            size=attention.size,
-            normalise=attention.normalise,
-            reduction=attention.reduction,
-            view=attention.input,
-        )
-        return Objective(**{**fields, **changes})
-
-    @property
-    def augmentation(self) -> steps.Augmentation:
-        return steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
-
-    @functools.cached_property
-    def validation(self):
-        """At most `validation.count` held-out images, the same share of every class."""
-        held_out = self.dataset.validation
-        count = min(self.config.validation.count, len(held_out))
-        classes = self.config.data.num_classes
-        if count == len(held_out):
-            return held_out
-        return held_out.take(balanced_rows(held_out.labels, count, num_classes=classes, seed=self.config.seed))
-
-    def _evaluator(self, predict: Callable) -> Evaluator:
-        return Evaluator(predict, batch_size=self.config.evaluation.batch_size, seed=self.config.seed)
-
-    def _checkpoints(self, stage: str) -> Checkpoints:
-        return Checkpoints(self.workdir / "checkpoints" / stage, best="score")
-
-    def _order(self, stage: str, rows: np.ndarray, batch_size: int) -> Order:
-        return Order(rows, batch_size, (self.config.seed << 32) + zlib.crc32(stage.encode()))
-
-    def _feed(self, stage: str, batch_size: int, what: str, rows_at: Callable | None = None):
-        """Training images of a stage; `rows_at` replaces the plain shuffled order of an image set in memory."""
-        if self.config.data.streaming:
-            batches = self._stream("train", batch_size).batches()
-            return StreamFeed(batches, batch_size=batch_size, what=what)
-        train = self.dataset.train
-        rows_at = rows_at or self._order(stage, np.arange(len(train)), batch_size).rows_at
-        most = self.config.log_every_steps
-        return ResidentFeed(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=what)
-
-    def _stream(self, part: str, batch_size: int | None = None):
-        from rnas.data.stream import Stream
-
-        data = self.config.data
-        return Stream(
-            data.name,
-            data_dir=data.dir or None,
-            part=part,
-            batch_size=batch_size or self.config.evaluation.batch_size,
-            seed=self.config.seed,
-            image_size=data.image_shape[0],
-            resize=round(data.image_shape[0] * 256 / 224),
-            classes=tuple(data.class_ids) or None,
-            held_out=data.held_out,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-
-    def _steps_per_epoch(self, batch_size: int) -> int:
-        return self.dataset.fingerprint["counts"]["train"] // batch_size
-
-    def _plan(self, stage: str, epochs: int, steps_per_epoch: int) -> Plan:
-        return Plan(
-            stage=stage,
-            total=epochs * steps_per_epoch,
-            steps_per_epoch=steps_per_epoch,
-            log_every=self.config.log_every_steps,
-            checkpoint_every=self.config.checkpoint_every_steps,
-            validate_every=self.config.validation.every_epochs * steps_per_epoch,
-            seed=self.config.seed,
-        )
-
-    def _validate(self, predict: Callable, pack: Callable[[State], Any]) -> Callable | None:
-        if not len(self.validation):
-            return None
-        evaluator = self._evaluator(predict)
-        attack = dataclasses.replace(PGD_20, steps=self.config.validation.steps)
-        epsilon = attacks.radius(self.config.adversarial.epsilon)
-        return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)
 
     def _train_network(
         self, stage: str, model, objective: Objective, variables, recipe: ConfigDict, *, epochs: int,
         batch_size: int, what: str, teacher: Teacher | None = None, tutors=None,
     ) -> None:  # fmt: skip
         """Trains a fixed network to the end of its stage; its checkpoints hold the outcome."""
-        feed = self._feed(stage, batch_size, what)
-        per_epoch = self._steps_per_epoch(batch_size)
+        feed = self.feed(stage, batch_size, what)
+        per_epoch = self.steps_per_epoch(batch_size)
         optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
         step = steps.make_train_step(
             model, objective, self.augmentation, optimizer, teacher=teacher and teacher.apply, tutors=tutors
         )
-        with self._checkpoints(stage) as checkpoints, MetricsLog(self.workdir, stage) as log:
+        with self.checkpoints(stage) as checkpoints, MetricsLog(self.workdir, stage) as log:
             fit(
-                self._plan(stage, epochs, per_epoch),
+                self.plan(stage, epochs, per_epoch),
                 State.create(variables, optimizer),
                 steps.run_steps(step, steps.TRAIN_METRICS, streaming=feed.streaming),
                 feed,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teacher and teacher.variables,
-                validate=self._validate(_predict(model), lambda state: state.variables),
+                validate=self.validate(predict(model), lambda state: state.variables),
             )
 
     def _trained(self, stage: str, model, recipe: ConfigDict) -> Restored:
@@ -294,7 +99,7 @@ class Experiment:
         optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=1)
         images = jnp.zeros((1, *self.config.data.image_shape))
         template = jax.eval_shape(lambda: State.create(dict(model.init(jax.random.key(0), images)), optimizer))
-        with self._checkpoints(stage) as checkpoints:
+        with self.checkpoints(stage) as checkpoints:
             restored = checkpoints.restore(template, "best")
         if restored is None:
             raise ValueError(f"{self.workdir} holds no checkpoint of stage {stage!r}; run that stage first.")
@@ -320,7 +125,7 @@ class Experiment:
             self.config.train, adversarial=config.objective, steps=config.steps, gamma=0.0, kl_weight=0.0, view="clean"
         )
         self._train_network(
-            "teacher", model, objective, self._initial_variables(model, "teacher"), config.optimizer,
+            "teacher", model, objective, self.initial_variables(model, "teacher"), config.optimizer,
             epochs=config.epochs, batch_size=config.batch_size, what="teacher.batch_size",
         )  # fmt: skip
         best = self._trained("teacher", model, config.optimizer)
@@ -333,7 +138,7 @@ class Experiment:
             "seed": self.config.seed,
         }
         if len(self.validation):
-            origin["validation"] = self._validate(_predict(model), lambda state: state.variables)(best.state)
+            origin["validation"] = self.validate(predict(model), lambda state: state.variables)(best.state)
         save_teacher(
             self.workdir / "teacher",
             model.clone(axis_name=None),
@@ -349,7 +154,7 @@ class Experiment:
         stage = config.search
         objective = self.objective(stage)
         teacher = self.loaded_teacher if objective.needs_teacher else None
-        per_epoch = self._steps_per_epoch(stage.batch_size)
+        per_epoch = self.steps_per_epoch(stage.batch_size)
         alternation = Alternation(per_epoch, config.arch_fraction, config.arch_warmup_epochs)
         rows_at = None
         if config.split == "disjoint":
@@ -358,10 +163,10 @@ class Experiment:
             cut = int(config.arch_fraction * images)
             rows_at = alternating_rows(
                 alternation,
-                self._order("search", rows[cut:], stage.batch_size),
-                self._order("search", rows[:cut], stage.batch_size),
+                self.order("search", rows[cut:], stage.batch_size),
+                self.order("search", rows[:cut], stage.batch_size),
             )
-        feed = self._feed("search", stage.batch_size, "search.batch_size", rows_at)
+        feed = self.feed("search", stage.batch_size, "search.batch_size", rows_at)
         recipe = dict(epochs=stage.epochs, steps_per_epoch=per_epoch)
         optimizer = make_optimizer(stage.optimizer, **recipe)
         arch_optimizer = make_optimizer(stage.arch_optimizer, **recipe)
@@ -374,9 +179,7 @@ class Experiment:
             target=config.budget.target or 0.0,
             weight=config.budget.weight,
         )
-        sampling = Sampling(
-            config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch
-        )
+        sampling = Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch)
         supernet = self.student()
         step = steps.make_search_step(
             supernet, objective, self.augmentation, optimizer, arch_optimizer, sampling, alternation, search_cost,
@@ -393,16 +196,16 @@ class Experiment:
             masks = fbnet.channel_masks(self.space, fbnet.one_hot_widths(self.space, widths))
             return {**state.variables, "masks": masks}
 
-        with self._checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
+        with self.checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
             fit(
-                self._plan("search", stage.epochs, per_epoch),
+                self.plan("search", stage.epochs, per_epoch),
                 self._search_state(supernet, teacher),
                 steps.run_steps(step, steps.SEARCH_METRICS, streaming=feed.streaming),
                 feed,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teacher and teacher.variables,
-                validate=self._validate(predict, derived),
+                validate=self.validate(predict, derived),
             )
 
     def _search_state(self, supernet: FBNet, teacher: Teacher | None) -> State:
@@ -411,15 +214,15 @@ class Experiment:
             "widths": fbnet.initial_width_logits(self.space),
             "tutors": jnp.zeros((len(supernet.taps), len(teacher.taps) if teacher else 1)),
         }
-        optimizers = (make_optimizer(recipe, epochs=1, steps_per_epoch=1) for recipe in (stage.optimizer, stage.arch_optimizer))
-        weights, arch = optimizers
-        return State.create(self._initial_variables(supernet, "search"), weights, architecture, arch)
+        weights = make_optimizer(stage.optimizer, epochs=1, steps_per_epoch=1)
+        arch = make_optimizer(stage.arch_optimizer, epochs=1, steps_per_epoch=1)
+        return State.create(self.initial_variables(supernet, "search"), weights, architecture, arch)
 
     def _searched(self) -> State:
         """The last state of the search: temperature and architecture have annealed together."""
         teacher = self.loaded_teacher if self.objective(self.config.search).needs_teacher else None
         template = self._search_state(self.student(), teacher)
-        with self._checkpoints("search") as checkpoints:
+        with self.checkpoints("search") as checkpoints:
             restored = checkpoints.restore(template)
         if restored is None:
             raise ValueError(f"{self.workdir} holds no checkpoint of the search; run that stage first.")
@@ -452,9 +255,7 @@ class Experiment:
             num_classes=config.data.num_classes,
             width_probabilities=[jax.nn.softmax(theta) for theta in logits],
             **found,
-        ).save(
-            self.workdir / "architecture.json", conv_bias=config.conv_bias, mask_expansion=config.mask_expansion
-        )
+        ).save(self.workdir / "architecture.json", conv_bias=config.conv_bias, mask_expansion=config.mask_expansion)
 
     def train(self) -> None:
         """Trains the derived network, with the tutors the search chose."""
@@ -487,7 +288,7 @@ class Experiment:
         tutors = self._tutors(architecture) if objective.gamma else None
         if start is None:
             # Twins start where the student does: only the objective tells them apart.
-            start = self._initial_variables(model, "train")
+            start = self.initial_variables(model, "train")
             if self.config.derive.init == "supernet":
                 start = fbnet.slice_variables(
                     self.space,
@@ -529,7 +330,7 @@ class Experiment:
         counts = {"params": architecture.cost("params", conv_bias=self.config.conv_bias,
                                               mask_expansion=self.config.mask_expansion),
                   "macs": architecture.cost("macs", mask_expansion=self.config.mask_expansion)}  # fmt: skip
-        evaluator = self._evaluator(_predict(student))
+        evaluator = self.evaluator(predict(student))
         models = {"student": (evaluator, self._student_variables(student), counts)}
         for twin in self.config.twins:
             variables = self._trained(f"twin_{twin}", student, self.config.train.optimizer).state.variables
@@ -538,7 +339,7 @@ class Experiment:
             teacher = self.loaded_teacher
             counted = count(teacher.model, tuple(self.config.data.image_shape))
             models["teacher"] = (
-                self._evaluator(lambda variables, images: teacher.apply(variables, images)[0]),
+                self.evaluator(lambda variables, images: teacher.apply(variables, images)[0]),
                 teacher.variables,
                 {"params": counted.params, "macs": counted.macs},
             )
@@ -546,7 +347,7 @@ class Experiment:
         for name, (evaluator, variables, counts) in models.items():
             if not (parts / f"{name}.json").exists():
                 figures, strongest = self._evaluate_model(name, evaluator, variables, test)
-                if name == "student":
+                if name == "student" and jax.process_index() == 0:
                     self._save_examples(evaluator, variables, test, strongest)
                 write_json(parts / f"{name}.json", figures)
             results[name] = {**read_json(parts / f"{name}.json"), **counts}
@@ -566,8 +367,8 @@ class Experiment:
         config = self.config.evaluation
         total = 1 + len(config.curve) + len(config.epsilons) * len(suite(config.pgd_100_restarts))
         with Progress(f"evaluate {name}", total, unit="part") as progress:
-            done = iter(range(total + 1))
-            return evaluate(
+            done = iter(range(total))
+            outcome = evaluate(
                 evaluator,
                 variables,
                 test,
@@ -576,6 +377,8 @@ class Experiment:
                 pgd_100_restarts=config.pgd_100_restarts,
                 tick=lambda part: progress.update(next(done)),
             )
+            progress.update(total)
+            return outcome
 
     def _save_examples(self, evaluator: Evaluator, variables, test, strongest: np.ndarray, most: int = 12) -> None:
         """Keeps a few PGD-100 images: fooled ones first, of different classes as far as there are."""
@@ -607,7 +410,7 @@ class Experiment:
         if not self.config.finetune.epochs:
             return trained.state.variables
         tuned = self._trained("finetune", student, self.config.finetune.optimizer)
-        score = self._validate(_predict(student), lambda state: state.variables)
+        score = self.validate(predict(student), lambda state: state.variables)
         if score is None or score(tuned.state)["score"] >= score(trained.state)["score"]:
             return tuned.state.variables
         return trained.state.variables
@@ -624,10 +427,6 @@ class Experiment:
             _say(headline(read_json(path)))
         if (self.workdir / "report.html").exists():
             _say(f"report: {self.workdir / 'report.html'}")
-
-
-def _predict(model) -> Callable:
-    return lambda variables, images: model.apply(variables, images, train=False)[0]
 
 
 def headline(evaluation: dict) -> str:

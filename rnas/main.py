@@ -8,19 +8,20 @@ from pathlib import Path
 import shlex
 import sys
 
-UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate", "report": "report"}
+UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate"}
 HELP = {
     "run": "all stages: teacher, search, derive, train, twins, evaluate, report",
     "search": "up to the derived architecture",
     "train": "up to the trained student",
     "evaluate": "up to the attacks on the test set",
-    "report": "up to the report",
 }
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Returns the arguments and the `--config.key=value` overrides among them."""
-    parser = argparse.ArgumentParser(prog="rnas", description="Search for small image classifiers that are hard to fool.")
+    parser = argparse.ArgumentParser(
+        prog="rnas", description="Searches image classifiers that are small and hard to fool."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(name, description, *, config=True, workdir=True):
@@ -34,14 +35,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             made.add_argument("--workdir", metavar="DIR", help="work directory; default: runs/<name of the config>")
         return made
 
-    for name, description in HELP.items():
-        made = command(name, description)
-        made.add_argument("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
     teacher = command("teacher", "train the teacher of a configuration")
     teacher.add_argument("action", choices=["train"])
+    for made in (*(command(name, description) for name, description in HELP.items()), teacher):
+        made.add_argument("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
     describe = command("describe", "parameters, MACs and taps of supernet, teacher and derived network")
     describe.add_argument("--architecture", metavar="FILE", help="an architecture.json; default: the work directory's")
     describe.add_argument("--json", action="store_true", help="print one JSON object")
+    command("report", "write report.html anew from what a work directory holds", config=False)
     status = command("status", "what is done in a work directory", config=False)
     status.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -70,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from rnas.describe import status
 
             return _answer(status(Path(workdir or ".")), arguments.json)
+        if arguments.command == "report":
+            from rnas.report import write_report
+
+            print(write_report(Path(workdir or ".")))
+            return 0
         config = load_config(arguments.config, overrides)
         workdir = Path(workdir or Path("runs") / _slug(arguments.config))
         if arguments.command == "describe":

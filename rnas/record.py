@@ -13,7 +13,7 @@ import jax
 from rnas.training.files import read_json, write_json
 
 FILE = "run.json"
-PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
+PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
 def versions() -> dict[str, str]:
@@ -34,7 +34,7 @@ class RunRecord:
             self._content = read_json(self._path)
         else:
             self._content = {
-                "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "stages": {},
             }
         devices = jax.devices()

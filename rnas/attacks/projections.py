@@ -31,9 +31,7 @@ def ball_radius(epsilon: str | float | jax.Array, norm: str) -> float | jax.Arra
         raise ValueError(f"unknown norm {norm!r}; expected 'linf' or 'l2'.")
     epsilon = radius(epsilon)
     if norm == "linf" and not isinstance(epsilon, jax.Array) and epsilon > 1:
-        raise ValueError(
-            f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?"
-        )
+        raise ValueError(f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")
     return epsilon
 
 

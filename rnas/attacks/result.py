@@ -29,9 +29,7 @@ def unseen(images: jax.Array) -> AttackResult:
     """Returns the result of an attack on `images` [N, ...] that has not looked at anything yet."""
     count = len(images)
     nobody = jnp.zeros(count, bool)
-    return AttackResult(
-        images, nobody, jnp.full(count, -jnp.inf, images.dtype), jnp.zeros(count, jnp.int32), nobody
-    )
+    return AttackResult(images, nobody, jnp.full(count, -jnp.inf, images.dtype), jnp.zeros(count, jnp.int32), nobody)
 
 
 def seen(result: AttackResult, points: jax.Array, fooled: jax.Array, loss: jax.Array) -> AttackResult:

@@ -97,9 +97,7 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
     if base_name not in known and base_name not in prepared:
         near = difflib.get_close_matches(base_name, sorted({*known, *prepared}), n=5, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "expected the name of a TFDS dataset."
-        raise ValueError(
-            f"unknown dataset {name!r}; {hint} Prepared in {folder}: {', '.join(prepared) or 'nothing'}"
-        )
+        raise ValueError(f"unknown dataset {name!r}; {hint} Prepared in {folder}: {', '.join(prepared) or 'nothing'}")
 
     command = (
         "pip install 'rnas[prepare]' && python -c \"import tensorflow_datasets as tfds; "

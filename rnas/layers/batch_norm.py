@@ -109,9 +109,7 @@ class ConvBatchNorm(nn.Module):
         """Returns the normalised convolution [N, h, w, features] of `x` [N, H, W, C]."""
         channels = x.shape[-1]
         if self.depthwise and channels != self.features:
-            raise ValueError(
-                f"a depthwise convolution keeps its {channels} channels, got features={self.features}."
-            )
+            raise ValueError(f"a depthwise convolution keeps its {channels} channels, got features={self.features}.")
         conv = Conv(
             self.features,
             self.kernel_size,
@@ -130,9 +128,7 @@ class ConvBatchNorm(nn.Module):
             flat = flat.astype(jnp.promote_types(flat.dtype, jnp.float32))
             mean_x = bn.average(flat.mean(0))
             centre = lax.stop_gradient(mean_x)
-            covariance = bn.average(gram(flat - centre) / len(flat)) - jnp.outer(
-                mean_x - centre, mean_x - centre
-            )
+            covariance = bn.average(gram(flat - centre) / len(flat)) - jnp.outer(mean_x - centre, mean_x - centre)
             mean = jnp.matmul(mean_x, kernel, precision=lax.Precision.HIGHEST)
             var = (jnp.matmul(covariance, kernel, precision=lax.Precision.HIGHEST) * kernel).sum(0)
             return mean if bias is None else mean + bias, jnp.maximum(var, 0.0)

@@ -96,9 +96,7 @@ def convolve(
         feature_group_count,
     )
     if feature_group_count == 1 and window.kernel == (1, 1):
-        return lax.platform_dependent(
-            lhs, rhs, cpu=functools.partial(pointwise, window), default=window.native
-        )
+        return lax.platform_dependent(lhs, rhs, cpu=functools.partial(pointwise, window), default=window.native)
     return (dense if feature_group_count == 1 else depthwise)(window, lhs, rhs)
 
 

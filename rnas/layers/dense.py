@@ -40,9 +40,7 @@ def _backward(window, residuals, g):
     to_x = lax.platform_dependent(
         kernel, g, cpu=functools.partial(turned_round, window, x.shape), default=native_to_images
     )
-    return to_x, lax.platform_dependent(
-        x, g, cpu=functools.partial(matrix_products, window), default=native_to_kernel
-    )
+    return to_x, lax.platform_dependent(x, g, cpu=functools.partial(matrix_products, window), default=native_to_kernel)
 
 
 dense.defvjp(_forward, _backward)

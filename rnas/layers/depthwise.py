@@ -70,8 +70,7 @@ def joined(blocks: jax.Array) -> jax.Array:
 def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution as a sum of products; arguments as those of `depthwise`."""
     return sum(
-        shift * weight
-        for shift, weight in zip(window.shifts(x), kernel.reshape(-1, kernel.shape[-1]), strict=True)
+        shift * weight for shift, weight in zip(window.shifts(x), kernel.reshape(-1, kernel.shape[-1]), strict=True)
     )
 
 
@@ -79,14 +78,10 @@ def products_back(window: Window, g: jax.Array, kernel: jax.Array, x: jax.Array)
     """Returns the gradient to the images, of the shape of `x`, from that to the result, `g`."""
     # Where the window strides, g is spread out first; then its sum of products has the kernel turned round.
     spread = [(size - 1) * stride + 1 for size, stride in zip(g.shape[1:3], window.strides, strict=True)]
-    g = lax.pad(
-        g, jnp.zeros((), g.dtype), ((0, 0, 0), *((0, 0, stride - 1) for stride in window.strides), (0, 0, 0))
-    )
+    g = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *((0, 0, stride - 1) for stride in window.strides), (0, 0, 0)))
     padding = tuple(
         (reach - before, size + before - width)
-        for reach, (before, _), size, width in zip(
-            window.reach, window.padding, x.shape[1:3], spread, strict=True
-        )
+        for reach, (before, _), size, width in zip(window.reach, window.padding, x.shape[1:3], spread, strict=True)
     )
     return shifted_products(window._replace(padding=padding, strides=(1, 1)), g, kernel[::-1, ::-1])
 

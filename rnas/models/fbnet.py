@@ -115,7 +115,7 @@ class FBNet(nn.Module):
         x = hswish(stem(x, train=train))
         out = {"stem": x}
         width, largest, mask = self.space.stem_width, self.space.stem_width, None
-        for block, features, output_mask in zip(self.space.blocks, widths, masks):
+        for block, features, output_mask in zip(self.space.blocks, widths, masks, strict=True):
             in_shape = block.stride == 1 and largest == block.width
             x, taps = InvertedResidual(
                 features=features,

@@ -29,15 +29,11 @@ class ResidualBlock(nn.Module):
         out = {}
         y = x
         for i, (features, kernel_size, stride) in enumerate(self.convolutions, start=1):
-            raw = self.norm(name=f"bn{i}")(
-                self.conv(features, kernel_size, stride, name=f"conv{i}")(y), train=train
-            )
+            raw = self.norm(name=f"bn{i}")(self.conv(features, kernel_size, stride, name=f"conv{i}")(y), train=train)
             y = out[f"conv{i}"] = nn.relu(raw)
         if x.shape != raw.shape:
             stride = max(stride for _, _, stride in self.convolutions)
-            x = self.norm(name="shortcut.1")(
-                self.conv(features, 1, stride, name="shortcut.0")(x), train=train
-            )
+            x = self.norm(name="shortcut.1")(self.conv(features, 1, stride, name="shortcut.0")(x), train=train)
         y = out[f"conv{i}"] = nn.relu(raw + x)
         return y, out
 
@@ -60,9 +56,7 @@ class ResNet(ResidualNetwork):
     @property
     def blocks(self) -> list[tuple[str, int, int]]:
         if self.depth not in BLOCKS:
-            raise ValueError(
-                f"depth={self.depth} is no ResNet for small images; choose from {sorted(BLOCKS)}."
-            )
+            raise ValueError(f"depth={self.depth} is no ResNet for small images; choose from {sorted(BLOCKS)}.")
         return stages("layer{}", BLOCKS[self.depth], self.width)
 
     def stem(self, x: jax.Array, *, train: bool) -> jax.Array:

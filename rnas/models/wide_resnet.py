@@ -27,9 +27,7 @@ class WideResNet(ResidualNetwork):
     def blocks(self) -> list[tuple[str, int, int]]:
         length, rest = divmod(self.depth - 4, 6)
         if length < 1 or rest:
-            raise ValueError(
-                f"depth={self.depth} is no wide ResNet's; it must be 6 n + 4: 10, 16, 22, 28, 34, …"
-            )
+            raise ValueError(f"depth={self.depth} is no wide ResNet's; it must be 6 n + 4: 10, 16, 22, 28, 34, …")
         return stages("block{}.layer", (length,) * 3, 16 * self.width)
 
     def stem(self, x: jax.Array, *, train: bool) -> jax.Array:

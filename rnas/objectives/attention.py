@@ -117,8 +117,7 @@ def cross_layer_loss(distances: jax.Array, weights: jax.Array, reduction: str = 
     """
     _require(
         distances.ndim == 3 and distances.shape[1:] == weights.shape,
-        f"distances have shape {distances.shape}, weights {weights.shape}; "
-        "expected [N,n_s,n_t] and [n_s,n_t].",
+        f"distances have shape {distances.shape}, weights {weights.shape}; expected [N,n_s,n_t] and [n_s,n_t].",
     )
     _require(
         reduction in ("sum_layers", "paper"),

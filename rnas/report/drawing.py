@@ -90,9 +90,7 @@ def _bar(axes: Axes, block: Mapping[str, Any], left: float, colour: str) -> None
 
     most, kept = maximum(block), block["width"]
     start, width, middle = left + 0.12, 0.76, left + 0.5
-    axes.add_patch(
-        Rectangle((start, -most / 2), width, most, facecolor=_ROOM, edgecolor=_EDGE, linewidth=0.8)
-    )
+    axes.add_patch(Rectangle((start, -most / 2), width, most, facecolor=_ROOM, edgecolor=_EDGE, linewidth=0.8))
     axes.add_patch(Rectangle((start, -kept / 2), width, kept, facecolor=colour, edgecolor="none"))
     inner = [option for option in block.get("options", []) if option not in (most, kept)]
     axes.hlines(
@@ -132,9 +130,7 @@ def draw_tutors(architecture: Mapping[str, Any]) -> Picture:
             return figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
 
         axes = place(left, above, across, down)
-        image = axes.imshow(
-            probabilities, cmap="Blues", vmin=0, vmax=max(probabilities.max(), 1e-12), aspect="auto"
-        )
+        image = axes.imshow(probabilities, cmap="Blues", vmin=0, vmax=max(probabilities.max(), 1e-12), aspect="auto")
         axes.set_xticks(range(len(teacher)), teacher, rotation=90, fontsize=7)
         axes.set_yticks(range(len(student)), student, fontsize=7)
         axes.set_xticks(np.arange(len(teacher) + 1) - 0.5, minor=True)
@@ -161,9 +157,7 @@ def draw_tutors(architecture: Mapping[str, Any]) -> Picture:
         bars.set_axis_off()
         for at, count in enumerate(counts):
             if count:
-                bars.annotate(
-                    str(count), (at, count), (0, 1), textcoords="offset points", ha="center", fontsize=6.5
-                )
+                bars.annotate(str(count), (at, count), (0, 1), textcoords="offset points", ha="center", fontsize=6.5)
         figure.text(left / width, 1 - 13 / height, "student layers per tutor", fontsize=8, va="center")
 
         if probabilities.any():
@@ -172,7 +166,5 @@ def draw_tutors(architecture: Mapping[str, Any]) -> Picture:
             scale.tick_params(labelsize=7, length=2)
             scale.set_title("p", fontsize=8, fontweight="normal")
 
-    pairs = ", ".join(
-        f"{layer} from {tutor}" for layer, tutor in zip(student, architecture["tutors"], strict=True)
-    )
+    pairs = ", ".join(f"{layer} from {tutor}" for layer, tutor in zip(student, architecture["tutors"], strict=True))
     return draw("tutors", f"Tutor of every student layer: {pairs}.", (width, height), paint)

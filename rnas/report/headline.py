@@ -29,24 +29,18 @@ def lead(results: Results) -> Markup | None:
     student = results.models.get("student")
     if student is None or student.clean is None:
         return None
-    sentences = [
-        f"Without attack the student is right on {percent(student.clean.accuracy)} of the test images."
-    ]
+    sentences = [f"Without attack the student is right on {percent(student.clean.accuracy)} of the test images."]
     named = {
         "twin_plain": "the same network trained plainly",
         "twin_no_distillation": "the same network trained without its teacher",
         "teacher": "the teacher",
     }
     kept = [
-        f"{words} keeps {percent(score.accuracy)}"
-        for name, words in named.items()
-        if (score := results.headline(name))
+        f"{words} keeps {percent(score.accuracy)}" for name, words in named.items() if (score := results.headline(name))
     ]
     if kept:
         *most, last = kept
-        sentences.append(
-            f"Under the same attack {' and '.join([', '.join(most), last] if most else [last])}."
-        )
+        sentences.append(f"Under the same attack {' and '.join([', '.join(most), last] if most else [last])}.")
     if _overlap(results.headline("student"), results.headline("twin_no_distillation")):
         sentences.append(
             "The intervals of the student and of its twin without distillation overlap: on these images the "

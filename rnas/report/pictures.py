@@ -45,9 +45,7 @@ def adversarial_examples(adversarial: Mapping[str, np.ndarray], epsilon: float |
         label, before, after = (
             int(adversarial[name][i]) for name in ("labels", "clean_predictions", "adversarial_predictions")
         )
-        alt = (
-            f"Clean image, adversarial image and difference: label {label}, predicted {before}, then {after}."
-        )
+        alt = f"Clean image, adversarial image and difference: label {label}, predicted {before}, then {after}."
         panels = (clean, attacked, 0.5 + factor * (attacked - clean))
         examples.append(Example(_strip(f"adversarial_{i}", alt, panels), label, before, after))
     return examples
@@ -64,9 +62,7 @@ def _strip(name: str, alt: str, panels: tuple[np.ndarray, ...]) -> Picture:
         pixels = np.rint(np.clip(np.nan_to_num(panel), 0, 1) * 255).astype(np.uint8)
         tiles.append(pixels.repeat(enlarge, axis=0).repeat(enlarge, axis=1))
     height, width, _ = tiles[0].shape
-    sheet = np.zeros(
-        (height, 3 * width + 2 * _SPACE, 4), np.uint8
-    )  # the space between panels stays transparent
+    sheet = np.zeros((height, 3 * width + 2 * _SPACE, 4), np.uint8)  # the space between panels stays transparent
     for position, tile in enumerate(tiles):
         start = position * (width + _SPACE)
         sheet[:, start : start + width, :3] = tile

@@ -121,9 +121,7 @@ def plot_learning(
     panels = [
         (title, kept)
         for title, series in _PANELS
-        if (
-            kept := [line for line in series if any(_recorded(row, line[0]) for row in (*train, *validation))]
-        )
+        if (kept := [line for line in series if any(_recorded(row, line[0]) for row in (*train, *validation))])
     ]
     if not panels:
         return None
@@ -142,7 +140,7 @@ def plot_learning(
             wspace=0.24,
             hspace=0.42,
         )
-        for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=False)):
+        for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=True)):
             for metric, label, colour in series:
                 _line(axes, train, metric, axis, color=colour, label=label, linewidth=1.1, alpha=0.75)
                 _line(
@@ -167,9 +165,7 @@ def plot_learning(
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
 
-    alt = (
-        f"Learning curves of stage {stage}: {', '.join(title.split(',')[0].lower() for title, _ in panels)}."
-    )
+    alt = f"Learning curves of stage {stage}: {', '.join(title.split(',')[0].lower() for title, _ in panels)}."
     return draw(f"learning_{stage}", alt, (740, 40 + 180 * rows), paint)
 
 
@@ -179,9 +175,7 @@ def _recorded(row: Mapping[str, Any], metric: str) -> bool:
 
 
 def _line(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, axis: str, **looks: Any) -> None:
-    points = np.array([(row[axis], row[metric]) for row in rows if _recorded(row, metric)], float).reshape(
-        -1, 2
-    )
+    points = np.array([(row[axis], row[metric]) for row in rows if _recorded(row, metric)], float).reshape(-1, 2)
     if len(points) == 0:
         return
     points[:, 1] *= _UNITS.get(metric, 1.0)

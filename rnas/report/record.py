@@ -76,9 +76,7 @@ def read_record(workdir: str | Path) -> Record:
     if not workdir.is_dir():
         raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
     if not any((workdir / name).exists() for name in _FILES):
-        raise ValueError(
-            f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory"
-        )
+        raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
     return Record(
         config=_read_object(workdir / "config.json"),
         run=_read_object(workdir / "run.json"),
@@ -119,8 +117,7 @@ def _read_architecture(path: Path) -> dict[str, Any]:
     if strangers or len(architecture["tutors"]) != len(student):
         raise ValueError(
             f"{path}: expected one tutor among teacher_taps for each of the {len(student)} student_taps, "
-            f"got {len(architecture['tutors'])} tutors"
-            + (f", unknown: {', '.join(strangers)}" if strangers else "")
+            f"got {len(architecture['tutors'])} tutors" + (f", unknown: {', '.join(strangers)}" if strangers else "")
         )
     probabilities = architecture.get("tutor_probabilities")
     if probabilities:
@@ -159,9 +156,7 @@ def _read_adversarial(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ADVERSARIAL}
     except Exception as error:  # zipfile, OS, header and missing-array errors share no base class
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected arrays {', '.join(_ADVERSARIAL)}"
-        ) from error
+        raise ValueError(f"{path} cannot be read ({error}); expected arrays {', '.join(_ADVERSARIAL)}") from error
     images = arrays["images"]
     if images.ndim != 4 or arrays["adversarial"].shape != images.shape:
         raise ValueError(
@@ -169,7 +164,5 @@ def _read_adversarial(path: Path) -> dict[str, np.ndarray]:
             "expected both [n, height, width, channels]"
         )
     if any(arrays[name].shape != images.shape[:1] for name in _ADVERSARIAL[2:]):
-        raise ValueError(
-            f"{path}: expected one label and two predictions for each of the {len(images)} images"
-        )
+        raise ValueError(f"{path}: expected one label and two predictions for each of the {len(images)} images")
     return arrays

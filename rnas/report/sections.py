@@ -38,9 +38,7 @@ _MAP = (
     "Probability of every teacher layer (column) as tutor of every student layer (row); the dot marks the "
     "one chosen. Bars count how often each teacher layer was chosen."
 )
-_LINES = (
-    "Solid lines: training batches, averaged where there are many. Dashed lines with dots: held-out images."
-)
+_LINES = "Solid lines: training batches, averaged where there are many. Dashed lines with dots: held-out images."
 _NO_PROOF = (
     "A figure under attack is what these attacks did not break, an upper bound of robust accuracy. Others, "
     "AutoAttack or one made for this network, may find more."
@@ -78,9 +76,7 @@ def student(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     params, macs = (record.architecture.get(key) for key in ("params", "macs"))
     size = None
     if params is not None and macs is not None:
-        size = (
-            f"{exact(params)} parameters; {exact(macs)} multiply-accumulates in convolutions and classifier."
-        )
+        size = f"{exact(params)} parameters; {exact(macs)} multiply-accumulates in convolutions and classifier."
     return [
         size and element("p", size),
         _figure(plots["architecture"], _NETWORK),

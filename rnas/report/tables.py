@@ -76,9 +76,7 @@ def _accuracy(score: Score | None) -> Markup:
     places = decimals(score.count)
     cell = [element("b", percent(score.accuracy, places, unit=False))]
     if score.interval:
-        cell.append(
-            element("small", "\u2013".join(percent(end, places, unit=False) for end in score.interval))
-        )
+        cell.append(element("small", "\u2013".join(percent(end, places, unit=False) for end in score.interval)))
     return Markup("".join(cell))
 
 
@@ -91,9 +89,7 @@ def attack_table(results: Results) -> Markup:
     rows = []
     for epsilon, attacks in results.models["student"].attacks.items():
         for name, score in attacks.items():
-            step, *rest = (
-                score.settings.get(key) for key in ("step_size", "steps", "restarts", "start", "loss")
-            )
+            step, *rest = (score.settings.get(key) for key in ("step_size", "steps", "restarts", "start", "loss"))
             count = None if score.count is None else exact(score.count)
             cells = [None if step is None else results.radius(step), *rest, count]
             rows.append([attack_label(name), results.radius(epsilon), *map(_text_or_none, cells)])
@@ -113,10 +109,7 @@ def block_table(architecture: Mapping[str, Any]) -> Markup:
             block.get("name", f"block{i}"),
             *(_text_or_none(block.get(key)) for key in ("stage", "resolution", "stride", "expansion")),
             f"{block['width']} of {maximum(block)}",
-            ", ".join(
-                f"{width}: {p:.2f}" for width, p in zip(block.get("options", []), odds[i], strict=False)
-            )
-            or NONE,
+            ", ".join(f"{width}: {p:.2f}" for width, p in zip(block.get("options", []), odds[i], strict=True)) or NONE,
         ]
         for i, block in enumerate(blocks)
     ]
@@ -138,9 +131,7 @@ def tutor_table(architecture: Mapping[str, Any]) -> Markup:
     odds = architecture.get("tutor_probabilities")
     rows = [
         [layer, tutor, f"{odds[i][teacher.index(tutor)]:.3f}" if odds else NONE]
-        for i, (layer, tutor) in enumerate(
-            zip(architecture["student_taps"], architecture["tutors"], strict=True)
-        )
+        for i, (layer, tutor) in enumerate(zip(architecture["student_taps"], architecture["tutors"], strict=True))
     ]
     return table(["Student layer", "Tutor", "Probability"], rows)
 

@@ -60,7 +60,7 @@ class Architecture:
                 "expansion": block.expansion,
                 "resolution": side,
             }
-            for block, width, side in zip(self.space.blocks, self.widths, sides)
+            for block, width, side in zip(self.space.blocks, self.widths, sides, strict=True)
         ]
         content = {
             "format": FORMAT,

@@ -87,7 +87,7 @@ class Space:
         blocks = self.blocks
         if len(widths) != len(blocks):
             raise ValueError(f"space {self.name!r} has {len(blocks)} blocks, but {len(widths)} widths were given.")
-        for block, width in zip(blocks, widths):
+        for block, width in zip(blocks, widths, strict=True):
             if width not in block.options:
                 raise ValueError(
                     f"{block.name} of space {self.name!r} cannot have width {width!r}; its options are "
@@ -153,7 +153,7 @@ def channel_masks(space: Space, samples: Sequence[jax.Array]) -> tuple[jax.Array
       mask_b [C_b] per block: Σ_i m_{b,i}·[1 for the first (C_b − i·step_b) channels, else 0].
     """
     masks = []
-    for block, sample in zip(space.blocks, samples):
+    for block, sample in zip(space.blocks, samples, strict=True):
         nested = np.arange(block.width)[None, :] < np.asarray(block.options)[:, None]
         masks.append(sample @ jnp.asarray(nested, sample.dtype))
     return tuple(masks)
@@ -163,14 +163,15 @@ def one_hot_widths(space: Space, widths: Sequence[int]) -> tuple[jax.Array, ...]
     """The one-hot samples m_b that select `widths`."""
     widths = space.check_widths(widths)
     return tuple(
-        jax.nn.one_hot(block.options.index(width), len(block.options)) for block, width in zip(space.blocks, widths)
+        jax.nn.one_hot(block.options.index(width), len(block.options))
+        for block, width in zip(space.blocks, widths, strict=True)
     )
 
 
 def effective_widths(space: Space, samples: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
     """Expected output width of each block, c̄_b = Σ_i m_{b,i}·(C_b − i·step_b), scalars in channels."""
     return tuple(
-        sample @ jnp.asarray(block.options, sample.dtype) for block, sample in zip(space.blocks, samples)
+        sample @ jnp.asarray(block.options, sample.dtype) for block, sample in zip(space.blocks, samples, strict=True)
     )
 
 
@@ -228,7 +229,7 @@ def cost(
     if kind != "released":
         total += layer(9 * channels * space.stem_width, space.stem_width, stem_side)
     c_in, c_largest, side_in = space.stem_width, space.stem_width, stem_side
-    for block, c_out, side in zip(space.blocks, widths, sides):
+    for block, c_out, side in zip(space.blocks, widths, sides, strict=True):
         e = block.expansion
         if kind == "released":
             e = 1 if block.stage == 1 else e
@@ -254,7 +255,7 @@ def cost(
 
 def derive_widths(space: Space, logits: Sequence[np.ndarray]) -> tuple[int, ...]:
     """The most probable width of each block; the widest of equals."""
-    return tuple(block.options[int(np.argmax(theta))] for block, theta in zip(space.blocks, logits))
+    return tuple(block.options[int(np.argmax(theta))] for block, theta in zip(space.blocks, logits, strict=True))
 
 
 def check_target(space: Space, target: float, cost_of) -> None:
@@ -282,7 +283,7 @@ def narrow_to_budget(space: Space, logits: Sequence[np.ndarray], target: float, 
     choice = [int(np.argmax(theta)) for theta in logits]
 
     def widths(indices):
-        return tuple(block.options[i] for block, i in zip(blocks, indices))
+        return tuple(block.options[i] for block, i in zip(blocks, indices, strict=True))
 
     while (now := cost_of(widths(choice))) > target:
         prices = []
@@ -308,7 +309,7 @@ def slice_variables(space: Space, variables: Mapping, widths: Sequence[int], *, 
     widths = space.check_widths(widths)
     ends = {"stem": (None, space.stem_width)}
     c_in, c_largest = space.stem_width, space.stem_width
-    for block, c_out in zip(space.blocks, widths):
+    for block, c_out in zip(space.blocks, widths, strict=True):
         mid = block.expansion * (c_in if mask_expansion else c_largest)
         ends[f"{block.name}/expand"] = (c_in, mid)
         ends[f"{block.name}/depthwise"] = (1, mid)

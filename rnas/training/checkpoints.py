@@ -230,9 +230,7 @@ class Checkpoints:
         # Orbax, tensorstore and the file system each have their own exceptions for a file that is cut,
         # missing or scrambled; all of them mean that this step cannot be used.
         try:
-            record = self._manager.restore(
-                step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-            ).record
+            record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
         except Exception as error:
             raise _Damaged(f"its record cannot be read ({_first_line(error)})") from error
         if not isinstance(record, dict) or not record.keys() >= _RECORD:
@@ -251,9 +249,7 @@ class Checkpoints:
         size = sum(np.dtype(dtype).itemsize * math.prod(shape) for _, dtype, shape in expected)
         wanted = {"bytes": np.empty(size, np.uint8)}
         try:
-            state = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
-            )
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))
             content = np.asarray(state.state["bytes"])
         except Exception as error:
             raise _Damaged(f"its state cannot be read ({_first_line(error)})") from error
@@ -296,9 +292,7 @@ class _LatestAndBest(checkpoint_managers.PreservationPolicy):
 
 
 def _best_of(steps: Sequence[int], scores: dict[int, float]) -> int | None:
-    return max(
-        (step for step in steps if step in scores), key=lambda step: (scores[step], step), default=None
-    )
+    return max((step for step in steps if step in scores), key=lambda step: (scores[step], step), default=None)
 
 
 def _score(metrics: dict | None, name: str | None) -> float | None:

@@ -15,8 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas import attacks
-from rnas import objectives
+from rnas import attacks, objectives
 
 PyTree = Any
 TeacherApply = Callable[[PyTree, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]

@@ -5,11 +5,11 @@
 
 from collections.abc import Callable
 import dataclasses
-import math
 from typing import Any
 import zlib
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.training.checkpoints import Checkpoints
@@ -52,6 +52,13 @@ class Plan:
 def stage_key(seed: int, stage: str) -> jax.Array:
     """Root key of a stage; every key of a step is folded from it and the step."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
+
+
+def _any_host(requested: bool) -> bool:
+    """Whether any host was asked to stop: all of them must leave the loop at the same step."""
+    if jax.process_count() == 1:
+        return requested
+    return bool(np.any(multihost_utils.process_allgather(np.bool_(requested))))
 
 
 def fit(
@@ -110,6 +117,9 @@ def fit(
         last = {name: value / count for name, value in total.items()}
         log.write(reached, reached / plan.steps_per_epoch, "train", last)
 
+    def shown():
+        return {name: last[name] for name in ("loss", "accuracy", "adversarial_accuracy") if last.get(name)}
+
     with Progress(plan.stage, plan.total, step) as progress, Interruption() as interruption:
         while step < plan.total:
             stop = plan.next_stop(step, feed.most)
@@ -118,19 +128,20 @@ def fit(
             # The dispatch above runs while the metrics before it are read.
             if plan.is_due(step, plan.log_every):
                 settle()
-                progress.update(step, loss=last.get("loss", math.nan))
+                progress.update(step, **shown())
             pending.append((stop, sums))
             step = stop
             validating = validate is not None and plan.is_due(step, plan.validate_every)
-            if validating or plan.is_due(step, plan.checkpoint_every) or interruption.requested:
+            stopping = _any_host(interruption.requested)
+            if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
                 settle()
                 scores = None
                 if validating:
                     scores = validate(state)
                     log.write(step, step / plan.steps_per_epoch, "validation", scores)
                 checkpoints.save(step, jax.device_get(state), {"feed": feed.position()}, scores)
-                progress.update(step, loss=last.get("loss", math.nan))
-                if interruption.requested and step < plan.total:
+                progress.update(step, **shown())
+                if stopping and step < plan.total:
                     checkpoints.wait()
                     raise Interrupted(f"stage {plan.stage!r} was interrupted and saved at step {step}.")
     checkpoints.wait()

@@ -23,8 +23,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas import attacks
-from rnas import objectives
+from rnas import attacks, objectives
 from rnas.data import augment
 from rnas.spaces import fbnet
 from rnas.training.joint import (

@@ -270,7 +270,8 @@ def test_batch_norm_during_the_attack(name, attack_bn, expected, case):
 def test_the_attack_of_a_real_network_leaves_running_statistics_and_neighbours_alone(study):
     """In inference mode only: batch statistics do tie images together."""
     variables = study.initial(study.student, 0)
-    variables["batch_stats"]["conv"]["bn"]["mean"] += 0.1
+    statistics = variables["batch_stats"]["conv"]["bn"]
+    statistics["mean"] = statistics["mean"] + 0.1
     images, labels = (leaf[0] for leaf in study.batch(0, 1))
     images = images / np.float32(255)
     neighbours = images.copy()
@@ -283,7 +284,7 @@ def test_the_attack_of_a_real_network_leaves_running_statistics_and_neighbours_a
         @jax.jit
         def attacked(images, settings=settings):
             return adversarial_images(
-                study.student.clone(), settings, variables["params"], variables["batch_stats"], images, labels, keys,
+                study.student, settings, variables["params"], variables["batch_stats"], images, labels, keys,
                 None, Signals(),
             )  # fmt: skip
 

@@ -1,0 +1,234 @@
+"""What a configuration stands for: data, models, objectives, feeds and plans of its stages."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+import zlib
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from rnas import attacks
+from rnas.data.balance import balanced_rows
+from rnas.data.datasets import Dataset, load_dataset
+from rnas.data.order import Order
+from rnas.evaluation import Evaluator
+from rnas.evaluation.protocol import PGD_20
+from rnas.models.fbnet import FBNet
+from rnas.spaces import fbnet
+from rnas.spaces.architecture import Architecture, load_architecture
+from rnas.teachers import Teacher, load_teacher
+from rnas.training import steps
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.feeds import ResidentFeed, StreamFeed
+from rnas.training.joint import Objective
+from rnas.training.loop import Plan, stage_key
+from rnas.training.state import State
+
+# The same student trained without parts of the joint objective.
+TWINS = {
+    "no_distillation": dict(gamma=0.0, kl_weight=0.0),
+    "plain": dict(gamma=0.0, kl_weight=0.0, adversarial="none"),
+}
+
+
+def predict(model) -> Callable:
+    return lambda variables, images: model.apply(variables, images, train=False)[0]
+
+
+class Components:
+    """Builds what a configuration asks for; refuses one that cannot work before anything runs.
+
+    Raises (on construction):
+      ValueError: naming the key at fault, what it holds and what it may hold.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        self.config = config
+        self.workdir = workdir
+        self.space = fbnet.get_space(config.space)
+        if not 0 <= config.seed < 2**32:
+            raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
+        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype, config.dtype)
+        if isinstance(self.dtype, str):
+            raise ValueError(f"unknown dtype {config.dtype!r}; expected float32 or bfloat16.")
+        unknown = set(config.twins) - set(TWINS)
+        if unknown:
+            raise ValueError(f"unknown twins {sorted(unknown)}; known: {', '.join(TWINS)}.")
+        if config.budget.mode not in ("none", "soft", "hard"):
+            raise ValueError(f"unknown budget.mode {config.budget.mode!r}; expected none, soft or hard.")
+        if config.budget.mode != "none":
+            if config.budget.target is None:
+                raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
+            fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
+        for key, allowed in (("derive.init", ("fresh", "supernet")), ("derive.tutor", ("argmax", "sampled"))):
+            value = config.derive[key.split(".")[1]]
+            if value not in allowed:
+                raise ValueError(f"unknown {key} {value!r}; expected {' or '.join(allowed)}.")
+        if config.split not in ("shared", "disjoint"):
+            raise ValueError(f"unknown split {config.split!r}; expected shared or disjoint.")
+        if config.split == "disjoint" and config.data.streaming:
+            raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
+        for name in ("search", "train"):  # refuses unknown names before anything runs
+            self.objective(config[name])
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        data = self.config.data
+        if data.streaming:
+            from rnas.data.stream import load_held_parts  # brings grain, which other sets do not need
+
+            dataset = load_held_parts(data.name, self.stream)
+        else:
+            dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
+        if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
+            raise ValueError(
+                f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "
+                f"{data.name!r}, which has {dataset.num_classes} classes and images of {dataset.image_shape}."
+            )
+        return dataset
+
+    @functools.cached_property
+    def loaded_teacher(self) -> Teacher:
+        path = self.config.teacher.path or self.workdir / "teacher"
+        teacher = load_teacher(path, dtype=self.dtype)
+        classes = tuple(self.config.data.class_ids)
+        if len(classes) < teacher.num_classes > max(classes, default=teacher.num_classes):
+            teacher = teacher.restricted(classes)
+        if teacher.num_classes != self.config.data.num_classes:
+            raise ValueError(
+                f"the teacher at {path} knows {teacher.num_classes} classes, but data.num_classes="
+                f"{self.config.data.num_classes}."
+            )
+        return teacher
+
+    @property
+    def architecture(self) -> Architecture:
+        return load_architecture(self.workdir / "architecture.json")
+
+    def student(self, widths: Sequence[int] | None = None) -> FBNet:
+        """The supernet, or the narrow network at `widths`."""
+        config = self.config
+        return FBNet(
+            self.space,
+            num_classes=config.data.num_classes,
+            mean=tuple(config.data.mean),
+            std=tuple(config.data.std),
+            widths=widths,
+            conv_bias=config.conv_bias,
+            mask_expansion=config.mask_expansion,
+            shortcut=config.shortcut,
+            momentum=config.bn_momentum,
+            dtype=self.dtype,
+            axis_name=steps.AXIS,
+        )
+
+    def initial_variables(self, model, stage: str) -> Any:
+        images = jnp.zeros((1, *self.config.data.image_shape))
+        return dict(jax.jit(model.init)(stage_key(self.config.seed, f"{stage}/init"), images))
+
+    def cost_of(self, kind: str) -> Callable:
+        config = self.config
+        height, _, channels = config.data.image_shape
+        return functools.partial(
+            fbnet.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
+            kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
+        )  # fmt: skip
+
+    def objective(self, stage: ConfigDict, **changes) -> Objective:
+        """The joint objective of a stage that has gamma, kl_weight and objective; `changes` override fields."""
+        config = self.config
+        adversarial, attention = config.adversarial, config.attention
+        fields = dict(
+            adversarial=stage.objective,
+            epsilon=attacks.radius(adversarial.epsilon),
+            step_size=attacks.radius(adversarial.step),
+            steps=adversarial.steps,
+            beta=adversarial.beta,
+            attack_bn=adversarial.bn,
+            bn_update=config.bn_update,
+            gamma=stage.gamma,
+            kl_weight=stage.kl_weight,
+            size=attention.size,
+            normalise=attention.normalise,
+            reduction=attention.reduction,
+            view=attention.input,
+        )
+        return Objective(**{**fields, **changes})
+
+    @property
+    def augmentation(self) -> steps.Augmentation:
+        return steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
+
+    @functools.cached_property
+    def validation(self):
+        """At most `validation.count` held-out images, the same share of every class."""
+        held_out = self.dataset.validation
+        count = min(self.config.validation.count, len(held_out))
+        classes = self.config.data.num_classes
+        if count == len(held_out):
+            return held_out
+        return held_out.take(balanced_rows(held_out.labels, count, num_classes=classes, seed=self.config.seed))
+
+    def evaluator(self, predict: Callable) -> Evaluator:
+        return Evaluator(predict, batch_size=self.config.evaluation.batch_size, seed=self.config.seed)
+
+    def checkpoints(self, stage: str) -> Checkpoints:
+        return Checkpoints(self.workdir / "checkpoints" / stage, best="score")
+
+    def order(self, stage: str, rows: np.ndarray, batch_size: int) -> Order:
+        return Order(rows, batch_size, (self.config.seed << 32) + zlib.crc32(stage.encode()))
+
+    def feed(self, stage: str, batch_size: int, what: str, rows_at: Callable | None = None):
+        """Training images of a stage; `rows_at` replaces the plain shuffled order of an image set in memory."""
+        if self.config.data.streaming:
+            batches = self.stream("train", batch_size).batches()
+            return StreamFeed(batches, batch_size=batch_size, what=what)
+        train = self.dataset.train
+        rows_at = rows_at or self.order(stage, np.arange(len(train)), batch_size).rows_at
+        most = self.config.log_every_steps
+        return ResidentFeed(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=what)
+
+    def stream(self, part: str, batch_size: int | None = None):
+        from rnas.data.stream import Stream
+
+        data = self.config.data
+        return Stream(
+            data.name,
+            data_dir=data.dir or None,
+            part=part,
+            batch_size=batch_size or self.config.evaluation.batch_size,
+            seed=self.config.seed,
+            image_size=data.image_shape[0],
+            resize=round(data.image_shape[0] * 256 / 224),
+            classes=tuple(data.class_ids) or None,
+            held_out=data.held_out,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        return self.dataset.fingerprint["counts"]["train"] // batch_size
+
+    def plan(self, stage: str, epochs: int, steps_per_epoch: int) -> Plan:
+        return Plan(
+            stage=stage,
+            total=epochs * steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            log_every=self.config.log_every_steps,
+            checkpoint_every=self.config.checkpoint_every_steps,
+            validate_every=self.config.validation.every_epochs * steps_per_epoch,
+            seed=self.config.seed,
+        )
+
+    def validate(self, predict: Callable, pack: Callable[[State], Any]) -> Callable | None:
+        if not len(self.validation):
+            return None
+        evaluator = self.evaluator(predict)
+        attack = dataclasses.replace(PGD_20, steps=self.config.validation.steps)
+        epsilon = attacks.radius(self.config.adversarial.epsilon)
+        return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)

@@ -1,0 +1,71 @@
+"""Two processes with two devices each do what one process with four does.
+
+Run as a program, this file is one of the two processes.
+"""
+
+import os
+from pathlib import Path
+import pickle
+import socket
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+
+COUNT, FIRST = 2, 3  # a weight step, then an architecture step
+
+
+def test_two_processes_equal_one(study, tmp_path):
+    start = study.search_state().replace(step=np.array(FIRST, np.int32))
+    expected, sums = study.search(start, COUNT)
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    root = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+    outputs = [tmp_path / f"{index}.pickle" for index in range(2)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, __file__, address, str(index), str(output), jax.config.jax_compilation_cache_dir],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for index, output in enumerate(outputs)
+    ]  # fmt: skip
+    try:
+        said = [child.communicate(timeout=300)[0] for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    for child, text in zip(children, said, strict=True):
+        assert child.returncode == 0, text
+    found = [pickle.loads(output.read_bytes()) for output in outputs]
+    chex.assert_trees_all_equal(*found)
+    state, found_sums = found[0]
+    chex.assert_trees_all_close(state, expected, atol=1e-5, rtol=1e-4)
+    chex.assert_trees_all_close(found_sums, sums, atol=1e-5, rtol=1e-4)
+
+
+def main(address: str, index: str, output: str, cache: str) -> None:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_compilation_cache_max_size", 4 * 2**30)
+    jax.distributed.initialize(coordinator_address=address, num_processes=2, process_id=int(index))
+    assert jax.device_count() == 4 and len(jax.local_devices()) == 2
+
+    from conftest import Study  # beside this file
+
+    study = Study()
+    start = study.search_state().replace(step=np.array(FIRST, np.int32))
+    Path(output).write_bytes(pickle.dumps(study.search(start, COUNT)))
+    jax.distributed.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

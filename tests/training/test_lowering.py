@@ -1,0 +1,87 @@
+"""The bodies of the steps lower for hardware that is not here."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnas.models import build_model
+from rnas.models.fbnet import FBNet
+from rnas.spaces import fbnet
+from rnas.training import steps
+from rnas.training.joint import FixedTutors, Objective
+from rnas.training.optimizers import Optimizer
+from rnas.training.search import Alternation, Sampling, SearchCost
+from rnas.training.state import State
+
+OPTIMIZER = Optimizer(optax.scale_by_adam(), optax.constant_schedule(0.004))
+AUGMENTATION = steps.Augmentation(4, True)
+MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+
+
+def lower(step, state, teacher_variables, side, examples):
+    """Lowers `step` over two replicas, for each platform; returns the texts."""
+    shape = jax.ShapeDtypeStruct
+    traced = jax.jit(
+        jax.vmap(step, in_axes=(None, 0, 0, None, None), out_axes=None, axis_name=steps.AXIS)
+    ).trace(
+        state,
+        shape((2, examples, side, side, 3), jnp.uint8),
+        shape((2, examples), jnp.int32),
+        teacher_variables,
+        jax.eval_shape(lambda: jax.random.key(0)),
+    )
+    return {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("tpu", "cuda")}
+
+
+def make(kind, space, teacher_name, side, size, classes, dtype):
+    """(step, abstract state, abstract teacher variables) of the search or of the derived network's training."""
+    space = fbnet.get_space(space)
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    shared = dict(num_classes=classes, mean=MEAN, std=STD, dtype=dtype)
+    teacher = build_model(teacher_name, **shared)
+
+    def variables(model):
+        return jax.eval_shape(lambda images: dict(model.init(jax.random.key(0), images)), images)
+
+    objective = Objective("trades", 8 / 255, 2 / 255, 10, gamma=1.0, kl_weight=1.0, size=size)
+    apply = functools.partial(teacher.apply, train=False)
+    if kind == "search":
+        supernet = FBNet(space, axis_name=steps.AXIS, **shared)
+        cost = functools.partial(fbnet.cost, space, image_size=side, num_classes=classes)
+        step = steps.make_search_step(
+            supernet, objective, AUGMENTATION, OPTIMIZER, OPTIMIZER, Sampling(5.0, 0.045, 0.0, False, 195),
+            Alternation(195), SearchCost(cost, 0.2, 0.5), teacher=apply, teacher_taps=teacher.taps,
+        )  # fmt: skip
+        architecture = {
+            "widths": fbnet.initial_width_logits(space),
+            "tutors": jnp.zeros((len(space.taps), len(teacher.taps))),
+        }
+        state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER, architecture, OPTIMIZER), variables(supernet))
+    else:
+        student = FBNet(space, widths=space.smallest, axis_name=steps.AXIS, **shared)
+        chosen = tuple(np.resize(teacher.taps, len(space.taps)))
+        tutors = FixedTutors(space.taps, chosen, len(teacher.taps))
+        step = steps.make_train_step(student, objective, AUGMENTATION, OPTIMIZER, teacher=apply, tutors=tutors)
+        state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER), variables(student))
+    return step, state, variables(teacher)
+
+
+@pytest.mark.parametrize(
+    ("kind", "space", "teacher", "side", "size", "classes", "dtype"),
+    [
+        ("search", "s7", "wide_resnet_34_10", 32, 14, 10, None),
+        ("train", "s7", "wide_resnet_34_10", 32, 14, 10, jnp.bfloat16),
+        pytest.param("search", "imagenet", "resnet50", 224, 28, 100, jnp.bfloat16, marks=pytest.mark.slow),
+        pytest.param("train", "imagenet", "resnet18", 224, 28, 100, None, marks=pytest.mark.slow),
+    ],
+)
+def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classes, dtype):
+    step, state, teacher_variables = make(kind, space, teacher, side, size, classes, dtype)
+    for platform, text in lower(step, state, teacher_variables, side, 4).items():
+        # Where the CPU has forms of its own, an accelerator is given the convolution itself.
+        assert "stablehlo.convolution" in text, platform
+        assert "custom_call" not in text or "cpu" not in text.lower(), platform
