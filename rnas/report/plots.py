@@ -140,7 +140,7 @@ def plot_learning(
             wspace=0.24,
             hspace=0.42,
         )
-        for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=True)):
+        for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=False)):
             for metric, label, colour in series:
                 _line(axes, train, metric, axis, color=colour, label=label, linewidth=1.1, alpha=0.75)
                 _line(

@@ -109,7 +109,7 @@ def block_table(architecture: Mapping[str, Any]) -> Markup:
             block.get("name", f"block{i}"),
             *(_text_or_none(block.get(key)) for key in ("stage", "resolution", "stride", "expansion")),
             f"{block['width']} of {maximum(block)}",
-            ", ".join(f"{width}: {p:.2f}" for width, p in zip(block.get("options", []), odds[i], strict=True)) or NONE,
+            ", ".join(f"{width}: {p:.2f}" for width, p in zip(block.get("options", []), odds[i], strict=False)) or NONE,
         ]
         for i, block in enumerate(blocks)
     ]

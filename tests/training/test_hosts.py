@@ -54,6 +54,7 @@ def main(address: str, index: str, output: str, cache: str) -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_compilation_cache_max_size", 4 * 2**30)
     jax.distributed.initialize(coordinator_address=address, num_processes=2, process_id=int(index))
