@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late, so that --help answers at once.
     from rnas import platform
     from rnas.configuration import load_config
-    from rnas.training.interruption import Interrupted
+    from rnas.training.interruption import Interrupted, interruptible
 
     command = " ".join(["rnas", *map(shlex.quote, argv)])
     try:
@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from rnas import experiment
 
         until = "teacher" if arguments.command == "teacher" else UNTIL[arguments.command]
-        experiment.run(config, workdir, command=command, until=until)
+        with interruptible():
+            experiment.run(config, workdir, command=command, until=until)
     except Interrupted as interrupted:
         print(f"{interrupted} To go on: {command}", file=sys.stderr)
         return 130

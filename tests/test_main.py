@@ -58,7 +58,6 @@ def refused(tmp_path, data, capsys):
         ("search", "derive"),
         ("train", "finetune"),
         ("evaluate", "evaluate"),
-        ("report", "report"),
         ("teacher train", "teacher"),
     ],
 )
@@ -88,6 +87,12 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
     assert main(["run", f"--config={DIGITS}"]) == 130
     line = f"stage 'train' was interrupted and saved at step 7. To go on: rnas run --config={DIGITS}\n"
     assert capsys.readouterr().err == line
+
+
+def test_report_of_no_run_is_refused(tmp_path, capsys):
+    assert main(["report", f"--workdir={tmp_path}"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and str(tmp_path) in shown.err and shown.err.startswith("rnas: ")
 
 
 def test_help_names_every_command(capsys):
@@ -236,7 +241,7 @@ def test_a_missing_data_directory_says_what_to_run(refused, tmp_path):
     assert "download_and_prepare()" in message and "array_record" in message
 
 
-@pytest.mark.parametrize("override", ["num_classes=7", "image_shape=(8, 8, 3)"])
+@pytest.mark.parametrize("override", ["num_classes=7", "image_shape=(16, 16, 1)"])
 def test_classes_and_images_must_be_those_of_the_data(refused, override):
     key, value = override.split("=")
     message = refused("run", f"--config.data.{override}", *SMALL)

@@ -1,5 +1,6 @@
 """Stopping a run when asked: at the next step, with a checkpoint, instead of at once."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -7,6 +8,27 @@ import threading
 
 class Interrupted(Exception):
     """A run that was asked to stop, and did, with its state saved. The message says how to go on."""
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Raises `Interrupted` on SIGINT and SIGTERM, for work between the loops that save at the next step.
+
+    What such work has finished is on disk already. Does nothing outside the main thread.
+    """
+
+    def stop(number, frame):
+        raise Interrupted(f"{signal.Signals(number).name}: stopped; everything finished so far is kept.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 class Interruption:
