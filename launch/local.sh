@@ -29,8 +29,10 @@ done
 cd "$here"
 source launch/environment.sh
 prepare_environment "$accelerator"
-# Paths that are given are relative to where the script was called from; the defaults to the project.
-[ ${#config[@]} -gt 0 ] || config=("--config=$here/configs/rnas_cl/digits.py")
-[ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=$here/runs/digits")
+# Paths that are given are relative to where the script was called from; the default ones to the project.
+if [ ${#config[@]} -eq 0 ]; then
+  config=("--config=$here/configs/rnas_cl/digits.py")
+  [ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=$here/runs/digits")
+fi
 cd "$called_from"
-exec "$here/.venv/bin/rnas" run "${config[@]}" "${workdir[@]}" ${arguments[@]+"${arguments[@]}"}
+exec "$here/.venv/bin/rnas" run "${config[@]}" ${workdir[@]+"${workdir[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -24,9 +24,11 @@ from rnas.spaces.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher
 from rnas.training import steps
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.feeds import ResidentFeed, StreamFeed
+from rnas.training.feeds import ResidentFeed, StreamFeed, per_device
 from rnas.training.joint import Objective
 from rnas.training.loop import Plan, stage_key
+from rnas.training.optimizers import make_optimizer
+from rnas.training.search import Alternation
 from rnas.training.state import State
 
 # The same student trained without parts of the joint objective.
@@ -34,6 +36,26 @@ TWINS = {
     "no_distillation": dict(gamma=0.0, kl_weight=0.0),
     "plain": dict(gamma=0.0, kl_weight=0.0, adversarial="none"),
 }
+
+ALLOWED = {
+    "dtype": ("float32", "bfloat16"),
+    "shortcut": ("aligned", "equal_only"),
+    "split": ("shared", "disjoint"),
+    "cost.kind": ("macs", "params", "released"),
+    "budget.mode": ("none", "soft", "hard"),
+    "budget.kind": ("macs", "params"),
+    "derive.init": ("fresh", "supernet"),
+    "derive.tutor": ("argmax", "sampled"),
+}
+POSITIVE = (
+    "teacher.epochs",
+    "search.epochs",
+    "train.epochs",
+    "attention.size",
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "evaluation.pgd_100_restarts",
+)
 
 
 def predict(model) -> Callable:
@@ -51,30 +73,46 @@ class Components:
         self.config = config
         self.workdir = workdir
         self.space = fbnet.get_space(config.space)
+        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype)
+        for key, allowed in ALLOWED.items():
+            value = functools.reduce(lambda section, name: section[name], key.split("."), config)
+            if value not in allowed:
+                raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(allowed)}.")
+        for key in POSITIVE:
+            value = functools.reduce(lambda section, name: section[name], key.split("."), config)
+            if value < 1:
+                raise ValueError(f"{key} = {value} must be at least 1.")
         if not 0 <= config.seed < 2**32:
             raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
-        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype, config.dtype)
-        if isinstance(self.dtype, str):
-            raise ValueError(f"unknown dtype {config.dtype!r}; expected float32 or bfloat16.")
-        unknown = set(config.twins) - set(TWINS)
-        if unknown:
+        if unknown := set(config.twins) - set(TWINS):
             raise ValueError(f"unknown twins {sorted(unknown)}; known: {', '.join(TWINS)}.")
-        if config.budget.mode not in ("none", "soft", "hard"):
-            raise ValueError(f"unknown budget.mode {config.budget.mode!r}; expected none, soft or hard.")
         if config.budget.mode != "none":
             if config.budget.target is None:
                 raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
             fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
-        for key, allowed in (("derive.init", ("fresh", "supernet")), ("derive.tutor", ("argmax", "sampled"))):
-            value = config.derive[key.split(".")[1]]
-            if value not in allowed:
-                raise ValueError(f"unknown {key} {value!r}; expected {' or '.join(allowed)}.")
-        if config.split not in ("shared", "disjoint"):
-            raise ValueError(f"unknown split {config.split!r}; expected shared or disjoint.")
         if config.split == "disjoint" and config.data.streaming:
             raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
-        for name in ("search", "train"):  # refuses unknown names before anything runs
-            self.objective(config[name])
+        # What follows refuses what it could not build later.
+        for stage in (config.search, config.train):
+            self.objective(stage)
+        for section in (config.teacher, config.search, config.train, config.finetune):
+            make_optimizer(section.optimizer, epochs=1, steps_per_epoch=1)
+        make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
+        Alternation(5, config.arch_fraction)
+        for length in (*config.evaluation.epsilons, *config.evaluation.curve):
+            attacks.radius(length)
+
+    def check_surroundings(self) -> None:
+        """Looks at everything outside the configuration that a run needs: data, devices, a teacher's directory.
+
+        Raises:
+          ValueError: naming what is missing or does not fit.
+        """
+        for stage in ("teacher", "search", "train", "evaluation"):
+            per_device(self.config[stage].batch_size, f"{stage}.batch_size")
+        _ = self.dataset
+        if self.config.teacher.path:
+            _ = self.loaded_teacher
 
     @functools.cached_property
     def dataset(self) -> Dataset:

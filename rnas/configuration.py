@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from rnas.training.files import read_json, write_json
+from rnas.files import read_json, write_json
 
 FILE = "config.json"
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)

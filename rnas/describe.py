@@ -9,11 +9,10 @@ from rnas.components import Components
 from rnas.experiment import STAGES
 from rnas.layers.counting import count
 from rnas.models import build_model
-from rnas.record import FILE
+from rnas.record import FILE, read_record
 from rnas.spaces.architecture import load_architecture
 from rnas.teachers import describe_taps
-from rnas.teachers.teacher import CARD
-from rnas.training.files import read_json
+from rnas.teachers.teacher import CARD, read_card
 
 
 def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
             result["student"]["tutors"] = dict(zip(derived.space.taps, derived.tutors, strict=True))
     card = Path(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():
-        content = read_json(card)
+        content = read_card(card)
         teacher = {"architecture": content["architecture"], "num_classes": content["num_classes"],
                    "mean": content["mean"], "std": content["std"], "hash": content["hash"]}  # fmt: skip
     else:
@@ -65,7 +64,7 @@ def status(workdir: Path) -> dict[str, Any]:
     """
     if not (workdir / FILE).exists():
         raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
-    record = read_json(workdir / FILE)
+    record = read_record(workdir / FILE)
     waiting = {"status": "waiting"}
     return {
         "workdir": str(workdir),

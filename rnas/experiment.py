@@ -20,6 +20,7 @@ from rnas.configuration import record_config
 from rnas.data.order import permutation
 from rnas.evaluation import Evaluator, evaluate
 from rnas.evaluation.protocol import suite
+from rnas.files import read_json, write_json
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.models.fbnet import FBNet
@@ -31,7 +32,6 @@ from rnas.teachers import Teacher, save_teacher
 from rnas.training import steps
 from rnas.training.checkpoints import Restored
 from rnas.training.feeds import alternating_rows
-from rnas.training.files import read_json, write_json
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
 from rnas.training.log import MetricsLog
 from rnas.training.loop import fit
@@ -50,10 +50,14 @@ def run(config: ConfigDict, workdir: str | Path, *, command: str, until: str = "
       ValueError: for a configuration that cannot work, or one that is not the directory's.
     """
     experiment = Experiment(config, Path(workdir))
-    record_config(workdir, config)
-    record = RunRecord(workdir, command)
     wanted = STAGES[: STAGES.index(until) + 1]
-    if all(record.is_complete(stage) for stage in wanted):
+    record = RunRecord(workdir, command)
+    complete = all(record.is_complete(stage) for stage in wanted)
+    if not complete:
+        # Before anything is written: a mistake found here leaves no work directory that insists on it.
+        experiment.check_surroundings()
+    record_config(workdir, config)
+    if complete:
         _say(f"{workdir}: the run is complete up to {until!r}; nothing to do. Report: {Path(workdir) / 'report.html'}")
         return
     for stage in wanted:

@@ -90,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         print(f"{interrupted} To go on: {command}", file=sys.stderr)
         return 130
+    except KeyboardInterrupt:
+        print(f"stopped at once. To go on from the last checkpoint: {command}", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         if os.environ.get("RNAS_TRACEBACK"):
             raise

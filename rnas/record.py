@@ -10,7 +10,7 @@ import time
 
 import jax
 
-from rnas.training.files import read_json, write_json
+from rnas.files import read_json, write_json
 
 FILE = "run.json"
 PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -25,13 +25,25 @@ def versions() -> dict[str, str]:
     return found
 
 
+def read_record(path: Path) -> dict:
+    """Reads a `run.json`.
+
+    Raises:
+      ValueError: where it is not one.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"command", "stages"} <= content.keys():
+        raise ValueError(f"{path} is no record of a run: it lacks command or stages. Use another --workdir.")
+    return content
+
+
 class RunRecord:
     """The stages of one work directory. Only process 0 writes."""
 
     def __init__(self, workdir: str | os.PathLike, command: str):
         self._path = Path(workdir) / FILE
         if self._path.exists():
-            self._content = read_json(self._path)
+            self._content = read_record(self._path)
         else:
             self._content = {
                 "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

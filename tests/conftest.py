@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Of processes that tests start as well: a writer that knows no limit leaves entries that the others trip over.
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))
 
 import jax
 import pytest
@@ -18,7 +20,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 # Workers that run side by side share the cache. Only a cache with a limit takes a lock around each
 # read and write; without one a worker could read what another has half written.
-jax.config.update("jax_compilation_cache_max_size", 4 * 2**30)
+jax.config.update("jax_compilation_cache_max_size", int(os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]))
 
 for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)

@@ -167,9 +167,7 @@ def test_a_key_on_one_side_only_is_a_difference(file, tmp_path):
     recorded = json.loads(path.read_text())
     del recorded["seed"]
     path.write_text(json.dumps(recorded | {"old": None}))
-    with pytest.raises(
-        ValueError, match="old: null recorded, nothing given\n  seed: nothing recorded, 0 given"
-    ):
+    with pytest.raises(ValueError, match="old: null recorded, nothing given\n  seed: nothing recorded, 0 given"):
         record_config(tmp_path, load_config(file, []))
 
 

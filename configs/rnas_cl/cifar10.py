@@ -15,7 +15,7 @@ Argument: `<space>` with s3, s5, s7, m or l, then any of these, joined by commas
   short             a few epochs with a small teacher, for two CPU cores
 for example `s7`, `s3,paper` or `m,paper,finetune`.
 
-Cost: a search epoch of 175 steps at batch 256; the teacher, a WRN-34-10, costs 5.2 GMACs an image, a student of
+Cost: a search epoch of 175 steps at batch 256; the teacher, a WRN-34-10, costs 6.7 GMACs an image, a student of
 s3 … s7 8 to 19 MMACs, times about 3 for each of 10 attack steps. Meant for one accelerator; `short` is measured
 in the README. A trained teacher of your own goes in with --config.teacher.path=DIR.
 
@@ -122,7 +122,7 @@ def _short(config):
     config.train.batch_size = 128
     config.validation.every_epochs = 1
     config.validation.count = 500
-    config.evaluation.count = 1000
+    config.evaluation.count = 500
     config.evaluation.pgd_100_restarts = 1
     config.evaluation.curve = ("0", "2/255", "4/255", "8/255", "12/255", "16/255")
     config.checkpoint_every_steps = 100

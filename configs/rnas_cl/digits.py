@@ -30,16 +30,16 @@ def get_config():
     config.teacher.architecture = "wide_resnet_10_2"
     config.teacher.steps = 4
     config.teacher.epochs = 15
-    config.teacher.batch_size = 65
+    config.teacher.batch_size = 64
     config.teacher.optimizer.learning_rate = 0.05
     config.teacher.optimizer.final_factor = 0.0
 
     config.search.epochs = 15
-    config.search.batch_size = 65
+    config.search.batch_size = 64
     config.tau.decay = 0.3
 
     config.train.epochs = 40
-    config.train.batch_size = 65
+    config.train.batch_size = 64
 
     config.validation.every_epochs = 10
     config.validation.steps = 10

@@ -45,7 +45,7 @@ def _shorten(config):
     config.train.epochs = 1
     config.train.batch_size = 128
     config.validation.count = 500
-    config.evaluation.count = 1000
+    config.evaluation.count = 500
     config.evaluation.pgd_100_restarts = 1
     config.evaluation.curve = ("0", "2/255", "4/255", "8/255", "12/255", "16/255")
     config.checkpoint_every_steps = 100

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rnas.files import read_json, write_json
 from rnas.spaces import fbnet
-from rnas.training.files import read_json, write_json
 
 FORMAT = 1
 
@@ -99,6 +99,10 @@ def load_architecture(path: str | Path) -> Architecture:
     if content["format"] != FORMAT:
         raise ValueError(f"{path} has format {content['format']!r}; this version reads format {FORMAT}.")
     try:
+        if len(content["image_shape"]) != 3 or not all(isinstance(n, int) for n in content["image_shape"]):
+            raise ValueError(f"image_shape is {content['image_shape']!r}, not three whole numbers.")
+        if not isinstance(content["num_classes"], int):
+            raise ValueError(f"num_classes is {content['num_classes']!r}, not a whole number.")
         space = fbnet.get_space(content["space"])
         architecture = Architecture(
             space=space,

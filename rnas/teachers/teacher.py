@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnas.files import read_json, write_json
 from rnas.models import build_model
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.files import read_json, write_json
 
 CARD = "teacher.json"
 
@@ -108,6 +108,19 @@ def save_teacher(path: Path, model: nn.Module, variables: Any, *, architecture: 
     write_json(path / CARD, card)
 
 
+def read_card(path: Path) -> dict:
+    """Reads a `teacher.json`.
+
+    Raises:
+      ValueError: where it is not one.
+    """
+    card = read_json(path)
+    required = ("architecture", "num_classes", "image_shape", "mean", "std", "hash")
+    if missing := [key for key in required if not isinstance(card, dict) or key not in card]:
+        raise ValueError(f"{path} is no card of a teacher: it lacks {', '.join(missing)}.")
+    return card
+
+
 def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher:
     """Loads a teacher directory.
 
@@ -121,7 +134,7 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
     path = Path(path)
     if not (path / CARD).is_file():
         raise ValueError(f"no teacher at {path}: expected a directory that holds {CARD!r} and its variables.")
-    card = read_json(path / CARD)
+    card = read_card(path / CARD)
     mean, std, image_shape = tuple(card["mean"]), tuple(card["std"]), tuple(card["image_shape"])
     model = build_model(card["architecture"], num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
     images = jnp.zeros((1, *image_shape))

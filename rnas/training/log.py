@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from tensorboardX import SummaryWriter
 
-from rnas.training.files import write_text
+from rnas.files import write_text
 
 FILE = "metrics.jsonl"
 

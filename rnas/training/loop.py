@@ -109,8 +109,8 @@ def fit(
             left = checkpoints.steps()
             keep = f"the checkpoint of step {left[-1]} is left" if left else "no checkpoint was written yet"
             raise DivergedError(
-                f"stage {plan.stage!r} diverged: the loss of step {bad} is not finite; {keep}. Lower the learning "
-                "rate of this stage, or its adversarial.beta, in a new work directory."
+                f"stage {plan.stage!r} diverged: the loss of step {bad}, or its gradient, is not finite; {keep}. "
+                "Lower the learning rate of this stage, or its adversarial.beta, in a new work directory."
             )
         total = {name: sum(float(each[name]) for each in sums) for name in sums[0] if name != "nonfinite_step"}
         count = total.pop("count")

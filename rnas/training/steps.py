@@ -22,6 +22,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rnas import attacks, objectives
 from rnas.data import augment
@@ -40,7 +41,7 @@ from rnas.training.search import Alternation, Sampling, SearchCost
 from rnas.training.state import State
 
 AXIS = "batch"
-NEVER = np.int32(np.iinfo(np.int32).max)  # "no step had a loss that is not finite"
+NEVER = np.int32(np.iinfo(np.int32).max)  # "no step left anything that is not finite"
 
 PyTree = Any
 Step = Callable[..., tuple[State, dict[str, jax.Array]]]
@@ -81,13 +82,15 @@ def augmented(augmentation: Augmentation, keys: jax.Array, images: jax.Array) ->
     return augment.to_float(images)
 
 
-def _reduced(terms: dict[str, jax.Array], step: jax.Array) -> dict[str, jax.Array]:
-    """Sums over all examples of all replicas, their count, and the step if the loss is not finite."""
+def _reduced(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -> dict[str, jax.Array]:
+    """Sums over all examples of all replicas, their count, and the step if loss or `updated` are not finite."""
     examples = terms["loss"].shape[0]
     sums = {name: jnp.sum(jnp.broadcast_to(value, (examples,))) for name, value in terms.items()}
     sums["count"] = jnp.float32(examples)
     sums = lax.psum(sums, AXIS)
-    sums["nonfinite_step"] = jnp.where(jnp.isfinite(sums["loss"]), NEVER, step)
+    # A finite loss may still have a gradient that is not: its weights must not reach a checkpoint.
+    finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.tree.sum(updated))
+    sums["nonfinite_step"] = jnp.where(finite, NEVER, step)
     return sums
 
 
@@ -139,7 +142,7 @@ def make_train_step(
         terms["learning_rate"] = optimizer.schedule(state.step)
         # Synchronised BatchNorm already leaves equal statistics everywhere.
         new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
-        return new, _reduced(terms, state.step)
+        return new, _reduced(terms, state.step, new.params)
 
     return train_step
 
@@ -214,7 +217,7 @@ def make_search_step(
 
         new, terms = lax.cond(alternation.is_weight_step(state.step), weight_update, arch_update, state)
         terms.update(temperature=sampling.temperature(state.step), learning_rate=optimizer.schedule(state.step))
-        return new.replace(step=state.step + 1), _reduced(terms, state.step)
+        return new.replace(step=state.step + 1), _reduced(terms, state.step, (new.params, new.architecture))
 
     return search_step
 

@@ -43,10 +43,7 @@ def test_values_and_gradients(name):
 
     values = [want(z, n) for n, z in enumerate(rows)]
     np.testing.assert_allclose(LOSSES[name](LOGITS), values, rtol=2e-5, atol=1e-5)
-    slopes = [
-        [(want(z + step, n) - want(z - step, n)) / 2e-6 for step in 1e-6 * np.eye(6)]
-        for n, z in enumerate(rows)
-    ]
+    slopes = [[(want(z + step, n) - want(z - step, n)) / 2e-6 for step in 1e-6 * np.eye(6)] for n, z in enumerate(rows)]
     gradient = jax.grad(lambda z: LOSSES[name](z).sum())(LOGITS)
     np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4)
 
@@ -82,10 +79,7 @@ def test_dlr_is_1_once_the_label_ranks_third():
 
 def test_kl():
     other = RNG.normal(0, 3, LOGITS.shape).astype(np.float32)
-    p, q = (
-        np.exp(z.astype(np.float64)) / np.exp(z.astype(np.float64)).sum(1, keepdims=True)
-        for z in (other, LOGITS)
-    )
+    p, q = (np.exp(z.astype(np.float64)) / np.exp(z.astype(np.float64)).sum(1, keepdims=True) for z in (other, LOGITS))
     np.testing.assert_allclose(kl_to(LOGITS, other), (p * np.log(p / q)).sum(1), rtol=1e-4)
     np.testing.assert_allclose(kl_to(LOGITS, LOGITS), 0, atol=1e-6)
     assert not np.any(jax.grad(lambda target: kl_to(LOGITS, target).sum())(other))

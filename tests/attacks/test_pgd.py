@@ -38,9 +38,7 @@ def linear_problems(classes, count=150, examples=3):
     rng = np.random.default_rng(classes)
     weights = rng.normal(0, 1, (count, D, classes)).astype(np.float32)
     images = rng.uniform(0.4, 0.6, (count, examples, *SHAPE)).astype(np.float32)
-    labels = (
-        np.einsum("pnd,pdk->pnk", images.reshape(count, examples, D), weights).argmax(-1).astype(np.int32)
-    )
+    labels = np.einsum("pnd,pdk->pnk", images.reshape(count, examples, D), weights).argmax(-1).astype(np.int32)
     return weights, images, labels, rng.uniform(0.2, 1.0, count).astype(np.float32)
 
 
@@ -166,9 +164,7 @@ def test_iterates_equal_the_numpy_version(norm, momentum, start):
     epsilon = 2 * RADII[norm]
     settings = {"epsilon": epsilon, "step_size": epsilon / 5, "steps": 12, "norm": norm, "momentum": momentum}
     first = initial_images(KEY, IMAGES, epsilon, start, norm)
-    points = projected_ascent(
-        lambda images: cross_entropy(logits_fn(images), LABELS), first, IMAGES, **settings
-    )
+    points = projected_ascent(lambda images: cross_entropy(logits_fn(images), LABELS), first, IMAGES, **settings)
     expected = numpy_ascent(IMAGES, np.asarray(first), LABELS, **settings)
     np.testing.assert_allclose(points, expected, atol=5e-5)
     assert abs(expected - IMAGES).max() > 0.5 * settings["step_size"]
@@ -249,9 +245,7 @@ def test_neighbours_do_not_matter(compiled, norm):
 
 def test_keys_decide(compiled):
     settings = (0.15, 0.03, 2, 1)
-    first, again, other = (
-        compiled["linf"](IMAGES, LABELS, key, *settings) for key in (KEY, KEY, jax.random.key(8))
-    )
+    first, again, other = (compiled["linf"](IMAGES, LABELS, key, *settings) for key in (KEY, KEY, jax.random.key(8)))
     chex.assert_trees_all_equal(first, again)
     assert np.all(np.asarray(first.loss) != np.asarray(other.loss))
 
@@ -286,9 +280,7 @@ def climb(model, images):
     )
 
 
-@pytest.mark.parametrize(
-    ("centre", "success", "last"), [(0.6, True, False), (0.7, True, True), (0.8, False, False)]
-)
+@pytest.mark.parametrize(("centre", "success", "last"), [(0.6, True, False), (0.7, True, True), (0.8, False, False)])
 def test_any_iterate_counts_and_the_last_is_told_apart(centre, success, last):
     grey = jnp.full((1, *SHAPE), 0.5)
     result = climb(partial(hill, centre), grey)

@@ -39,9 +39,7 @@ def test_values(problems):
 @pytest.mark.parametrize(("norm", "order"), [("linf", np.inf), ("l2", 2), ("l1", 1)])
 def test_distance(problems, norm, order):
     rows = (problems[1] - problems[0]).reshape(60, -1)
-    np.testing.assert_allclose(
-        distance(rows.reshape(60, 3, 2, 2), norm), np.linalg.norm(rows, order, 1), rtol=1e-5
-    )
+    np.testing.assert_allclose(distance(rows.reshape(60, 3, 2, 2), norm), np.linalg.norm(rows, order, 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("norm", "dual"), [("linf", "l1"), ("l2", "l2")])

@@ -20,9 +20,7 @@ def moves(epsilon, start, norm="linf", images=IMAGES):
 def test_uniform_linf_fills_the_ball():
     share = moves("8/255", "uniform") / (8 / 255)
     assert abs(share).max() <= 1 + 1e-4
-    np.testing.assert_allclose(
-        np.quantile(share, [0.1, 0.25, 0.5, 0.75, 0.9]), [-0.8, -0.5, 0, 0.5, 0.8], atol=0.03
-    )
+    np.testing.assert_allclose(np.quantile(share, [0.1, 0.25, 0.5, 0.75, 0.9]), [-0.8, -0.5, 0, 0.5, 0.8], atol=0.03)
 
 
 def test_uniform_l2_fills_the_ball():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -71,6 +72,19 @@ def linear() -> Linear:
 @pytest.fixture(scope="module")
 def evaluator(linear) -> Evaluator:
     return Evaluator(linear.predict, batch_size=8, seed=0)
+
+
+@pytest.fixture
+def batches(evaluator, monkeypatch) -> list:
+    """(rows, key, settings) of each batch that the evaluator attacks from now on."""
+    seen, run_batch = [], evaluator._run_batch
+
+    def watch(variables, split, rows, start, key, settings):
+        seen.append((rows, key, settings))
+        return run_batch(variables, split, rows, start, key, settings)
+
+    monkeypatch.setattr(evaluator, "_run_batch", watch)
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +177,13 @@ def test_attacks_fool_exactly_what_can_be_fooled(linear, evaluator, name, epsilo
     np.testing.assert_array_equal(predictions != linear.split.labels, fooled)
 
 
-def test_a_radius_of_zero_fools_nothing_that_was_right(linear, evaluator):
+def test_a_radius_of_zero_fools_nothing_that_was_right(linear, evaluator, batches):
     right = np.flatnonzero(~linear.broken(0.0))
     for attack in suite(2):
+        batches.clear()
         fooled, images = evaluator.attack(linear.variables, linear.split, attack, 0.0, right)
         assert not fooled.any(), attack.name
+        assert [int(settings.steps) for _, _, settings in batches] == [0, 0], "two batches, and no step in vain"
         np.testing.assert_array_equal(images, linear.split.images[right].astype(np.float32) / np.float32(255))
 
 
@@ -203,18 +219,11 @@ def test_the_seed_moves_the_starts(linear, evaluator):
     assert not np.array_equal(*images)
 
 
-def test_restarts_attack_only_what_still_stands(linear, evaluator, monkeypatch):
-    seen = []
-    run_batch = evaluator._run_batch
-
-    def watch(variables, split, rows, *rest):
-        seen.append(len(rows))
-        return run_batch(variables, split, rows, *rest)
-
-    monkeypatch.setattr(evaluator, "_run_batch", watch)
+def test_restarts_attack_only_what_still_stands(linear, evaluator, batches):
     rows, broken = np.arange(8), linear.broken(MAIN)[:8].sum()
     evaluator.attack(linear.variables, linear.split, dataclasses.replace(PGD_20, restarts=3), MAIN, rows)
-    assert seen == [8, 8 - broken, 8 - broken] and 0 < broken < 8
+    assert [len(rows) for rows, _, _ in batches] == [8, 8 - broken, 8 - broken] and 0 < broken < 8
+    assert len({bytes(jax.random.key_data(key)) for _, key, _ in batches}) == 3, "every restart starts elsewhere"
 
 
 def test_score_is_the_mean_of_clean_and_attacked_accuracy(linear, evaluator):

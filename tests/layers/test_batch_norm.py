@@ -15,10 +15,7 @@ def random_like(tree, key, low=0.5):
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
     return structure.unflatten(
-        [
-            jax.random.uniform(k, leaf.shape, leaf.dtype, low, 1.5)
-            for k, leaf in zip(keys, leaves, strict=True)
-        ]
+        [jax.random.uniform(k, leaf.shape, leaf.dtype, low, 1.5) for k, leaf in zip(keys, leaves, strict=True)]
     )
 
 
@@ -99,9 +96,7 @@ def test_folding_is_the_plain_sequence(use_bias, precision):
 
         tolerance = 3e-6 if precision == np.float32 else 1e-12
         for train in (True, False):
-            for a, b in zip(
-                jax.tree.leaves(results(ours, train)), jax.tree.leaves(results(plain, train)), strict=True
-            ):
+            for a, b in zip(jax.tree.leaves(results(ours, train)), jax.tree.leaves(results(plain, train)), strict=True):
                 assert a.dtype == b.dtype == precision
                 np.testing.assert_allclose(a, b, rtol=tolerance, atol=3 * tolerance)
 
@@ -145,9 +140,7 @@ def test_hessian_vector_product(module):
     """Forward over reverse against differences of the gradient."""
     with jax.enable_x64(True):
         x = jax.random.normal(jax.random.key(0), (2, 3, 3, 3)) + 2.0
-        variables = jax.tree.map(
-            lambda leaf: leaf.astype(x.dtype), module.init(jax.random.key(1), x, train=True)
-        )
+        variables = jax.tree.map(lambda leaf: leaf.astype(x.dtype), module.init(jax.random.key(1), x, train=True))
         direction = jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
         gradient = jax.jit(jax.grad(lambda x: jnp.tanh(module.apply(variables, x, train=True) + 0.3).sum()))
         product = jax.jit(lambda x: jax.jvp(gradient, (x,), (direction,))[1])(x)
@@ -161,9 +154,7 @@ def test_variance_beside_a_large_mean():
     x = 1000.0 + jax.random.normal(jax.random.key(0), (8, 4, 4, 3))
     bn = BatchNorm(momentum=0.0)
     _, updated = bn.apply(bn.init(jax.random.key(1), x, train=False), x, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(
-        updated["batch_stats"]["var"], np.asarray(x, np.float64).var((0, 1, 2)), rtol=1e-5
-    )
+    np.testing.assert_allclose(updated["batch_stats"]["var"], np.asarray(x, np.float64).var((0, 1, 2)), rtol=1e-5)
 
 
 def test_bfloat16_keeps_statistics_in_float32():

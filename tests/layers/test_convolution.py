@@ -128,12 +128,8 @@ def test_accelerators_keep_their_convolution(case):
 def test_other_layouts_and_types_are_left_to_xla():
     x = jax.random.normal(jax.random.key(0), (2, 3, 6, 6))
     w = jax.random.normal(jax.random.key(1), (4, 3, 3, 3))
-    np.testing.assert_array_equal(
-        convolve(x, w, (1, 1), "SAME"), lax.conv_general_dilated(x, w, (1, 1), "SAME")
-    )
-    y = convolve(
-        x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), (1, 1), [(0, 0), (0, 0)], lhs_dilation=(2, 2)
-    )
+    np.testing.assert_array_equal(convolve(x, w, (1, 1), "SAME"), lax.conv_general_dilated(x, w, (1, 1), "SAME"))
+    y = convolve(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), (1, 1), [(0, 0), (0, 0)], lhs_dilation=(2, 2))
     assert y.dtype == jnp.bfloat16 and y.shape == (2, 4, 9, 9)
 
 

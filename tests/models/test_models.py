@@ -214,9 +214,7 @@ FAMILIES = {
     "preact_resnet18_w16": lambda torch: torch_preact(
         torch, 16, (16, 32, 64, 128), 2, "layer", "shortcut", "bn", "linear"
     ),
-    "wide_resnet_16_2": lambda torch: torch_preact(
-        torch, 16, (32, 64, 128), 2, "block", "convShortcut", "bn1", "fc"
-    ),
+    "wide_resnet_16_2": lambda torch: torch_preact(torch, 16, (32, 64, 128), 2, "block", "convShortcut", "bn1", "fc"),
 }
 
 
@@ -262,9 +260,7 @@ def test_equals_pytorch(name):
     flat = flax.traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
     variables = {path: given.pop((path[0], ".".join(path[1:]))) for path in flat}
     assert not given
-    assert {path: leaf.shape for path, leaf in flat.items()} == {
-        path: leaf.shape for path, leaf in variables.items()
-    }
+    assert {path: leaf.shape for path, leaf in flat.items()} == {path: leaf.shape for path, leaf in variables.items()}
     variables = flax.traverse_util.unflatten_dict(variables)
 
     @jax.jit

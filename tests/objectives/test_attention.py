@@ -168,9 +168,7 @@ def test_dead_layer_is_at_distance_two_with_finite_gradients(normalise, dead):
 def test_cross_layer_loss_equals_loops(reduction, scale):
     distances, weights = np.abs(normal(11, 2, 3, 4)), np.abs(normal(12, 3, 4))
     loss = cross_layer_loss(jnp.asarray(distances), jnp.asarray(weights), reduction)
-    expected = [
-        scale * sum(weights[i, j] * distances[n, i, j] for i in range(3) for j in range(4)) for n in range(2)
-    ]
+    expected = [scale * sum(weights[i, j] * distances[n, i, j] for i in range(3) for j in range(4)) for n in range(2)]
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
@@ -181,10 +179,7 @@ def test_gradients_of_the_whole_chain(float64):
     @jax.jit
     def loss(taps, weights):
         maps = attention_maps(taps, ("a", "b"), 4)
-        return (
-            cross_layer_loss(attention_distances(maps, teacher), weights)
-            + paired_distances(maps, teacher)[:, 0]
-        )
+        return cross_layer_loss(attention_distances(maps, teacher), weights) + paired_distances(maps, teacher)[:, 0]
 
     check_grads(loss, (taps, jnp.asarray(normal(16, 2, 2), float)), order=1, rtol=1e-6)
 

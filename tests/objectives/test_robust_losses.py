@@ -103,9 +103,7 @@ def test_trades_without_perturbation_is_cross_entropy():
 
 
 def test_rslad_trains_the_student_and_not_the_teacher():
-    to_clean, to_hostile, to_teacher = gradients(
-        LOSSES["rslad"][0], *map(jnp.asarray, (CLEAN, HOSTILE, TEACHER))
-    )
+    to_clean, to_hostile, to_teacher = gradients(LOSSES["rslad"][0], *map(jnp.asarray, (CLEAN, HOSTILE, TEACHER)))
     np.testing.assert_array_equal(to_teacher, 0.0)
     np.testing.assert_allclose(to_clean, (P - T) / 6, atol=1e-6)
     np.testing.assert_allclose(to_hostile, 5 * (Q - T) / 6, atol=1e-6)

@@ -45,9 +45,7 @@ def test_descent_finds_the_teacher_layer_that_agrees():
     def descend(logits):
         def step(index, logits):
             key = jax.random.fold_in(jax.random.key(5), index)
-            return logits - 30.0 * jax.grad(selector_loss)(
-                logits, distances, key, temperature(index, 5.0, 0.045, 0.0)
-            )
+            return logits - 30.0 * jax.grad(selector_loss)(logits, distances, key, temperature(index, 5.0, 0.045, 0.0))
 
         return jax.lax.fori_loop(0, 20, step, logits)
 

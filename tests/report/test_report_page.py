@@ -99,9 +99,7 @@ def test_headline_beside_its_comparisons(finished):
 
 def test_accuracy_table_has_every_model_and_radius(finished):
     rows = Page(finished).rows
-    students = [
-        [cell.replace("\u202f", " ").split() for cell in row] for row in rows if row[0].startswith("Student ")
-    ]
+    students = [[cell.replace("\u202f", " ").split() for cell in row] for row in rows if row[0].startswith("Student ")]
     students = [row for row in students if len(row) == 10]
     assert len(students) == 2  # one table per radius
     main, small = students
@@ -226,8 +224,7 @@ def test_an_architecture_may_state_no_more_than_its_widths(write_run):
 
 def test_large_networks_are_drawn(write_run, architecture):
     architecture["blocks"] = [
-        {"name": f"b{i}", "stage": i // 7, "width": 52, "options": [64, 60, 56, 52], "stride": 1}
-        for i in range(21)
+        {"name": f"b{i}", "stage": i // 7, "width": 52, "options": [64, 60, 56, 52], "stride": 1} for i in range(21)
     ]
     architecture["width_probabilities"] = [[0.25] * 4] * 21
     architecture["student_taps"] = [f"block{i // 3}.layer{i % 3}" for i in range(64)]

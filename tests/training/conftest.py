@@ -21,6 +21,7 @@ from rnas.training.search import Alternation, Sampling, SearchCost
 from rnas.training.state import State
 
 SHAPE, BATCH = (6, 6, 1), 8
+AUGMENTATION = steps.Augmentation(1, True)
 LEVELS = np.array([40, 98, 156, 214]) / 255  # the brightness of each class
 
 
@@ -83,9 +84,7 @@ class Study:
         return jax.device_get(dict(jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *SHAPE)))))
 
     def supernet(self) -> FBNet:
-        return FBNet(
-            self.space, num_classes=len(LEVELS), mean=(0.5,), std=(0.25,), momentum=0.9, axis_name=steps.AXIS
-        )
+        return FBNet(self.space, num_classes=len(LEVELS), mean=(0.5,), std=(0.25,), momentum=0.9, axis_name=steps.AXIS)
 
     def objective(self, adversarial="trades", **changes) -> Objective:
         fields = dict(epsilon=8 / 255, step_size=4 / 255, steps=2, beta=3.0, gamma=1.0, kl_weight=1.0, size=4)
@@ -94,7 +93,7 @@ class Study:
     def sampling(self) -> Sampling:
         return Sampling(start=5.0, decay=0.045, minimum=0.0, hard=False, steps_per_epoch=self.steps_per_epoch)
 
-    def search_step(self, objective=None, optimizer=None, augmentation=steps.Augmentation(1, True)) -> steps.Step:
+    def search_step(self, objective=None, optimizer=None, augmentation=AUGMENTATION) -> steps.Step:
         optimizer = optimizer or self.optimizer
         return steps.make_search_step(
             self.supernet(), objective or self.objective(), augmentation, optimizer, optimizer, self.sampling(),
@@ -113,7 +112,7 @@ class Study:
         variables = self.initial(self.supernet(), seed)
         return jax.device_get(State.create(variables, optimizer, architecture, optimizer))
 
-    def train_step(self, objective=None, optimizer=None, augmentation=steps.Augmentation(1, True)) -> steps.Step:
+    def train_step(self, objective=None, optimizer=None, augmentation=AUGMENTATION) -> steps.Step:
         return steps.make_train_step(
             self.student, objective or self.objective(), augmentation, optimizer or self.optimizer,
             teacher=self.teacher, tutors=FixedTutors(self.student.taps, ("second",), 2),
@@ -141,15 +140,26 @@ class Study:
 
     @functools.cached_property
     def search_run(self):
-        """The whole search step, many a dispatch, on four devices."""
+        """The whole search step, many a dispatch, on all devices."""
         return steps.run_steps(self.search_step(), steps.SEARCH_METRICS)
+
+    @functools.cached_property
+    def train_run(self):
+        """The step of the fixed student, likewise."""
+        return steps.run_steps(self.train_step(), steps.TRAIN_METRICS)
 
     def search(self, state: State, count: int, feed: ResidentFeed | None = None):
         """Returns (state, metric sums) on the host after `count` steps of the search from `state`."""
-        first = int(state.step)
-        block = (feed or self.feed()).dispatch(first, count)
+        return self._run(self.search_run, state, count, feed or self.feed())
+
+    def train(self, state: State, count: int):
+        """The same for the fixed student."""
+        return self._run(self.train_run, state, count, self.feed())
+
+    def _run(self, run, state, count, feed):
+        block = feed.dispatch(int(state.step), count)
         state, teacher = replicate((state, self.teacher_variables))
-        return jax.device_get(self.search_run(state, *block, np.int32(count), teacher, self.root))
+        return jax.device_get(run(state, *block, np.int32(count), teacher, self.root))
 
 
 @pytest.fixture(scope="session")

@@ -161,9 +161,7 @@ def test_whatever_file_is_damaged_only_a_whole_state_comes_back(tmp_path, caplog
         content = path.read_bytes()
         middle = len(content) // 2
         scrambled = (
-            content[:middle]
-            + bytes(255 - byte for byte in content[middle : middle + 8])
-            + content[middle + 8 :]
+            content[:middle] + bytes(255 - byte for byte in content[middle : middle + 8]) + content[middle + 8 :]
         )
         for damaged in (content[:middle], b"", scrambled):
             path.write_bytes(damaged)

@@ -298,9 +298,7 @@ def test_the_attack_of_a_real_network_leaves_running_statistics_and_neighbours_a
 # -- settings, teacher, tutors --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "field", ["adversarial", "attack_bn", "bn_update", "normalise", "reduction", "view"]
-)
+@pytest.mark.parametrize("field", ["adversarial", "attack_bn", "bn_update", "normalise", "reduction", "view"])
 def test_unknown_settings_are_refused(field):
     with pytest.raises(ValueError, match=f"unknown {field} 'nonsense'.*expected one of"):
         objective(**{"adversarial": "trades", field: "nonsense"})

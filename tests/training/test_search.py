@@ -83,9 +83,7 @@ def sampling():
     return Sampling(start=5.0, decay=0.045, minimum=0.0, hard=False, steps_per_epoch=10)
 
 
-@pytest.mark.parametrize(
-    ("epoch", "expected"), [(0, 5.0), (50, 0.527), (99, 0.0581), (160, 0.00373), (200, 0.00062)]
-)
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 5.0), (50, 0.527), (99, 0.0581), (160, 0.00373), (200, 0.00062)])
 def test_temperatures_of_the_published_schedule(sampling, epoch, expected):
     for step in (10 * epoch, 10 * epoch + 9):  # constant within an epoch
         np.testing.assert_allclose(sampling.temperature(jnp.int32(step)), expected, rtol=5e-3)

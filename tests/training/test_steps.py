@@ -260,7 +260,7 @@ def test_a_train_step_does_not_depend_on_the_number_of_replicas(study):
 
 
 def test_a_train_step_is_the_same_without_jit(study):
-    objective = study.objective(steps=1, gamma=0.0, kl_weight=0.0)
+    objective = study.objective("pgd_at", steps=1, gamma=0.0, kl_weight=0.0)
     step = study.over_replicas(study.train_step(objective, DESCENT, PLAIN))
     args = (study.train_state(optimizer=DESCENT), *study.batch(0, 2), study.teacher_variables, study.root)
     compiled = jax.jit(step)(*args)

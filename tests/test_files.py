@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.training.files import read_json, write_json, write_text
+from rnas.files import read_json, write_json, write_text
 
 
 def test_json_comes_back_with_arrays_as_lists(tmp_path):
@@ -30,9 +30,7 @@ def test_a_full_disk_leaves_the_former_content(tmp_path, monkeypatch, step):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(
-            OSError, match="No space left on device; what the file held before is untouched"
-        ) as e:
+        with pytest.raises(OSError, match="No space left on device; what the file held before is untouched") as e:
             write_json(path, {"kept": False})
     assert e.value.errno == errno.ENOSPC and e.value.filename == str(path)
     assert read_json(path) == {"kept": True}
