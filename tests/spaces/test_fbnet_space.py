@@ -83,7 +83,7 @@ def test_budget_is_met_at_the_least_loss_per_step():
     # Undoing any last narrowing would exceed the target or come from the argmax itself.
     wider = [
         tuple(block.options[block.options.index(w) - (i == b)] if i == b else w
-              for i, (block, w) in enumerate(zip(S1.blocks, found)))
+              for i, (block, w) in enumerate(zip(S1.blocks, found, strict=True)))
         for b in range(len(found)) if found[b] != start[b]
     ]  # fmt: skip
     assert wider and any(price(widths) > target for widths in wider)
