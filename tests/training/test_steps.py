@@ -71,7 +71,9 @@ def test_one_replica_of_eight_equals_four_of_two(study):
     for step in (3, 4):
         state, each = one(state, *study.batch(step, 1), study.teacher_variables, study.root)
         total.append(each)
-    chex.assert_trees_all_close(state, expected, atol=1e-5, rtol=1e-4)
+    # Sums of another order round otherwise, and where a pixel's gradient is of rounding size its sign, hence one
+    # step of the attack, may differ: a few 1e-5 in statistics of the attacked images.
+    chex.assert_trees_all_close(state, expected, atol=5e-5, rtol=1e-4)
     for name in (*steps.SEARCH_METRICS, "count"):
         np.testing.assert_allclose(sums[name], sum(each[name] for each in total), rtol=1e-4, atol=1e-5, err_msg=name)
     moved = optax.tree.norm(optax.tree.sub(state.params, start.params))
