@@ -2,6 +2,10 @@
 
 A WideResNet teacher is trained adversarially, the `tiny` space is searched under attack with cross-layer
 distillation, and the derived network is trained with the joint objective beside two twins.
+
+Cost: about 4 minutes of training and 2 of evaluation on two CPU cores.
+Expect (seed 0): 98 to 99 % clean for every network; under PGD-100 at ε = 0.15 about 72 % for the student, 68 % for
+the twin without distillation and for the teacher, 0 % for the plainly trained twin.
 """
 
 from rnas import defaults

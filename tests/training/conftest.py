@@ -150,14 +150,15 @@ class Study:
 
     def search(self, state: State, count: int, feed: ResidentFeed | None = None):
         """Returns (state, metric sums) on the host after `count` steps of the search from `state`."""
-        return self._run(self.search_run, state, count, feed or self.feed())
+        return self.run(self.search_run, state, count, feed)
 
     def train(self, state: State, count: int):
         """The same for the fixed student."""
-        return self._run(self.train_run, state, count, self.feed())
+        return self.run(self.train_run, state, count)
 
-    def _run(self, run, state, count, feed):
-        block = feed.dispatch(int(state.step), count)
+    def run(self, run, state, count, feed=None):
+        """Returns (state, metric sums) on the host after `count` steps of `run`, from `state`."""
+        block = (feed or self.feed()).dispatch(int(state.step), count)
         state, teacher = replicate((state, self.teacher_variables))
         return jax.device_get(run(state, *block, np.int32(count), teacher, self.root))
 
