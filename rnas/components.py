@@ -58,6 +58,11 @@ POSITIVE = (
 )
 
 
+def _value(config: ConfigDict, key: str) -> Any:
+    """What the dotted `key` holds."""
+    return functools.reduce(lambda section, name: section[name], key.split("."), config)
+
+
 def predict(model) -> Callable:
     return lambda variables, images: model.apply(variables, images, train=False)[0]
 
@@ -75,11 +80,11 @@ class Components:
         self.space = fbnet.get_space(config.space)
         self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype)
         for key, allowed in ALLOWED.items():
-            value = functools.reduce(lambda section, name: section[name], key.split("."), config)
+            value = _value(config, key)
             if value not in allowed:
                 raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(allowed)}.")
         for key in POSITIVE:
-            value = functools.reduce(lambda section, name: section[name], key.split("."), config)
+            value = _value(config, key)
             if value < 1:
                 raise ValueError(f"{key} = {value} must be at least 1.")
         if not 0 <= config.seed < 2**32:
