@@ -225,7 +225,7 @@ class Experiment(Components):
     def _searched(self) -> State:
         """The last state of the search: temperature and architecture have annealed together."""
         teacher = self.loaded_teacher if self.objective(self.config.search).needs_teacher else None
-        template = self._search_state(self.student(), teacher)
+        template = jax.eval_shape(lambda: self._search_state(self.student(), teacher))
         with self.checkpoints("search") as checkpoints:
             restored = checkpoints.restore(template)
         if restored is None:
