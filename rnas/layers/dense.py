@@ -4,6 +4,10 @@ The gradient to the images is written as a forward convolution with the kernel t
 transpose is the same until it stands in a loop: there XLA takes the turning out of the loop, no longer sees a
 convolution that it has a fast routine for, and takes twenty times as long. The gradient to the kernel is
 summed over blocks of images, each spread out into one matrix of what the kernel sees.
+
+Images of few channels, the first layer of most networks, give XLA's routine too little to do at each position.
+Grey ones are convolved as a sum of shifted products, and the gradient to few channels is one matrix product whose
+columns are shifted back.
 """
 
 import functools
@@ -16,16 +20,24 @@ import jax.numpy as jnp
 from rnas.layers.window import IMAGES, Window, block_size
 
 ROWS = 2048  # of the matrix, which is to stay in the cache
+FEW = 4  # input channels up to which the gradient to the images goes by columns
+FEATURES = 16  # output channels up to which a grey image is convolved by shifted products
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def dense(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F] of `x` [N, H, W, C] with `kernel` [kh, kw, C, F]."""
-    return window.native(x, kernel)
+    return _value(window, x, kernel)
+
+
+def _value(window, x, kernel):
+    if x.shape[-1] > 1 or kernel.shape[-1] > FEATURES:
+        return window.native(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=functools.partial(shifted_products, window), default=window.native)
 
 
 def _forward(window, x, kernel):
-    return window.native(x, kernel), (x, kernel)
+    return _value(window, x, kernel), (x, kernel)
 
 
 def _backward(window, residuals, g):
@@ -37,13 +49,29 @@ def _backward(window, residuals, g):
     def native_to_images(kernel, g):
         return jax.linear_transpose(lambda x: window.native(x, kernel), x)(g)[0]
 
+    own_to_images = shifted_back if x.shape[-1] <= FEW else turned_round
     to_x = lax.platform_dependent(
-        kernel, g, cpu=functools.partial(turned_round, window, x.shape), default=native_to_images
+        kernel, g, cpu=functools.partial(own_to_images, window, x.shape), default=native_to_images
     )
     return to_x, lax.platform_dependent(x, g, cpu=functools.partial(matrix_products, window), default=native_to_kernel)
 
 
 dense.defvjp(_forward, _backward)
+
+
+def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the convolution [N, h, w, F] of grey `x` [N, H, W, 1] with `kernel` [kh, kw, 1, F]."""
+    return sum(
+        seen * weights for seen, weights in zip(window.shifts(x), kernel.reshape(-1, kernel.shape[-1]), strict=True)
+    )
+
+
+def shifted_back(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
+    """What `turned_round` returns, from what each entry of the kernel hands back to the images."""
+    *_, channels, features = kernel.shape
+    columns = (g.reshape(-1, features) @ kernel.reshape(-1, features).T).reshape(*g.shape[:3], -1)
+    seen = jnp.split(columns, columns.shape[-1] // channels, axis=-1)
+    return jax.linear_transpose(window.shifts, jax.ShapeDtypeStruct(shape, g.dtype))(seen)[0]
 
 
 def turned_round(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:

@@ -72,8 +72,9 @@ CASES = {
     },
     "depthwise_wide_padding": {"kernel": 3, "groups": 4, "stride": 1, "padding": ((4, 0), (1, 3))},
     "depthwise_5_uneven": {"kernel": 5, "groups": 4, "stride": 2, "dilation": 2, "padding": ((6, 1), (0, 3))},
-    "dense_3": {"kernel": 3, "groups": 1, "stride": 1, "features": 5, "images": 2 * 31},
-    "dense_5_stride": {"kernel": 5, "groups": 1, "stride": 2, "features": 5},
+    "dense_3": {"kernel": 3, "groups": 1, "stride": 1, "channels": 6, "features": 5, "images": 2 * 31},
+    "dense_few_channels": {"kernel": 3, "groups": 1, "stride": 2, "channels": 3, "features": 5, "padding": "SAME"},
+    "dense_5_stride": {"kernel": 5, "groups": 1, "stride": 2, "channels": 5, "features": 5},
     "dense_dilated": {
         "kernel": 3,
         "groups": 1,
@@ -100,7 +101,7 @@ def test_equals_native(case):
     assert_same(derivatives, *both(**CASES[case]))
 
 
-@pytest.mark.parametrize("case", ["depthwise_3", "depthwise_3_stride", "dense_5_stride"])
+@pytest.mark.parametrize("case", ["depthwise_3", "depthwise_3_stride", "dense_5_stride", "dense_one_channel"])
 def test_hessian_vector_products(case):
     assert_same(hessian_vector_products, *both(**CASES[case]))
 
