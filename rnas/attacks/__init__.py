@@ -1,19 +1,26 @@
 """Adversarial attacks as pure functions: arrays in, arrays out, every result behind `stop_gradient`."""
 
+from rnas.attacks.apgd import apgd
+from rnas.attacks.auto_attack import auto_attack
+from rnas.attacks.fab import fab
 from rnas.attacks.inputs import check_inputs
 from rnas.attacks.lengths import radius
 from rnas.attacks.losses import cross_entropy, dlr, dlr_targeted, kl_to, margin
 from rnas.attacks.pgd import cw, fgsm, mim, pgd, projected_ascent
 from rnas.attacks.result import AttackResult
+from rnas.attacks.square import square
 from rnas.attacks.starts import initial_images
 
 __all__ = [
     "AttackResult",
+    "apgd",
+    "auto_attack",
     "check_inputs",
     "cross_entropy",
     "cw",
     "dlr",
     "dlr_targeted",
+    "fab",
     "fgsm",
     "initial_images",
     "kl_to",
@@ -22,4 +29,5 @@ __all__ = [
     "pgd",
     "projected_ascent",
     "radius",
+    "square",
 ]

@@ -28,3 +28,15 @@ def radius(value: str | float | jax.Array) -> float | jax.Array:
     if not math.isfinite(length) or length < 0:
         raise ValueError(f"a length must be finite and at least 0, got {value!r}; write for example '8/255'.")
     return length
+
+
+def pixel_radius(epsilon: str | float | jax.Array, norm: str) -> float | jax.Array:
+    """Reads the radius of a ball in `norm`, in pixel units.
+
+    Raises:
+      ValueError: if `epsilon` cannot be read, or exceeds 1 in Linf, where the ball already holds every image.
+    """
+    epsilon = radius(epsilon)
+    if norm == "linf" and not isinstance(epsilon, jax.Array) and epsilon > 1:
+        raise ValueError(f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")
+    return epsilon

@@ -3,7 +3,7 @@
 `projected_ascent` is the bare loop, for the inner maximisation of adversarial training. `fgsm`, `pgd`, `mim`
 and `cw` wrap it for evaluation: they look at every iterate and keep what fooled the model.
 
-Nothing is jitted here; without `jax.jit` around it every call compiles anew. `epsilon`, `step_size`, `steps`,
+The attacks check and compile direct calls (see `direct.py`). While tracing, `epsilon`, `step_size`, `steps`,
 `restarts` and `momentum` may be traced, so that one compilation serves all of them. Examples of a batch do
 not influence each other, provided the model gives the same row whatever the rest of the batch holds. Norms
 are Linf and L2.
@@ -17,6 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import losses
+from rnas.attacks.direct import direct
 from rnas.attacks.inputs import check_types
 from rnas.attacks.lengths import radius
 from rnas.attacks.projections import TINY, ball_radius, direction, distance, over, project
@@ -90,6 +91,7 @@ def projected_ascent(
     return points if carry is None else (points, last_carry)
 
 
+@direct()
 def fgsm(
     logits_fn: Logits,
     images: jax.Array,
@@ -120,6 +122,7 @@ def fgsm(
     )
 
 
+@direct("momentum", lengths=("step_size",))
 def pgd(
     logits_fn: Logits,
     images: jax.Array,
@@ -203,6 +206,7 @@ def pgd(
     return lax.stop_gradient(lax.fori_loop(0, restarts, run, unseen(images)))
 
 
+@direct("momentum", lengths=("step_size",))
 def mim(
     logits_fn: Logits,
     images: jax.Array,
@@ -240,6 +244,7 @@ def mim(
     )
 
 
+@direct("kappa", lengths=("step_size",))
 def cw(
     logits_fn: Logits,
     images: jax.Array,

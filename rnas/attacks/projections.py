@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnas.attacks.lengths import radius
+from rnas.attacks.lengths import pixel_radius
 
 NORMS = ("linf", "l2")
 TINY = 1e-12  # added to norms that divide: a zero gradient then means no step
@@ -29,10 +29,7 @@ def ball_radius(epsilon: str | float | jax.Array, norm: str) -> float | jax.Arra
         )
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}; expected 'linf' or 'l2'.")
-    epsilon = radius(epsilon)
-    if norm == "linf" and not isinstance(epsilon, jax.Array) and epsilon > 1:
-        raise ValueError(f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")
-    return epsilon
+    return pixel_radius(epsilon, norm)
 
 
 def distance(difference: jax.Array, norm: str) -> jax.Array:

@@ -6,18 +6,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from problems import KEY, RADII, SHAPE, D, attack_all, largest_margins, linear, linear_problems
 import pytest
 
 from rnas.attacks import cross_entropy, cw, fgsm, initial_images, mim, pgd, projected_ascent
 from rnas.attacks.projections import distance
 from rnas.attacks.starts import per_example_keys
 
-KEY = jax.random.key(7)
 NORMS = ("linf", "l2")
-DUAL = {"linf": 1, "l2": 2}
-SHAPE = (2, 3, 2)
-D = int(np.prod(SHAPE))
-RADII = {"linf": 0.08, "l2": 0.25}
 
 # On a linear model each of these reaches the boundary of the ball in the best direction.
 ATTACKS = {
@@ -26,39 +22,6 @@ ATTACKS = {
     "mim": partial(mim, steps=12),
     "cw": partial(cw, steps=100),
 }
-
-
-def linear(weights, images):
-    """Logits of a linear model, `weights` [D, K]."""
-    return images.reshape(len(images), -1) @ weights
-
-
-def linear_problems(classes, count=150, examples=3):
-    """Models [count, D, K], images far from the box [count, N, ...], labels = predictions, radii [count]."""
-    rng = np.random.default_rng(classes)
-    weights = rng.normal(0, 1, (count, D, classes)).astype(np.float32)
-    images = rng.uniform(0.4, 0.6, (count, examples, *SHAPE)).astype(np.float32)
-    labels = np.einsum("pnd,pdk->pnk", images.reshape(count, examples, D), weights).argmax(-1).astype(np.int32)
-    return weights, images, labels, rng.uniform(0.2, 1.0, count).astype(np.float32)
-
-
-def largest_margins(weights, images, labels, radii, norm):
-    """max over the ball of max_{i != y} (z_i - z_y), [count, N]: a rival's lead plus radius by dual norm."""
-    count, examples = labels.shape
-    weights = weights.astype(np.float64)
-    logits = np.einsum("pnd,pdk->pnk", images.reshape(count, examples, D), weights)
-    own = np.take_along_axis(weights, labels[:, None, :], 2)  # [count, D, N]
-    reach = np.linalg.norm(weights[:, :, None, :] - own[..., None], DUAL[norm], axis=1)  # [count, N, K]
-    leads = logits - np.take_along_axis(logits, labels[..., None], 2) + radii[:, None, None] * reach
-    np.put_along_axis(leads, labels[..., None], -np.inf, 2)
-    return leads.max(-1)
-
-
-def attack_all(attack, weights, images, labels, radii, norm):
-    def one(weights, images, labels, radius):
-        return attack(partial(linear, weights), images, labels, epsilon=radius, key=KEY, norm=norm)
-
-    return jax.jit(jax.vmap(one))(weights, images, labels, radii)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -425,10 +388,10 @@ def test_default_step_sizes():
         ({"labels": np.eye(4, dtype=np.int32)[LABELS]}, "argmax"),
         (
             {"logits_fn": lambda images: logits_fn(images)[:, 0]},
-            r"must return \[9, K\] logits; got shape \(9,\)",
+            r"must return \[N, K\] logits .* gave shape \(1,\)",
         ),
         ({"logits_fn": lambda images: logits_fn(images)[:, :2], "loss": "dlr"}, "K=2; use the margin loss"),
-        ({"logits_fn": lambda images: logits_fn(images)[:, :1]}, "K=1"),
+        ({"logits_fn": lambda images: logits_fn(images)[:, :1]}, "num_classes=1"),
     ],
 )
 def test_refusals(change, words):

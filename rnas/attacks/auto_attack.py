@@ -1,0 +1,158 @@
+"""AutoAttack (Croce & Hein 2020, arXiv 2003.01690; L1: arXiv 2103.01208): complementary attacks, worst case counts.
+
+The attacks run in turn, each from the clean image on the examples that no attack before has fooled. What an
+attack claims is recounted by a pass of its own.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.attacks.direct import check_direct, compiled
+from rnas.attacks.lengths import pixel_radius
+from rnas.attacks.parts import DRAWS, Part, folded, in_turn, judge_draws, judge_once, parts_of, take
+from rnas.attacks.projections import over
+from rnas.attacks.result import AttackResult, unseen
+from rnas.attacks.starts import per_example_keys
+
+VERSIONS = {
+    ("standard", "linf"): ("apgd_ce", "apgd_t", "fab_t", "square"),
+    ("standard", "l2"): ("apgd_ce", "apgd_t", "fab_t", "square"),
+    ("standard", "l1"): ("apgd_ce*5", "apgd_t", "fab_t", "square"),
+    ("plus", "linf"): ("apgd_ce*5", "apgd_dlr*5", "fab*5", "square", "apgd_t", "fab_t"),
+    ("plus", "l2"): ("apgd_ce*5", "apgd_dlr*5", "fab*5", "square", "apgd_t", "fab_t"),
+    ("rand", "linf"): ("apgd_ce", "apgd_dlr"),
+    ("rand", "l2"): ("apgd_ce", "apgd_dlr"),
+    ("rand", "l1"): ("apgd_ce", "apgd_dlr"),
+}
+# Where a loss needs more classes than there are: with K = 3, with K = 2.
+SUBSTITUTES = {3: {"apgd_t": "apgd_dlr"}, 2: {"apgd_t": "apgd_margin", "apgd_dlr": "apgd_margin"}}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An ensemble.
+
+    Attributes:
+      version: its name, with what was substituted: 'standard (K=3: apgd_t → apgd_dlr)'.
+      parts: in order.
+      eot: draws of the model that each verdict rests on, 1 unless the model is random.
+    """
+
+    version: str
+    parts: tuple[Part, ...]
+    eot: int
+
+
+def plan_auto_attack(version: str, norm: str, num_classes: int) -> Plan:
+    """Returns the attacks of 'standard', 'plus' or 'rand'.
+
+    Targeted attacks aim at min(9, K - 1) classes (APGD in L1: 5). Losses that need more classes than the model
+    has are replaced, and the name of the version says so.
+
+    Raises:
+      ValueError: unknown version or norm, or a model with one class.
+    """
+    if (version, norm) not in VERSIONS:
+        known = ", ".join(f"{name} in {ball}" for name, ball in VERSIONS)
+        raise ValueError(f"no AutoAttack version {version!r} in norm {norm!r}; there are: {known}.")
+    if num_classes < 2:
+        raise ValueError(f"a model with K={num_classes} class cannot be fooled.")
+    substitutes, names, replaced = SUBSTITUTES.get(num_classes, {}), {}, []
+    for name in VERSIONS[version, norm]:
+        kind, _, restarts = name.partition("*")
+        other = substitutes.get(kind, kind)
+        if other != kind:
+            replaced.append(f"{kind} → {other}")
+        names.setdefault(other, "*".join(filter(None, [other, restarts])))  # no attack twice
+    eot = DRAWS if version == "rand" else 1
+    parts = [part for name in names.values() for part in parts_of(name, norm, num_classes, eot=eot)]
+    note = f" (K={num_classes}: {', '.join(replaced)})" if replaced else ""
+    return Plan(version + note, tuple(parts), eot)
+
+
+def auto_attack(
+    logits_fn,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    epsilon: str | float,
+    key: jax.Array,
+    norm: str = "linf",
+    version: str = "standard",
+    batch_size: int = 250,
+) -> AttackResult:
+    """Attacks images with an ensemble; examples that fell are not attacked again.
+
+    Those that stand are packed into batches of `batch_size`, the rest into one of that size, a quarter or a
+    sixteenth of it: at most three programs for each attack, which are kept.
+    Not to be called while tracing: which examples are left is decided on the host.
+
+    Args:
+      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode. With version 'rand':
+        (images, key) → logits, where all randomness comes from the key.
+      images: float32 [N, H, W, C] in [0, 1]; N may be 0.
+      labels: integers [N].
+      epsilon: radius in pixel units, a number or a string such as '8/255'.
+      key: one key, folded with positions in the batch, or one key per example [N].
+      norm: 'linf', 'l2' or 'l1'.
+      version: 'standard'; 'plus' (not in L1), which is longer; 'rand', for models that draw random numbers: all
+        is averaged over 20 draws, and fooled means wrong in at least half of 20 fresh ones.
+      batch_size: images at a time, as many as memory can hold the gradient of.
+
+    Returns:
+      An `AttackResult`; `loss` is the lead of the best wrong class on the returned image, `queries` the images
+      shown to the model by all attacks. An example that is wrong from the start is a success with no query.
+
+    Raises:
+      ValueError: what the attacks refuse; values outside [0, 1]; a call while tracing.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((images, labels, epsilon, key))):
+        raise ValueError("auto_attack decides on the host who is attacked next: call it outside jit, vmap and pmap.")
+    plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))
+    epsilon = float(pixel_radius(epsilon, norm))
+    clean, labels = np.asarray(images), np.asarray(labels)
+    keys, count = per_example_keys(key, len(clean)), len(clean)
+    most = min(batch_size, count)
+    sizes = sorted({max(1, -(-most // share)) for share in (1, 4, 16)})
+
+    def run(program, rows, points, settings, carry, code):
+        """Runs a program on `rows`, batch by batch; `points` and `carry` have one entry a row."""
+        found = []
+        for first in range(0, len(rows), most):
+            batch = np.arange(first, min(first + most, len(rows)))
+            size = next(size for size in sizes if size >= len(batch))
+            filled = np.append(batch, np.full(size - len(batch), first))
+            chosen = rows[filled]
+            result = compiled(program, logits_fn)(
+                points[filled], labels[chosen], folded(keys[chosen], code), settings, take(carry, filled)
+            )
+            found.append(take(jax.device_get(result), slice(len(batch))))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+
+    def verdict(rows, points):
+        return run(judge_draws if plan.eot > 1 else judge_once, rows, points, None, None, 0)
+
+    best, everyone = clean.copy(), np.arange(count)
+    if count == 0:
+        return unseen(jnp.asarray(clean))
+    first = verdict(everyone, clean)
+    fooled, loss, queries = first["wrong"].copy(), -first["margin"], np.zeros(count, np.int32)
+
+    def attack(part, rows, carry):
+        result, carry = run(part.program, rows, clean[rows], part.at(epsilon), carry, part.code)
+        success = result.success.copy()
+        if success.any():
+            hit = np.flatnonzero(success)
+            again = verdict(rows[hit], result.images[hit])
+            success[hit] = again["wrong"]
+            loss[rows[hit]] = np.where(again["wrong"], -again["margin"], loss[rows[hit]])
+        return result._replace(success=success), carry
+
+    for _, rows, result in in_turn(list(plan.parts), attack, fooled):
+        if result is not None:
+            best[rows] = np.where(over(result.success, clean), result.images, clean[rows])
+            queries[rows] += result.queries
+    return jax.tree.map(jnp.asarray, AttackResult(best, fooled, loss, queries, fooled))

@@ -1,0 +1,518 @@
+"""Automatic sanity checks of an evaluation: what was measured, judged.
+
+Every check takes NumPy arrays, one row per example, or plain numbers, and returns a `Check`. Padded rows must
+be removed before. Leave out examples that the clean model gets wrong, except where accuracies are judged: an
+attack has nothing to say about them. Thresholds without a source named here are our own.
+
+The letters leave out J, models known to be broken, on which these checks are tested.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnas.attacks.inputs import SLACK
+from rnas.attacks.lengths import radius
+from rnas.attacks.measurements import PLACES, VANISHED
+
+STATUSES = ("skipped", "passed", "warning", "failed")  # from best to worst
+
+CAVEAT = (
+    "Passing every check proves nothing by itself: a defence of a new kind still needs an attack made for it. "
+    "Whether the forward pass contains an optimisation loop, which RobustBench does not admit, cannot be seen "
+    "from outside the model."
+)
+
+SAME = 1e-4  # distance of L2-normalised logits below which two passes agree, as in AutoAttack's code
+SUMS = 1e-5  # how far rows of probabilities may be from summing to 1
+VANISHED_SHARE = 0.10  # of examples
+FGSM_GAIN = 0.002  # of examples, as the following
+STEPS_GAIN = 0.005
+RESTARTS_GAIN = 0.01
+SQUARE_GAIN = 0.002  # as in AutoAttack's code
+RISE = 0.005  # of accuracy, when epsilon grows
+LARGE = 64 / 255  # Linf radius from which accuracy must be that of chance
+OVER_CHANCE = 0.01
+LATE = 0.05  # of the rise of the loss (Pintor et al. 2022, arXiv 2106.09947), as the next two
+LATE_SHARE = 0.10
+CHANGE = 0.10
+FLAT = 0.01  # a gradient that allows less than this is "near 0"
+
+REQUIRED = (
+    *("model.name", "model.hash"),
+    *("dataset.name", "dataset.split", "dataset.count", "dataset.sha256"),
+    *("threat.norm", "threat.epsilon", "version", "seed"),
+    *("clean.accuracy", "clean.count", "clean.interval"),
+    *("robust.accuracy", "robust.count", "robust.interval"),
+    "attacks",
+    *("uint8.fooled", "uint8.still_fooling", "uint8.outside_ball"),
+    *("curve", "checks", "versions", "device", "precision", "seconds"),
+)
+REQUIRED_OF_EACH_ATTACK = ("name", "settings", "attacked", "fooled", "cumulative.accuracy", "cumulative.interval")
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict of one check.
+
+    Attributes:
+      letter: 'A' to 'K'.
+      name: in a word or two.
+      status: 'passed', 'warning', 'failed' or 'skipped'.
+      figure: what the verdict rests on, in words with numbers.
+      advice: what it means and what to do next; empty unless 'warning' or 'failed'.
+    """
+
+    letter: str
+    name: str
+    status: str
+    figure: str
+    advice: str = ""
+
+
+class Rule(NamedTuple):
+    """One thing a check looks at: `figure` is reported always, `advice` where the rule is broken."""
+
+    broken: bool
+    severity: str
+    figure: str
+    advice: str
+
+
+def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -> Check:
+    """A: are the outputs finite logits, the same every time, whatever else is in the batch?
+
+    Values of images and labels, for which nothing can run at all, are left to `check_inputs`.
+
+    Args:
+      passes: logits [P, N, K] of the same batch, P times.
+      company: logits [N, K] of the same images among other neighbours. A batch in another order is not
+        enough: its statistics are the same.
+      labels: integers [N].
+    """
+    judged = functools.partial(judge, "A", "inputs")
+    passes, company = np.asarray(passes, np.float64), np.asarray(company, np.float64)
+    count = rows(logits=passes[0], company=company, labels=labels)
+    if count == 0:
+        return judged()
+    strange = int(np.sum(~(np.isfinite(passes).all(axis=(0, 2)) & np.isfinite(company).all(axis=1))))
+    if strange:
+        return judged(
+            Rule(
+                True,
+                "failed",
+                f"the logits of {strange} of {count} images are NaN or infinite",
+                "Nothing can be concluded from such outputs. Look for an overflow, a division by 0, or weights "
+                "that were not loaded.",
+            )
+        )
+
+    sums = abs(passes[0].sum(axis=1) - 1).max()
+    low, high = passes[0].min(), passes[0].max()
+    correct = np.sum(passes.argmax(axis=2) == labels, axis=1)
+    spread = furthest(passes, passes[0])
+    random = spread > SAME or correct.min() != correct.max()
+    apart = furthest(company, passes[0])
+    rules = [
+        Rule(
+            high < 1 + SUMS and low > -SUMS and sums <= SUMS,
+            "warning",
+            f"outputs lie in [{low:.4g}, {high:.4g}], sums of rows differ from 1 by up to {sums:.2g}",
+            "The outputs look like probabilities. Attacks need logits, because gradients vanish in a saturated "
+            "softmax; return what goes into it.",
+        ),
+        Rule(
+            random,
+            "warning",
+            f"{len(passes)} passes of one batch differ by up to {spread:.2g} (normalised logits) and find between "
+            f"{correct.min()} and {correct.max()} of {count} correct",
+            "The forward pass is random. Switch to inference mode, without dropout or noise; if randomness is "
+            "the defence, evaluate with version 'rand', which averages over draws. RobustBench admits "
+            "deterministic forward passes only.",
+        ),
+    ]
+    if not random:  # otherwise a difference says nothing about neighbours
+        rules.append(
+            Rule(
+                apart > SAME,
+                "failed",
+                f"other neighbours in the batch change them by up to {apart:.2g}",
+                "The output for an image depends on the rest of the batch. Is the model in training mode, so that "
+                "BatchNorm uses statistics of the batch? Switch to its running statistics.",
+            )
+        )
+    return judged(*rules)
+
+
+def check_gradients(zero: np.ndarray, broken: np.ndarray, vanished: np.ndarray) -> Check:
+    """B: is there a gradient to follow? Takes the fields of `GradientHealth`: [N, 4], [N, 4], [N, 2]."""
+    judged = functools.partial(judge, "B", "gradients")
+    if rows(zero=zero, broken=broken, vanished=vanished) == 0:
+        return judged()
+    share = np.mean(vanished, axis=0).max()
+    return judged(
+        Rule(
+            bool(np.any(zero)),
+            "warning",
+            f"{np.sum(zero)} of {np.size(zero)} gradients are zero{where(zero)}",
+            "Where a gradient is zero, attacks that follow it stand still, and the robustness they report may be "
+            "an illusion. Look for rounding, saturation or stop_gradient in the model. If only cross-entropy is "
+            "affected, run margin or DLR losses; otherwise rely on Square and on transferred images, and attack "
+            "a differentiable stand-in (BPDA). RobustBench does not admit models whose gradients are zero in "
+            "general.",
+        ),
+        Rule(
+            bool(np.any(broken)),
+            "failed",
+            f"{np.sum(broken)} of {np.size(broken)} are NaN or infinite{where(broken)}",
+            "Attacks cannot follow such gradients. Look for square roots or norms at 0, logarithms of 0 and "
+            "overflows in the model, and repair them (`jax.config.update('jax_debug_nans', True)` finds the place).",
+        ),
+        Rule(
+            share > VANISHED_SHARE,
+            "warning",
+            f"cross-entropy is below {VANISHED:g} for {share:.1%} of examples",
+            "Cross-entropy is saturated: attacks on it are weak here. Rely on margin and DLR losses, which do not "
+            "depend on the scale of the logits, or divide the logits by a constant.",
+        ),
+    )
+
+
+def check_noise(noise: np.ndarray, gradient: np.ndarray) -> Check:
+    """C: did random noise fool an example, bool [N], that no gradient attack, bool [N], did?"""
+    judged = functools.partial(judge, "C", "random noise")
+    count = rows(noise=noise, gradient=gradient)
+    if count == 0:
+        return judged()
+    missed = int(np.sum(np.asarray(noise, bool) & ~np.asarray(gradient, bool)))
+    return judged(
+        Rule(
+            missed > 0,
+            "warning",
+            f"noise fools {np.sum(noise)} of {count} examples, {missed} of them not fooled by gradient attacks",
+            "A gradient attack that loses to noise is not working. Look at gradients, step size and loss; rely on "
+            "Square and transferred images until it does.",
+        )
+    )
+
+
+# Of the pairs (stronger or differently informed, what should have found as much): tolerance, and what it means.
+_ORDER = (
+    ("fgsm", "pgd", FGSM_GAIN, "PGD should find all that one step finds: lower its step size or add steps, and look "
+     "for masked gradients."),
+    ("pgd_twice_steps", "pgd", STEPS_GAIN, "PGD has not converged: add steps, or use APGD, which adapts its step "
+     "size."),
+    ("pgd_restarts", "pgd", RESTARTS_GAIN, "The outcome depends on the start: add restarts, and expect more to be "
+     "found."),
+    ("square", "white_box", SQUARE_GAIN, "An attack without gradients finds what those with gradients miss, a sign "
+     "of masked gradients: run Square with more queries, an attack on a differentiable stand-in (BPDA), "
+     "and one made for this defence."),
+    ("transfer", "white_box", SQUARE_GAIN, "Images made for another model fool this one where attacks on itself "
+     "fail, a sign of masked gradients: run Square with more queries, and an attack made for this "
+     "defence."),
+)  # fmt: skip
+
+
+def check_order(fooled: Mapping[str, np.ndarray | None]) -> Check:
+    """D: does a weaker attack find what a stronger one misses?
+
+    Args:
+      fooled: per attack, bool [N] over the same examples, all those whose accuracy is reported. Names are
+        'fgsm', 'pgd' (k steps, any iterate), 'pgd_twice_steps' (2k), 'pgd_restarts', 'white_box' (any attack
+        that uses gradients), 'square' and 'transfer'. Those absent or None are not judged.
+
+    Raises:
+      ValueError: other names, or arrays of different lengths.
+    """
+    judged = functools.partial(judge, "D", "order of attacks")
+    names = {name for new, old, *_ in _ORDER for name in (new, old)}
+    if unknown := sorted(fooled.keys() - names):
+        raise ValueError(f"unknown attacks {', '.join(unknown)}; expected some of {', '.join(sorted(names))}.")
+    present = {name: np.asarray(found, bool) for name, found in fooled.items() if found is not None}
+    count = rows(**present)
+    if count == 0:
+        return judged()
+    rules = []
+    for new, old, tolerance, advice in _ORDER:
+        if new in present and old in present:
+            missed = int(np.sum(present[new] & ~present[old]))
+            rules.append(
+                Rule(missed / count > tolerance, "warning", f"{new} fools {missed} that {old} does not", advice)
+            )
+    if not rules:
+        return judged(reason="no two attacks to compare")
+    return judged(*rules, prefix=f"of {count} examples, ")
+
+
+def check_monotone(
+    epsilons: Sequence[float],
+    accuracies: Sequence[float],
+    clean_accuracy: float,
+    num_classes: int,
+    norm: str,
+) -> Check:
+    """E: does accuracy fall with epsilon, from the clean one down to chance?
+
+    Chance is judged in Linf only, from 64/255 on. In L2 and L1 the radius at which every image can be made
+    grey depends on its size, and tables of such models never come near it.
+
+    Args:
+      epsilons: radii in pixel units, in any order.
+      accuracies: under attack at these radii, in [0, 1].
+      clean_accuracy: of the same examples.
+      num_classes: K.
+      norm: 'linf', 'l2' or 'l1'.
+    """
+    judged = functools.partial(judge, "E", "monotone in epsilon")
+    count = rows(epsilons=epsilons, accuracies=accuracies)
+    epsilons, accuracies = np.asarray(epsilons, np.float64), np.asarray(accuracies, np.float64)
+    if count == 0 or np.isnan(accuracies).any():
+        return judged(reason="no accuracies")
+    rounding = 1e-9  # of a difference of two shares
+    order = np.argsort(epsilons, kind="stable")
+    epsilons, accuracies = epsilons[order], accuracies[order]
+    rise = np.max(accuracies - np.minimum.accumulate(accuracies))
+    rules = [
+        Rule(
+            rise > RISE + rounding,
+            "warning",
+            f"accuracy rises by at most {100 * rise:.2f} pp as epsilon grows",
+            "A larger ball contains the smaller one, so accuracy cannot rise: the attack is too weak at the "
+            "larger radius. Scale the step size with epsilon and add steps.",
+        )
+    ]
+    if epsilons[0] == 0:
+        rules.append(
+            Rule(
+                abs(accuracies[0] - clean_accuracy) > 1e-6,
+                "failed",
+                f"at epsilon 0 it is {accuracies[0]:.2%}, clean {clean_accuracy:.2%}",
+                "Attack and evaluation do not look at the same model, images or labels. Compare preprocessing, "
+                "training mode and the order of the examples.",
+            )
+        )
+    large = epsilons >= LARGE - rounding
+    if norm == "linf" and large.any():
+        chance = 1 / num_classes
+        left = accuracies[large].max()
+        rules.append(
+            Rule(
+                left > chance + OVER_CHANCE + rounding,
+                "warning",
+                f"from epsilon 64/255 on it is at most {left:.2%}, chance {chance:.2%}",
+                "At such radii images can be changed beyond recognition, and no model withstands an attack that "
+                "works. Look for masked gradients.",
+            )
+        )
+    return judged(*rules)
+
+
+def check_finished(start: np.ndarray, late: np.ndarray, last: np.ndarray) -> Check:
+    """F: had the attack stopped gaining before it ended?
+
+    Args:
+      start: best loss [N] at the start.
+      late: after 90 % of the iterations.
+      last: after all of them.
+    """
+    judged = functools.partial(judge, "F", "finished")
+    count = rows(start=start, late=late, last=last)
+    if count == 0:
+        return judged()
+    start, late, last = (np.asarray(loss, np.float64) for loss in (start, late, last))
+    with np.errstate(invalid="ignore"):
+        rise = last - start
+        # A loss that never left its start but for rounding has nothing to finish.
+        moves = (rise > 1e-6 * abs(last)) & (last - late > LATE * rise)
+    moving = int(np.sum(moves))
+    return judged(
+        Rule(
+            moving / count > LATE_SHARE,
+            "warning",
+            f"the best loss of {moving} of {count} examples rises by more than {LATE:.0%} of its range in the last "
+            "tenth of the iterations",
+            "The attack was stopped while it still gained. Add iterations or enlarge the step size.",
+        )
+    )
+
+
+def check_silent(claimed: np.ndarray, recounted: np.ndarray) -> Check:
+    """G: does every image returned as fooling, bool [N], fool in a fresh forward pass, bool [N]?
+
+    For deterministic models; a random one is judged over many draws.
+    """
+    judged = functools.partial(judge, "G", "silent success")
+    count = rows(claimed=claimed, recounted=recounted)
+    if count == 0:
+        return judged()
+    lost = int(np.sum(np.asarray(claimed, bool) & ~np.asarray(recounted, bool)))
+    return judged(
+        Rule(
+            lost > 0,
+            "failed",
+            f"{lost} of {np.sum(claimed)} images said to fool do not when counted again",
+            "Either the attack returns another image than the one that fooled, or the model does not give the "
+            "same answer twice: look at checks A and G together, at matrix precision, and at batch statistics.",
+        )
+    )
+
+
+def check_stability(change: np.ndarray, slope: np.ndarray) -> Check:
+    """H: do predictions move where gradients say they cannot? Takes the fields [N] of `Stability`."""
+    judged = functools.partial(judge, "H", "stable predictions")
+    count = rows(change=change, slope=slope)
+    if count == 0:
+        return judged()
+    unstable = int(np.sum((np.asarray(change) > CHANGE) & (np.asarray(slope) < FLAT)))
+    return judged(
+        Rule(
+            unstable > 0,
+            "warning",
+            f"noise changes the loss of {unstable} of {count} examples by more than {CHANGE:.0%} on average where "
+            f"the gradient allows less than {FLAT:.0%}",
+            "The gradient does not describe the model: look for rounding, noise or blocked gradients. Rely on "
+            "Square and transferred images, and attack a differentiable stand-in (BPDA).",
+        )
+    )
+
+
+def check_stored(
+    clean: np.ndarray,
+    adversarial: np.ndarray,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    epsilon: str | float,
+    norm: str,
+) -> Check:
+    """I: are stored images what they are said to be?
+
+    Args:
+      clean: images [M, ...] in [0, 1], as they were attacked.
+      adversarial: [M, ...] as read from disk, those that are said to fool.
+      predictions: integers [M], of a fresh model on `adversarial`.
+      labels: integers [M].
+      epsilon: radius in pixel units. Distances may exceed it by 1e-6, the rounding of float32, or by 1e-6 of
+        itself where it is above 1, since in L1 the rounding of all pixels adds up.
+      norm: 'linf', 'l2' or 'l1'.
+    """
+    judged = functools.partial(judge, "I", "stored images")
+    epsilon = radius(epsilon)
+    count = rows(clean=clean, adversarial=adversarial, predictions=predictions, labels=labels)
+    if count == 0:
+        return judged(reason="no stored images")
+    stored = np.asarray(adversarial, np.float64).reshape(count, -1)
+    strange = ~np.isfinite(stored).all(axis=1)
+    stored[strange] = 0.0  # counted once, and kept out of the rest
+    move = np.where(strange[:, None], 0.0, stored - np.asarray(clean, np.float64).reshape(count, -1))
+    lengths = np.linalg.norm(move, {"linf": np.inf, "l2": 2, "l1": 1}[norm], axis=1)
+    outside_box = np.sum(((stored < -SLACK) | (stored > 1 + SLACK)).any(axis=1))
+    outside_ball = np.sum(lengths > epsilon + SLACK * max(1.0, epsilon))
+    harmless = np.sum(np.asarray(predictions) == np.asarray(labels))
+    return judged(
+        Rule(strange.any(), "failed", f"{strange.sum()} hold NaN or Inf", "Find out which attack wrote them."),
+        Rule(
+            outside_box > 0,
+            "failed",
+            f"{outside_box} leave [0, 1]",
+            "They are no images. Was something normalised before the attack that should be inside the model?",
+        ),
+        Rule(
+            outside_ball > 0,
+            "failed",
+            f"{outside_ball} leave the ball (largest {norm} distance {lengths.max():.7g}, epsilon {epsilon:.7g})",
+            "They are outside the threat model. Are they stored beside the right clean images, in float32?",
+        ),
+        Rule(
+            harmless > 0,
+            "failed",
+            f"{harmless} are classified correctly",
+            "The number reported cannot be reproduced from the files. Is it the same model, in inference mode, "
+            "at the same precision?",
+        ),
+        prefix=f"of {count} images, ",
+    )
+
+
+def check_complete(summary: Mapping[str, Any]) -> Check:
+    """K: does a summary hold every field of `REQUIRED`, and each attack those of `REQUIRED_OF_EACH_ATTACK`?
+
+    Names are dotted keys of nested mappings; `attacks` is a list, not empty. A value of None is missing too,
+    unless `dataset.count` is 0, when there is nothing to report.
+    """
+    empty = held(summary, "dataset.count") == 0
+
+    def missing(mapping, names, prefix=""):
+        values = {prefix + name: held(mapping, name) for name in names}
+        return [name for name, value in values.items() if value is ABSENT or (value is None and not empty)]
+
+    attacks = held(summary, "attacks")
+    lacking = missing(summary, REQUIRED)
+    fields = len(REQUIRED)
+    attacks = attacks if isinstance(attacks, list | tuple) else []
+    if not attacks and not empty and "attacks" not in lacking:
+        lacking.append("attacks")
+    for index, attack in enumerate(attacks):
+        lacking += missing(attack, REQUIRED_OF_EACH_ATTACK, f"attacks[{index}].")
+        fields += len(REQUIRED_OF_EACH_ATTACK)
+    return judge(
+        "K",
+        "complete report",
+        Rule(
+            bool(lacking),
+            "failed",
+            f"{len(lacking)} of {fields} fields are missing" + (f": {', '.join(lacking)}" if lacking else ""),
+            "A figure without them cannot be reproduced or compared. Run the evaluation again with this version.",
+        ),
+    )
+
+
+def judge(letter: str, name: str, *rules: Rule, prefix: str = "", reason: str = "no examples") -> Check:
+    """Returns the verdict of all rules together; without rules, 'skipped' for that `reason`."""
+    if not rules:
+        return Check(letter, name, "skipped", reason)
+    broken = [rule for rule in rules if rule.broken]
+    status = max((rule.severity for rule in broken), key=STATUSES.index, default="passed")
+    return Check(
+        letter,
+        name,
+        status,
+        prefix + "; ".join(rule.figure for rule in rules),
+        " ".join(rule.advice for rule in broken),
+    )
+
+
+def rows(**arrays: Any) -> int:
+    """Returns the common length of all arrays, 0 without any, or raises ValueError with the lengths."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"a check compares the same examples, but lengths differ: {found}.")
+    return next(iter(lengths.values()), 0)
+
+
+def furthest(logits: np.ndarray, reference: np.ndarray) -> float:
+    """Returns the largest distance between rows of `logits` [..., N, K] and `reference` [N, K], both normalised."""
+    unit, other = (z / np.maximum(np.linalg.norm(z, axis=-1, keepdims=True), 1e-12) for z in (logits, reference))
+    return float(np.linalg.norm(unit - other, axis=-1).max())
+
+
+def where(flags: np.ndarray) -> str:
+    """Says in which of `PLACES` flags [N, 4] are up: ' (cross-entropy at the image 3)'."""
+    counts = [f"{place} {count}" for place, count in zip(PLACES, np.sum(flags, axis=0), strict=True) if count]
+    return f" ({', '.join(counts)})" if counts else ""
+
+
+ABSENT = object()
+
+
+def held(mapping: Any, name: str) -> Any:
+    """Returns what the dotted `name` holds in nested mappings, `ABSENT` where a part is missing."""
+    for part in name.split("."):
+        if not isinstance(mapping, Mapping) or part not in mapping:
+            return ABSENT
+        mapping = mapping[part]
+    return mapping

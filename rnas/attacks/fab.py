@@ -1,0 +1,207 @@
+"""FAB: the nearest misclassified image, found by steps onto the linearised decision boundary.
+
+It looks for the smallest perturbation whatever its size; the radius only decides which findings count as success.
+Direct calls are checked and compiled (see `direct.py`); while tracing, `epsilon`, `key` and `targets` may be traced.
+Examples of a batch do not influence each other.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from rnas.attacks.direct import direct
+from rnas.attacks.hyperplane import NORMS, onto_hyperplane
+from rnas.attacks.inputs import check_types
+from rnas.attacks.lengths import radius
+from rnas.attacks.losses import at
+from rnas.attacks.pgd import Length, Logits, check_count
+from rnas.attacks.projections import TINY, ball_radius, distance, over
+from rnas.attacks.result import AttackResult, unseen
+from rnas.attacks.starts import per_example_keys
+
+DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
+SHORTEST = 1e-8  # moves count as at least this long where their lengths are compared
+
+
+class Nearest(NamedTuple):
+    """The nearest misclassified images seen: `images` [N, ...] at `distance` [N], inf where there is none."""
+
+    images: jax.Array
+    distance: jax.Array
+
+
+class Plane(NamedTuple):
+    """A decision boundary, linearised: the lead [N] of a class over the label and its `slope` [N, ...]."""
+
+    lead: jax.Array
+    slope: jax.Array
+
+
+@direct("targets")
+def fab(
+    logits_fn: Logits,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    epsilon: Length,
+    key: jax.Array,
+    norm: str = "linf",
+    steps: int = 100,
+    restarts: int = 1,
+    targets: jax.Array | None = None,
+    alpha_max: float = 0.1,
+    eta: float = 1.05,
+    beta: float = 0.9,
+) -> AttackResult:
+    """Fast adaptive boundary attack (Croce & Hein 2020, arXiv 1907.02044, algorithm 1), without final search.
+
+    A step moves from the iterate and from the clean image onto the hyperplane where the linearised model ties, and
+    a little beyond; it mixes the two, the nearer one counting more, and goes part of the way back to the clean
+    image wherever the model was fooled. Every image that the model sees is judged, so an input that is
+    misclassified as it stands is found at distance 0.
+
+    Costs `steps` gradients and `steps` forward passes for each restart; untargeted K - 1 times the gradients.
+
+    Args:
+      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K], K >= 2; pure, in inference mode.
+      images: float32 [N, H, W, C] in [0, 1]; N may be 0.
+      labels: integers [N].
+      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
+      key: one key, folded with positions in the batch, or one key per example [N]; used from restart 2 on.
+      norm: 'linf', 'l2' or 'l1', in which distances are measured.
+      steps: steps of each restart, at least 1.
+      restarts: runs; the first starts at `images`, each other one at a random point epsilon / 2 away.
+      targets: classes, integers [N] other than the labels, whose boundary with the label is approached (FAB-T);
+        None approaches the nearest boundary of the linearised model, anew in each step. Any wrong class counts.
+      alpha_max: upper bound of the weight of the clean image's move, in [0, 1].
+      eta: how far to go, as a multiple of the way onto the hyperplane.
+      beta: share of the perturbation that remains after a step back, in (0, 1).
+
+    Returns:
+      An `AttackResult`. `images` are the nearest misclassified images found, where they lie within epsilon;
+      `success` says where. `loss` is minus their distance in `norm`, also where it exceeds epsilon, and -inf where
+      none was found. `queries` counts gradient and forward passes alike, an untargeted gradient as one.
+      `last_success`: whether the last point tested, of any restart, was misclassified and within epsilon.
+
+    Raises:
+      ValueError: wrong shapes or types, unreadable `epsilon`, unknown `norm`, a setting out of its range, a model
+        with one class.
+    """
+    check_types(images, labels)
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
+    epsilon = radius(epsilon) if norm == "l1" else ball_radius(epsilon, norm)
+    check_count("steps", steps, least=1)
+    check_count("restarts", restarts, least=1)
+    check_share("alpha_max", alpha_max)
+    check_share("beta", beta)
+    if targets is not None and not (targets.shape == labels.shape and jnp.issubdtype(targets.dtype, jnp.integer)):
+        raise ValueError(
+            f"targets must be integers of shape {labels.shape}, one class per image; "
+            f"got {targets.dtype} of shape {targets.shape}."
+        )
+    images = lax.stop_gradient(images)
+    keys = per_example_keys(key, len(images))
+    if len(images) == 0:
+        return unseen(images)
+
+    clean = images.reshape(len(images), -1)
+
+    def step(_, state: tuple[jax.Array, jax.Array, Nearest]) -> tuple[jax.Array, jax.Array, Nearest]:
+        points, _, nearest = state
+        logits, plane = linearise(logits_fn, points, labels, targets, norm)
+        nearest = keep_nearest(nearest, points, distance(points - images, norm), jnp.argmax(logits, axis=1) != labels)
+
+        here, slope = points.reshape(clean.shape), plane.slope.reshape(clean.shape)
+        offset = jnp.sum(slope * here, axis=1) - plane.lead
+        moves = onto_hyperplane(jnp.stack([here, clean]), slope, offset, norm)
+        near, far = (jnp.maximum(distance(move, norm), SHORTEST) for move in moves)
+        alpha = jnp.minimum(near / (near + far), alpha_max)[:, None]
+        mixed = (here + eta * moves[0]) * (1 - alpha) + (clean + eta * moves[1]) * alpha
+        tested = jnp.clip(mixed, 0.0, 1.0).reshape(images.shape)
+
+        fooled = jnp.argmax(logits_fn(tested), axis=1) != labels
+        length = distance(tested - images, norm)
+        nearest = keep_nearest(nearest, tested, length, fooled)
+        points = jnp.where(over(fooled, tested), images + beta * (tested - images), tested)
+        return points, fooled & (length <= epsilon), nearest
+
+    def run(restart: int | jax.Array, carry: tuple[jax.Array, Nearest]) -> tuple[jax.Array, Nearest]:
+        last_before, nearest = carry
+        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, restart)
+        start = jnp.where(restart == 0, images, halfway(fresh, images, epsilon, norm))
+        _, last, nearest = lax.fori_loop(0, steps, step, (start, last_before, nearest))
+        return last | last_before, nearest
+
+    nobody = jnp.zeros(len(images), bool)
+    nowhere = jnp.full(len(images), jnp.inf, images.dtype)
+    last_success, nearest = lax.fori_loop(0, restarts, run, (nobody, Nearest(images, nowhere)))
+    success = nearest.distance <= epsilon
+    result = AttackResult(
+        images=jnp.where(over(success, images), nearest.images, images),
+        success=success,
+        loss=-nearest.distance,
+        queries=jnp.full(len(images), 2 * steps * restarts, jnp.int32),
+        last_success=last_success,
+    )
+    return lax.stop_gradient(result)
+
+
+def linearise(
+    logits_fn: Logits, points: jax.Array, labels: jax.Array, targets: jax.Array | None, norm: str
+) -> tuple[jax.Array, Plane]:
+    """Returns the logits [N, K] at `points` and the boundary with `targets`, or with None the nearest of them all."""
+    logits, pull_back = jax.vjp(logits_fn, points)
+    if logits.ndim != 2 or len(logits) != len(points):
+        raise ValueError(f"logits_fn must return [{len(points)}, K] logits; got shape {logits.shape}.")
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ValueError(f"FAB needs at least 2 classes, got K={classes}; a model with one class cannot be fooled.")
+
+    def boundary(rivals: jax.Array) -> Plane:
+        sides = jax.nn.one_hot(jnp.stack([rivals, labels]), classes, dtype=logits.dtype)
+        (slope,) = pull_back(sides[0] - sides[1])
+        lead = (at(logits, rivals) - at(logits, labels)).astype(points.dtype)
+        return Plane(lead, jnp.where(jnp.isfinite(slope), slope, 0.0))
+
+    if targets is not None:
+        return logits, boundary(targets)
+
+    def nearer(offset: int | jax.Array, best: tuple[jax.Array, Plane]) -> tuple[jax.Array, Plane]:
+        plane = boundary((labels + offset) % classes)
+        gap = jnp.abs(plane.lead) / (distance(plane.slope, DUAL[norm]) + TINY)
+        better = gap < best[0]
+        return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), (gap, plane), best)
+
+    # One class after another: all slopes at once would multiply the memory of the backward pass by K.
+    flat = Plane(jnp.zeros(len(points), points.dtype), jnp.zeros_like(points))
+    infinitely_far = jnp.full(len(points), jnp.inf, points.dtype)
+    return logits, lax.fori_loop(1, classes, nearer, (infinitely_far, flat))[1]
+
+
+def keep_nearest(nearest: Nearest, points: jax.Array, length: jax.Array, fooled: jax.Array) -> Nearest:
+    """Adds `points` [N, ...] at distances `length` [N], wherever they fooled the model and nothing nearer did."""
+    better = fooled & (length < nearest.distance)
+    return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), Nearest(points, length), nearest)
+
+
+def halfway(keys: jax.Array, images: jax.Array, epsilon: Length, norm: str) -> jax.Array:
+    """Returns random points [N, ...] at distance epsilon / 2 from `images`, clipped to [0, 1].
+
+    Directions are uniform in the cube for 'linf' and normal otherwise.
+    """
+    shape, dtype = images.shape[1:], images.dtype
+    if norm == "linf":
+        noise = jax.vmap(lambda key: jax.random.uniform(key, shape, dtype, -1.0, 1.0))(keys)
+    else:
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
+    length = jnp.asarray(0.5 * epsilon, dtype) / (distance(noise, norm) + TINY)
+    return jnp.clip(images + noise * over(length, noise), 0.0, 1.0)
+
+
+def check_share(name: str, value: float | jax.Array) -> None:
+    """Raises ValueError if `value`, unless it is traced, lies outside [0, 1]."""
+    if not isinstance(value, jax.Array) and not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}.")
