@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from rnas.defaults import get_config
 from rnas.files import read_json, write_json
 
 FILE = "config.json"
@@ -74,6 +75,28 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
             f"{workdir} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
             "Use another --workdir for this one, or give the recorded values to go on with that run."
         )
+
+
+def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
+    """Reads the configuration that a work directory was made with.
+
+    Raises:
+      ValueError: no such file, or keys that this version does not know or misses.
+    """
+    path = Path(workdir) / FILE
+    if not path.is_file():
+        raise ValueError(f"{workdir} holds no {FILE}: it is no work directory of a run.")
+    recorded = read_json(path)
+    if strange := sorted(_flatten(recorded).keys() ^ _flatten(get_config().to_dict()).keys()):
+        raise ValueError(f"{path} was written by another version: it differs in {', '.join(strange)}.")
+    return ConfigDict(_with_tuples(recorded)).lock()
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has lists only; the configuration has tuples only."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(entry) for key, entry in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _read(specification: str) -> ConfigDict:

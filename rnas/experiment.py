@@ -5,6 +5,7 @@ before it left in the directory, so a run that was stopped goes on where it stoo
 `evaluate` alone.
 """
 
+import functools
 from pathlib import Path
 import sys
 import zlib
@@ -18,17 +19,17 @@ from rnas import objectives
 from rnas.components import TWINS, Components, predict
 from rnas.configuration import record_config
 from rnas.data.order import permutation
-from rnas.evaluation import Evaluator, evaluate
+from rnas.evaluation import Evaluator, Subject, evaluate
 from rnas.evaluation.protocol import suite
-from rnas.files import read_json, write_json
-from rnas.layers.counting import count
+from rnas.files import read_json, write_arrays, write_json
 from rnas.models import build_model
 from rnas.models.fbnet import FBNet
 from rnas.record import RunRecord, versions
 from rnas.report import write_report
 from rnas.spaces import fbnet
 from rnas.spaces.architecture import Architecture
-from rnas.teachers import Teacher, save_teacher
+from rnas.subjects import teacher_subject
+from rnas.teachers import Teacher, content_hash, save_teacher
 from rnas.training import steps
 from rnas.training.checkpoints import Restored
 from rnas.training.feeds import alternating_rows
@@ -329,32 +330,19 @@ class Experiment(Components):
         test = self.dataset.test
         if config.count:
             test = test.take(np.arange(min(config.count, len(test))))
-        architecture = self.architecture
-        student = self.student(architecture.widths)
-        counts = {"params": architecture.cost("params", conv_bias=self.config.conv_bias,
-                                              mask_expansion=self.config.mask_expansion),
-                  "macs": architecture.cost("macs", mask_expansion=self.config.mask_expansion)}  # fmt: skip
-        evaluator = self.evaluator(predict(student))
-        models = {"student": (evaluator, self._student_variables(student), counts)}
-        for twin in self.config.twins:
-            variables = self._trained(f"twin_{twin}", student, self.config.train.optimizer).state.variables
-            models[f"twin_{twin}"] = (evaluator, variables, counts)
-        if self._uses_teacher:
-            teacher = self.loaded_teacher
-            counted = count(teacher.model, tuple(self.config.data.image_shape))
-            models["teacher"] = (
-                self.evaluator(lambda variables, images: teacher.apply(variables, images)[0]),
-                teacher.variables,
-                {"params": counted.params, "macs": counted.macs},
-            )
-        results = {}
-        for name, (evaluator, variables, counts) in models.items():
+        evaluators, results = {}, {}
+        for name in self.subjects:
+            subject = self.subject(name)
+            if subject.predict not in evaluators:
+                evaluators[subject.predict] = self.evaluator(subject.predict)
+            evaluator = evaluators[subject.predict]
             if not (parts / f"{name}.json").exists():
-                figures, strongest = self._evaluate_model(name, evaluator, variables, test)
+                figures, strongest = self._evaluate_model(name, evaluator, subject.variables, test)
                 if name == "student" and jax.process_index() == 0:
-                    self._save_examples(evaluator, variables, test, strongest)
+                    self._save_examples(evaluator, subject.variables, test, strongest)
                 write_json(parts / f"{name}.json", figures)
-            results[name] = {**read_json(parts / f"{name}.json"), **counts}
+            size = {"params": subject.params, "macs": subject.macs}
+            results[name] = {**read_json(parts / f"{name}.json"), **size}
         write_json(
             self.workdir / "evaluation.json",
             {
@@ -392,29 +380,70 @@ class Experiment(Components):
         _, firsts = np.unique(test.labels[order], return_index=True)
         rows = np.concatenate([order[np.sort(firsts)], np.delete(order, firsts)])[:most]
         predictions = [evaluator.predictions(variables, images[rows]) for images in (clean, strongest)]
-        path = self.workdir / "adversarial.npz"
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(
-            temporary,
-            images=clean[rows],
-            adversarial=strongest[rows],
-            labels=test.labels[rows],
-            clean_predictions=predictions[0],
-            adversarial_predictions=predictions[1],
+        write_arrays(
+            self.workdir / "adversarial.npz",
+            {
+                "images": clean[rows],
+                "adversarial": strongest[rows],
+                "labels": test.labels[rows],
+                "clean_predictions": predictions[0],
+                "adversarial_predictions": predictions[1],
+            },
         )
-        temporary.replace(path)
 
     @property
     def _uses_teacher(self) -> bool:
         return any(self.objective(self.config[stage]).needs_teacher for stage in ("search", "train"))
 
-    def _student_variables(self, student: FBNet):
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of the models that can be evaluated once the run is through its training."""
+        twins = tuple(f"twin_{twin}" for twin in self.config.twins)
+        return ("student", *twins, *(("teacher",) if self._uses_teacher else ()))
+
+    def subject(self, name: str) -> Subject:
+        """A trained model of this run, with what an evaluation must know of it.
+
+        Raises:
+          ValueError: another name, or a model that is not trained yet.
+        """
+        if name not in self.subjects:
+            raise ValueError(f"this run has no model {name!r}; it has {', '.join(self.subjects)}.")
+        if name == "teacher":
+            return teacher_subject(self.loaded_teacher, tuple(self.config.data.image_shape), source=str(self.workdir))
+        if name == "student":
+            variables = self._student_variables()
+        else:
+            variables = self._trained(name, self._network, self.config.train.optimizer).state.variables
+        architecture, mask_expansion = self.architecture, self.config.mask_expansion
+        return Subject(
+            predict=self._predict,
+            variables=variables,
+            num_classes=self.config.data.num_classes,
+            name=name,
+            hash=content_hash(variables),
+            source=str(self.workdir),
+            architecture=f"{self.config.space} {architecture.widths}",
+            params=architecture.cost("params", conv_bias=self.config.conv_bias, mask_expansion=mask_expansion),
+            macs=architecture.cost("macs", mask_expansion=mask_expansion),
+        )
+
+    @functools.cached_property
+    def _network(self) -> FBNet:
+        return self.student(self.architecture.widths)
+
+    @functools.cached_property
+    def _predict(self):
+        return predict(self._network)
+
+    def _student_variables(self):
         """The fine-tuned network if it scores higher on held-out images, else the trained one."""
+        student = self._network
         trained = self._trained("train", student, self.config.train.optimizer)
         if not self.config.finetune.epochs:
             return trained.state.variables
         tuned = self._trained("finetune", student, self.config.finetune.optimizer)
-        score = self.validate(predict(student), lambda state: state.variables)
+        score = self.validate(self._predict, lambda state: state.variables)
         if score is None or score(tuned.state)["score"] >= score(trained.state)["score"]:
             return tuned.state.variables
         return trained.state.variables

@@ -1,9 +1,10 @@
-"""JSON files that are either the old one or the new one, never half of each."""
+"""Files that are either the old one or the new one, never half of each."""
 
+from collections.abc import Callable, Mapping
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 import uuid
 
 import numpy as np
@@ -19,12 +20,25 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     Raises:
       OSError: the file could not be written (a full disk, no permission); the former content stands.
     """
+    _replace(path, lambda stream: stream.write(text.encode()))
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as one compressed .npz file, in one step.
+
+    Raises:
+      OSError: see `write_text`.
+    """
+    _replace(path, lambda stream: np.savez_compressed(stream, **arrays))
+
+
+def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "x", encoding="utf-8") as stream:
-            stream.write(text)
+        with open(temporary, "xb") as stream:
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

@@ -28,7 +28,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         made = commands.add_parser(
             name, help=description, description=description,
             epilog="Any configuration key can be changed with --config.key=value.",
-        )  # fmt: skip
+        )
         if config:
             made.add_argument("--config", required=True, metavar="FILE[:ARG]", help="configuration file")
         if workdir:
@@ -46,11 +46,42 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     status = command("status", "what is done in a work directory", config=False)
     status.add_argument("--json", action="store_true", help="print one JSON object")
 
+    _add_attack(command("attack", "AutoAttack and others on a trained model, with self-checks", config=False))
+
     arguments, rest = parser.parse_known_args(argv)
     overrides = [argument for argument in rest if argument.startswith("--config.")]
     if unknown := [argument for argument in rest if not argument.startswith("--config.")]:
         parser.error(f"unknown argument {unknown[0]!r}; configuration keys are written --config.key=value")
     return arguments, overrides
+
+
+def _add_attack(attack: argparse.ArgumentParser) -> None:
+    add = attack.add_argument
+    add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
+    add("--model", default="student", help="of the run: student, teacher, twin_…; default: student")
+    add("--attack", default="auto_attack", metavar="NAMES",
+        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30")
+    add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
+    add("--norm", default="linf", choices=["linf", "l2", "l1"])
+    add("--epsilon", default="8/255", help="radius in pixel units, '8/255' or a number; default: 8/255")
+    add("--dataset", help="a TFDS set; default: the one of the run, or of the teacher's card")
+    add("--data-dir", metavar="DIR", help="where that set is")
+    add("--split", default="test", choices=["test", "validation", "train"])
+    add("--count", type=int, metavar="N", help="the first N images; default: all")
+    add("--seed", type=int, default=0, help="of every random draw")
+    add("--batch-size", type=int, default=128, metavar="N", help="images a batch, at most; halved if memory is short")
+    add("--individually", action="store_true", help="every attack on every image, not only on those that still stand")
+    add(
+        "--transfer",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="also try the images of this finished evaluation of another model; may be repeated",
+    )
+    add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks")
+    add("--tolerate-failed-checks", action="store_true", help="exit with 0 although a self-check failed")
+    add("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
+    add("--json", action="store_true", help="print attack.json and nothing else")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(write_report(Path(workdir or ".")))
             return 0
+        if arguments.command == "attack":
+            from rnas import attack
+
+            with interruptible():
+                summary, code = attack.attack(arguments)
+            print(json.dumps(summary) if arguments.json else attack.as_text(summary))
+            return code
         config = load_config(arguments.config, overrides)
         workdir = Path(workdir or Path("runs") / _slug(arguments.config))
         if arguments.command == "describe":

@@ -1,5 +1,21 @@
-"""How a trained model is judged: clean accuracy and attacks in pixel space, every example counted once."""
+"""How a trained model is judged: clean accuracy and attacks in pixel space, every example counted once.
 
-from rnas.evaluation.protocol import Evaluator, evaluate, interval
+`evaluate` fills the tables of a run with attacks of the PGD family; `assess` is the long, checked evaluation of one
+model, with AutoAttack; `assess_function` the same for any JAX function.
+"""
 
-__all__ = ["Evaluator", "evaluate", "interval"]
+from rnas.evaluation.assessment import Settings, Subject, Threat, assess, assess_function, failed
+from rnas.evaluation.interval import interval
+from rnas.evaluation.protocol import Evaluator, evaluate
+
+__all__ = [
+    "Evaluator",
+    "Settings",
+    "Subject",
+    "Threat",
+    "assess",
+    "assess_function",
+    "evaluate",
+    "failed",
+    "interval",
+]

@@ -7,16 +7,18 @@ smaller radius over to the larger ones, whose balls contain it.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import math
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 
 from rnas import attacks
-from rnas.training.feeds import per_device, replicate
-from rnas.training.steps import AttackSettings, run_attack
+from rnas.evaluation.interval import interval
+from rnas.evaluation.programs import AttackSettings, ascend
+from rnas.evaluation.runner import Runner, pixels
 
+PROGRAMS = {start: functools.partial(ascend, start) for start in ("uniform", "none")}
 REFERENCE = 8 / 255  # radius at which step sizes are quoted; they scale with ε
 
 
@@ -61,17 +63,6 @@ def suite(pgd_100_restarts: int) -> tuple[Attack, ...]:
     )
 
 
-def interval(hits: int, count: int) -> list[float]:
-    """95 % Wilson score interval of hits / count; [0, 1] without any example."""
-    if count == 0:
-        return [0.0, 1.0]
-    z = 1.959963984540054
-    centre = hits / count + z * z / (2 * count)
-    spread = z * math.sqrt(hits / count * (1 - hits / count) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return [max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)]
-
-
 class Evaluator:
     """Attacks frozen models of one architecture, in batches of one size.
 
@@ -82,10 +73,8 @@ class Evaluator:
     """
 
     def __init__(self, predict: Callable, *, batch_size: int, seed: int):
-        self._runs = {start: run_attack(predict, start) for start in ("uniform", "none")}
+        self._runner = Runner(predict, [batch_size], what="evaluation.batch_size")
         self._logits = jax.jit(predict)
-        self._per_device = per_device(batch_size, "evaluation.batch_size")
-        self._batch_size = batch_size
         self._seed = seed
 
     def attack(self, variables: Any, split, attack: Attack, epsilon: float, rows: np.ndarray):
@@ -94,37 +83,20 @@ class Evaluator:
         Returns:
           (fooled bool [len(rows)], images float32 [len(rows),H,W,C]): the fooling image, or the clean one.
         """
-        images = split.images[rows].astype(np.float32) / np.float32(255.0)
+        images = pixels(split.images[rows])
         fooled = np.zeros(len(rows), bool)
         if attack.steps and epsilon == 0.0:
             attack = dataclasses.replace(attack, steps=0, start="none", losses=("ce",), restarts=1)
         runs = [(loss, restart) for loss in attack.losses for restart in range(attack.restarts)]
         for number, (loss, _) in enumerate(runs):
             key = jax.random.fold_in(jax.random.key(self._seed), number)
-            settings = attack.settings(epsilon, loss)
             standing = np.flatnonzero(~fooled)
-            for first in range(0, len(standing), self._batch_size):
-                batch = standing[first : first + self._batch_size]
-                success, found = self._run_batch(variables, split, rows[batch], attack.start, key, settings)
-                fooled[batch] = success
-                images[batch] = found
+            if len(standing):
+                result = self._runner.run(
+                    variables, split, PROGRAMS[attack.start], rows[standing], key, attack.settings(epsilon, loss)
+                )
+                fooled[standing], images[standing] = result.success, result.images
         return fooled, images
-
-    def _run_batch(self, variables, split, rows, start, key, settings):
-        """Pads to the one batch size; padded rows repeat the first and are cut off again."""
-        padded = np.concatenate([rows, np.repeat(rows[:1], self._batch_size - len(rows))])
-        local = len(jax.local_devices()) * self._per_device
-        mine = padded[jax.process_index() * local :][:local].reshape(-1, self._per_device)
-        result = self._runs[start](
-            variables,
-            split.images[mine].astype(np.float32) / np.float32(255.0),
-            split.labels[mine],
-            split.ids[mine].astype(np.int32),
-            key,
-            settings,
-        )
-        success, images = jax.device_get((result.success, result.images))
-        return success[: len(rows)], images[: len(rows)]
 
     def predictions(self, variables: Any, images: np.ndarray) -> np.ndarray:
         """Predicted classes [N] of float32 images [N,H,W,C], in a pass of its own."""
@@ -132,7 +104,6 @@ class Evaluator:
 
     def score(self, variables: Any, split, epsilon: float, attack: Attack = PGD_20) -> dict[str, float]:
         """Accuracies for model choice: clean, under `attack`, and their mean, the `score`."""
-        variables = replicate(variables)
         wrong, _ = self.attack(variables, split, CLEAN, 0.0, np.arange(len(split)))
         right = np.flatnonzero(~wrong)
         fooled, _ = self.attack(variables, split, attack, epsilon, right)
@@ -162,7 +133,6 @@ def evaluate(
       (figures: 'clean', one entry an attack at the headline radius, 'epsilons' with the others, 'curve';
       PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model).
     """
-    variables = replicate(variables)
     count = len(split)
     tick("clean")
     wrong, _ = evaluator.attack(variables, split, CLEAN, 0.0, np.arange(count))
@@ -172,7 +142,7 @@ def evaluate(
         return {"accuracy": standing / max(count, 1), "count": count, "interval": interval(standing, count)}
 
     result = {"clean": figures(len(right)), "curve": [], "epsilons": {}}
-    strongest = split.images.astype(np.float32) / np.float32(255.0)
+    strongest = pixels(split.images)
     for number, text in enumerate(epsilons):
         epsilon = attacks.radius(text)
         rows = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rnas.report.markup import Markup, element
 from rnas.report.quantity import compact, exact, percent
 from rnas.report.record import Record
 from rnas.report.scores import HEADLINE_ATTACK, Results, Score, attack_label
 
-_ATTACK = attack_label(HEADLINE_ATTACK)
 _BESIDE = {"twin_plain": "plain twin", "teacher": "teacher"}
 
 
@@ -15,9 +16,9 @@ def headline(record: Record, results: Results) -> str:
     """The title: as much of the result as there is."""
     params = record.architecture.get("params")
     subject = "The student" if params is None else f"A student of {exact(params)} parameters"
-    attacked, student = results.headline("student"), results.models.get("student")
+    attacked, student = results.headline("student", results.attack), results.models.get("student")
     if attacked:
-        at = f"{_ATTACK} at \u03b5 = {results.radius(results.epsilon)}"
+        at = f"{attack_label(results.attack)} at \u03b5 = {results.radius(results.epsilon)}"
         return f"{subject} keeps {percent(attacked.accuracy)} accuracy under {at}"
     if student and student.clean:
         return f"{subject} reaches {percent(student.clean.accuracy)} clean accuracy"
@@ -25,7 +26,7 @@ def headline(record: Record, results: Results) -> str:
 
 
 def lead(results: Results) -> Markup | None:
-    """The same in prose: clean accuracy, the others under the same attack, and whether distillation shows."""
+    """The same in prose: clean accuracy, the others under one attack, and whether distillation shows."""
     student = results.models.get("student")
     if student is None or student.clean is None:
         return None
@@ -35,18 +36,31 @@ def lead(results: Results) -> Markup | None:
         "twin_no_distillation": "the same network trained without its teacher",
         "teacher": "the teacher",
     }
+    attack = _shared_attack(results, named)
     kept = [
-        f"{words} keeps {percent(score.accuracy)}" for name, words in named.items() if (score := results.headline(name))
+        f"{words} keeps {percent(score.accuracy)}"
+        for name, words in named.items()
+        if (score := results.headline(name, attack))
     ]
+    own = results.headline("student", attack)
+    if kept and own and attack != results.attack:
+        kept.insert(0, f"it keeps {percent(own.accuracy)}")
     if kept:
+        under = "the same attack" if attack == results.attack else attack_label(attack)
         *most, last = kept
-        sentences.append(f"Under the same attack {' and '.join([', '.join(most), last] if most else [last])}.")
-    if _overlap(results.headline("student"), results.headline("twin_no_distillation")):
+        sentences.append(f"Under {under} {' and '.join([', '.join(most), last] if most else [last])}.")
+    if _overlap(own, results.headline("twin_no_distillation", attack)):
         sentences.append(
             "The intervals of the student and of its twin without distillation overlap: on these images the "
             "help of the teacher is not established."
         )
     return element("p", " ".join(sentences), class_="lead")
+
+
+def _shared_attack(results: Results, others: Iterable[str]) -> str:
+    """The attack to compare by: the headline's where all `others` were put to it, else PGD-100."""
+    there = [name for name in others if results.headline(name, HEADLINE_ATTACK)]
+    return results.attack if all(results.headline(name, results.attack) for name in there) else HEADLINE_ATTACK
 
 
 def _overlap(one: Score | None, other: Score | None) -> bool:
@@ -59,12 +73,15 @@ def tiles(record: Record, results: Results) -> Markup | None:
     """Parameters, MACs, clean and attacked accuracy of the student, large; plain twin and teacher below."""
     names = ("student", *_BESIDE)
     models = {name: results.models.get(name) for name in names}
-    attack = None if results.epsilon is None else f"{_ATTACK}, \u03b5 = {results.radius(results.epsilon)}"
+    at = "" if results.epsilon is None else f", \u03b5 = {results.radius(results.epsilon)}"
     values = {
         "Parameters": {name: model and _size(model.params) for name, model in models.items()},
         "MACs per image": {name: model and _size(model.macs) for name, model in models.items()},
         "Clean accuracy": {name: model and _share(model.clean) for name, model in models.items()},
-        attack or _ATTACK: {name: _share(results.headline(name)) for name in names},
+        **{
+            f"{attack_label(attack)}{at}": {name: _share(results.headline(name, attack)) for name in names}
+            for attack in dict.fromkeys((results.attack, HEADLINE_ATTACK))
+        },
     }
     for title, key in (("Parameters", "params"), ("MACs per image", "macs")):
         values[title]["student"] = values[title]["student"] or _size(record.architecture.get(key))

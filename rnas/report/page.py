@@ -1,17 +1,19 @@
-"""The page of a run: what was found, how it was measured, and how to have it again."""
+"""The page of a run, what was found, how it was measured and how to have it again; and that of an evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnas.report import sections
+from rnas.report import sections, suite
+from rnas.report.attacks import read_suite, read_suites, suite_cautions, with_suites
 from rnas.report.canvas import Picture
 from rnas.report.drawing import draw_network, draw_tutors
 from rnas.report.headline import headline, lead, tiles
 from rnas.report.markup import Markup, element
-from rnas.report.pictures import Example, adversarial_examples
+from rnas.report.parts import note
+from rnas.report.pictures import adversarial_examples
 from rnas.report.plots import plot_learning, plot_robustness
 from rnas.report.record import STAGES, Record, read_record
 from rnas.report.scores import Results, cautions, read_results
@@ -37,15 +39,65 @@ def write_report(workdir: str | Path) -> Path:
     """
     workdir = Path(workdir)
     record = read_record(workdir)
-    results = read_results(record)
+    measured = read_results(record)
+    suites, unfinished = read_suites(workdir)
+    results = with_suites(measured, suites)
     plots = _plots(record, results)
     examples = adversarial_examples(record.adversarial, results.epsilon) if record.adversarial else []
-    text = _page(record, results, plots, examples)
-    folder = workdir / "report"
-    folder.mkdir(exist_ok=True)
-    for picture in (*plots.values(), *(example.strip for example in examples)):
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
-    path = workdir / "report.html"
+    attacked = [suite.illustrate(one) for one in suites]
+    notes = _notes(record, unfinished, [*cautions(record, results), *suite_cautions(suites, measured)])
+    text = _document(
+        title=headline(record, results),
+        eyebrow=_eyebrow(record),
+        opening=[lead(results), tiles(record, results), notes],
+        parts=[
+            ("results", "Results", sections.results(results, plots)),
+            ("attack-suite", "Attack suite", suite.section(attacked, unfinished)),
+            ("student", "The student", sections.student(record, plots)),
+            ("tutors", "Who learns from whom", sections.tutors(record, plots)),
+            ("learning", "Learning", sections.learning(record, plots)),
+            ("images", "Adversarial images", sections.images(record, results, examples)),
+            ("protocol", "Protocol", sections.protocol(record, results)),
+            ("run", "The run", sections.run(record)),
+        ],
+    )
+    pictures = [*plots.values(), *(example.strip for example in examples)]
+    return _write(workdir, text, [*pictures, *(picture for one in attacked for picture in one.pictures)])
+
+
+def write_attack_page(folder: str | Path) -> Path:
+    """Writes `report.html` and `report/` of one evaluation of the attack suite into its own folder.
+
+    Args:
+        folder: what the evaluation left, `attack.json` and arrays; it needs no run beside it.
+
+    Returns:
+        The path of the page. The same files give the same bytes.
+
+    Raises:
+        ValueError: `folder` holds no finished evaluation, or one of its files cannot be read or contradicts
+            itself; the message names the file.
+    """
+    folder = Path(folder)
+    one = read_suite(folder)
+    if one is None:
+        raise ValueError(f"{folder} holds no finished evaluation (attack.json, complete); finish it first")
+    illustrated = suite.illustrate(one)
+    dataset = (one.summary.get("dataset") or {}).get("name")
+    text = _document(
+        title=suite.title(one),
+        eyebrow=_dotted("rnas", "attack suite", dataset, one.summary["model"].get("architecture")),
+        opening=[_care(suite_cautions([one]))],
+        parts=suite.parts(illustrated),
+    )
+    return _write(folder, text, illustrated.pictures)
+
+
+def _write(folder: Path, text: str, pictures: Iterable[Picture]) -> Path:
+    (folder / "report").mkdir(exist_ok=True)
+    for picture in pictures:
+        (folder / "report" / f"{picture.name}.png").write_bytes(picture.png)
+    path = folder / "report.html"
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -62,17 +114,8 @@ def _plots(record: Record, results: Results) -> dict[str, Picture]:
     return {picture.name: picture for picture in drawn if picture is not None}
 
 
-def _page(record: Record, results: Results, plots: Mapping[str, Picture], examples: list[Example]) -> str:
-    title = headline(record, results)
-    parts = [
-        ("results", "Results", sections.results(results, plots)),
-        ("student", "The student", sections.student(record, plots)),
-        ("tutors", "Who learns from whom", sections.tutors(record, plots)),
-        ("learning", "Learning", sections.learning(record, plots)),
-        ("images", "Adversarial images", sections.images(record, results, examples)),
-        ("protocol", "Protocol", sections.protocol(record, results)),
-        ("run", "The run", sections.run(record)),
-    ]
+def _document(title: str, eyebrow: str, opening: list[Any], parts: Sequence[tuple[str, str, Any]]) -> str:
+    """The page: title and opening, then a section for each of `parts` (anchor, heading, content) that has content."""
     parts = [part for part in parts if part[2]]
     links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in parts]
     head = [
@@ -83,11 +126,9 @@ def _page(record: Record, results: Results, plots: Mapping[str, Picture], exampl
         element("style", Markup(STYLE)),
     ]
     main = [
-        element("p", _eyebrow(record), class_="eyebrow"),
+        element("p", eyebrow, class_="eyebrow"),
         element("h1", title),
-        lead(results),
-        tiles(record, results),
-        _notes(record, results),
+        opening,
         element("nav", links, aria_label="Contents"),
         [element("section", element("h2", name), content, id=anchor) for anchor, name, content in parts],
     ]
@@ -99,17 +140,22 @@ def _eyebrow(record: Record) -> str:
     """Program, dataset and search space, as far as the run names them."""
     dataset = record.evaluation.get("dataset", {}).get("name") or record.setting("data.name")
     space = record.architecture.get("space") or record.setting("space")
-    words = ("rnas", dataset, space and f"space {space}")
+    return _dotted("rnas", dataset, space and f"space {space}")
+
+
+def _dotted(*words: Any) -> str:
     return " \u00b7 ".join(str(word) for word in words if word)
 
 
-def _notes(record: Record, results: Results) -> list[Any]:
+def _notes(record: Record, unfinished: list[str], warnings: list[str]) -> list[Any]:
     states = {stage: record.status(stage) for stage in STAGES}
     missing = [f"{stage} ({state})" for stage, state in states.items() if state in ("unfinished", "not run")]
-    warnings = [element("li", warning) for warning in cautions(record, results)]
-    notes = []
-    if missing:
-        notes.append(sections.note("Unfinished.", f"Missing stages: {', '.join(missing)}."))
-    if warnings:
-        notes.append(sections.note("Read with care.", element("ul", warnings)))
-    return notes
+    said = [f"Missing stages: {', '.join(missing)}."] if missing else []
+    if unfinished:
+        said.append(f"Attack evaluations begun: {', '.join(unfinished)}.")
+    return [note("Unfinished.", " ".join(said)) if said else None, _care(warnings)]
+
+
+def _care(warnings: list[str]) -> Markup | None:
+    items = [element("li", warning) for warning in warnings]
+    return note("Read with care.", element("ul", items)) if items else None

@@ -30,24 +30,27 @@ def magnification(adversarial: Mapping[str, np.ndarray], epsilon: float | None) 
     return 0.5 / (epsilon or largest or 0.5)
 
 
-def adversarial_examples(adversarial: Mapping[str, np.ndarray], epsilon: float | None) -> list[Example]:
-    """The first images of adversarial.npz, in their order.
+def adversarial_examples(
+    adversarial: Mapping[str, np.ndarray], epsilon: float | None, name: str = "adversarial"
+) -> list[Example]:
+    """The first images of `adversarial`, in their order.
 
     Args:
         adversarial: `images` and `adversarial` [n, h, w, c] in [0, 1], `labels`, `clean_predictions` and
             `adversarial_predictions` [n].
-        epsilon: the radius of the attack, full contrast in the difference.
+        epsilon: the radius of the attack, full contrast in the difference; None: the largest change is.
+        name: of the files, before a number.
     """
     factor = magnification(adversarial, epsilon)
     examples = []
     for i in range(min(_SHOWN, len(adversarial["images"]))):
         clean, attacked = adversarial["images"][i], adversarial["adversarial"][i]
         label, before, after = (
-            int(adversarial[name][i]) for name in ("labels", "clean_predictions", "adversarial_predictions")
+            int(adversarial[key][i]) for key in ("labels", "clean_predictions", "adversarial_predictions")
         )
         alt = f"Clean image, adversarial image and difference: label {label}, predicted {before}, then {after}."
         panels = (clean, attacked, 0.5 + factor * (attacked - clean))
-        examples.append(Example(_strip(f"adversarial_{i}", alt, panels), label, before, after))
+        examples.append(Example(_strip(f"{name}_{i}", alt, panels), label, before, after))
     return examples
 
 

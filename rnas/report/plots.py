@@ -1,4 +1,4 @@
-"""Curves: robust accuracy against the radius, and what training recorded step by step."""
+"""Curves: accuracy under attack against the radius, and what training recorded step by step."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnas.report import quantity
+from rnas.report.attacks import Suite
 from rnas.report.canvas import ACCENT, BLUE, FAINT, INK, Picture, draw
 from rnas.report.quantity import percent
-from rnas.report.scores import Results
+from rnas.report.scores import Results, attack_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +41,7 @@ _PANELS = (
 )
 _UNITS = {"accuracy": 100.0, "adversarial_accuracy": 100.0, "cost": 1e-6, "macs": 1e-6}
 _TERMS = ("kl", "attention")  # of the loss; a stage without them records zeros
+_CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
 _POINTS = 200  # means over this many equal runs of steps are all a small panel can show
 
 
@@ -107,6 +110,70 @@ def plot_robustness(results: Results) -> Picture | None:
         for model in shown
     )
     return draw("robustness", f"Accuracy under attack against the radius: {said}.", (740, 400), paint)
+
+
+def plot_radii(suite: Suite) -> Picture | None:
+    """Accuracy over the radius, each attacked on its own, with chance and the suite's figure; None without a curve."""
+    if not suite.curve:
+        return None
+    radii = np.array([epsilon for epsilon, _ in suite.curve])
+    curve_attack = attack_label(str(suite.summary["curve"].get("attack", "attack")))
+    in_255ths = suite.norm == "linf" and bool(np.all(np.abs(radii * 255 - np.rint(radii * 255)) < 1e-3))
+    scale = 255 if in_255ths else 1
+    classes = suite.summary["model"].get("num_classes")
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.085, right=0.975, bottom=0.14, top=0.9)
+        x, y = radii * scale, [100 * score.accuracy for _, score in suite.curve]
+        if all(score.interval for _, score in suite.curve):
+            bounds = np.array([score.interval for _, score in suite.curve]) * 100
+            axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=BLUE, alpha=0.13, linewidth=0)
+        axes.plot(
+            x,
+            y,
+            color=BLUE,
+            marker="o",
+            markersize=4.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=curve_attack,
+            clip_on=False,
+            zorder=3,
+        )
+        ends = np.abs(np.array(suite.robust.interval or [suite.robust.accuracy] * 2) - suite.robust.accuracy)
+        axes.errorbar(
+            [suite.epsilon * scale],
+            [100 * suite.robust.accuracy],
+            yerr=100 * ends[:, None],
+            color=ACCENT,
+            marker="D",
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            capsize=3,
+            linewidth=1.2,
+            linestyle="none",
+            label=f"{attack_label(suite.attack)}, {suite.threat}",
+            clip_on=False,
+            zorder=4,
+        )
+        if classes and classes <= _CHANCE_SHOWN:
+            axes.axhline(100 / classes, color="#6b7177", linewidth=1, linestyle=(0, (4, 3)), label="chance")
+        positive = x[x > 0]
+        if len(positive) and positive[-1] > 16 * positive[0]:  # doubling radii: equal steps, 0 in front of them
+            axes.set_xscale("symlog", base=2, linthresh=positive[0], linscale=0.5)
+        axes.set_xticks(x, [f"{value:.3g}" for value in x])
+        axes.minorticks_off()
+        axes.set(xlim=(0, max(x[-1], suite.epsilon * scale)), ylim=(0, 100), ylabel="Accuracy, %")
+        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if in_255ths else "Radius \u03b5")
+        figure.legend(loc="upper left", bbox_to_anchor=(0.07, 1.0), ncols=3, columnspacing=1.6, handlelength=2.6)
+
+    said = ", ".join(
+        f"{percent(score.accuracy)} at {quantity.radius(epsilon, suite.norm)}" for epsilon, score in suite.curve
+    )
+    alt = f"Accuracy of {suite.label} under {curve_attack} against the radius: {said}."
+    return draw(f"attack_{suite.folder}_radii", alt, (740, 360), paint)
 
 
 def plot_learning(

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 _THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
+_NORMS = {"linf": "L\u221e", "l2": "L2", "l1": "L1"}
 
 
 def decimals(count: int | None) -> int:
@@ -41,6 +42,11 @@ def exact(number: float) -> str:
 def number_of(radius: Any) -> float:
     """The value of a radius or step size written as a number or as a fraction ("8/255")."""
     return float(Fraction(radius) if isinstance(radius, str) else radius)
+
+
+def norm_label(norm: str) -> str:
+    """`linf` -> L\u221e; unknown names as they are."""
+    return _NORMS.get(norm.lower(), norm)
 
 
 def radius(value: Any, norm: str = "linf") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -78,10 +78,10 @@ def read_record(workdir: str | Path) -> Record:
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
     return Record(
-        config=_read_object(workdir / "config.json"),
-        run=_read_object(workdir / "run.json"),
+        config=read_object(workdir / "config.json"),
+        run=read_object(workdir / "run.json"),
         architecture=_read_architecture(workdir / "architecture.json"),
-        evaluation=_read_object(workdir / "evaluation.json"),
+        evaluation=read_object(workdir / "evaluation.json"),
         metrics=_read_metrics(workdir / "metrics.jsonl"),
         adversarial=_read_adversarial(workdir / "adversarial.npz"),
     )
@@ -104,12 +104,17 @@ def _parse_object(text: str, place: str) -> dict[str, Any]:
     return content
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file; empty where the file does not exist.
+
+    Raises:
+        ValueError: it holds none; the message names it.
+    """
     return _parse_object(_read_text(path), str(path)) if path.exists() else {}
 
 
 def _read_architecture(path: Path) -> dict[str, Any]:
-    architecture = _read_object(path)
+    architecture = read_object(path)
     if not architecture.get("tutors"):  # a search without a teacher chooses none
         return architecture
     student, teacher = (architecture.get(key, []) for key in ("student_taps", "teacher_taps"))
@@ -149,14 +154,25 @@ def _read_metrics(path: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return {key: [steps[step] for step in sorted(steps)] for key, steps in rows.items()}
 
 
-def _read_adversarial(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named arrays of an npz file; empty where the file does not exist.
+
+    Raises:
+        ValueError: it cannot be read or lacks one of them; the message names it.
+    """
     if not path.exists():
         return {}
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in _ADVERSARIAL}
+            return {name: archive[name] for name in names}
     except Exception as error:  # zipfile, OS, header and missing-array errors share no base class
-        raise ValueError(f"{path} cannot be read ({error}); expected arrays {', '.join(_ADVERSARIAL)}") from error
+        raise ValueError(f"{path} cannot be read ({error}); expected arrays {', '.join(names)}") from error
+
+
+def _read_adversarial(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_arrays(path, _ADVERSARIAL)
+    if not arrays:
+        return arrays
     images = arrays["images"]
     if images.ndim != 4 or arrays["adversarial"].shape != images.shape:
         raise ValueError(

@@ -12,6 +12,7 @@ from rnas.report.quantity import number_of, percent, radius
 from rnas.report.record import Record
 
 HEADLINE_ATTACK = "pgd_100"
+AUTO_ATTACK = "auto_attack"  # where a model was put to it, the one number
 LABELS = {
     "student": "Student",
     "teacher": "Teacher",
@@ -29,6 +30,7 @@ _ATTACKS = {
     "auto": "AutoAttack",
     "autoattack": "AutoAttack",
 }
+_VARIANTS = {"ce": "CE", "dlr": "DLR", "t": "T"}
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,14 @@ class Results:
     epsilon: float | None
     norm: str
 
-    def headline(self, name: str) -> Score | None:
-        """The score of a model under the headline attack."""
-        return self.models[name].at(self.epsilon, HEADLINE_ATTACK) if name in self.models else None
+    @property
+    def attack(self) -> str:
+        """The attack of the headline: AutoAttack where the student was put to it, else PGD-100."""
+        return AUTO_ATTACK if self.headline("student", AUTO_ATTACK) else HEADLINE_ATTACK
+
+    def headline(self, name: str, attack: str | None = None) -> Score | None:
+        """The score of a model at the radius of the headline, under `attack` (None: the headline's)."""
+        return self.models[name].at(self.epsilon, attack or self.attack) if name in self.models else None
 
     def radius(self, value: Any) -> str:
         """A radius or step size in words."""
@@ -89,13 +96,19 @@ class Results:
 
 
 def attack_label(name: str) -> str:
-    """`pgd_100` -> PGD-100; unknown names as they are. A second number tells variants apart, not readers."""
-    match = re.fullmatch(r"([a-z]+)(?:_(\d+))?(?:_\d+)?", name)
-    if name == "auto_attack":
+    """`pgd_100` -> PGD-100, `apgd_ce` -> APGD-CE; unknown names as they are.
+
+    A second number tells variants apart, not readers.
+    """
+    match = re.fullmatch(r"([a-z]+)((?:_[a-z]+)*)(?:_(\d+))?(?:_\d+)?", name)
+    if name == AUTO_ATTACK:
         return "AutoAttack"
     if match is None or match[1] not in _ATTACKS:
         return name
-    return _ATTACKS[match[1]] + (f"-{match[2]}" if match[2] and match[1] not in ("mim", "cw") else "")
+    parts = [_ATTACKS[match[1]], *(_VARIANTS.get(word, word) for word in match[2].split("_")[1:])]
+    if match[3] and match[1] not in ("mim", "cw"):
+        parts.append(match[3])
+    return "-".join(parts)
 
 
 def read_results(record: Record) -> Results:
@@ -120,30 +133,33 @@ def read_results(record: Record) -> Results:
 def _headline_epsilon(student: Mapping[str, Any]) -> float | None:
     attacks = [student.get(HEADLINE_ATTACK), *student.values()]
     radii = [entry["epsilon"] for entry in attacks if _is_measurement(entry) and "epsilon" in entry]
-    return _key(radii[0]) if radii else None
+    return radius_key(radii[0]) if radii else None
 
 
-def _key(epsilon: Any) -> float:
+def radius_key(epsilon: Any) -> float:
     """Radii as dictionary keys: 8/255 written as a fraction and as a float32 are one radius."""
     return round(number_of(epsilon), 7)
 
 
 def _scores(name: str, entry: Mapping[str, Any], first: float | None) -> Scores:
+    def score(measured: Mapping[str, Any], place: str) -> Score:
+        return read_score(measured, f"evaluation.json ({name}, {place})")
+
     attacks: dict[float, dict[str, Score]] = {}
     for key, value in entry.items():
         if _is_measurement(value) and "epsilon" in value:
-            attacks.setdefault(_key(value["epsilon"]), {})[key] = _score(value, f"{name}, {key}")
+            attacks.setdefault(radius_key(value["epsilon"]), {})[key] = score(value, key)
     for epsilon, group in entry.get("epsilons", {}).items():
         for key, value in group.items():
             if _is_measurement(value) and key != "clean":
-                attacks.setdefault(_key(epsilon), {})[key] = _score(value, f"{name}, {key} at {epsilon}")
+                attacks.setdefault(radius_key(epsilon), {})[key] = score(value, f"{key} at {epsilon}")
     clean = entry.get("clean")
-    points = [(_key(point["epsilon"]), _score(point, f"{name}, curve")) for point in entry.get("curve", [])]
+    points = [(radius_key(point["epsilon"]), score(point, "curve")) for point in entry.get("curve", [])]
     return Scores(
         name=name,
         params=entry.get("params"),
         macs=entry.get("macs"),
-        clean=_score(clean, f"{name}, clean") if _is_measurement(clean) else None,
+        clean=score(clean, "clean") if _is_measurement(clean) else None,
         attacks=dict(sorted(attacks.items(), key=lambda item: (item[0] != first, item[0]))),
         curve=tuple(sorted(points, key=lambda point: point[0])),
     )
@@ -153,11 +169,19 @@ def _is_measurement(value: Any) -> bool:
     return isinstance(value, Mapping) and "accuracy" in value
 
 
-def _score(entry: Mapping[str, Any], place: str) -> Score:
-    accuracy = entry["accuracy"]
+def read_score(entry: Mapping[str, Any], place: str) -> Score:
+    """One measurement: `accuracy`, and `count` and `interval` where they were recorded.
+
+    Raises:
+        ValueError: the accuracy is no number in [0, 1] or the interval no pair; the message starts with `place`.
+    """
+    accuracy, interval = entry["accuracy"], entry.get("interval")
     if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
-        raise ValueError(f"evaluation.json ({place}): accuracy {accuracy!r}, expected a number in [0, 1]")
-    interval = entry.get("interval")
+        raise ValueError(f"{place}: accuracy {accuracy!r}, expected a number in [0, 1]")
+    if interval is not None and (
+        not isinstance(interval, list) or [isinstance(end, int | float) for end in interval] != [True, True]
+    ):
+        raise ValueError(f"{place}: interval {interval!r}, expected two numbers")
     return Score(float(accuracy), entry.get("count"), tuple(interval) if interval else None, entry)
 
 
@@ -177,14 +201,20 @@ def cautions(record: Record, results: Results) -> list[str]:
 
 
 def _attack_notes(model: Scores, attacks: Mapping[str, Score], epsilon: str) -> list[str]:
-    """More effort must not find less than one step does, by more than 0.2 points."""
-    one_step, long = attacks.get("fgsm"), attacks.get(HEADLINE_ATTACK)
-    if one_step is None or long is None or long.accuracy - one_step.accuracy <= 0.002:
-        return []
-    return [
-        f"{model.label}, \u03b5 = {epsilon}: one step (FGSM, {percent(one_step.accuracy)}) finds more than a "
-        f"hundred (PGD-100, {percent(long.accuracy)}), which may be a sign of masked gradients."
-    ]
+    """More effort must not find less than a weaker attack does, by more than 0.2 points."""
+    one_step, long, auto = (attacks.get(name) for name in ("fgsm", HEADLINE_ATTACK, AUTO_ATTACK))
+    notes = []
+    if one_step and long and long.accuracy - one_step.accuracy > 0.002:
+        notes.append(
+            f"{model.label}, \u03b5 = {epsilon}: one step (FGSM, {percent(one_step.accuracy)}) finds more than a "
+            f"hundred (PGD-100, {percent(long.accuracy)}), which may be a sign of masked gradients."
+        )
+    if long and auto and auto.accuracy - long.accuracy > 0.002:
+        notes.append(
+            f"{model.label}, \u03b5 = {epsilon}: PGD-100 ({percent(long.accuracy)}) finds more than AutoAttack "
+            f"({percent(auto.accuracy)}); the lower figure holds."
+        )
+    return notes
 
 
 def _curve_notes(model: Scores, results: Results) -> list[str]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 from rnas.report import tables
 from rnas.report.canvas import Picture
-from rnas.report.markup import Markup, element
+from rnas.report.markup import element
+from rnas.report.parts import example_figure, fact_list, figure, folded, image, note
 from rnas.report.pictures import Example, magnification
-from rnas.report.quantity import exact
+from rnas.report.quantity import exact, norm_label
 from rnas.report.record import Record
-from rnas.report.scores import HEADLINE_ATTACK, Results, attack_label
+from rnas.report.scores import AUTO_ATTACK, HEADLINE_ATTACK, Results, attack_label
 
-_COLUMN = 860  # CSS pixels; what is wider keeps its size and scrolls, so that its labels stay legible
 _TITLES = {
     "teacher": "Teacher",
     "search": "Search",
@@ -23,8 +22,6 @@ _TITLES = {
     "twin_no_distillation": "Twin without distillation",
     "twin_plain": "Plain twin",
 }
-_NORMS = {"linf": "L\u221e", "l2": "L2", "l1": "L1"}
-
 _TWINS = (
     "Both twins are the student's network trained anew from the same initial weights: one without the "
     "teacher, the other also without adversarial images. What the student has over the first is the "
@@ -43,15 +40,14 @@ _NO_PROOF = (
     "A figure under attack is what these attacks did not break, an upper bound of robust accuracy. Others, "
     "AutoAttack or one made for this network, may find more."
 )
+_STILL_NO_PROOF = (
+    "AutoAttack is the figure to quote, PGD's stands beside it for comparison. It too is what these attacks did "
+    "not break, an upper bound of robust accuracy; one made for this network may find more."
+)
 _PUBLISHED = (
     "The released code of RNAS-CL attacks images after normalisation, where 8/255 is about 2/255 in pixels; "
     "what its tables measured cannot be known. They compare at best with \u03b5 = 2/255 here."
 )
-
-
-def note(heading: str, content: Any) -> Markup:
-    """A remark that must not be overlooked."""
-    return element("div", element("b", heading, " "), content, class_="note", role="note")
 
 
 def results(results: Results, plots: Mapping[str, Picture]) -> list[Any]:
@@ -65,7 +61,7 @@ def results(results: Results, plots: Mapping[str, Picture]) -> list[Any]:
         caption = "Accuracy under PGD-20 as the ball grows; at radius 0 it is clean accuracy."
         if any(score.interval for model in results.models.values() for _, score in model.curve):
             caption += " Bands are 95\u202f% Wilson intervals."
-        content.append(_figure(plots["robustness"], caption))
+        content.append(figure(plots["robustness"], caption))
     return content
 
 
@@ -79,8 +75,8 @@ def student(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
         size = f"{exact(params)} parameters; {exact(macs)} multiply-accumulates in convolutions and classifier."
     return [
         size and element("p", size),
-        _figure(plots["architecture"], _NETWORK),
-        _folded("Blocks in figures", tables.block_table(record.architecture)),
+        figure(plots["architecture"], _NETWORK),
+        folded("Blocks in figures", tables.block_table(record.architecture)),
     ]
 
 
@@ -98,8 +94,8 @@ def tutors(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     )
     return [
         element("p", text),
-        _figure(plots["tutors"], _MAP),
-        _folded("Tutors in words", tables.tutor_table(architecture)),
+        figure(plots["tutors"], _MAP),
+        folded("Tutors in words", tables.tutor_table(architecture)),
     ]
 
 
@@ -111,9 +107,9 @@ def learning(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     return [
         element("p", _LINES),
         [
-            _folded(
+            folded(
                 _TITLES.get(stage, stage),
-                element("div", _image(plots[f"learning_{stage}"]), class_="plot fit"),
+                element("div", image(plots[f"learning_{stage}"]), class_="plot fit"),
                 unfolded=stage in ("search", "train"),
             )
             for stage in shown
@@ -134,23 +130,8 @@ def images(record: Record, results: Results, examples: list[Example]) -> list[An
     )
     return [
         element("p", text),
-        element("div", [_example(example, names) for example in examples], class_="examples"),
+        element("div", [example_figure(example, names) for example in examples], class_="examples"),
     ]
-
-
-def _example(example: Example, names: list[str] | None) -> Markup:
-    def said(label: int) -> str:
-        return names[label] if names and label < len(names) else str(label)
-
-    if example.clean != example.label:
-        verdict = element("span", "wrong before the attack", class_="none")
-    elif example.adversarial != example.label:
-        verdict = element("span", "fooled", class_="fooled")
-    else:
-        verdict = element("span", "not fooled", class_="held")
-    seen = (("true", example.label), ("clean", example.clean), ("attacked", example.adversarial))
-    words = "".join(f"{view} {said(label)} \u00b7 " for view, label in seen)
-    return element("figure", _image(example.strip), element("figcaption", words, verdict))
 
 
 def protocol(record: Record, results: Results) -> list[Any]:
@@ -158,12 +139,11 @@ def protocol(record: Record, results: Results) -> list[Any]:
     student = results.models.get("student")
     if student is None:
         return []
-    norm = _NORMS.get(results.norm.lower(), results.norm)
     radii = ", ".join(map(results.radius, student.attacks))
     seeds = {"training": record.setting("seed"), "evaluation": record.evaluation.get("seed")}
     facts = {
-        "Threat model": f"every image within an {norm} ball of radius \u03b5, pixels in [0, 1]; the attacker "
-        "knows the network and its gradient",
+        "Threat model": f"every image within an {norm_label(results.norm)} ball of radius \u03b5, pixels in [0, 1]; "
+        "the attacker knows the network and its gradient",
         "Radii \u03b5": radii,
         "Test images": student.clean and student.clean.count and exact(student.clean.count),
         "Counting": "an image counts as lost when any iterate of any restart fools the network",
@@ -173,11 +153,13 @@ def protocol(record: Record, results: Results) -> list[Any]:
     }
     dataset = record.evaluation.get("dataset", {})
     return [
-        _facts(facts),
+        fact_list(facts),
         tables.attack_table(results) if student.attacks else None,
-        note("PGD is no proof.", _NO_PROOF),
+        note("No attack is a proof.", _STILL_NO_PROOF)
+        if results.attack == AUTO_ATTACK
+        else note("PGD is no proof.", _NO_PROOF),
         note("Published figures may be in another unit.", _PUBLISHED),
-        _folded("Data", tables.setting_table(dataset)) if dataset else None,
+        folded("Data", tables.setting_table(dataset)) if dataset else None,
     ]
 
 
@@ -204,27 +186,7 @@ def run(record: Record) -> list[Any]:
     }
     return [
         element("pre", element("code", run["command"])) if "command" in run else None,
-        _facts(facts),
+        fact_list(facts),
         tables.stage_table(record),
-        _folded("Configuration", tables.setting_table(record.config)) if record.config else None,
+        folded("Configuration", tables.setting_table(record.config)) if record.config else None,
     ]
-
-
-def _facts(facts: Mapping[str, Any]) -> Markup | None:
-    known = [[element("dt", name), element("dd", fact)] for name, fact in facts.items() if fact]
-    return element("dl", known, class_="facts") if known else None
-
-
-def _folded(title: str, content: Any, unfolded: bool = False) -> Markup:
-    return element("details", element("summary", title), content, open=True if unfolded else None)
-
-
-def _figure(picture: Picture, caption: str) -> Markup:
-    # The map of tutors is never shrunk either: its labels are the smallest of all.
-    kind = "plot wide" if picture.name == "tutors" or picture.width > _COLUMN else "plot fit"
-    return element("figure", element("div", _image(picture), class_=kind), element("figcaption", caption))
-
-
-def _image(picture: Picture) -> Markup:
-    source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
-    return element("img", src=source, alt=picture.alt, width=picture.width, height=picture.height)

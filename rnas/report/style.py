@@ -3,10 +3,10 @@
 STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfc; --card: #ffffff; --ink: #1d2125; --quiet: #5f666d;
   --line: #e2e4e7; --accent: #0a5c94; --note: #fff6e0; --note-line: #e3b341; --bad: #b23c17;
-  --good: #1a7f4b; }
+  --good: #1a7f4b; --warn: #8a5a00; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14171a; --card: #1b1f23; --ink: #e6e8ea;
   --quiet: #9aa2a9; --line: #30363c; --accent: #6cb6ec; --note: #2b2413; --note-line: #8a6a1f; --bad: #f08a66;
-  --good: #62c793; } }
+  --good: #62c793; --warn: #e3b341; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -16,6 +16,8 @@ h1, h2 { font-family: Charter, "Bitstream Charter", "Iowan Old Style", "Source S
   font-weight: 600; line-height: 1.2; text-wrap: balance; }
 h1 { font-size: clamp(1.75rem, 1.2rem + 2.6vw, 2.6rem); margin: .4rem 0 1rem; letter-spacing: -.01em; }
 h2 { font-size: 1.45rem; margin: 3.5rem 0 .75rem; padding-top: 1.1rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1.05rem; line-height: 1.3; margin: 2rem 0 .5rem; }
+details h3 { margin-top: 1.4rem; }
 p { margin: .75rem 0; max-width: 42rem; }
 a { color: var(--accent); text-underline-offset: .15em; }
 .eyebrow { margin: 0; color: var(--quiet); font-size: .85rem; letter-spacing: .04em; }
@@ -35,7 +37,9 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1.5rem 0 0; fo
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-caption small { display: inline; margin-left: .6rem; }
+caption .stages tbody tr:first-child th { font-weight: 500; color: inherit; }
+.stages tbody tr:last-child th { font-weight: 700; color: var(--accent); }
+small { display: inline; margin-left: .6rem; }
 th, td { text-align: left; padding: .4rem .7rem .4rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 500; }
@@ -47,6 +51,8 @@ tr > :last-child { padding-right: 0; }
 .accuracy th:first-child { position: sticky; left: 0; background: var(--paper); white-space: normal;
   min-width: 6.5rem; }
 .accuracy tbody tr:first-child th { font-weight: 700; color: var(--accent); }
+.stages tbody tr:first-child th { font-weight: 500; color: inherit; }
+.stages tbody tr:last-child th { font-weight: 700; color: var(--accent); }
 small { display: block; color: var(--quiet); font-size: .72rem; font-weight: 400; }
 .none { color: var(--quiet); }
 figure { margin: 1.25rem 0; }
@@ -66,6 +72,11 @@ figcaption { color: var(--quiet); font-size: .85rem; line-height: 1.45; margin-t
 .examples img { width: 100%; height: auto; image-rendering: pixelated; display: block; }
 .fooled { color: var(--bad); font-weight: 600; }
 .held { color: var(--good); font-weight: 600; }
+.warned { color: var(--warn); font-weight: 600; }
+.fooled, .held, .warned { white-space: nowrap; }
+.checks th { min-width: 7rem; }
+.checks td:nth-child(4) { overflow-wrap: anywhere; }
+.worst { font-size: 1.12rem; line-height: 1.5; }
 dl.facts { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .45rem 1.25rem;
   font-size: .95rem; }
 dl.facts dt { color: var(--quiet); }

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rnas.report.drawing import maximum
-from rnas.report.markup import Markup, element
+from rnas.report.markup import Markup, element, markup
 from rnas.report.quantity import compact, decimals, duration, exact, percent
 from rnas.report.record import STAGES, Record
 from rnas.report.scores import Results, Score, attack_label
 
+UNITS = "accuracy in %, below it the 95\u202f% Wilson interval"
 NONE = Markup('<span class="none">\u2013</span>')
 
 
@@ -54,23 +55,28 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Markup:
             model.label,
             _count(model.params),
             _count(model.macs),
-            _accuracy(model.clean),
-            *(_accuracy(model.at(epsilon, name)) for name in attacks),
+            accuracy(model.clean),
+            *(accuracy(model.at(epsilon, name)) for name in attacks),
         ]
         for model in models
     ]
     title = "Clean" if epsilon is None else f"\u03b5 = {results.radius(epsilon)}"
-    caption = [title, element("small", "accuracy in %, below it the 95\u202f% Wilson interval")]
-    return table(head, rows, caption, "accuracy")
+    return table(head, rows, [title, element("small", UNITS)], "accuracy")
 
 
 def _attack_head(results: Results, epsilon: float, name: str) -> list[Markup | str | None]:
     settings = next(score.settings for model in results.models.values() if (score := model.at(epsilon, name)))
     step = settings.get("step_size")
-    return [attack_label(name), None if step is None else element("small", f"step {results.radius(step)}")]
+    return [_attack_name(name, settings), None if step is None else element("small", f"step {results.radius(step)}")]
 
 
-def _accuracy(score: Score | None) -> Markup:
+def _attack_name(name: str, settings: Mapping[str, Any]) -> Markup:
+    version = settings.get("version")
+    return markup([attack_label(name), element("small", version) if version else None])
+
+
+def accuracy(score: Score | None) -> Markup:
+    """An accuracy in %, its interval below; a dash where there is none."""
     if score is None:
         return NONE
     places = decimals(score.count)
@@ -92,7 +98,7 @@ def attack_table(results: Results) -> Markup:
             step, *rest = (score.settings.get(key) for key in ("step_size", "steps", "restarts", "start", "loss"))
             count = None if score.count is None else exact(score.count)
             cells = [None if step is None else results.radius(step), *rest, count]
-            rows.append([attack_label(name), results.radius(epsilon), *map(_text_or_none, cells)])
+            rows.append([_attack_name(name, score.settings), results.radius(epsilon), *map(_text_or_none, cells)])
     return table(["Attack", "\u03b5", "Step", "Steps", "Restarts", "Start", "Loss", "Images"], rows)
 
 

@@ -49,10 +49,14 @@ class Progress:
             )
         return self
 
-    def update(self, done: int, **metrics: float) -> None:
-        """Notes that `done` units are done in all, with figures worth showing."""
+    def update(self, done: int, total: int | None = None, **metrics: float) -> None:
+        """Notes that `done` units are done in all, with figures worth showing; `total`, where it has changed."""
         now = self._clock()
         self._done = done
+        if total is not None:
+            self._total = total
+            if self._bar is not None:
+                self._bar.total = total
         if metrics:
             self._metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
         if self._first is None:

@@ -2,8 +2,8 @@
 
 `make_train_step` trains a fixed network (teacher, student, twin); `make_search_step` trains the supernet and
 its architecture in turn. Both build `step(state, images, labels, teacher, root) -> (state, metrics)`;
-`run_steps` wraps many of them into one pmapped dispatch. `run_attack` is the evaluation step: PGD, with everything
-that tells its variants apart as traced arguments, so that one program serves a whole evaluation.
+`run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack, or
+another measurement, of a model that no longer changes.
 
 Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
 gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
@@ -15,6 +15,7 @@ Not here: data, checkpoints, logging, model choice.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnas import attacks, objectives
+from rnas import objectives
 from rnas.data import augment
 from rnas.spaces import fbnet
 from rnas.training.joint import (
@@ -253,47 +254,22 @@ def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False):
     )
 
 
-class AttackSettings(NamedTuple):
-    """Traced settings of `run_attack`, scalars: L∞ radius, step size, steps, MI-FGSM decay, margin or CE loss."""
-
-    epsilon: float
-    step_size: float
-    steps: int
-    momentum: float
-    use_margin: bool
-
-
-def run_attack(predict: Callable[[PyTree, jax.Array], jax.Array], start: str):
-    """Builds the pmapped attack of a frozen model.
+def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]):
+    """Wraps what is measured of a frozen model, an attack for one, so that it runs on every device.
 
     Args:
-      predict: (variables, images [N,H,W,C]) -> logits [N,K], in inference mode.
-      start: 'uniform' or 'none'.
+      predict: (variables, images [N,H,W,C], ...) -> logits [N,K], in inference mode.
+      program: (logits_fn, images, labels, keys [N], settings, carry) -> pytree of arrays [N, ...].
 
     Returns:
-      (variables, images [D,n,H,W,C] float32, labels [D,n], ids [D,n], key, settings) -> AttackResult whose
-      arrays hold the D·n examples of all replicas in order. `ids` key each example's random start, so a result
-      does not depend on how examples are packed into batches.
+      (variables, images [D,n,H,W,C] float32, labels [D,n], ids [D,n], key, settings, carry of leaves [D,n,...])
+      -> what `program` returns, over the D·n examples of all replicas in order. `ids` key each example, so a
+      result does not depend on how examples are packed into batches.
     """
 
-    def attack(variables, images, labels, ids, key, settings: AttackSettings):
-        def loss(logits, labels):
-            margin, entropy = attacks.margin(logits, labels), attacks.cross_entropy(logits, labels)
-            return jnp.where(settings.use_margin, margin, entropy)
+    def frozen(variables, images, labels, ids, key, settings, carry):
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+        found = program(functools.partial(predict, variables), images, labels, keys, settings, carry)
+        return jax.tree.map(lambda leaf: lax.all_gather(leaf, AXIS, tiled=True), found)
 
-        result = attacks.pgd(
-            lambda points: predict(variables, points),
-            images,
-            labels,
-            epsilon=settings.epsilon,
-            key=jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids),
-            steps=settings.steps,
-            step_size=settings.step_size,
-            start=start,
-            loss=loss,
-            # A decay of 0 leaves the sign of the gradient, hence plain PGD.
-            momentum=settings.momentum,
-        )
-        return jax.tree.map(lambda leaf: lax.all_gather(leaf, AXIS, tiled=True), result)
-
-    return jax.pmap(attack, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None), out_axes=None)
+    return jax.pmap(frozen, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None, 0), out_axes=None)

@@ -77,13 +77,13 @@ def evaluator(linear) -> Evaluator:
 @pytest.fixture
 def batches(evaluator, monkeypatch) -> list:
     """(rows, key, settings) of each batch that the evaluator attacks from now on."""
-    seen, run_batch = [], evaluator._run_batch
+    seen, run_batch = [], evaluator._runner.run_batch
 
-    def watch(variables, split, rows, start, key, settings):
+    def watch(variables, split, program, rows, key, settings):
         seen.append((rows, key, settings))
-        return run_batch(variables, split, rows, start, key, settings)
+        return run_batch(variables, split, program, rows, key, settings)
 
-    monkeypatch.setattr(evaluator, "_run_batch", watch)
+    monkeypatch.setattr(evaluator._runner, "run_batch", watch)
     return seen
 
 

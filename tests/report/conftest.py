@@ -2,12 +2,13 @@
 
 import copy
 import functools
+from html.parser import HTMLParser
 import json
 
 import numpy as np
 import pytest
 
-from rnas.report import write_report
+from rnas.report import write_attack_page, write_report
 
 MAIN, SMALL = 8 / 255, 2 / 255
 
@@ -108,6 +109,105 @@ EVALUATION = {
 }
 
 
+RIGHT, COUNT = 328, 360  # 0.9111, within rounding of the clean accuracy above
+
+
+def stages():
+    """Attack, examples it met, examples it fooled: 200 of 360 still stand at the end."""
+    standing = RIGHT
+    for name, fooled in (("apgd_ce", 90), ("apgd_t", 30), ("fab_t", 0), ("square", 8)):
+        attacked, standing = standing, standing - fooled
+        yield {
+            "name": name,
+            "settings": {"steps": 100, "restarts": 1},
+            "attacked": attacked,
+            "fooled": fooled,
+            "cumulative": share(standing / COUNT),
+            "alone": None,
+            "seconds": 61.6,
+            "queries": 123_456,
+        }
+
+
+ATTACK = {
+    "format": 1,
+    "complete": True,
+    "model": {
+        "name": "student",
+        "source": "runs/<digits>",
+        "architecture": "supernet_tiny",
+        "hash": "cafe",
+        "params": 18930,
+        "num_classes": 10,
+    },
+    "dataset": {"name": "digits", "version": "1.0.0", "split": "test", "count": COUNT, "first": 0, "sha256": "beef"},
+    "threat": {"norm": "linf", "epsilon": MAIN, "epsilon_text": "8/255"},
+    "attack": "auto_attack",
+    "version": "standard",
+    "seed": 5,
+    "clean": share(RIGHT / COUNT),
+    "attacks": list(stages()),
+    "robust": share(200 / COUNT),
+    "uint8": {"fooled": 128, "still_fooling": 126, "outside_ball": 3},
+    "curve": {
+        "attack": "pgd_20",
+        "points": [
+            {"epsilon": k / 255, **share(accuracy)}
+            for k, accuracy in zip(
+                (0, 1, 2, 4, 8, 16, 32, 64, 128, 255),
+                (RIGHT / COUNT, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2, 0.075, 0.05, 0.05),
+                strict=True,
+            )
+        ],
+    },
+    "transfer": [{"source": "runs/other/attacks/teacher_auto_attack", "model": "teacher", **share(0.725)}],
+    "checks": [
+        {"letter": "A", "name": "inputs", "status": "passed", "figure": "pixels in [0, 1]", "advice": ""},
+        {"letter": "B", "name": "gradients", "status": "warning", "figure": "1.5 % zero", "advice": "Try <margin>."},
+        {"letter": "D", "name": "order", "status": "passed", "figure": "0.0 points", "advice": ""},
+        {"letter": "J", "name": "controls", "status": "skipped", "figure": "", "advice": "in the tests"},
+    ],
+    "warnings": ["Square ran with its own schedule"],
+    "versions": {"jax": "0.10.2"},
+    "device": "cpu",
+    "devices": 1,
+    "precision": "float32, highest",
+    "seconds": 246.4,
+    "cost": {
+        "forward_seconds": 0.00012,
+        "estimated_forwards": 2_378_400,
+        "forwards": 2_100_000,
+        "compilations": 7,
+    },
+}
+
+
+def write_attack_files(folder, without=(), **changed):
+    """Writes the folder of an evaluation, with the fields of attack.json in `changed` as given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "attack.json").write_text(json.dumps(ATTACK | changed))
+    labels = np.arange(COUNT) % 10
+    wrong, fooled = np.arange(COUNT) < COUNT - RIGHT, np.arange(COUNT) >= COUNT - 128
+    clean_predictions = np.where(wrong, (labels + 1) % 10, labels)
+    distance = np.where(fooled, np.linspace(0.5, 1, COUNT) * MAIN, 0)
+    np.savez(
+        folder / "examples.npz",
+        index=np.arange(COUNT),
+        label=labels,
+        clean_prediction=clean_predictions,
+        adversarial_prediction=np.where(fooled, (labels + 2) % 10, clean_predictions),
+        distance_linf=distance,
+        distance_l2=distance * 8,  # the root of 64 pixels
+        distance_l1=distance * 64,
+    )
+    clean = np.linspace(0, 0.9, 128 * 64, dtype=np.float32).reshape(128, 8, 8, 1)
+    moved = np.float32(distance[fooled])[:, None, None, None]
+    np.savez(folder / "adversarial.npz", row=np.flatnonzero(fooled), images=clean + moved, clean=clean)
+    for name in without:
+        (folder / name).unlink()
+    return folder
+
+
 def metrics():
     for stage in ("teacher", "search", "train", "twin_no_distillation", "twin_plain"):
         for step in range(6):
@@ -151,6 +251,25 @@ def write_run(tmp_path):
     return functools.partial(write_files, tmp_path)
 
 
+@pytest.fixture
+def write_attack(tmp_path):
+    """`write_attack(name, without=(), **changed)`: an evaluation under `attacks/` of the test's work directory."""
+    return lambda name="student_auto_attack_linf_8_255", *args, **changed: write_attack_files(
+        tmp_path / "attacks" / name, *args, **changed
+    )
+
+
+@pytest.fixture(scope="session")
+def attacked(tmp_path_factory):
+    """The page of one evaluation without a run, written once for the tests that only read it."""
+    return write_attack_page(write_attack_files(tmp_path_factory.mktemp("attacked") / "student_auto_attack"))
+
+
+@pytest.fixture
+def attack_summary():
+    return copy.deepcopy(ATTACK)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The page of a finished run, written once for the tests that only read it."""
@@ -165,3 +284,53 @@ def evaluation():
 @pytest.fixture
 def architecture():
     return copy.deepcopy(ARCHITECTURE)
+
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, its visible text, and the cells of its tables row by row."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.text, self.rows, self._open, self._cell = [], [], [], [], None
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self._open, "unclosed elements"
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.text.append(data)
+            if {"td", "th"} & set(self._open):
+                self.rows[-1][-1] += data + " "
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def said(self):
+        return " ".join("".join(self.text).replace("\u202f", " ").split())
+
+
+@pytest.fixture
+def read_page():
+    """`read_page(path)`: a page taken apart."""
+    return Page
+
+
+@pytest.fixture
+def page_of():
+    """`page_of(workdir)`: the page of a run, written and taken apart."""
+    return lambda workdir: Page(write_report(workdir))

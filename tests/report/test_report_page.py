@@ -1,7 +1,6 @@
 """The page holds what the files say, correctly rounded, needs no network, and names what is missing."""
 
 import base64
-from html.parser import HTMLParser
 import io
 import subprocess
 import sys
@@ -12,54 +11,12 @@ import pytest
 
 from rnas.report import write_report
 
-VOID = {"meta", "img", "br", "link"}
-
-
-class Page(HTMLParser):
-    """The elements of a page, its visible text, and the cells of its tables row by row."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.elements, self.text, self.rows, self._open, self._cell = [], [], [], [], None
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert not self._open, "unclosed elements"
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text.append(data)
-            if {"td", "th"} & set(self._open):
-                self.rows[-1][-1] += data + " "
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def said(self):
-        return " ".join("".join(self.text).replace("\u202f", " ").split())
-
-
 # Curves of five stages take most of the time; what does not look at them does without.
 NO_CURVES = ("metrics.jsonl",)
 
 
-def page_of(workdir):
-    return Page(write_report(workdir))
-
-
-def test_page_needs_nothing_but_itself(finished):
-    page = Page(finished)
+def test_page_needs_nothing_but_itself(read_page, finished):
+    page = read_page(finished)
     assert len(page.all("img")) == 1 + 1 + 1 + 5 + 3  # robustness, architecture, tutors, stages, images
     for image in page.all("img"):
         assert image["src"].startswith("data:image/png;base64,")
@@ -73,14 +30,14 @@ def test_page_needs_nothing_but_itself(finished):
     assert "http://" not in text and "https://" not in text and "url(" not in text and "@import" not in text
 
 
-def test_links_lead_to_sections(finished):
-    page = Page(finished)
+def test_links_lead_to_sections(read_page, finished):
+    page = read_page(finished)
     anchors = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert {link["href"] for link in page.all("a")} == {f"#{anchor}" for anchor in anchors}
 
 
-def test_pictures_are_saved_and_readable(finished):
-    page = Page(finished)
+def test_pictures_are_saved_and_readable(read_page, finished):
+    page = read_page(finished)
     saved = {path.read_bytes() for path in (finished.parent / "report").glob("*.png")}
     shown = {base64.b64decode(image["src"].split(",")[1]) for image in page.all("img")}
     assert shown == saved
@@ -88,8 +45,8 @@ def test_pictures_are_saved_and_readable(finished):
         assert np.asarray(Image.open(io.BytesIO(png)).convert("L")).std() > 1  # not blank
 
 
-def test_headline_beside_its_comparisons(finished):
-    said = Page(finished).said()
+def test_headline_beside_its_comparisons(read_page, finished):
+    said = read_page(finished).said()
     assert "A student of 18,930 parameters keeps 61.3 % accuracy under PGD-100 at \u03b5 = 8/255" in said
     assert "right on 91.3 % of the test images" in said
     assert "the same network trained plainly keeps 2.5 %" in said
@@ -97,8 +54,8 @@ def test_headline_beside_its_comparisons(finished):
     assert "MACs per image123 k" in said and "teacher4.20 M" in said
 
 
-def test_accuracy_table_has_every_model_and_radius(finished):
-    rows = Page(finished).rows
+def test_accuracy_table_has_every_model_and_radius(read_page, finished):
+    rows = read_page(finished).rows
     students = [[cell.replace("\u202f", " ").split() for cell in row] for row in rows if row[0].startswith("Student ")]
     students = [row for row in students if len(row) == 10]
     assert len(students) == 2  # one table per radius
@@ -111,14 +68,14 @@ def test_accuracy_table_has_every_model_and_radius(finished):
     assert names == ["Model", "Student", "Teacher", "Twin, no distillation", "Twin, plain training"] * 2
 
 
-def test_overlapping_intervals_are_admitted(finished, write_run, evaluation):
-    assert "overlap" in Page(finished).said()
+def test_overlapping_intervals_are_admitted(page_of, read_page, finished, write_run, evaluation):
+    assert "overlap" in read_page(finished).said()
     evaluation["models"]["twin_no_distillation"]["pgd_100"]["interval"] = [0.3, 0.4]
     assert "overlap" not in page_of(write_run(NO_CURVES, evaluation=evaluation)).said()
 
 
-def test_protocol_and_run_are_told(finished):
-    said = Page(finished).said()
+def test_protocol_and_run_are_told(read_page, finished):
+    said = read_page(finished).said()
     for words in (
         "L\u221e ball of radius \u03b5",
         "PGD is no proof",
@@ -138,25 +95,25 @@ def test_protocol_and_run_are_told(finished):
     assert "Missing stages" not in said and "no model choice" not in said.lower()
 
 
-def test_text_is_escaped(finished):
-    page = Page(finished)
+def test_text_is_escaped(read_page, finished):
+    page = read_page(finished)
     assert "--workdir='a<b>'" in page.said() and "a <b>bold</b> & risky one" in page.said()
     assert "a &lt;b&gt;bold" in finished.read_text(encoding="utf-8")
 
 
-def test_nothing_held_out_is_a_warning(write_run):
+def test_nothing_held_out_is_a_warning(page_of, write_run):
     said = page_of(write_run(NO_CURVES, config={"data": {"held_out": 0}})).said()
     assert "Read with care." in said and "No model choice" in said
 
 
 @pytest.mark.parametrize("flat", [True, False])
-def test_settings_are_found_nested_or_flat(write_run, flat):
+def test_settings_are_found_nested_or_flat(page_of, write_run, flat):
     config = {"data.held_out": 17} if flat else {"data": {"held_out": 17}}
     assert "by 17 held-out" in page_of(write_run(NO_CURVES, config=config)).said()
 
 
-def test_verdicts_of_images(finished):
-    said = Page(finished).said()
+def test_verdicts_of_images(read_page, finished):
+    said = read_page(finished).said()
     assert "true 4 \u00b7 clean 4 \u00b7 attacked 4 \u00b7 not fooled" in said
     assert "true 5 \u00b7 clean 5 \u00b7 attacked 9 \u00b7 fooled" in said
     assert "true 6 \u00b7 clean 1 \u00b7 attacked 1 \u00b7 wrong before the attack" in said
@@ -181,16 +138,16 @@ FILES = [
 
 
 @pytest.mark.parametrize("missing", FILES)
-def test_any_one_file_may_be_missing(write_run, missing):
+def test_any_one_file_may_be_missing(page_of, write_run, missing):
     page_of(write_run(without=[missing]))
 
 
 @pytest.mark.parametrize("alone", FILES[:-1])
-def test_any_one_file_is_enough(write_run, alone):
+def test_any_one_file_is_enough(page_of, write_run, alone):
     page_of(write_run(without=[name for name in FILES if name != alone]))
 
 
-def test_before_evaluation_the_page_shows_the_student_and_what_is_missing(write_run):
+def test_before_evaluation_the_page_shows_the_student_and_what_is_missing(page_of, write_run):
     stages = {"search": {"status": "complete"}, "train": {"status": "running", "seconds": 1.0}}
     workdir = write_run(without=["evaluation.json", "adversarial.npz"], run={"stages": stages})
     page = page_of(workdir)
@@ -201,7 +158,7 @@ def test_before_evaluation_the_page_shows_the_student_and_what_is_missing(write_
     assert "Who learns from whom" in said and "Protocol" not in said
 
 
-def test_a_partly_evaluated_run(write_run, evaluation):
+def test_a_partly_evaluated_run(page_of, write_run, evaluation):
     evaluation = {
         "clean": evaluation["clean"],
         "models": {"teacher": {"clean": {"accuracy": 0.5}}, "twin_plain": None},
@@ -211,18 +168,18 @@ def test_a_partly_evaluated_run(write_run, evaluation):
     assert "Teacher \u2013" in said or "Teacher\u2013" in said
 
 
-def test_a_search_without_a_teacher_has_no_tutors(write_run, architecture):
+def test_a_search_without_a_teacher_has_no_tutors(page_of, write_run, architecture):
     architecture |= {"tutors": [], "teacher_taps": [], "tutor_probabilities": [], "teacher": {}}
     said = page_of(write_run(NO_CURVES, architecture=architecture)).said()
     assert "Who learns from whom" not in said and "12 of 16" in said
 
 
-def test_an_architecture_may_state_no_more_than_its_widths(write_run):
+def test_an_architecture_may_state_no_more_than_its_widths(page_of, write_run):
     least = {"format": 1, "space": "tiny", "widths": [12], "image_shape": [8, 8, 1], "num_classes": 10}
     assert "space tiny" in page_of(write_run(NO_CURVES, architecture=least)).said()
 
 
-def test_large_networks_are_drawn(write_run, architecture):
+def test_large_networks_are_drawn(page_of, write_run, architecture):
     architecture["blocks"] = [
         {"name": f"b{i}", "stage": i // 7, "width": 52, "options": [64, 60, 56, 52], "stride": 1} for i in range(21)
     ]
@@ -236,7 +193,7 @@ def test_large_networks_are_drawn(write_run, architecture):
     assert height > 64 * 12  # a label of 7 points is 9.3 pixels high: each row has room for its own
 
 
-def test_classes_are_named_where_names_are_known(write_run, evaluation):
+def test_classes_are_named_where_names_are_known(page_of, write_run, evaluation):
     evaluation["dataset"]["class_names"] = ["zero", "one", "two", "three", "four", "five"]
     said = page_of(write_run(NO_CURVES, evaluation=evaluation)).said()
     assert "true five \u00b7 clean five \u00b7 attacked 9" in said

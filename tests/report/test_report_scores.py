@@ -24,6 +24,10 @@ def read(workdir):
         ("mim_20", "MI-FGSM"),
         ("cw_20", "CW"),
         ("auto_attack", "AutoAttack"),
+        ("apgd_ce", "APGD-CE"),
+        ("apgd_t", "APGD-T"),
+        ("fab_t", "FAB-T"),
+        ("square", "Square"),
         ("something_new", "something_new"),
     ],
 )

@@ -1,0 +1,132 @@
+"""The table of an evaluation: one row per example, and the images that fooled the model."""
+
+import csv
+from dataclasses import dataclass, field
+import io
+from pathlib import Path
+
+import numpy as np
+
+from rnas.attacks.result import AttackResult
+from rnas.data.datasets import Split
+from rnas.evaluation.runner import pixels
+from rnas.files import write_arrays, write_text
+
+
+@dataclass(eq=False)
+class Examples:
+    """What is known of each of N examples.
+
+    Attributes:
+      ids, labels, clean_prediction, clean_margin: [N]; a margin is the label's lead over the best other class.
+      clean_wrong, wrong: bool [N], before and after the attacks.
+      fooled_by: [N], the first attack that fooled it; '' for none.
+      success, loss, queries_of: attack -> [N]; the best loss is NaN where the attack was not run.
+      prediction, margin: [N], of the stored image.
+      distances: norm -> [N], of the stored image to the clean one.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    clean_prediction: np.ndarray
+    clean_margin: np.ndarray
+    clean_wrong: np.ndarray
+    wrong: np.ndarray
+    fooled_by: np.ndarray
+    images: np.ndarray
+    success: dict[str, np.ndarray] = field(default_factory=dict)
+    loss: dict[str, np.ndarray] = field(default_factory=dict)
+    queries_of: dict[str, np.ndarray] = field(default_factory=dict)
+    prediction: np.ndarray | None = None
+    margin: np.ndarray | None = None
+    distances: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, split: Split, clean: dict[str, np.ndarray]) -> "Examples":
+        """All of a set, before any attack; `clean` is what `judge` says of it."""
+        wrong = clean["wrong"].astype(bool)
+        return cls(
+            ids=split.ids,
+            labels=split.labels,
+            clean_prediction=clean["prediction"].astype(np.int32),
+            clean_margin=clean["margin"].astype(np.float32),
+            clean_wrong=wrong.copy(),
+            wrong=wrong.copy(),
+            fooled_by=np.full(len(wrong), "", dtype="<U16"),
+            images=split.images,
+        )
+
+    def add(self, attack: str, rows: np.ndarray, result: AttackResult, new: np.ndarray) -> None:
+        """Notes what a part of an attack did to `rows`; `new` are those that nothing fooled before."""
+        count = len(self.labels)
+        if attack not in self.success:
+            self.success[attack] = np.zeros(count, bool)
+            self.loss[attack] = np.full(count, np.nan, np.float32)
+            self.queries_of[attack] = np.zeros(count, np.int64)
+        self.success[attack][rows] |= result.success
+        self.loss[attack][rows] = np.fmax(self.loss[attack][rows], result.loss)
+        self.queries_of[attack][rows] += result.queries
+        self.fooled_by[new] = attack
+
+    @property
+    def used_gradients(self) -> bool:
+        """Whether any attack that uses gradients was run."""
+        return bool(self.success.keys() - {"square"})
+
+    @property
+    def fooled_by_gradient(self) -> np.ndarray:
+        """bool [N], fooled by any attack that uses gradients."""
+        found = [fooled for attack, fooled in self.success.items() if attack != "square"]
+        return np.any([np.zeros(len(self.labels), bool), *found], axis=0)
+
+    def finish(self, images: np.ndarray, judged: dict[str, np.ndarray]) -> None:
+        """Takes over what a last pass says of the stored images [N,H,W,C]."""
+        self.prediction = judged["prediction"].astype(np.int32)
+        self.margin = judged["margin"].astype(np.float32)
+        self.distances = self.lengths(images, pixels(self.images))
+
+    @staticmethod
+    def lengths(images: np.ndarray, clean: np.ndarray) -> dict[str, np.ndarray]:
+        """Distances [N] between images [N,H,W,C], in every norm, in float64."""
+        orders = {"linf": np.inf, "l2": 2, "l1": 1}
+        if not len(images):
+            return {norm: np.zeros(0) for norm in orders}
+        move = (images.astype(np.float64) - clean.astype(np.float64)).reshape(len(images), -1)
+        return {norm: np.linalg.norm(move, order, axis=1) for norm, order in orders.items()}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The table, by column."""
+        queries = sum(self.queries_of.values(), np.zeros(len(self.labels), np.int64))
+        return {
+            "index": np.arange(len(self.labels)),
+            "id": self.ids,
+            "label": self.labels,
+            "clean_prediction": self.clean_prediction,
+            "clean_correct": ~self.clean_wrong,
+            "clean_margin": self.clean_margin,
+            "fooled_by": self.fooled_by,
+            "adversarial_prediction": self.prediction,
+            "margin": self.margin,
+            **{f"distance_{norm}": length.astype(np.float32) for norm, length in self.distances.items()},
+            "queries": queries,
+            **{f"success_{attack}": fooled for attack, fooled in self.success.items()},
+            **{f"loss_{attack}": loss for attack, loss in self.loss.items()},
+        }
+
+    def write(self, folder: Path, images: np.ndarray, clean: np.ndarray) -> None:
+        """Writes `examples.csv`, `examples.npz`, and `adversarial.npz` with the fooling images."""
+        columns = self.columns()
+        write_arrays(folder / "examples.npz", columns)
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        write_text(folder / "examples.csv", text.getvalue())
+        rows = np.flatnonzero(self.fooled_by != "")
+        write_arrays(folder / "adversarial.npz", {"row": rows, "images": images[rows], "clean": clean[rows]})
+
+    @staticmethod
+    def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rows, images and clean images of `adversarial.npz`."""
+        with np.load(folder / "adversarial.npz", allow_pickle=False) as file:
+            return file["row"], file["images"], file["clean"]

@@ -1,0 +1,140 @@
+"""What an evaluation has finished, on disk batch by batch, so that it can be killed anywhere and go on.
+
+Each measurement has a folder of its own under the ledger; each finished batch of it is one file, written whole or
+not at all. Which batches come next follows from how many rows are left, so a resumed evaluation cuts the same ones.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+import re
+import shutil
+from typing import Any
+import zipfile
+import zlib
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from rnas.files import read_json, write_arrays, write_json
+
+IDENTITY = "identity.json"
+CARRY = "carry_"
+DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of a file of arrays
+
+
+def check_identity(former: dict[str, Any], identity: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError if `folder` holds another evaluation, with what differs."""
+    differing = sorted(key for key in former.keys() | identity.keys() if former.get(key) != identity.get(key))
+    if differing:
+        rows = "; ".join(f"{key}: {former.get(key)!r} there, {identity.get(key)!r} now" for key in differing)
+        raise ValueError(
+            f"{folder} holds another evaluation ({rows}). Go on with its own settings, choose another --output, or "
+            "remove the folder."
+        )
+
+
+class Ledger:
+    """The finished batches under one folder; the first process writes, all processes read.
+
+    Args:
+      folder: made if need be.
+      identity: what every figure depends on, JSON-able; a ledger of another identity is refused.
+
+    Raises:
+      ValueError: if the folder holds the work of another identity, with what differs.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]):
+        self._folder = Path(folder)
+        self._writes = jax.process_index() == 0
+        path = self._folder / IDENTITY
+        if path.exists():
+            check_identity(read_json(path), identity, self._folder.parent)
+        _together()
+        if self._writes:
+            write_json(path, identity)
+
+    def measured(
+        self,
+        name: str,
+        rows: np.ndarray,
+        batches: Callable[[np.ndarray], Iterator[np.ndarray]],
+        run: Callable[[np.ndarray], dict[str, np.ndarray]],
+        finished: Callable[[int], None] = lambda examples: None,
+    ) -> dict[str, np.ndarray]:
+        """Returns a measurement of `rows`, taking from disk what is there and running the rest.
+
+        Args:
+          name: of the measurement, unique in the evaluation.
+          rows: integers [n], in ascending order.
+          batches: cuts rows into batches.
+          run: (rows of one batch) -> arrays with one entry a row. Those whose name begins with `CARRY` are for the
+            measurement that follows and can be dropped alone.
+          finished: called after each batch that was run, with its number of rows.
+
+        Returns:
+          {array name: [n, ...]} in the order of `rows`; empty if there are none.
+        """
+        folder = self._folder / _slug(name)
+        parts = []
+        for path in sorted(folder.glob("?????.npz")):
+            try:
+                parts.append(_read(path) | (_read(carry) if (carry := _carry_of(path)).exists() else {}))
+            except DAMAGED:
+                path.unlink(missing_ok=True)  # done again below
+        done = np.concatenate([part["rows"] for part in parts]) if parts else rows[:0]
+        _together()
+        if not np.isin(done, rows).all():
+            raise ValueError(f"{folder} holds results of examples that were not to be measured; remove {self._folder}.")
+        number = len(parts)
+        for batch in batches(np.setdiff1d(rows, done)):
+            found = {"rows": batch, **run(batch)}
+            if self._writes:
+                while (path := folder / f"{number:05d}.npz").exists():
+                    number += 1
+                carry = {key: value for key, value in found.items() if key.startswith(CARRY)}
+                if carry:
+                    write_arrays(_carry_of(path), carry)  # first: a batch counts as finished by its main file
+                write_arrays(path, {key: value for key, value in found.items() if key not in carry})
+            number += 1
+            parts.append(found)
+            finished(len(batch))
+        if not parts:
+            return {}
+        # A carry that only some batches hold was being dropped when the evaluation stopped.
+        kept = [key for key in parts[0] if not key.startswith(CARRY) or all(key in part for part in parts)]
+        together = {key: np.concatenate([part[key] for part in parts]) for key in kept}
+        order = np.argsort(together.pop("rows"))
+        return {key: value[order] for key, value in together.items()}
+
+    def forget_carry(self, name: str) -> None:
+        """Drops what a measurement held for the next one, once that is finished."""
+        if self._writes:
+            for path in (self._folder / _slug(name)).glob("*.carry.npz"):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Drops everything: the evaluation is complete and its outcome written elsewhere."""
+        _together()
+        if self._writes:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _carry_of(path: Path) -> Path:
+    return path.with_suffix(".carry.npz")
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _together() -> None:
+    """Nobody writes before everybody has read: all processes must see the same finished work."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("ledger")

@@ -1,0 +1,112 @@
+"""Programs on the examples of a set, in batches of a few fixed sizes, so that nothing is compiled twice."""
+
+from collections.abc import Callable, Iterator, Sequence
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnas.training.feeds import per_device, replicate
+from rnas.training.steps import run_frozen
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Bytes become float32 in [0, 1]; floats are what they are."""
+    return images.astype(np.float32) / np.float32(255.0) if images.dtype == np.uint8 else images
+
+
+class Runner:
+    """Runs per-example programs of one architecture on chosen rows of a set.
+
+    Args:
+      predict: (variables, images, ...) -> logits, in inference mode.
+      sizes: allowed batch sizes over all devices. Rows are packed into the largest, the rest into the smallest
+        that holds it; padded rows repeat the first and are cut off again.
+      what: the name of the setting that holds the largest size, for error messages.
+    """
+
+    def __init__(self, predict: Callable, sizes: Sequence[int], *, what: str):
+        self._sizes = sorted(sizes)
+        for size in self._sizes:
+            per_device(size, what)
+        self._predict = predict
+        self._programs: dict[Callable, Callable] = {}
+        self._variables: tuple[Any, Any] | None = None
+        self.compiled: set[tuple[Callable, int]] = set()
+
+    def pack(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Cuts `rows` into batches. The next one depends on nothing but how many rows are left."""
+        while len(rows):
+            size = self._sizes[-1]
+            yield rows[:size]
+            rows = rows[size:]
+
+    def run_batch(
+        self,
+        variables: Any,
+        split,
+        program: Callable,
+        rows: np.ndarray,
+        key: jax.Array,
+        settings: Any,
+        carry: Any = None,
+    ) -> Any:
+        """Runs `program` (see `run_frozen`) on one batch.
+
+        Args:
+          variables: of the model; kept on the devices until others come.
+          split: images uint8 or float32 [N,H,W,C], labels [N], ids [N].
+          rows: of `split`, at most as many as the largest size.
+          settings: numbers that do not make another program.
+          carry: pytree of arrays [len(rows), ...].
+
+        Returns:
+          A pytree of NumPy arrays [len(rows), ...]. Where memory does not suffice, the batch is halved, and so are
+          those that follow.
+        """
+        run = functools.partial(self._run_batch, variables, split, program, key=key, settings=settings)
+        most = self._sizes[-1]
+        if len(rows) <= most:
+            try:
+                return run(rows, carry=carry)
+            except jax.errors.JaxRuntimeError as error:
+                smaller = [size // 2 for size in self._sizes if size % (2 * jax.device_count()) == 0]
+                if "RESOURCE_EXHAUSTED" not in str(error) or not smaller:
+                    raise
+                self._sizes, most = smaller, smaller[-1]
+        cuts = [slice(first, first + most) for first in range(0, len(rows), most)]
+        again = functools.partial(self.run_batch, variables, split, program, key=key, settings=settings)
+        found = [again(rows[cut], carry=jax.tree.map(lambda leaf, cut=cut: leaf[cut], carry)) for cut in cuts]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+
+    def _run_batch(self, variables, split, program, rows, *, key, settings, carry):
+        size = next(size for size in self._sizes if size >= len(rows))
+        if program not in self._programs:
+            self._programs[program] = run_frozen(self._predict, program)
+        if self._variables is None or self._variables[0] is not variables:
+            self._variables = (variables, replicate(variables))
+        self.compiled.add((program, size))
+
+        def share(array: np.ndarray) -> np.ndarray:
+            padded = np.concatenate([array, np.repeat(array[:1], size - len(rows), axis=0)])
+            each = size // jax.device_count()
+            local = len(jax.local_devices()) * each
+            mine = padded[jax.process_index() * local :][:local]
+            return mine.reshape(-1, each, *array.shape[1:])
+
+        found = self._programs[program](
+            self._variables[1],
+            share(pixels(split.images[rows])),
+            share(split.labels[rows]),
+            share(split.ids[rows].astype(np.int32)),
+            key,
+            settings,
+            jax.tree.map(share, carry),
+        )
+        return jax.tree.map(lambda leaf: leaf[: len(rows)], jax.device_get(found))
+
+    def run(self, variables: Any, split, program: Callable, rows: np.ndarray, key: jax.Array, settings: Any) -> Any:
+        """Runs `program` on all of `rows`, at least one, batch by batch."""
+        found = [self.run_batch(variables, split, program, batch, key, settings) for batch in self.pack(rows)]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)

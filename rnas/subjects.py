@@ -1,0 +1,27 @@
+"""Models as subjects of an evaluation."""
+
+import functools
+
+from rnas.evaluation import Subject
+from rnas.layers.counting import count
+from rnas.teachers import Teacher
+
+
+def teacher_subject(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> Subject:
+    """A teacher as the subject of an evaluation; `source` says where it was found."""
+    counted = count(teacher.model, image_shape)
+    return Subject(
+        predict=functools.partial(_logits, teacher.apply),
+        variables=teacher.variables,
+        num_classes=teacher.num_classes,
+        name="teacher",
+        hash=teacher.hash,
+        source=source,
+        architecture=teacher.architecture,
+        params=counted.params,
+        macs=counted.macs,
+    )
+
+
+def _logits(apply, variables, images):
+    return apply(variables, images)[0]
