@@ -82,7 +82,7 @@ def as_text(summary: dict) -> str:
     threat, dataset = summary["threat"], summary["dataset"]
     lines = [
         f"{summary['model']['name']}, {dataset['name']} {dataset['split']}, {dataset['count']} images, "
-        f"{threat['norm']} {threat['epsilon_text']}, {summary['version']}, seed {summary['seed']}",
+        f"{threat['norm']} {threat['epsilon_text']}, {summary['attack']} {summary['version']}, seed {summary['seed']}",
         f"  {'clean':14} {share(summary['clean'])}",
     ]
     for row in summary["attacks"]:

@@ -460,6 +460,8 @@ class Experiment(Components):
             _say(headline(read_json(path)))
         if (self.workdir / "report.html").exists():
             _say(f"report: {self.workdir / 'report.html'}")
+            epsilon = self.config.evaluation.epsilons[0]
+            _say(f"AutoAttack, with self-checks: rnas attack --workdir={self.workdir} --epsilon={epsilon}")
 
 
 def headline(evaluation: dict) -> str:

@@ -112,12 +112,12 @@ def parts_of(name: str, norm: str, num_classes: int, *, eot: int = 1) -> list[Pa
     elif kind in ("apgd_ce", "apgd_margin", "apgd_dlr") and not steps:
         loss = kind.removeprefix("apgd_")
         _require(kind, num_classes, {"dlr": 3}.get(loss, 2), "apgd_margin")
-        settings = {"steps": 100, "loss": loss, "start": "uniform", "eot": eot}
+        settings = {"steps": 100, "loss": loss, "start": "random", "eot": eot}
         made = dict(program=_apgd(loss, norm, eot), cost=eot * GRADIENT * evaluations, settings=settings)
     elif kind == "apgd_t" and not steps and not restarts:
         _require(kind, num_classes, 4, "apgd_dlr with three classes, apgd_margin with two")
         runs = min(TARGETS_APGD_L1 if norm == "l1" else TARGETS, num_classes - 1)
-        settings = {"steps": 100, "loss": "dlr_targeted", "start": "uniform", "targets": runs}
+        settings = {"steps": 100, "loss": "dlr_targeted", "start": "random", "targets": runs}
         made = dict(program=_apgd("dlr_targeted", norm, 1), cost=GRADIENT * evaluations + 1, settings=settings)
     elif kind == "fab" and not steps:
         # One part whatever the restarts: only the first starts at the image itself.

@@ -95,11 +95,13 @@ class Settings:
         """The parts to run, in order; raises ValueError for unknown names."""
         if self.attack == "auto_attack":
             return plan_auto_attack(self.version, norm, num_classes)
+        if self.version != "standard":
+            raise ValueError(f"version {self.version!r} belongs to auto_attack, not to a list of attacks.")
         names = [name.strip() for name in self.attack.split(",")]
         kinds = [name.partition("*")[0] for name in names]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"attack {twice[0]!r} is named twice; write '{twice[0]}*R' for R restarts.")
-        return Plan(", ".join(names), tuple(part for name in names for part in parts_of(name, norm, num_classes)), 1)
+        return Plan("", tuple(part for name in names for part in parts_of(name, norm, num_classes)), 1)
 
 
 def assess(
@@ -201,7 +203,7 @@ def assess_function(
     settings = Settings(**settings)
     draw = (jax.random.key(settings.seed),) if settings.version == "rand" else ()
     split = Split(images, labels, np.arange(len(images)))
-    answers = jax.jit(logits_fn)(images[:4], *draw) if len(images) else np.zeros(0)
+    answers = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
     subject = Subject(
         predict=lambda variables, *inputs: logits_fn(*inputs),
         variables=np.zeros(()),  # pmap wants an array

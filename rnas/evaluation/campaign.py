@@ -97,8 +97,9 @@ class Campaign:
             self._forwards += examples * cost
             self._progress.update(round(self._forwards), round(self._expected), **{"standing": self._standing})
 
-        self._now = name
+        before = self._forwards
         found = self._ledger.measured(name, rows, self._runner.pack, timed, finished)
+        self._forwards = before + len(rows) * cost  # what was finished before a stop counts too
         self._seconds += float(np.sum(found.get("seconds", 0.0)))
         return defaultdict(lambda: np.zeros(0, bool), found)
 
@@ -164,7 +165,7 @@ class Campaign:
             checks = [self._check_outputs()]
             rows, images = self._attacks(examples, right)
             curve = self._curve(right)
-            transferred = [self._transferred(transfer, everyone) for transfer in transfers]
+            transferred = [self._transferred(*numbered, everyone) for numbered in enumerate(transfers)]
             checks += self._probes(right, examples, transferred, curve)
             stored, tables = self._store(examples, images, rows)
             checks.insert(-1, stored)
@@ -185,7 +186,7 @@ class Campaign:
             "cost": {
                 "forward_seconds": forward,
                 "estimated_forwards": round(self._estimate),
-                "forwards": round(self._forwards / max(count, 1)),
+                "forwards": round(self._forwards),
                 "compilations": len(self._runner.compiled | self._still.compiled),
             },
         }
@@ -247,10 +248,10 @@ class Campaign:
         found = self._measure(name, program, rows, settings, code=part.code, cost=part.cost, runner=self._still)
         return found["success"].astype(bool)
 
-    def _transferred(self, transfer: Transfer, everyone: np.ndarray) -> np.ndarray:
+    def _transferred(self, number: int, transfer: Transfer, everyone: np.ndarray) -> np.ndarray:
         """Whether the images of another model fool this one, bool [N]."""
         split = dataclasses.replace(self._split, images=transfer.images)
-        return self._measure(f"transfer {transfer.source}", self._judge, everyone, split=split)["wrong"].astype(bool)
+        return self._measure(f"transfer {number}", self._judge, everyone, split=split)["wrong"].astype(bool)
 
     # -- self-checks ------------------------------------------------------------------------------------
 
@@ -266,9 +267,11 @@ class Campaign:
             return run["logits"]
 
         passes = np.stack([logits(first) for _ in range(PASSES)])
-        # Halves are padded with copies of one image: the same images in different company.
-        halves = [half for half in np.array_split(first, 2) if len(half)]
-        company = np.concatenate([logits(half) for half in halves])
+        # Every other image: halves in order would meet, on each of several devices, whom they met before.
+        company = np.empty_like(passes[0])
+        for some in (slice(0, None, 2), slice(1, None, 2)):
+            if len(first[some]):
+                company[some] = logits(first[some])
         return verdicts.check_outputs(passes, company, self._split.labels[first])
 
     def _probes(
@@ -293,23 +296,26 @@ class Campaign:
         if not examples.used_gradients:
             gradient[probed] |= np.any([np.zeros(len(probed), bool), *fooled.values()], axis=0)
         fooled["white_box"] = gradient[probed]
-        standing = np.flatnonzero(~gradient)[:PROBED]
+        # Of a random model one draw proves nothing: noise would be lucky, claims are recounted over many.
+        random = self._plan.eot > 1
+        standing = np.flatnonzero(~gradient)[: 0 if random else PROBED]
+        claimed = self._claimed[:0] if random else self._claimed
         noise = probe("noise", probes.noise(norm), standing, 100)["success"].astype(bool)
         if "square" in examples.success:
             fooled["square"] = (examples.success["square"] | examples.clean_wrong)[probed]
         if transferred:
             fooled["transfer"] = np.any(transferred, axis=0)[probed]
         accuracies = [point["accuracy"] for point in curve]
+        clean = accuracies[0] if random else len(right) / max(count, 1)
         return [
             verdicts.check_gradients(*(health[name] for name in ("zero", "broken", "vanished"))),
             verdicts.check_noise(noise, np.zeros(len(noise), bool)),
             verdicts.check_order(fooled),
             verdicts.check_monotone(
-                [point["epsilon"] for point in curve], accuracies, len(right) / max(count, 1),
-                self._subject.num_classes, norm,
+                [point["epsilon"] for point in curve], accuracies, clean, self._subject.num_classes, norm,
             ),
             verdicts.check_finished(*(rise[name] for name in ("start", "late", "last"))),
-            verdicts.check_silent(self._claimed, self._recounted | ~self._claimed),
+            verdicts.check_silent(claimed, self._recounted[: len(claimed)]),
             verdicts.check_stability(stable["change"], stable["slope"]),
         ]  # fmt: skip
 

@@ -71,7 +71,8 @@ class Runner:
             try:
                 return run(rows, carry=carry)
             except jax.errors.JaxRuntimeError as error:
-                smaller = [size // 2 for size in self._sizes if size % (2 * jax.device_count()) == 0]
+                devices = jax.device_count()
+                smaller = sorted({size // 2 // devices * devices for size in self._sizes} - {0})
                 if "RESOURCE_EXHAUSTED" not in str(error) or not smaller:
                     raise
                 self._sizes, most = smaller, smaller[-1]

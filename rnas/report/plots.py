@@ -118,14 +118,12 @@ def plot_radii(suite: Suite) -> Picture | None:
         return None
     radii = np.array([epsilon for epsilon, _ in suite.curve])
     curve_attack = attack_label(str(suite.summary["curve"].get("attack", "attack")))
-    in_255ths = suite.norm == "linf" and bool(np.all(np.abs(radii * 255 - np.rint(radii * 255)) < 1e-3))
-    scale = 255 if in_255ths else 1
     classes = suite.summary["model"].get("num_classes")
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.085, right=0.975, bottom=0.14, top=0.9)
-        x, y = radii * scale, [100 * score.accuracy for _, score in suite.curve]
+        x, y = radii, [100 * score.accuracy for _, score in suite.curve]
         if all(score.interval for _, score in suite.curve):
             bounds = np.array([score.interval for _, score in suite.curve]) * 100
             axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=BLUE, alpha=0.13, linewidth=0)
@@ -143,7 +141,7 @@ def plot_radii(suite: Suite) -> Picture | None:
         )
         ends = np.abs(np.array(suite.robust.interval or [suite.robust.accuracy] * 2) - suite.robust.accuracy)
         axes.errorbar(
-            [suite.epsilon * scale],
+            [suite.epsilon],
             [100 * suite.robust.accuracy],
             yerr=100 * ends[:, None],
             color=ACCENT,
@@ -163,10 +161,13 @@ def plot_radii(suite: Suite) -> Picture | None:
         positive = x[x > 0]
         if len(positive) and positive[-1] > 16 * positive[0]:  # doubling radii: equal steps, 0 in front of them
             axes.set_xscale("symlog", base=2, linthresh=positive[0], linscale=0.5)
-        axes.set_xticks(x, [f"{value:.3g}" for value in x])
+        # The threat's own radius has a mark of its own; its label gives way to that of a close neighbour.
+        near = [any(r != own and r > 0 and 1 / 1.4 < own / r < 1.4 for r in radii) for own in radii]
+        shown = ~(np.isclose(radii, suite.epsilon) & near)
+        axes.set_xticks(x[shown], [quantity.radius(value, suite.norm) for value in radii[shown]])
         axes.minorticks_off()
-        axes.set(xlim=(0, max(x[-1], suite.epsilon * scale)), ylim=(0, 100), ylabel="Accuracy, %")
-        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if in_255ths else "Radius \u03b5")
+        axes.set(xlim=(0, max(x[-1], suite.epsilon)), ylim=(0, 100), ylabel="Accuracy, %")
+        axes.set_xlabel("Radius \u03b5")
         figure.legend(loc="upper left", bbox_to_anchor=(0.07, 1.0), ncols=3, columnspacing=1.6, handlelength=2.6)
 
     said = ", ".join(

@@ -9,8 +9,9 @@ Run it on a machine that does nothing else; it takes minutes to tens of minutes:
 It prints one JSON line on standard output, and progress on standard error unless `--json` is given. Both sides
 attack the same images, in batches of the same size, on a small network with the same weights, trained against
 PGD-7 at the same radius and kept for the next run; in processes of their own, one after the other, on the same
-cores. The other side is a loop over APGD (cross-entropy), APGD-T, FAB-T and Square, each on the examples of the
-batch that still stand, verdicts recounted, as `torchattacks.AutoAttack` does it, with the settings that
+cores. Ours packs the examples that still stand into batches anew after every part; compiled programs need batches
+of fixed sizes. The other side is a loop over APGD (cross-entropy), APGD-T, FAB-T and Square, each on the examples of
+a batch that still stand, verdicts recounted, as `torchattacks.AutoAttack` does it, with the settings that
 AutoAttack has and its classes do not have by default: 100 steps instead of 10, and Square's schedule for
 5,000 queries not stretched to 10,000. Its gradients are for the images alone; it runs Square in inference mode
 and the network in the faster of two memory layouts.
@@ -143,14 +144,12 @@ class Ours:
 
             return untimed(parts, timed, fooled)
 
-        robust = 0
         with mock.patch.object(self.module, "in_turn", in_turn):
-            for rows in self.problem.batches:
-                images, labels = self.problem.images[rows], self.problem.labels[rows]
-                result = self.module.auto_attack(
-                    self.logits_fn, images, labels, epsilon=self.problem.epsilon, key=self.keys[rows]
-                )
-                robust += int(np.sum(~np.asarray(result.success)))
+            result = self.module.auto_attack(
+                self.logits_fn, self.problem.images, self.problem.labels, epsilon=self.problem.epsilon, key=self.keys,
+                batch_size=self.problem.batch,
+            )  # fmt: skip
+        robust = int(np.sum(~np.asarray(result.success)))
         return {
             **clock.report(),
             "robust_accuracy": robust / len(self.problem.images),
