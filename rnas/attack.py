@@ -35,6 +35,13 @@ def attack(arguments: Namespace) -> tuple[dict, int]:
     """
     if (arguments.workdir is None) == (arguments.teacher is None):
         raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
+    if arguments.version == "rand":
+        raise ValueError(
+            "version 'rand' is for models that draw random numbers, which those of runs and teachers do not; "
+            "rnas.evaluation.assess_function evaluates such a model."
+        )
+    if arguments.count is not None and arguments.count < 1:
+        raise ValueError(f"--count={arguments.count}: expected at least 1 image.")
     threat = Threat.of(arguments.epsilon, arguments.norm)
     settings = Settings(
         attack=arguments.attack,
@@ -48,6 +55,8 @@ def attack(arguments: Namespace) -> tuple[dict, int]:
     split = getattr(dataset, arguments.split)
     if not hasattr(split, "images"):
         raise ValueError(f"the {arguments.split} split of {dataset.name} is streamed; attack test or validation.")
+    if not len(split):
+        raise ValueError(f"the {arguments.split} split of {dataset.name} is empty; attack another.")
     chosen = split.take(np.arange(min(arguments.count or len(split), len(split))))
     settings.plan(threat.norm, subject.num_classes)  # refuses unknown names before a folder is named after them
     folder = Path(arguments.output or _folder(arguments, subject, threat, len(chosen), len(split)))
@@ -118,8 +127,9 @@ def _of_teacher(arguments: Namespace) -> tuple[Subject, Dataset]:
     card = read_card(Path(arguments.teacher) / CARD)
     shape = tuple(card["image_shape"])
     subject = teacher_subject(teacher, shape, source=str(arguments.teacher))
-    name = arguments.dataset or card.get("origin", {}).get("dataset", {}).get("name")
-    if name is None:
+    recorded = card.get("origin", {}).get("dataset", {}).get("name", "")
+    name = arguments.dataset or re.sub(r"/[\d.]+$", "", recorded)  # without its version
+    if not name:
         raise ValueError(f"the card of {arguments.teacher} does not say what it was trained on; name --dataset.")
     return subject, _load(name, arguments, subject, shape)
 

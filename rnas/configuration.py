@@ -87,6 +87,8 @@ def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
     if not path.is_file():
         raise ValueError(f"{workdir} holds no {FILE}: it is no work directory of a run.")
     recorded = read_json(path)
+    if not isinstance(recorded, dict):
+        raise ValueError(f"{path} holds {type(recorded).__name__}, not the configuration of a run.")
     if strange := sorted(_flatten(recorded).keys() ^ _flatten(get_config().to_dict()).keys()):
         raise ValueError(f"{path} was written by another version: it differs in {', '.join(strange)}.")
     return ConfigDict(_with_tuples(recorded)).lock()

@@ -43,12 +43,13 @@ def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(
             error.errno,
             f"could not write: {error.strerror}; what the file held before is untouched",
             str(path),
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already, unless something stopped this halfway
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

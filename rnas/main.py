@@ -26,7 +26,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
     def command(name, description, *, config=True, workdir=True):
         made = commands.add_parser(
-            name, help=description, description=description,
+            name,
+            help=description,
+            description=description,
             epilog="Any configuration key can be changed with --config.key=value.",
         )
         if config:
@@ -59,8 +61,12 @@ def _add_attack(attack: argparse.ArgumentParser) -> None:
     add = attack.add_argument
     add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
     add("--model", default="student", help="of the run: student, teacher, twin_…; default: student")
-    add("--attack", default="auto_attack", metavar="NAMES",
-        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30")
+    add(
+        "--attack",
+        default="auto_attack",
+        metavar="NAMES",
+        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30",
+    )
     add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
     add("--norm", default="linf", choices=["linf", "l2", "l1"])
     add("--epsilon", default="8/255", help="radius in pixel units, '8/255' or a number; default: 8/255")

@@ -21,6 +21,7 @@ import numpy as np
 
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
+from rnas.attacks.draws import alone
 from rnas.attacks.inputs import check_types
 from rnas.attacks.l1_ball import project_l1
 from rnas.attacks.lengths import pixel_radius
@@ -106,7 +107,7 @@ def apgd(
 
     Args:
       logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode. With `eot` above 1 it
-        is random, and takes (images, key), one key for the batch.
+        is random, and takes (images, key); it is asked for one image at a time, each with keys of its own.
       images: float32 [N, H, W, C] in [0, 1]; N may be 0.
       labels: integers [N].
       epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
@@ -121,8 +122,8 @@ def apgd(
       targets: integers [N], the classes that 'dlr_targeted' strives for. Every misclassification is a success.
       eot: draws of a random model averaged at every point (expectation over transformation, Athalye et al.
         2018, arXiv 1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken
-        for the prediction. Keys of draws derive from the first example's key, the restart, the evaluation and
-        the draw.
+        for the prediction. Keys of draws derive from the example's key, the restart, the evaluation and the
+        draw.
       keep: 'fooling' returns what `AttackResult` says; 'highest_loss' returns the evaluated image of highest
         loss instead, fooling or not, as training needs it.
 
@@ -239,7 +240,10 @@ def ascend(
             return state._replace(point=inside(advance(state, inside, norm, now.inertia)), previous=state.point)
 
         state = lax.cond(now.begins, begin, move, state)
-        draws = jax.random.split(jax.random.fold_in(draw_keys[0], index), eot) if eot > 1 else None
+        draws = None
+        if eot > 1:
+            fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(draw_keys, index)
+            draws = jax.vmap(lambda key: jax.random.split(key, eot), out_axes=1)(fresh)  # [eot, N]
         gradient, value, fooled = evaluate(logits_fn, loss, state.point, labels, draws)
         # A loss that is not a number never counts as a rise.
         value = jnp.where(jnp.isnan(value), -jnp.inf, value).astype(images.dtype)
@@ -414,7 +418,7 @@ def evaluate(
 
     def differentiate(*key):
         def total(points):
-            logits = logits_fn(points, *key)
+            logits = alone(logits_fn)(points, *key) if key else logits_fn(points)
             if logits.ndim != 2 or len(logits) != len(points):
                 raise ValueError(f"logits_fn must return [{len(points)}, K] logits; got shape {logits.shape}.")
             values = loss(logits, labels)

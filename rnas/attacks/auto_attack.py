@@ -12,7 +12,9 @@ import numpy as np
 
 from rnas.attacks.direct import check_direct, compiled
 from rnas.attacks.lengths import pixel_radius
+from rnas.attacks.packing import batch_sizes, pack, side_by_side
 from rnas.attacks.parts import DRAWS, Part, folded, in_turn, judge_draws, judge_once, parts_of, take
+from rnas.attacks.pgd import check_count
 from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.starts import per_example_keys
@@ -86,8 +88,8 @@ def auto_attack(
 ) -> AttackResult:
     """Attacks images with an ensemble; examples that fell are not attacked again.
 
-    Those that stand are packed into batches of `batch_size`, the rest into one of that size, a quarter or a
-    sixteenth of it: at most three programs for each attack, which are kept.
+    Those that stand are packed into batches of `batch_size`, a quarter or a sixteenth of it: at most three programs
+    for each attack, which are kept. On a CPU several batches run at a time.
     Not to be called while tracing: which examples are left is decided on the host.
 
     Args:
@@ -107,29 +109,29 @@ def auto_attack(
       shown to the model by all attacks. An example that is wrong from the start is a success with no query.
 
     Raises:
-      ValueError: what the attacks refuse; values outside [0, 1]; a call while tracing.
+      ValueError: what the attacks refuse; values outside [0, 1]; a batch of none; a call while tracing.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((images, labels, epsilon, key))):
         raise ValueError("auto_attack decides on the host who is attacked next: call it outside jit, vmap and pmap.")
+    check_count("batch_size", batch_size, least=1)
     plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))
     epsilon = float(pixel_radius(epsilon, norm))
     clean, labels = np.asarray(images), np.asarray(labels)
     keys, count = per_example_keys(key, len(clean)), len(clean)
-    most = min(batch_size, count)
-    sizes = sorted({max(1, -(-most // share)) for share in (1, 4, 16)})
+    sizes = batch_sizes(min(batch_size, max(count, 1)))
 
     def run(program, rows, points, settings, carry, code):
         """Runs a program on `rows`, batch by batch; `points` and `carry` have one entry a row."""
-        found = []
-        for first in range(0, len(rows), most):
-            batch = np.arange(first, min(first + most, len(rows)))
+        program = compiled(program, logits_fn)
+
+        def attacked(batch):
             size = next(size for size in sizes if size >= len(batch))
-            filled = np.append(batch, np.full(size - len(batch), first))
+            filled = np.append(batch, np.full(size - len(batch), batch[0]))
             chosen = rows[filled]
-            result = compiled(program, logits_fn)(
-                points[filled], labels[chosen], folded(keys[chosen], code), settings, take(carry, filled)
-            )
-            found.append(take(jax.device_get(result), slice(len(batch))))
+            result = program(points[filled], labels[chosen], folded(keys[chosen], code), settings, take(carry, filled))
+            return take(result, slice(len(batch)))
+
+        found = [result for _, result in side_by_side(attacked, list(pack(np.arange(len(rows)), sizes)))]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
 
     def verdict(rows, points):

@@ -15,6 +15,7 @@ import numpy as np
 
 from rnas.attacks.inputs import check_inputs, check_types
 from rnas.attacks.lengths import pixel_radius, radius
+from rnas.attacks.packing import Compilation
 from rnas.attacks.result import AttackResult
 from rnas.attacks.starts import per_example_keys
 
@@ -113,11 +114,17 @@ def _program(attack: Callable, logits_fn: Callable, norm: str, fixed: tuple) -> 
 
 @functools.lru_cache(maxsize=KEPT)
 def _compiled(program: Callable, logits_fn: Callable) -> Callable:
-    return jax.jit(functools.partial(program, logits_fn))
+    run, compilation = jax.jit(functools.partial(program, logits_fn)), Compilation()
+
+    def call(images, *rest):
+        with compilation.of(images.shape):
+            return jax.device_get(run(images, *rest))
+
+    return call
 
 
 def compiled(program: Callable, logits_fn: Callable) -> Callable:
-    """Returns `program(logits_fn, ...)` compiled, the same one for the same pair."""
+    """Returns `program(logits_fn, ...)` compiled, the same one for the same pair; it gives NumPy arrays."""
     return _compiled(program, hashable(logits_fn))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from rnas.attacks import losses
 from rnas.attacks.apgd import apgd
+from rnas.attacks.draws import alone
 from rnas.attacks.fab import fab
 from rnas.attacks.hyperplane import NORMS
 from rnas.attacks.pgd import cw, fgsm, mim, pgd
@@ -188,7 +189,7 @@ def judge(
     """
 
     def one(*draw):
-        logits = logits_fn(images, *draw)
+        logits = alone(logits_fn)(images, *draw) if draw else logits_fn(images)
         prediction = jnp.argmax(logits, axis=1)
         return {
             "wrong": (prediction != labels).astype(jnp.float32),
@@ -199,7 +200,7 @@ def judge(
     if eot == 1:
         found = jax.tree.map(lambda leaf: leaf[None], one())
     else:
-        found = lax.map(lambda draw: one(jax.random.fold_in(keys[0], draw)), jnp.arange(eot))
+        found = lax.map(lambda draw: one(folded(keys, draw)), jnp.arange(eot))
     share = jnp.mean(found["wrong"], axis=0)
     return {
         "wrong": share >= 0.5,

@@ -30,6 +30,7 @@ from rnas.record import versions
 from rnas.report import write_attack_page
 
 SUMMARY = "attack.json"
+LEDGER = "ledger"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +139,11 @@ def assess(
     if (folder / SUMMARY).exists():
         former = read_json(folder / SUMMARY)
         check_identity(former.get("identity", {}), identity, folder)
+        if (folder / LEDGER).exists():  # stopped between its last file and its end
+            _conclude(folder, Ledger(folder / LEDGER, identity))
         return former
     transfers = [load_transfer(source, split, data["sha256"], threat) for source in settings.transfer]
-    ledger = Ledger(folder / "ledger", identity)
+    ledger = Ledger(folder / LEDGER, identity)
     campaign = Campaign(subject, split, threat, settings, plan, ledger, folder)
     outcome = campaign.run(transfers)
     summary = {
@@ -165,8 +168,7 @@ def assess(
     summary["checks"] = [asdict(check) for check in (*outcome["checks"], verdicts.check_complete(summary))]
     if jax.process_index() == 0:
         write_json(folder / SUMMARY, summary)
-        write_attack_page(folder)
-    ledger.close()
+    _conclude(folder, ledger)
     return summary
 
 
@@ -217,6 +219,12 @@ def assess_function(
 def failed(summary: dict[str, Any]) -> list[str]:
     """Letters of the checks that failed."""
     return [check["letter"] for check in summary["checks"] if check["status"] == "failed"]
+
+
+def _conclude(folder: Path, ledger: Ledger) -> None:
+    if jax.process_index() == 0:
+        write_attack_page(folder)
+    ledger.close()
 
 
 def _hash(split: Split) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rnas.attacks import checks as verdicts
 from rnas.attacks.auto_attack import Plan
+from rnas.attacks.packing import batch_sizes, concurrent_batches, side_by_side
 from rnas.attacks.parts import Part, in_turn, judge_draws, judge_once, parts_of
 from rnas.attacks.result import AttackResult
 from rnas.attacks.square import SquareState
@@ -29,7 +30,6 @@ from rnas.training.progress import Progress
 if TYPE_CHECKING:
     from rnas.evaluation.assessment import Settings, Subject, Threat
 
-SHARES = (1, 4, 16)  # batch sizes are the largest over these
 CURVE = (0, 1, 2, 4, 8, 16, 32, 64, 128, 255)  # radii / 255, in Linf
 CURVE_OF_OTHERS = (0, 0.25, 0.5, 1, 2, 4)  # times the radius of the threat, in L2 and L1
 PROBED = 1000  # examples that the self-checks attack, at most: the first ones that are right
@@ -51,13 +51,12 @@ class Campaign:
     ):
         self._subject, self._split, self._threat, self._settings = subject, split, threat, settings
         self._plan, self._ledger, self._folder = plan, ledger, folder
-        devices = jax.device_count()
-        sizes = {max(1, settings.batch_size // share // devices) * devices for share in SHARES}
-        self._runner = Runner(subject.predict, sorted(sizes), what="batch size")
+        sizes = batch_sizes(settings.batch_size, jax.device_count())
+        self._runner = Runner(subject.predict, sizes, what="batch size")
         # A random model is probed with its randomness held still.
         held = jax.random.key(settings.seed)
         still = subject.predict if plan.eot == 1 else lambda variables, images: subject.predict(variables, images, held)
-        self._still = self._runner if plan.eot == 1 else Runner(still, sorted(sizes), what="batch size")
+        self._still = self._runner if plan.eot == 1 else Runner(still, sizes, what="batch size")
         self._predict = still
         self._root = jax.random.key(settings.seed)
         self._seconds = 0.0
@@ -87,18 +86,15 @@ class Campaign:
         return self._kept(name, rows, run, cost)
 
     def _kept(self, name: str, rows: np.ndarray, run: Callable, cost: float) -> dict[str, np.ndarray]:
-        def timed(batch):
-            began = time.perf_counter()
-            found = run(batch)
-            seconds = (time.perf_counter() - began) / len(batch)
-            return {**found, "seconds": np.full(len(batch), seconds)}
+        def batches(left):
+            return side_by_side(run, self._runner.pack(left, of=len(rows)))
 
         def finished(examples):
             self._forwards += examples * cost
             self._progress.update(round(self._forwards), round(self._expected), **{"standing": self._standing})
 
         before = self._forwards
-        found = self._ledger.measured(name, rows, self._runner.pack, timed, finished)
+        found = self._ledger.measured(name, rows, batches, finished)
         self._forwards = before + len(rows) * cost  # what was finished before a stop counts too
         self._seconds += float(np.sum(found.get("seconds", 0.0)))
         return defaultdict(lambda: np.zeros(0, bool), found)
@@ -109,6 +105,11 @@ class Campaign:
         key = jax.random.fold_in(self._root, part.code)
 
         def run(batch):
+            if part.continues and carry is None:
+                raise ValueError(
+                    f"{self._folder} holds damaged work: {part.label} cannot go on, because what the part before left "
+                    f"is gone. Remove {self._folder / 'ledger'} to start anew."
+                )
             held = jax.tree.map(lambda leaf: leaf[np.searchsorted(rows, batch)], carry)
             result, left = self._runner.run_batch(
                 self._subject.variables, self._split, part.program, batch, key, settings, held
@@ -126,7 +127,7 @@ class Campaign:
         if part.continues:
             self._ledger.forget_carry(self._name(dataclasses.replace(part, number=part.number - 1)))
         self._claimed[rows] |= found["claimed"]
-        self._recounted[rows] |= found["success"]
+        self._recounted[rows] &= found["success"] | ~found["claimed"]
         result = AttackResult(found["images"], found["success"], found["loss"], found["queries"], found["success"])
         self._part_seconds[part.attack] += float(np.sum(found["seconds"]))
         return result, SquareState(*leaves) if leaves else None
@@ -153,7 +154,7 @@ class Campaign:
         """Everything `attack.json` says that is measured here."""
         count = len(self._split)
         everyone = np.arange(count)
-        self._claimed, self._recounted = np.zeros(count, bool), np.zeros(count, bool)
+        self._claimed, self._recounted = np.zeros(count, bool), np.ones(count, bool)
         self._part_seconds = defaultdict(float)
         self._standing, self._expected = 1.0, float(count)
         forward = self._time_of_a_pass()
@@ -187,7 +188,7 @@ class Campaign:
                 "forward_seconds": forward,
                 "estimated_forwards": round(self._estimate),
                 "forwards": round(self._forwards),
-                "compilations": len(self._runner.compiled | self._still.compiled),
+                "compilations": sum(runner.compilations for runner in {self._runner, self._still}),
             },
         }
 
@@ -257,7 +258,7 @@ class Campaign:
 
     def _check_outputs(self) -> verdicts.Check:
         """A, on the first batch: repeated, and among other neighbours."""
-        first = next(self._runner.pack(np.arange(len(self._split))), np.zeros(0, int))
+        first = np.arange(len(self._split))[: self._settings.batch_size]
         if not len(first):
             none = np.zeros((0, self._subject.num_classes))
             return verdicts.check_outputs(np.zeros((PASSES, *none.shape)), none, np.zeros(0, int))
@@ -267,9 +268,10 @@ class Campaign:
             return run["logits"]
 
         passes = np.stack([logits(first) for _ in range(PASSES)])
-        # Every other image: halves in order would meet, on each of several devices, whom they met before.
-        company = np.empty_like(passes[0])
-        for some in (slice(0, None, 2), slice(1, None, 2)):
+        # Every other image: halves in order would meet, on each of several devices, whom they met before. What a
+        # random model draws for an image depends on its place in the batch, so there is nothing to compare.
+        company = passes[0].copy()
+        for some in (slice(0, None, 2), slice(1, None, 2)) if self._plan.eot == 1 else ():
             if len(first[some]):
                 company[some] = logits(first[some])
         return verdicts.check_outputs(passes, company, self._split.labels[first])
@@ -365,8 +367,8 @@ class Campaign:
 
     def _time_of_a_pass(self) -> float:
         """Seconds of a forward pass of one image, in a full batch, compiled."""
-        first = next(self._runner.pack(np.arange(len(self._split))), None)
-        if first is None:
+        first = np.arange(len(self._split))[: self._settings.batch_size]
+        if not len(first):
             return 0.0
         for _ in range(2):
             began = time.perf_counter()
@@ -380,9 +382,10 @@ class Campaign:
         curve = len(CURVE) + 1 if self._threat.norm == "linf" else len(CURVE_OF_OTHERS)
         self._estimate = right * (attacks + curve * self._curve_part().cost) + probed * checks
         self._expected = count + self._estimate
+        minutes = self._estimate * forward / concurrent_batches() / 60
         self._say(
             f"{count} images, {right} classified correctly. At most {self._estimate:,.0f} forward passes of one image, "
-            f"{self._estimate * forward / 60:,.1f} min at {1e3 * forward:.3g} ms each; fooled images drop out."
+            f"{minutes:,.1f} min at {1e3 * forward:.3g} ms each; fooled images drop out."
         )
 
     def _say(self, line: str) -> None:

@@ -4,10 +4,11 @@ Each measurement has a folder of its own under the ledger; each finished batch o
 not at all. Which batches come next follows from how many rows are left, so a resumed evaluation cuts the same ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 import re
 import shutil
+import time
 from typing import Any
 import zipfile
 import zlib
@@ -59,8 +60,7 @@ class Ledger:
         self,
         name: str,
         rows: np.ndarray,
-        batches: Callable[[np.ndarray], Iterator[np.ndarray]],
-        run: Callable[[np.ndarray], dict[str, np.ndarray]],
+        run: Callable[[np.ndarray], Iterable[tuple[np.ndarray, dict[str, np.ndarray]]]],
         finished: Callable[[int], None] = lambda examples: None,
     ) -> dict[str, np.ndarray]:
         """Returns a measurement of `rows`, taking from disk what is there and running the rest.
@@ -68,13 +68,12 @@ class Ledger:
         Args:
           name: of the measurement, unique in the evaluation.
           rows: integers [n], in ascending order.
-          batches: cuts rows into batches.
-          run: (rows of one batch) -> arrays with one entry a row. Those whose name begins with `CARRY` are for the
-            measurement that follows and can be dropped alone.
+          run: cuts the rows that are left into batches, and gives each with its arrays, one entry a row. Those whose
+            name begins with `CARRY` are for the measurement that follows and can be dropped alone.
           finished: called after each batch that was run, with its number of rows.
 
         Returns:
-          {array name: [n, ...]} in the order of `rows`; empty if there are none.
+          {array name: [n, ...]} in the order of `rows`, and 'seconds', what each took; empty if there are none.
         """
         folder = self._folder / _slug(name)
         parts = []
@@ -88,8 +87,10 @@ class Ledger:
         if not np.isin(done, rows).all():
             raise ValueError(f"{folder} holds results of examples that were not to be measured; remove {self._folder}.")
         number = len(parts)
-        for batch in batches(np.setdiff1d(rows, done)):
-            found = {"rows": batch, **run(batch)}
+        before = time.perf_counter()
+        for batch, arrays in run(np.setdiff1d(rows, done)):
+            before, seconds = time.perf_counter(), time.perf_counter() - before
+            found = {"rows": batch, **arrays, "seconds": np.full(len(batch), seconds / len(batch))}
             if self._writes:
                 while (path := folder / f"{number:05d}.npz").exists():
                     number += 1

@@ -1,12 +1,13 @@
 """Programs on the examples of a set, in batches of a few fixed sizes, so that nothing is compiled twice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
 import jax
 import numpy as np
 
+from rnas.attacks.packing import Compilation, pack, side_by_side
 from rnas.training.feeds import per_device, replicate
 from rnas.training.steps import run_frozen
 
@@ -21,8 +22,7 @@ class Runner:
 
     Args:
       predict: (variables, images, ...) -> logits, in inference mode.
-      sizes: allowed batch sizes over all devices. Rows are packed into the largest, the rest into the smallest
-        that holds it; padded rows repeat the first and are cut off again.
+      sizes: allowed batch sizes over all devices; padded rows repeat the first and are cut off again.
       what: the name of the setting that holds the largest size, for error messages.
     """
 
@@ -33,14 +33,16 @@ class Runner:
         self._predict = predict
         self._programs: dict[Callable, Callable] = {}
         self._variables: tuple[Any, Any] | None = None
-        self.compiled: set[tuple[Callable, int]] = set()
+        self._compilation = Compilation()
 
-    def pack(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """Cuts `rows` into batches. The next one depends on nothing but how many rows are left."""
-        while len(rows):
-            size = self._sizes[-1]
-            yield rows[:size]
-            rows = rows[size:]
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled, one for each measurement and batch size."""
+        return len(self._compilation.done)
+
+    def pack(self, rows: np.ndarray, of: int | None = None) -> list[np.ndarray]:
+        """Cuts `rows`, all or what is left `of` so many, into batches."""
+        return list(pack(rows, self._sizes, of))
 
     def run_batch(
         self,
@@ -83,11 +85,9 @@ class Runner:
 
     def _run_batch(self, variables, split, program, rows, *, key, settings, carry):
         size = next(size for size in self._sizes if size >= len(rows))
-        if program not in self._programs:
-            self._programs[program] = run_frozen(self._predict, program)
+        frozen = self._programs.setdefault(program, run_frozen(self._predict, program))
         if self._variables is None or self._variables[0] is not variables:
             self._variables = (variables, replicate(variables))
-        self.compiled.add((program, size))
 
         def share(array: np.ndarray) -> np.ndarray:
             padded = np.concatenate([array, np.repeat(array[:1], size - len(rows), axis=0)])
@@ -96,18 +96,23 @@ class Runner:
             mine = padded[jax.process_index() * local :][:local]
             return mine.reshape(-1, each, *array.shape[1:])
 
-        found = self._programs[program](
-            self._variables[1],
-            share(pixels(split.images[rows])),
-            share(split.labels[rows]),
-            share(split.ids[rows].astype(np.int32)),
-            key,
-            settings,
-            jax.tree.map(share, carry),
-        )
-        return jax.tree.map(lambda leaf: leaf[: len(rows)], jax.device_get(found))
+        with self._compilation.of((program, size)):
+            found = frozen(
+                self._variables[1],
+                share(pixels(split.images[rows])),
+                share(split.labels[rows]),
+                share(split.ids[rows].astype(np.int32)),
+                key,
+                settings,
+                jax.tree.map(share, carry),
+            )
+            return jax.tree.map(lambda leaf: leaf[: len(rows)], jax.device_get(found))
 
     def run(self, variables: Any, split, program: Callable, rows: np.ndarray, key: jax.Array, settings: Any) -> Any:
-        """Runs `program` on all of `rows`, at least one, batch by batch."""
-        found = [self.run_batch(variables, split, program, batch, key, settings) for batch in self.pack(rows)]
+        """Runs `program` on all of `rows`, at least one."""
+
+        def one(batch):
+            return self.run_batch(variables, split, program, batch, key, settings)
+
+        found = [found for _, found in side_by_side(one, self.pack(rows))]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
