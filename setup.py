@@ -55,7 +55,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
         "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
-        "test": ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
+        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},
     classifiers=[

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rnas.configuration import load_config, record_config
+from rnas.configuration import load_config, record_config, recorded_config
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -176,3 +176,47 @@ def test_an_unreadable_record_is_named_with_its_position(file, tmp_path):
     path.write_text('{\n  "seed": 0,\n  "si')
     with pytest.raises(ValueError, match=r"config\.json.* at line 3, column 3"):
         record_config(tmp_path, load_config(file, []))
+
+
+# -- reading the configuration of a run again ------------------------------------------------------------
+
+DIGITS = Path(__file__).resolve().parents[1] / "configs" / "rnas_cl" / "digits.py"
+
+
+def test_a_recorded_configuration_comes_back(tmp_path):
+    config = load_config(str(DIGITS), ["--config.seed=3", "--config.search.epochs=7", "--config.twins=('plain',)"])
+    record_config(tmp_path, config)
+    found = recorded_config(tmp_path)
+    assert found.to_dict() == config.to_dict() and isinstance(found.twins, tuple)
+    assert (found.seed, found.search.epochs) == (3, 7)
+    assert [type(value) for value in found.data.to_dict().values()] == [
+        type(value) for value in config.data.to_dict().values()
+    ]
+    with pytest.raises(AttributeError):
+        found.new = 1
+    record_config(tmp_path, found)  # says the same
+
+
+def test_what_is_no_work_directory_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere holds no config\.json: it is no work directory of a run"):
+        recorded_config(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match=r"config\.json is not readable as JSON"):
+        recorded_config(tmp_path)
+
+
+def test_a_configuration_of_another_version_is_refused(tmp_path):
+    record_config(tmp_path, load_config(str(DIGITS), []))
+    path = tmp_path / "config.json"
+    recorded = json.loads(path.read_text())
+    del recorded["search"]["epochs"]
+    path.write_text(json.dumps({**recorded, "old": {"key": 1}}))
+    with pytest.raises(ValueError, match="was written by another version: it differs in old.key, search.epochs"):
+        recorded_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null"])
+def test_a_record_that_is_no_configuration_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        recorded_config(tmp_path)

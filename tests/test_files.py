@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.files import read_json, write_json, write_text
+from rnas.files import read_json, write_arrays, write_json, write_text
 
 
 def test_json_comes_back_with_arrays_as_lists(tmp_path):
@@ -60,3 +60,40 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
     (tmp_path / "usual").touch()
     write_text(tmp_path / "ours", "x")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+ARRAYS = {
+    "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "name": np.array(["x", "yz"]),
+    "none": np.zeros((0, 2), bool),
+}
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    path = tmp_path / "new" / "a.npz"
+    write_arrays(path, {"old": np.zeros(3)})
+    write_arrays(path, ARRAYS)
+    with np.load(path, allow_pickle=False) as file:
+        assert file.files == list(ARRAYS)
+        for name, array in ARRAYS.items():
+            assert file[name].dtype == array.dtype
+            np.testing.assert_array_equal(file[name], array)
+    assert os.listdir(path.parent) == ["a.npz"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_arrays_half_written_leave_the_former_ones(tmp_path, monkeypatch, step, error):
+    path = tmp_path / "a.npz"
+    write_arrays(path, ARRAYS)
+    before = path.read_bytes()
+
+    def stops(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, stops)
+        with pytest.raises(type(error)):
+            write_arrays(path, {"a": np.ones(1000)})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.npz"]

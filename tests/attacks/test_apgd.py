@@ -417,7 +417,7 @@ def test_random_models_are_averaged():
     result = jax.jit(partial(apgd, model, epsilon=0.02, key=KEY, steps=5, restarts=2, eot=8))(IMAGES, LABELS)
     jax.effects_barrier()
     said = np.stack(said).reshape(2 * 6, 8, len(IMAGES), CLASSES)
-    assert len(set(drawn)) == 2 * 6 * 8
+    assert len(set(drawn)) == 2 * 6 * 8 * len(IMAGES), "every example has draws of its own"
     np.testing.assert_array_equal(result.queries, 2 * 6 * 8)
     values = np.stack([[cross_entropy(rows, LABELS) for rows in draws] for draws in said]).mean(1)
     np.testing.assert_allclose(result.loss, values.max(0), rtol=1e-5)
@@ -442,8 +442,9 @@ def test_gradients_are_averaged_over_draws():
     grey = jnp.full((2, *SHAPE), 0.5)
     jax.block_until_ready(jax.jit(attack)(grey, jnp.zeros(2, jnp.int32), initial_images=grey))
     jax.effects_barrier()
-    expected = 0.5 + 0.02 * np.sign(np.mean(slopes[:3], axis=0)).reshape(SHAPE)
-    np.testing.assert_allclose(seen[3], np.broadcast_to(expected, (2, *SHAPE)), atol=1e-6)
+    mean = np.reshape(slopes[:6], (3, 2, D)).mean(0)  # each image is asked alone, with slopes of its own
+    expected = 0.5 + 0.02 * np.sign(mean).reshape(2, *SHAPE)
+    np.testing.assert_allclose(np.concatenate(seen[6:8]), expected, atol=1e-6)
 
 
 # --- Edges --------------------------------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+"""What makes evaluations short enough to be tested whole."""
+
+import functools
+
+import pytest
+
+from rnas.attacks import packing, parts
+from rnas.evaluation import runner
+from rnas.training.steps import run_frozen
+
+_run_frozen = functools.cache(run_frozen)  # one compilation for all evaluations of the same function
+
+
+@pytest.fixture(scope="module")
+def brief():
+    """Square with few queries, three blocks of them; at most two batch sizes; programs shared by tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "QUERIES", 24)
+        patch.setattr(parts, "BLOCK", 8)
+        patch.setattr(packing, "SHARES", (1, 4))
+        patch.setattr(runner, "run_frozen", _run_frozen)
+        yield
