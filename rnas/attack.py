@@ -18,7 +18,6 @@ from rnas.teachers import load_teacher
 from rnas.teachers.teacher import CARD, read_card
 
 CHECKS_FAILED = 3  # exit code
-SPLITS = ("test", "validation", "train")
 
 
 def attack(arguments: Namespace) -> tuple[dict, int]:

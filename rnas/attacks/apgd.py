@@ -28,7 +28,7 @@ from rnas.attacks.lengths import pixel_radius
 from rnas.attacks.pgd import LOSSES, Length, check_count
 from rnas.attacks.projections import NORMS, TINY, direction, distance, over, project
 from rnas.attacks.result import AttackResult, seen, unseen
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.starts import folded, per_example_keys
 
 KEPT = ("fooling", "highest_loss")
 WIDENINGS = (3, 2, 1)  # L1 radii of the successive phases, in units of epsilon
@@ -146,7 +146,7 @@ def apgd(
             images,
             labels,
             epsilon=epsilon,
-            key=jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, restart),
+            key=folded(keys, restart),
             norm=norm,
             loss=loss,
             steps=steps,
@@ -242,7 +242,7 @@ def ascend(
         state = lax.cond(now.begins, begin, move, state)
         draws = None
         if eot > 1:
-            fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(draw_keys, index)
+            fresh = folded(draw_keys, index)
             draws = jax.vmap(lambda key: jax.random.split(key, eot), out_axes=1)(fresh)  # [eot, N]
         gradient, value, fooled = evaluate(logits_fn, loss, state.point, labels, draws)
         # A loss that is not a number never counts as a rise.

@@ -12,12 +12,12 @@ import numpy as np
 
 from rnas.attacks.direct import check_direct, compiled
 from rnas.attacks.lengths import pixel_radius
-from rnas.attacks.packing import batch_sizes, pack, side_by_side
-from rnas.attacks.parts import DRAWS, Part, folded, in_turn, judge_draws, judge_once, parts_of, take
+from rnas.attacks.packing import batch_sizes, pack, side_by_side, take, together
+from rnas.attacks.parts import DRAWS, Part, in_turn, judge_draws, judge_once, parts_of
 from rnas.attacks.pgd import check_count
 from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult, unseen
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.starts import folded, per_example_keys
 
 VERSIONS = {
     ("standard", "linf"): ("apgd_ce", "apgd_t", "fab_t", "square"),
@@ -131,8 +131,8 @@ def auto_attack(
             result = program(points[filled], labels[chosen], folded(keys[chosen], code), settings, take(carry, filled))
             return take(result, slice(len(batch)))
 
-        found = [result for _, result in side_by_side(attacked, list(pack(np.arange(len(rows)), sizes)))]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+        batches = list(pack(np.arange(len(rows)), sizes))
+        return together([result for _, result in side_by_side(attacked, batches)])
 
     def verdict(rows, points):
         return run(judge_draws if plan.eot > 1 else judge_once, rows, points, None, None, 0)

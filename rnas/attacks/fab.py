@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from rnas.attacks.direct import direct
 from rnas.attacks.hyperplane import NORMS, onto_hyperplane
 from rnas.attacks.inputs import check_types
-from rnas.attacks.lengths import radius
+from rnas.attacks.lengths import pixel_radius
 from rnas.attacks.losses import at
 from rnas.attacks.pgd import Length, Logits, check_count
-from rnas.attacks.projections import TINY, ball_radius, distance, over
+from rnas.attacks.projections import TINY, distance, over
 from rnas.attacks.result import AttackResult, unseen
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.starts import folded, per_example_keys
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 SHORTEST = 1e-8  # moves count as at least this long where their lengths are compared
@@ -92,7 +92,7 @@ def fab(
     check_types(images, labels)
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
-    epsilon = radius(epsilon) if norm == "l1" else ball_radius(epsilon, norm)
+    epsilon = pixel_radius(epsilon, norm)
     check_count("steps", steps, least=1)
     check_count("restarts", restarts, least=1)
     check_share("alpha_max", alpha_max)
@@ -130,7 +130,7 @@ def fab(
 
     def run(restart: int | jax.Array, carry: tuple[jax.Array, Nearest]) -> tuple[jax.Array, Nearest]:
         last_before, nearest = carry
-        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, restart)
+        fresh = folded(keys, restart)
         start = jnp.where(restart == 0, images, halfway(fresh, images, epsilon, norm))
         _, last, nearest = lax.fori_loop(0, steps, step, (start, last_before, nearest))
         return last | last_before, nearest

@@ -16,7 +16,7 @@ from rnas.attacks.losses import cross_entropy, margin
 from rnas.attacks.pgd import Length, Logits
 from rnas.attacks.projections import NORMS, TINY, distance, over
 from rnas.attacks.result import AttackResult, seen, unseen
-from rnas.attacks.starts import initial_images, per_example_keys
+from rnas.attacks.starts import folded, initial_images, per_example_keys
 
 VANISHED = 1e-7  # cross-entropy below this: its gradient no longer leads anywhere
 PLACES = (
@@ -121,7 +121,7 @@ def random_noise(
         return unseen(images)
 
     def draw(index, result):
-        points = sign_draw(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index), images, epsilon, norm)
+        points = sign_draw(folded(keys, index), images, epsilon, norm)
         logits = logits_fn(points)
         return seen(result, points, jnp.argmax(logits, axis=1) != labels, margin(logits, labels))
 
@@ -159,7 +159,7 @@ def loss_stability(
     gradient, here = jax.grad(loss, has_aux=True)(images)
 
     def draw(index, total):
-        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, index)
+        fresh = folded(keys, index)
         _, there = loss(initial_images(fresh, images, radius, "uniform", "linf"))
         return total + jnp.abs(there - here)
 

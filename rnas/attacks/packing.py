@@ -66,6 +66,16 @@ def side_by_side(run: Callable[[np.ndarray], Any], batches: Sequence[np.ndarray]
         pool.shutdown(cancel_futures=True)
 
 
+def take(tree: Any, rows: Any) -> Any:
+    """Returns `rows` of every array of a pytree."""
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def together(batches: Sequence[Any]) -> Any:
+    """Joins pytrees of arrays, one for each of at least one batch, along the first axis."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+
+
 class Compilation:
     """Lets one thread go first with a program, so that it is compiled once."""
 

@@ -22,9 +22,11 @@ from rnas.attacks.apgd import apgd
 from rnas.attacks.draws import alone
 from rnas.attacks.fab import fab
 from rnas.attacks.hyperplane import NORMS
+from rnas.attacks.packing import take
 from rnas.attacks.pgd import cw, fgsm, mim, pgd
 from rnas.attacks.result import AttackResult
 from rnas.attacks.square import continue_square, square_result, start_square
+from rnas.attacks.starts import folded
 
 TARGETS = 9  # classes that targeted attacks aim at, the likeliest first
 TARGETS_APGD_L1 = 5
@@ -169,11 +171,6 @@ def in_turn(parts: list[Part], run: Callable, fooled: np.ndarray) -> Iterator[tu
         yield part, rows, result
 
 
-def take(tree: Any, rows: Any) -> Any:
-    """Returns `rows` of every array of a pytree."""
-    return jax.tree.map(lambda leaf: leaf[rows], tree)
-
-
 def judge(
     eot: int, logits_fn: Callable, images: jax.Array, labels: jax.Array, keys: jax.Array, settings: Any, carry: Any
 ) -> dict[str, jax.Array]:
@@ -223,11 +220,6 @@ def ranked(logits: jax.Array, rank: int | jax.Array) -> jax.Array:
 def _require(kind: str, num_classes: int, least: int, instead: str) -> None:
     if num_classes < least:
         raise ValueError(f"{kind} needs at least {least} classes, and the model has K={num_classes}; use {instead}.")
-
-
-def folded(keys: jax.Array, number: Any) -> jax.Array:
-    """Returns the keys [N], each folded with the same number."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from rnas.attacks.inputs import check_types
 from rnas.attacks.lengths import radius
 from rnas.attacks.projections import TINY, ball_radius, direction, distance, over, project
 from rnas.attacks.result import AttackResult, seen, unseen
-from rnas.attacks.starts import initial_images, per_example_keys
+from rnas.attacks.starts import folded, initial_images, per_example_keys
 
 Logits = Callable[[jax.Array], jax.Array]
 Length = str | float | jax.Array
@@ -188,7 +188,7 @@ def pgd(
 
     def run(restart, result):
         last_before = result.last_success
-        fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, restart)
+        fresh = folded(keys, restart)
         last, result = projected_ascent(
             watched,
             initial_images(fresh, images, epsilon, start, norm),

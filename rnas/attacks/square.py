@@ -22,11 +22,11 @@ from rnas.attacks import losses
 from rnas.attacks.bumps import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
 from rnas.attacks.direct import direct
 from rnas.attacks.inputs import check_types
-from rnas.attacks.lengths import radius
+from rnas.attacks.lengths import pixel_radius
 from rnas.attacks.pgd import Length, Logits, check_count
-from rnas.attacks.projections import ball_radius, over
+from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.starts import folded, per_example_keys
 
 NORMS = ("linf", "l2", "l1")
 # From each of these queries on, squares have half the area they had before; in units of 1/10000 of all queries
@@ -127,7 +127,7 @@ def start_square(
     shape, dtype = images.shape[1:], images.dtype
     if len(images) == 0:
         return SquareState(images, jnp.zeros(0, dtype), jnp.zeros(0, bool), jnp.zeros(0, jnp.int32))
-    keys = _keys_of_image(keys, 0)
+    keys = folded(keys, 0)  # query i takes i + 1
     if norm != "linf":
         points = fitted(tiled_bumps(keys, shape, norm).astype(dtype), images, epsilon, norm)
     else:
@@ -195,7 +195,7 @@ def continue_square(
             sign = jnp.asarray(draws.signs, points.dtype)[query]
         else:
             numbers = 2 + channels if norm == "linf" else 5 + channels
-            uniform = jax.vmap(lambda k: jax.random.uniform(k, numbers))(_keys_of_image(keys, query + 1))
+            uniform = jax.vmap(lambda k: jax.random.uniform(k, numbers))(folded(keys, query + 1))
             corner = corners(uniform[:, :2], side)
             sign = jnp.where(uniform[:, None, None, -channels:] < 0.5, -1, 1).astype(points.dtype)
         window = _window(corner, side, size)
@@ -256,7 +256,7 @@ def _checked(images, labels, epsilon, key, norm, draws):
     check_types(images, labels)
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}; expected 'linf', 'l2' or 'l1'.")
-    epsilon = radius(epsilon) if norm == "l1" else ball_radius(epsilon, norm)
+    epsilon = pixel_radius(epsilon, norm)
     if norm != "linf" and images.shape[1] < LEAST_HEIGHT:
         raise ValueError(
             f"in L2 and L1 the Square attack needs images of at least {LEAST_HEIGHT} rows, which its start cuts "
@@ -266,11 +266,6 @@ def _checked(images, labels, epsilon, key, norm, draws):
         raise ValueError(f"draws can be replayed in norm='linf' only, got norm={norm!r}; leave draws=None.")
     keys = per_example_keys(key, len(images))
     return *lax.stop_gradient((images, jnp.asarray(epsilon, images.dtype))), keys
-
-
-def _keys_of_image(keys: jax.Array, number: int | jax.Array) -> jax.Array:
-    """Returns the keys [N] of the `number`-th image that is shown: 0 is the start, i + 1 query i."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
 def _window(corner: jax.Array, side: jax.Array, size: tuple[int, int]) -> jax.Array:

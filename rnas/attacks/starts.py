@@ -27,6 +27,11 @@ def per_example_keys(key: jax.Array, examples: int) -> jax.Array:
     return key
 
 
+def folded(keys: jax.Array, number: int | jax.Array) -> jax.Array:
+    """Returns the keys [N], each folded with the same number."""
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+
+
 def initial_images(
     key: jax.Array,
     images: jax.Array,

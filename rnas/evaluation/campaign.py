@@ -14,7 +14,7 @@ import numpy as np
 
 from rnas.attacks import checks as verdicts
 from rnas.attacks.auto_attack import Plan
-from rnas.attacks.packing import batch_sizes, concurrent_batches, side_by_side
+from rnas.attacks.packing import batch_sizes, concurrent_batches, side_by_side, take
 from rnas.attacks.parts import Part, in_turn, judge_draws, judge_once, parts_of
 from rnas.attacks.result import AttackResult
 from rnas.attacks.square import SquareState
@@ -57,7 +57,6 @@ class Campaign:
         held = jax.random.key(settings.seed)
         still = subject.predict if plan.eot == 1 else lambda variables, images: subject.predict(variables, images, held)
         self._still = self._runner if plan.eot == 1 else Runner(still, sizes, what="batch size")
-        self._predict = still
         self._root = jax.random.key(settings.seed)
         self._seconds = 0.0
         self._forwards = 0.0
@@ -110,7 +109,7 @@ class Campaign:
                     f"{self._folder} holds damaged work: {part.label} cannot go on, because what the part before left "
                     f"is gone. Remove {self._folder / 'ledger'} to start anew."
                 )
-            held = jax.tree.map(lambda leaf: leaf[np.searchsorted(rows, batch)], carry)
+            held = take(carry, np.searchsorted(rows, batch))
             result, left = self._runner.run_batch(
                 self._subject.variables, self._split, part.program, batch, key, settings, held
             )

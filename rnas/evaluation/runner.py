@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnas.attacks.packing import Compilation, pack, side_by_side
+from rnas.attacks.packing import Compilation, pack, side_by_side, take, together
 from rnas.training.feeds import per_device, replicate
 from rnas.training.steps import run_frozen
 
@@ -80,12 +80,13 @@ class Runner:
                 self._sizes, most = smaller, smaller[-1]
         cuts = [slice(first, first + most) for first in range(0, len(rows), most)]
         again = functools.partial(self.run_batch, variables, split, program, key=key, settings=settings)
-        found = [again(rows[cut], carry=jax.tree.map(lambda leaf, cut=cut: leaf[cut], carry)) for cut in cuts]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+        return together([again(rows[cut], carry=take(carry, cut)) for cut in cuts])
 
     def _run_batch(self, variables, split, program, rows, *, key, settings, carry):
         size = next(size for size in self._sizes if size >= len(rows))
-        frozen = self._programs.setdefault(program, run_frozen(self._predict, program))
+        if program not in self._programs:
+            # Of two threads that meet here the first one's stays.
+            self._programs.setdefault(program, run_frozen(self._predict, program))
         if self._variables is None or self._variables[0] is not variables:
             self._variables = (variables, replicate(variables))
 
@@ -97,7 +98,7 @@ class Runner:
             return mine.reshape(-1, each, *array.shape[1:])
 
         with self._compilation.of((program, size)):
-            found = frozen(
+            found = self._programs[program](
                 self._variables[1],
                 share(pixels(split.images[rows])),
                 share(split.labels[rows]),
@@ -106,7 +107,7 @@ class Runner:
                 settings,
                 jax.tree.map(share, carry),
             )
-            return jax.tree.map(lambda leaf: leaf[: len(rows)], jax.device_get(found))
+            return take(jax.device_get(found), slice(len(rows)))
 
     def run(self, variables: Any, split, program: Callable, rows: np.ndarray, key: jax.Array, settings: Any) -> Any:
         """Runs `program` on all of `rows`, at least one."""
@@ -114,5 +115,4 @@ class Runner:
         def one(batch):
             return self.run_batch(variables, split, program, batch, key, settings)
 
-        found = [found for _, found in side_by_side(one, self.pack(rows))]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+        return together([found for _, found in side_by_side(one, self.pack(rows))])
