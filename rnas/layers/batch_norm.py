@@ -17,32 +17,43 @@ class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
     Parameters `scale`, `bias` [C]; `batch_stats` `mean`, `var` [C]; all float32. Running statistics move only
-    when the collection `batch_stats` is mutable: a caller says by `mutable=` which forward pass counts.
+    when the collection `batch_stats` is mutable: a caller says by `mutable=` which forward pass counts. With
+    `branches`, so many normalisations side by side, [B, C] of everything, each over its part of the first axis.
 
     Attributes:
       momentum: share of the old running statistics that is kept (Flax's sense, 1 - PyTorch's).
       epsilon: added to the variance.
       dtype: of the result; None keeps that of the input. Statistics are never below float32.
       axis_name: mapped axis over which batch statistics are averaged; None for none.
+      use_affine: whether there are scale and bias; without them the result has mean 0 and variance 1.
+      branches: number of normalisations side by side; None is one, without the axis.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = None
     axis_name: str | None = None
+    use_affine: bool = True
+    branches: int | None = None
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Returns `x` [..., C] normalised, by batch statistics if `train`, else by the running ones."""
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         multiplier, shift = self.affine(x.shape[-1], lambda: self.moments(wide), train=train)
-        return (wide * multiplier + shift).astype(self.dtype or x.dtype)
+        return (wide * self.spread(multiplier, x.ndim) + self.spread(shift, x.ndim)).astype(self.dtype or x.dtype)
+
+    def spread(self, statistic: jax.Array, ndim: int) -> jax.Array:
+        """Returns a statistic in a shape that meets arrays of `ndim` axes channel by channel."""
+        if self.branches is None:
+            return statistic
+        return statistic.reshape(self.branches, *(1,) * (ndim - 2), -1)
 
     def moments(self, x: jax.Array) -> Moments:
         """Returns mean and biased variance [C] of `x` [..., C]."""
-        axes = tuple(range(x.ndim - 1))
+        axes = tuple(range(0 if self.branches is None else 1, x.ndim - 1))
         mean = self.average(x.mean(axes))
         centre = lax.stop_gradient(mean)
-        square = self.average(lax.square(x - centre).mean(axes))
+        square = self.average(lax.square(x - self.spread(centre, x.ndim)).mean(axes))
         # The centre is a constant, so that its own gradient takes no pass over x; what that leaves out is the
         # last term, whose value is zero and whose derivatives are not.
         return mean, square - lax.square(mean - centre)
@@ -62,10 +73,9 @@ class BatchNorm(nn.Module):
           moments: gives mean and variance [C] of the batch; called only if `train`.
           train: whether the batch or the running statistics are used.
         """
-        scale = self.param("scale", nn.initializers.ones_init(), (features,))
-        bias = self.param("bias", nn.initializers.zeros_init(), (features,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
-        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        shape = (features,) if self.branches is None else (self.branches, features)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
             mean, var = moments()
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
@@ -73,8 +83,11 @@ class BatchNorm(nn.Module):
                     running.value = self.momentum * running.value + (1.0 - self.momentum) * batch
         else:
             mean, var = running_mean.value, running_var.value
-        multiplier = scale * lax.rsqrt(var + self.epsilon)
-        return multiplier, bias - mean * multiplier
+        multiplier = lax.rsqrt(var + self.epsilon)
+        if not self.use_affine:
+            return multiplier, -mean * multiplier
+        multiplier = self.param("scale", nn.initializers.ones_init(), shape) * multiplier
+        return multiplier, self.param("bias", nn.initializers.zeros_init(), shape) - mean * multiplier
 
 
 class ConvBatchNorm(nn.Module):

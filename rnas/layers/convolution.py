@@ -18,6 +18,8 @@ from rnas.layers.dense import dense
 from rnas.layers.depthwise import depthwise
 from rnas.layers.window import IMAGES, Pair, Window
 
+HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 
 
@@ -85,19 +87,33 @@ def convolve(
             preferred_element_type,
         )
     dilation = tuple(rhs_dilation or (1, 1))
+    padding = pixels(padding, lhs.shape[1:3], rhs.shape[:2], window_strides, dilation)
+    return convolve_once(Window(rhs.shape[:2], tuple(window_strides), padding, dilation, feature_group_count), lhs, rhs)
+
+
+def pixels(
+    padding: str | Sequence[Pair],
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[Pair, Pair]:
+    """Returns the pixels (before, after) along height and width that `padding` means for images of that size."""
     if isinstance(padding, str):
-        reach = [(size - 1) * step + 1 for size, step in zip(rhs.shape[:2], dilation, strict=True)]
-        padding = lax.padtype_to_pads(lhs.shape[1:3], reach, window_strides, padding)
-    window = Window(
-        rhs.shape[:2],
-        tuple(window_strides),
-        tuple(tuple(pair) for pair in padding),
-        dilation,
-        feature_group_count,
-    )
-    if feature_group_count == 1 and window.kernel == (1, 1):
-        return lax.platform_dependent(lhs, rhs, cpu=functools.partial(pointwise, window), default=window.native)
-    return (dense if feature_group_count == 1 else depthwise)(window, lhs, rhs)
+        reach = [(side - 1) * step + 1 for side, step in zip(kernel, dilation, strict=True)]
+        padding = lax.padtype_to_pads(size, reach, strides, padding)
+    return tuple(tuple(pair) for pair in padding)
+
+
+# Under jit because a network has hundreds of convolutions of a few kinds: each kind is traced once.
+@functools.partial(jax.jit, static_argnums=0)
+def convolve_once(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the convolution [N, h, w, F], dense or depthwise, of `x` [N, H, W, C] with `kernel` [kh, kw, *, F]."""
+    if window.groups > 1:
+        return depthwise(window, x, kernel)
+    if window.kernel != (1, 1):
+        return dense(window, x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=functools.partial(pointwise, window), default=window.native)
 
 
 def pointwise(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -106,10 +122,30 @@ def pointwise(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (seen.reshape(-1, seen.shape[-1]) @ kernel[0, 0]).reshape(*seen.shape[:-1], -1)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def convolve_branches(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns convolutions side by side, [B, N, h, w, F].
+
+    Args:
+      window: of every one of them.
+      x: images [B, N, H, W, C].
+      kernel: [B, kh, kw, C / groups, F].
+    """
+    if window.groups == 1 and window.kernel == (1, 1):
+        # One batched matrix product on every platform: accelerators are at home with it, not with grouped convolutions.
+        (seen,) = jax.vmap(window.shifts)(x)
+        product = jnp.matmul(seen.reshape(len(x), -1, seen.shape[-1]), kernel[:, 0, 0])
+        return product.reshape(*seen.shape[:-1], -1)
+    if window.groups == x.shape[-1] == kernel.shape[-1] and x.dtype in (jnp.float32, jnp.float64):
+        return depthwise(window, x, kernel)
+    return jax.vmap(window.native)(x, kernel)
+
+
 class Conv(nn.Module):
     """Two-dimensional convolution of NHWC images, He-normal (fan-out) kernel, zero bias.
 
-    Parameters: `kernel` [k, k, C_in / groups, features], `bias` [features] if `use_bias`.
+    Parameters: `kernel` [k, k, C_in / groups, features], `bias` [features] if `use_bias`. With `branches` there
+    are so many convolutions side by side, each with its images and parameters along one more, first axis.
 
     Attributes:
       features: channels of the output.
@@ -117,9 +153,12 @@ class Conv(nn.Module):
       stride: the same along height and width.
       groups: groups of channels; `groups == C_in` is a depthwise convolution.
       use_bias: whether a bias is added.
-      padding: None pads k // 2 pixels on every side, as PyTorch does; `"SAME"` pads as TensorFlow does, which
-        differs at stride 2.
+      padding: None pads k // 2 pixels (times the dilation) on every side, as PyTorch does; `"SAME"` pads as
+        TensorFlow does, which differs at stride 2; `"VALID"` does not pad.
       dtype: of the computation; None promotes inputs and parameters. Parameters are float32.
+      dilation: steps between two entries of the kernel.
+      kernel_init: of each kernel.
+      branches: number of convolutions side by side; None is one, without the axis.
     """
 
     features: int
@@ -129,39 +168,55 @@ class Conv(nn.Module):
     use_bias: bool = False
     padding: str | None = None
     dtype: Any = None
+    dilation: int = 1
+    kernel_init: nn.initializers.Initializer = HE_NORMAL
+    branches: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, fold: Fold | None = None) -> jax.Array:
-        """Returns the convolution [N, h, w, features] of `x` [N, H, W, C_in].
+        """Returns the convolution [N, h, w, features] of `x` [N, H, W, C_in]; with `branches`, B of each.
 
         Args:
           x: images.
           fold: maps (kernel, bias or None) to what is used in their place; this is how a following affine
             map is folded into the product.
         """
-        if x.ndim != 4:
-            raise ValueError(f"Conv takes images of shape [N, H, W, C], got {x.shape}; add the missing axis.")
+        branches = () if self.branches is None else (self.branches,)
+        if x.ndim != 4 + len(branches) or x.shape[: len(branches)] != branches:
+            shape = ", ".join([*map(str, branches), "N, H, W, C"])
+            raise ValueError(f"Conv takes images of shape [{shape}], got {x.shape}; add the missing axis.")
         side, channels = self.kernel_size, x.shape[-1]
         if channels % self.groups or self.features % self.groups:
             raise ValueError(
                 f"groups={self.groups} must divide both {channels} input and {self.features} output channels."
             )
         kernel = self.param(
-            "kernel",
-            nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-            (side, side, channels // self.groups, self.features),
+            "kernel", self.initial_kernels, (*branches, side, side, channels // self.groups, self.features)
         )
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,)) if self.use_bias else None
+        bias = self.param("bias", nn.initializers.zeros_init(), (*branches, self.features)) if self.use_bias else None
         if fold is not None:
             kernel, bias = fold(kernel, bias)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        padding = ((side // 2, side // 2),) * 2 if self.padding is None else self.padding
-        y = convolve(
-            x,
-            kernel,
-            (self.stride, self.stride),
-            padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
-        return y if bias is None else y + bias
+        size, strides, dilation = (side, side), (self.stride, self.stride), (self.dilation, self.dilation)
+        reach = self.dilation * (side // 2)
+        padding = ((reach, reach), (reach, reach)) if self.padding is None else self.padding
+        if branches:
+            padding = pixels(padding, x.shape[2:4], size, strides, dilation)
+            y = convolve_branches(Window(size, strides, padding, dilation, self.groups), x, kernel)
+        else:
+            y = convolve(
+                x,
+                kernel,
+                strides,
+                padding,
+                rhs_dilation=dilation,
+                dimension_numbers=IMAGES,
+                feature_group_count=self.groups,
+            )
+        return y if bias is None else y + bias.reshape(*branches, 1, 1, 1, -1)
+
+    def initial_kernels(self, key: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Returns the first kernel, or as many independent ones as there are branches."""
+        if self.branches is None:
+            return self.kernel_init(key, shape)
+        return jax.vmap(lambda key: self.kernel_init(key, shape[1:]))(jax.random.split(key, shape[0]))

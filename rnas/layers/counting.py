@@ -39,13 +39,14 @@ def count(model: nn.Module, image_shape: tuple[int, int, int], *args: Any, **kwa
         nonlocal macs
         result = call(*inputs, **options)
         if isinstance(context.module, (Conv, nn.Conv, nn.Dense)) and context.method_name == "__call__":
-            # Every entry of the kernel is used once for every position of the result.
-            macs += math.prod(result.shape[:-1]) * context.module.get_variable("params", "kernel").size
+            # Every entry of the kernel is used once for every position of its own branch of the result.
+            positions = math.prod(result.shape[:-1]) // (getattr(context.module, "branches", None) or 1)
+            macs += positions * context.module.get_variable("params", "kernel").size
         return result
 
-    def initialise():
-        return model.init(jax.random.key(0), jnp.zeros((1, *image_shape)), *args, **kwargs)
-
+    images = jnp.zeros((1, *image_shape))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, *args, **kwargs))
+    # Not while initialising: what only training calls has parameters too.
     with nn.intercept_methods(tally):
-        variables = jax.eval_shape(initialise)
+        jax.eval_shape(lambda v: model.apply(v, images, *args, mutable=list(v), **kwargs), variables)
     return Count(sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), macs)

@@ -6,8 +6,10 @@ that keeps them in the cache, and keeps XLA from working out what comes before a
 of the kernel.
 """
 
+from collections.abc import Callable
 import functools
 import math
+from typing import Any
 
 import jax
 from jax import lax
@@ -20,7 +22,10 @@ BLOCK = 8  # images at a time: enough for every core, few enough for the cache
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def depthwise(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns each channel of `x` [N, H, W, C] convolved with its own `kernel` [kh, kw, 1, C]."""
+    """Returns each channel of `x` [N, H, W, C] convolved with its own `kernel` [kh, kw, 1, C].
+
+    With one more axis before all others, [B, N, H, W, C] and [B, kh, kw, 1, C], it is B such convolutions.
+    """
     return _forward(window, x, kernel)[0]
 
 
@@ -28,7 +33,7 @@ def _forward(window, x, kernel):
     def blockwise(x, kernel):
         return joined(lax.map(lambda x: shifted_products(window, x, kernel), blocks(x)))
 
-    return lax.platform_dependent(x, kernel, cpu=blockwise, default=window.native), (x, kernel)
+    return by_platform(blockwise, window.native, x, kernel), (x, kernel)
 
 
 def _backward(window, residuals, g):
@@ -51,10 +56,21 @@ def _backward(window, residuals, g):
             jax.linear_transpose(lambda kernel: window.native(x, kernel), kernel)(g)[0],
         )
 
-    return lax.platform_dependent(x, kernel, g, cpu=blockwise, default=native)
+    return by_platform(blockwise, native, x, kernel, g)
 
 
 depthwise.defvjp(_forward, _backward)
+
+
+def by_platform(own: Callable, native: Callable, x: jax.Array, *others: jax.Array) -> Any:
+    """Returns own(x, *others) on a CPU, one convolution after the other; elsewhere native(x, *others), all at once."""
+    if x.ndim == 4:
+        return lax.platform_dependent(x, *others, cpu=own, default=native)
+
+    def one_by_one(*operands):
+        return lax.map(lambda one: own(*one), operands)
+
+    return lax.platform_dependent(x, *others, cpu=one_by_one, default=jax.vmap(native))
 
 
 def blocks(images: jax.Array) -> jax.Array:
@@ -69,21 +85,17 @@ def joined(blocks: jax.Array) -> jax.Array:
 
 def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution as a sum of products; arguments as those of `depthwise`."""
-    return sum(
-        shift * weight for shift, weight in zip(window.shifts(x), kernel.reshape(-1, kernel.shape[-1]), strict=True)
-    )
+    return sum_of_products(window.shifts(x), kernel)
 
 
 def products_back(window: Window, g: jax.Array, kernel: jax.Array, x: jax.Array) -> jax.Array:
     """Returns the gradient to the images, of the shape of `x`, from that to the result, `g`."""
-    # Where the window strides, g is spread out first; then its sum of products has the kernel turned round.
-    spread = [(size - 1) * stride + 1 for size, stride in zip(g.shape[1:3], window.strides, strict=True)]
-    g = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *((0, 0, stride - 1) for stride in window.strides), (0, 0, 0)))
-    padding = tuple(
-        (reach - before, size + before - width)
-        for reach, (before, _), size, width in zip(window.reach, window.padding, x.shape[1:3], spread, strict=True)
-    )
-    return shifted_products(window._replace(padding=padding, strides=(1, 1)), g, kernel[::-1, ::-1])
+    return sum_of_products(window.shifts_back(g, x.shape[1:3]), kernel[::-1, ::-1])
+
+
+def sum_of_products(shifts: list[jax.Array], kernel: jax.Array) -> jax.Array:
+    """Returns the sum [N, h, w, C] of kh * kw shifted images, each times its entry of `kernel` [kh, kw, 1, C]."""
+    return sum(shift * weight for shift, weight in zip(shifts, kernel.reshape(-1, kernel.shape[-1]), strict=True))
 
 
 @jax.custom_jvp

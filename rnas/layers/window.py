@@ -45,9 +45,9 @@ class Window(NamedTuple):
             feature_group_count=self.groups,
         )
 
-    def shifts(self, x: jax.Array) -> list[jax.Array]:
-        """Returns what each entry of the kernel meets, row by row: kh * kw arrays [N, h, w, C]."""
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*pad, 0) for pad in self.padding), (0, 0, 0)))
+    def shifts(self, x: jax.Array, fill: float = 0) -> list[jax.Array]:
+        """Returns what each entry of the kernel meets, row by row: kh * kw arrays [N, h, w, C]; padding is `fill`."""
+        x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *((*pad, 0) for pad in self.padding), (0, 0, 0)))
         n, *padded, channels = x.shape
         # Index of the last position, from the first entry's point of view.
         last = [
@@ -64,6 +64,23 @@ class Window(NamedTuple):
             for row in range(0, self.reach[0] + 1, self.dilation[0])
             for column in range(0, self.reach[1] + 1, self.dilation[1])
         ]
+
+    def shifts_back(self, g: jax.Array, size: Pair, fill: float = 0) -> list[jax.Array]:
+        """Returns what images of that size meet in `g` [N, h, w, C], which lies where the window's results do.
+
+        Entry by entry of the kernel, the last first: kh * kw arrays [N, *size, C], `fill` where there is no result.
+        The sum of their products with the kernel turned round is the gradient to the images, `g` that to the result.
+        """
+        # Where the window strides, g is spread out first.
+        spread = [(length - 1) * stride + 1 for length, stride in zip(g.shape[1:3], self.strides, strict=True)]
+        g = lax.pad(
+            g, jnp.asarray(fill, g.dtype), ((0, 0, 0), *((0, 0, stride - 1) for stride in self.strides), (0, 0, 0))
+        )
+        padding = tuple(
+            (reach - before, length + before - width)
+            for reach, (before, _), length, width in zip(self.reach, self.padding, size, spread, strict=True)
+        )
+        return self._replace(padding=padding, strides=(1, 1)).shifts(g, fill)
 
 
 def block_size(images: int, limit: int) -> int:
