@@ -4,6 +4,8 @@ import copy
 import functools
 from html.parser import HTMLParser
 import json
+import math
+import re
 
 import numpy as np
 import pytest
@@ -203,6 +205,133 @@ def write_attack_files(folder, without=(), **changed):
     clean = np.linspace(0, 0.9, 128 * 64, dtype=np.float32).reshape(128, 8, 8, 1)
     moved = np.float32(distance[fooled])[:, None, None, None]
     np.savez(folder / "adversarial.npz", row=np.flatnonzero(fooled), images=clean + moved, clean=clean)
+    for name in without:
+        (folder / name).unlink()
+    return folder
+
+
+def cell(words):
+    """`"sep5(0) skip(1) …"` -> [[operation, source], …]."""
+    names = {"max": "max_pool_3x3", "avg": "avg_pool_3x3", "skip": "skip_connect", "sep3": "sep_conv_3x3"}
+    names |= {"sep5": "sep_conv_5x5", "dil3": "dil_conv_3x3", "dil5": "dil_conv_5x5"}
+    return [[names[operation], int(source)] for operation, source in re.findall(r"(\w+)\((\d)\)", words)]
+
+
+CELLS = {  # published with DSARA
+    "accurate": cell("skip(0) skip(1) sep5(0) sep3(1) sep5(3) sep3(1) sep5(4) skip(0)"),
+    "reduce": cell("avg(1) avg(0) dil5(2) avg(0) dil5(3) dil5(2) dil5(4) dil5(3)"),
+    "robust": cell("dil5(0) dil5(1) dil5(1) dil5(2) dil3(3) dil5(2) dil3(4) dil3(3)"),
+}
+PLACEMENT = ["accurate", "accurate", "reduce", "accurate", "accurate", "reduce", "robust", "robust"]
+CELL_ARCHITECTURE = {
+    "format": 1,
+    "space": "dsara",
+    **CELLS,
+    "concat": [2, 3, 4, 5],
+    "image_shape": [32, 32, 3],
+    "num_classes": 10,
+    "channels": 16,
+    "cells": 8,
+    "placement": PLACEMENT,
+    "params": 141306,
+    "macs": 39963904,
+    "origin": {"method": "dsara"},
+}
+CELL_CONFIG = {
+    "system": "dsara",
+    "seed": 2,
+    "space": "dsara",
+    "genotype": "",
+    "data": {"name": "cifar10", "held_out": 500},
+    "search": {"method": "dsara", "epochs": 4, "stage1_epochs": 2, "gamma": 0.0, "kl_weight": 0.0},
+    "train": {"channels": 16, "cells": 8, "gamma": 0.0, "kl_weight": 0.0},
+    "twins": ["random", "plain"],
+}
+CELL_MODELS = {  # clean, at 8/255, at 2/255
+    "student": (0.825, 0.5125, 0.75),
+    "twin_random_10": (0.79, 0.4225, 0.69),
+    "twin_random_2": (0.81, 0.4625, 0.71),
+    "twin_random_0": (0.8, 0.4825, 0.7),
+    "twin_plain": (0.9375, 0.0, 0.2),
+    "twin_advrush": (0.83, 0.5025, 0.74),
+}
+SIZES = {"params": 141306, "macs": 39963904}
+
+
+def auto_attack(accuracy, count=200):
+    return {"epsilon": MAIN, "version": "standard", **share(accuracy, count)}
+
+
+CELL_EVALUATION = {
+    **model(*CELL_MODELS["student"]),
+    "models": {
+        name: {**model(*scores), "auto_attack": auto_attack(max(0, scores[1] - 0.02)), **SIZES}
+        for name, scores in CELL_MODELS.items()
+    },
+    "auto_attack": auto_attack(0.4925),
+    "dataset": {"name": "cifar10/3.0.2", "counts": {"test": 360}, "data_sha256": "beef"},
+    "threat_model": "linf",
+    "seed": 2,
+    "versions": {"jax": "0.10.2"},
+}
+
+
+def probabilities(epoch):
+    """What a search that drifts towards the cells above makes of every edge after some epochs."""
+    for kind, entries in CELLS.items():
+        kept = {(2 + place // 2, source): operation for place, (operation, source) in enumerate(entries)}
+        for number, edge in enumerate((node, source) for node in (2, 3, 4, 5) for source in range(node)):
+            for place, operation in enumerate(OPERATIONS):
+                drift = 0.5 if operation == kept.get(edge) else 0.02 * ((number + place) % 7)
+                yield f"{kind}/{number}/{operation}", math.exp(drift * epoch)
+
+
+def normalised(weights):
+    totals = {}
+    for key, weight in weights.items():
+        edge = key.rpartition("/")[0]
+        totals[edge] = totals.get(edge, 0) + weight
+    return {key: weight / totals[key.rpartition("/")[0]] for key, weight in weights.items()}
+
+
+OPERATIONS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
+OPERATIONS = (*OPERATIONS, "dil_conv_5x5")
+
+
+def cell_metrics():
+    for step in range(9):
+        second = step > 4
+        row = {"stage": "search", "split": "train", "step": step, "epoch": step / 2, "time": 1.0}
+        row |= {"loss": 2 - 0.1 * step, "accuracy": 0.05 * step, "adversarial_accuracy": 0.03 * step}
+        row |= {"natural_loss": 2 - 0.15 * step, "adversarial_loss": 2.1 - 0.1 * step}
+        yield row | ({"gamma": 0.1 * step, "cosine": 0.5} if second else {"gamma": 0.0, "cosine": 0.6})
+    for epoch in range(5):
+        row = {"stage": "search", "split": "architecture", "step": 2 * epoch, "epoch": float(epoch), "time": 1.0}
+        yield row | normalised(dict(probabilities(epoch)))
+    for stage in ("train", "twin_random_0"):
+        for step in range(4):
+            yield {
+                "stage": stage,
+                "split": "train",
+                "step": step,
+                "epoch": step / 2,
+                "time": 1.0,
+                "loss": 2 - 0.1 * step,
+            }
+
+
+def write_cell_files(folder, without=(), metrics=None, **changed):
+    """Writes the work directory of a search for cells, with the JSON files of `changed` as given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    defaults = {"config": CELL_CONFIG, "run": RUN, "architecture": CELL_ARCHITECTURE, "evaluation": CELL_EVALUATION}
+    for name, content in defaults.items():
+        (folder / f"{name}.json").write_text(json.dumps(changed.get(name, content)))
+    rows = cell_metrics() if metrics is None else metrics
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "architectures").mkdir(exist_ok=True)
+    for name in ("random_10", "random_2"):
+        drawn = CELL_ARCHITECTURE | {"accurate": CELLS["robust"], "origin": {"method": "random"}}
+        (folder / "architectures" / f"{name}.json").write_text(json.dumps(drawn))
     for name in without:
         (folder / name).unlink()
     return folder
