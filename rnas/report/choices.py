@@ -113,8 +113,8 @@ def plot_choices(kind: str, choices: Choices, kept: Sequence[Edge], mark: float 
         axes = place(1, 4)
         axes.plot(choices.time, choices.uncertainty, color=INK, linewidth=1.4)
         axes.set_title("undecided, 1 = uniform", fontsize=7.5, pad=3, fontweight="normal")
-        axes.set_ylim(0, 1.05)
         _frame(axes, choices, mark, left=True, lowest=True)
+        axes.set(ylim=(0, 1.05), yticks=(0, 1))
 
     ends = ", ".join(
         f"{edge.short} from {state_name(edge.source)} to {edge.node} "

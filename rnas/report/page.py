@@ -154,7 +154,8 @@ def _eyebrow(record: Record) -> str:
     """Program, dataset, search space and, of cells, where they come from, as far as the run names them."""
     dataset = record.evaluation.get("dataset", {}).get("name") or record.setting("data.name")
     space = record.architecture.get("space") or record.setting("space")
-    return _dotted("rnas", dataset, space and f"space {space}", record.origin and f"cells: {method_label(record.origin)}")
+    cells = record.origin and f"cells: {method_label(record.origin)}"
+    return _dotted("rnas", dataset, space and f"space {space}", cells)
 
 
 def _dotted(*words: Any) -> str:
