@@ -84,7 +84,7 @@ def plot_choices(kind: str, choices: Choices, kept: Sequence[Edge], mark: float 
     Args:
         kind: type of the cell; names the file.
         kept: edges of the cell; empty while the search has not ended.
-        mark: a moment to mark, in the unit of `choices.time`.
+        mark: an epoch to mark; left out where epochs were not recorded.
     """
     columns, rows = max(NODES), len(NODES)
     width = _LEFT + columns * _PANEL_WIDTH + (columns - 1) * _COLUMN_GAP + _RIGHT
@@ -151,9 +151,9 @@ def _paint_edge(axes: Axes, choices: Choices, number: int, kept: Edge | None) ->
 
 
 def _frame(axes: Axes, choices: Choices, mark: float | None, left: bool, lowest: bool) -> None:
-    if mark is not None:
+    if mark is not None and choices.axis == "epoch":
         axes.axvline(mark, **BOUNDARY)
-    axes.set_xlim(choices.time[0], max(choices.time[-1], choices.time[0] + 1e-9))
+    axes.set_xlim(choices.time[0], max(choices.time[-1], choices.time[0] + 1))
     axes.locator_params(axis="x", nbins=4)
     axes.locator_params(axis="y", nbins=4)
     axes.tick_params(labelsize=6.5, labelleft=left, labelbottom=lowest, length=2, pad=2)

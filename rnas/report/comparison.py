@@ -170,8 +170,9 @@ def _in_words(run: Run, epsilon: float | None) -> str:
 def _other_data(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     if own.get("name") != other.get("name"):
         return [f"data {other.get('name', 'unknown')}, not {own.get('name', 'unknown')}"]
-    sums = [{key: data[key] for key in ("data_sha256", "sha256") if key in data} for data in (own, other)]
-    return [] if sums[0] == sums[1] else [f"another state or part of the data {own.get('name', '')}".rstrip()]
+    if own.get("data_sha256") != other.get("data_sha256"):
+        return [f"another state or part of the data {own.get('name', '')}".rstrip()]
+    return []
 
 
 def _other_count(what: str, own: Score | None, other: Score | None) -> list[str]:

@@ -96,7 +96,7 @@ def _ends(edges: Sequence[Edge]) -> list[tuple[Edge, float, float]]:
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
     for state in (0, 1, *NODES):
-        # Arriving from the left, the nearest source outermost; leaving to the right, the nearest node last.
+        # From left to right: what arrives, the nearest source first; then what leaves, the farthest node first.
         arriving = sorted((at for at, edge in enumerate(edges) if edge.node == state), key=lambda at: -edges[at].source)
         leaving = sorted((at for at, edge in enumerate(edges) if edge.source == state), key=lambda at: -edges[at].node)
         slots = len(arriving) + len(leaving)

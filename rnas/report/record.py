@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
-import re
 from typing import Any
 
 import numpy as np
 
 from rnas.report.cells import Edge, read_cells
 from rnas.report.choices import Choices, read_choices
-from rnas.report.naming import model_label
+from rnas.report.naming import model_label, model_order
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate")
 _LEARNING = ("teacher", "search", "train", "finetune", "twin_no_distillation", "twin_plain")
@@ -30,7 +29,7 @@ class Record:
         metrics: (stage, split) -> its rows in order of step, each step once.
         adversarial: the arrays of `adversarial.npz`; empty where it does not exist yet.
         cells: type -> edges, of the architecture; empty where it is not made of cells.
-        other_cells: model -> its cells, of the networks trained for comparison.
+        other_cells: name -> cells, of networks trained for comparison; as a model each is `twin_<name>`.
         choices: type -> what the search for cells thought of every operation.
     """
 
@@ -97,13 +96,13 @@ class Record:
         return "unfinished" if any(name.startswith(trains) for name, _ in self.metrics) else "not run"
 
     def _unasked(self, stage: str) -> bool:
-        cells = self.origin is not None
+        cells, tuned = self.origin is not None, self.setting("finetune.epochs")
         stages = ("search", "train")
         distils = any(self.setting(f"{part}.{weight}") for part in stages for weight in ("gamma", "kl_weight"))
         return {
             "teacher": cells and not distils,
             "search": cells and "published" in self.origin,
-            "finetune": self.setting("finetune.epochs") == 0 or (cells and self.setting("finetune") is None),
+            "finetune": tuned == 0 or (cells and tuned is None),
             "twins": self.setting("twins") == [],
         }.get(stage, False)
 
@@ -128,7 +127,8 @@ def read_record(workdir: str | Path) -> Record:
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
     architecture = _read_architecture(workdir / "architecture.json")
     metrics = _read_metrics(workdir / "metrics.jsonl")
-    others = sorted(workdir.glob("architectures/*.json"), key=_by_number)
+    paths = sorted(workdir.glob("architectures/*.json"), key=lambda path: model_order(f"twin_{path.stem}"))
+    others = {path.stem: _named(path, read_cells, read_object(path)) for path in paths}
     return Record(
         config=read_object(workdir / "config.json"),
         run=read_object(workdir / "run.json"),
@@ -137,15 +137,9 @@ def read_record(workdir: str | Path) -> Record:
         metrics=metrics,
         adversarial=_read_adversarial(workdir / "adversarial.npz"),
         cells=_named(workdir / "architecture.json", read_cells, architecture),
-        other_cells={path.stem: _named(path, read_cells, read_object(path)) for path in others},
+        other_cells={name: cells for name, cells in others.items() if cells},
         choices=_named(workdir / "metrics.jsonl", read_choices, metrics.get(("search", "architecture"), [])),
     )
-
-
-def _by_number(path: Path) -> tuple[str, int]:
-    """`random_2` before `random_10`."""
-    name, number = re.fullmatch(r"(.*?)(\d*)", path.stem).groups()
-    return name, int(number or 0)
 
 
 def _named(path: Path, read: Callable[[Any], Any], content: Any) -> Any:
@@ -184,6 +178,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _read_architecture(path: Path) -> dict[str, Any]:
     architecture = read_object(path)
+    origin = architecture.get("origin")
+    if origin is not None and (not isinstance(origin, dict) or not origin.keys() & {"method", "published"}):
+        raise ValueError(f'{path}: origin is {origin!r}, expected {{"method": …}} or {{"published": …}}')
     if not architecture.get("tutors"):  # a search without a teacher chooses none
         return architecture
     student, teacher = (architecture.get(key, []) for key in ("student_taps", "teacher_taps"))

@@ -92,9 +92,9 @@ class Results:
         return [model for model in self.models.values() if is_random(model.name)]
 
     def comparable(self, others: Iterable[str]) -> str:
-        """The attack to compare the student with others by: the headline's, or PGD-100 unless all were put to it.
+        """The attack to compare the student with others by: the headline's if all were put to it on as many images.
 
-        Models that nothing attacked do not count, and all must have been put to it on as many images.
+        Else PGD-100; models that were not put to that either do not count.
         """
         there = [name for name in ("student", *others) if self.headline(name, HEADLINE_ATTACK)]
         scores = [self.headline(name) for name in there]
@@ -126,6 +126,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def accuracy_of(score: Score | None) -> float | None:
+    """The accuracy, None where nothing was measured."""
     return None if score is None else score.accuracy
 
 

@@ -15,12 +15,7 @@ from rnas.report.quantity import exact, norm_label
 from rnas.report.record import Record
 from rnas.report.scores import AUTO_ATTACK, HEADLINE_ATTACK, Results, attack_label
 
-_TWINS = {  # what each kind of twin is, and what it tells
-    "twin_no_distillation": "The twin without distillation is the same network trained anew from the same initial "
-    "weights without the teacher: what the {noun} has over it is the teacher's part.",
-    "twin_plain": "The plain twin is the same network trained anew from the same initial weights without adversarial "
-    "images{also}: what {over} has over it is adversarial training's part.",
-}
+_ANEW = "is the same network trained anew from the same initial weights without"
 _BLOCKS = (
     "Channels each block kept (filled, number above) of the most it could have (outline, number below); thin "
     "lines are the other widths it could choose from. Image on the left, classes on the right."
@@ -87,15 +82,17 @@ def results(record: Record, results: Results, plots: Mapping[str, Picture]) -> l
 
 def _twins(record: Record, results: Results) -> str:
     """What the networks trained for comparison are, as far as there are any."""
-    taught = "twin_no_distillation" in results.models
-    words = {
-        "noun": record.noun,
-        "also": " and without the teacher" if taught else "",
-        "over": "the twin without distillation" if taught else f"the {record.noun}",
-    }
-    said = [text.format(**words) for name, text in _TWINS.items() if name in results.models]
+    said, own = [], f"the {record.noun}"
+    untaught, taught = "twin_no_distillation" in results.models, "teacher" in results.models
+    if untaught:
+        said.append(f"The twin without distillation {_ANEW} the teacher: what {own} has over it is the teacher's part.")
+    if "twin_plain" in results.models:
+        without = "adversarial images and the teacher" if taught or untaught else "adversarial images"
+        over = "the twin without distillation" if untaught else own
+        part = "the part of both" if taught and not untaught else "adversarial training's part"
+        said.append(f"The plain twin {_ANEW} {without}: what {over} has over it is {part}.")
     if results.random:
-        said.append(_RANDOM.format(**words))
+        said.append(_RANDOM.format(noun=record.noun))
     if any(is_published(name) for name in results.models):
         said.append(_PUBLISHED_CELLS)
     return " ".join(said)
@@ -103,8 +100,8 @@ def _twins(record: Record, results: Results) -> str:
 
 def network(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     """The network the search derived: its cells if it has any, and its blocks."""
-    architecture, drawn = record.architecture, [f"cell_{kind}" for kind in record.cells]
-    if "architecture" not in plots and not drawn:
+    architecture = record.architecture
+    if "architecture" not in plots and not record.cells:
         return []
     params, macs = (architecture.get(key) for key in ("params", "macs"))
     size = None

@@ -62,7 +62,8 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Markup:
         for model in models
     ]
     if len(results.random) > 1:
-        rows.insert("student" in results.models, _mean_row(results, epsilon, attacks))  # next to what it is for
+        beside_own = 1 if "student" in results.models else 0
+        rows.insert(beside_own, _mean_row(results, epsilon, attacks))
     title = "Clean" if epsilon is None else f"\u03b5 = {results.radius(epsilon)}"
     return table(head, rows, [title, element("small", UNITS)], "accuracy")
 
@@ -114,6 +115,7 @@ def accuracy(score: Score | None, images: int | None = None) -> Markup:
 
 
 def count(number: int | None) -> Markup:
+    """A count in three figures, in full where the pointer rests; a dash where there is none."""
     return NONE if number is None else element("span", compact(number), title=exact(number))
 
 

@@ -134,7 +134,7 @@ def test_cells_that_learn_from_a_teacher_show_it(said_of, cell_architecture, cel
     said = said_of(architecture=taught, evaluation=cell_evaluation)
     assert "Who learns from whom" in said and "wide_resnet_10_2" in said
     assert "The twin without distillation is the same network" in said
-    assert "without adversarial images and without the teacher: what the twin without distillation has over it" in said
+    assert "without adversarial images and the teacher: what the twin without distillation has over it" in said
     assert "The intervals of the network and of its twin without distillation overlap" in said
 
 

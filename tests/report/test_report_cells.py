@@ -57,6 +57,12 @@ def test_a_cell_has_eight_edges_and_every_type_placed_has_a_cell(cell_architectu
         read_cells(cell_architecture)
 
 
+@pytest.mark.parametrize("origin", ["dsara", {"name": "dsara"}])
+def test_an_origin_that_is_none_is_named(write_cells, cell_architecture, origin):
+    with pytest.raises(ValueError, match=r"architecture\.json: origin is .*expected"):
+        write_report(write_cells(architecture=cell_architecture | {"origin": origin}))
+
+
 def test_a_broken_cell_of_a_twin_is_named(write_cells):
     workdir = write_cells()
     (workdir / "architectures" / "random_2.json").write_text('{"reduce": []}')
