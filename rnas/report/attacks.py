@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rnas.report.naming import model_label, model_order
 from rnas.report.quantity import norm_label, number_of, percent
 from rnas.report.record import read_arrays, read_object
-from rnas.report.scores import AUTO_ATTACK, LABELS, Results, Score, Scores, attack_label, radius_key, read_score
+from rnas.report.scores import AUTO_ATTACK, Results, Score, Scores, attack_label, radius_key, read_score
 
 FORMAT = 1
 STATUSES = ("passed", "warning", "failed", "skipped")
@@ -66,6 +67,7 @@ class Suite:
         folder: name of the folder it was read from.
         summary: the object of attack.json; of an unfinished evaluation only this and `folder` tell anything.
         model, attack, version, norm: names; `version` is "" where the attack has none.
+        label: the model, as the page calls it.
         epsilon, radius: as a number and as it was written.
         clean, robust: accuracy without attack, and in the worst case over all attacks.
         curve: (radius, accuracy), ascending, each radius attacked on its own.
@@ -77,6 +79,7 @@ class Suite:
     folder: str
     summary: Mapping[str, Any]
     model: str
+    label: str
     attack: str
     version: str
     norm: str
@@ -92,11 +95,6 @@ class Suite:
     adversarial: Mapping[str, np.ndarray]
 
     @property
-    def label(self) -> str:
-        """The model, as the page calls it."""
-        return LABELS.get(self.model, self.model)
-
-    @property
     def threat(self) -> str:
         """Norm and radius in words."""
         return f"{norm_label(self.norm)} \u03b5 = {self.radius}"
@@ -107,8 +105,11 @@ class Suite:
         return f"{attack_label(self.attack)} {self.version}".rstrip()
 
 
-def read_suites(workdir: Path) -> tuple[list[Suite], list[str]]:
+def read_suites(workdir: Path, label: Callable[[str], str] = model_label) -> tuple[list[Suite], list[str]]:
     """All evaluations under `workdir/attacks`: the student's first, smaller radii before larger ones.
+
+    Args:
+        label: what the page calls a model.
 
     Returns:
         (finished evaluations, names of the folders of unfinished ones).
@@ -118,17 +119,16 @@ def read_suites(workdir: Path) -> tuple[list[Suite], list[str]]:
     """
     suites, unfinished = [], []
     for folder in sorted(path for path in workdir.glob("attacks/*") if path.is_dir()):
-        suite = read_suite(folder)
+        suite = read_suite(folder, label)
         if suite is None:
             unfinished.append(folder.name)
         else:
             suites.append(suite)
-    order = {name: place for place, name in enumerate(LABELS)}
-    suites.sort(key=lambda suite: (order.get(suite.model, len(order)), suite.model, suite.norm, suite.epsilon))
+    suites.sort(key=lambda suite: (model_order(suite.model), suite.norm, suite.epsilon))
     return suites, unfinished
 
 
-def read_suite(folder: Path) -> Suite | None:
+def read_suite(folder: Path, label: Callable[[str], str] = model_label) -> Suite | None:
     """The evaluation of one folder; None while it is unfinished.
 
     Raises:
@@ -152,10 +152,12 @@ def read_suite(folder: Path) -> Suite | None:
         for point in _objects(summary.get("curve") or {}, "points", path)
     ]
     examples = read_arrays(folder / "examples.npz", _EXAMPLES)
+    model = _field(_field(summary, "model", dict, path), "name", str, path)
     return Suite(
         folder=folder.name,
         summary=summary,
-        model=_field(_field(summary, "model", dict, path), "name", str, path),
+        model=model,
+        label=label(model),
         attack=_field(summary, "attack", str, path),
         version=summary.get("version") or "",
         norm=_field(threat, "norm", str, path).lower(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnas.report.canvas import ACCENT, BLUE, FAINT, Picture, draw
+from rnas.report.cells import blocks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _QUIET, _EDGE, _ROOM = "#6b7177", "#a9bfd2", "#dfe9f2"
 _STAGE_COLOURS = (BLUE, "#00558a")
+_TYPE_COLOURS = {"accurate": BLUE, "normal": BLUE, "reduce": "#8a9199", "robust": ACCENT}
 _GAP, _END = 0.7, 2.4  # in widths of a bar: between stages, and for the words at either end
 
 
@@ -27,13 +29,15 @@ def maximum(block: Mapping[str, Any]) -> int:
 def draw_network(architecture: Mapping[str, Any]) -> Picture:
     """Blocks from image to classes: outlined the channels a block could have, filled those it kept.
 
+    Cells have the colour of their type, and the types below them.
+
     Args:
-        architecture: the object of architecture.json; `blocks` must not be empty.
+        architecture: the object of architecture.json; it must state `blocks`, or `placement` and `channels`.
     """
-    blocks = architecture["blocks"]
-    stages = [list(members) for _, members in groupby(blocks, key=lambda block: block.get("stage"))]
-    tallest = max(maximum(block) for block in blocks)
-    total = len(blocks) + _GAP * (len(stages) - 1) + 2 * _END
+    built = blocks(architecture)
+    stages = [list(members) for _, members in groupby(built, key=lambda block: block.get("stage"))]
+    tallest = max(maximum(block) for block in built)
+    total = len(built) + _GAP * (len(stages) - 1) + 2 * _END
     shape = "\u00d7".join(map(str, architecture.get("image_shape", [])))
 
     def paint(figure: Figure) -> None:
@@ -54,9 +58,14 @@ def draw_network(architecture: Mapping[str, Any]) -> Picture:
                 fontsize=7.5,
                 color=_QUIET,
             )
-            for block in members:
-                _bar(axes, block, left, _STAGE_COLOURS[number % 2])
-                left += 1
+            for kind, run in groupby(members, key=lambda block: block.get("type")):
+                alike = list(run)
+                for place, block in enumerate(alike):
+                    _bar(axes, block, left + place, _TYPE_COLOURS.get(kind, _STAGE_COLOURS[number % 2]))
+                if kind:
+                    words = kind if len(alike) == 1 else f"{len(alike)} {kind}"
+                    _under(axes, words, left + len(alike) / 2, alike[0], fontsize=7)
+                left += len(alike)
             left += _GAP
         ends = (
             (0.5 * _END, f"image\n{shape}"),
@@ -66,14 +75,12 @@ def draw_network(architecture: Mapping[str, Any]) -> Picture:
             box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": FAINT, "linewidth": 0.8}
             axes.text(x, 0, words, ha="center", va="center", fontsize=7.5, bbox=box)
 
-    said = ", ".join(f"{block['width']} of {maximum(block)}" for block in blocks)
-    width = max(560, 26 * total)
-    return draw(
-        "architecture",
-        f"Channels kept in each block, of the most it could have: {said}.",
-        (width, 310),
-        paint,
+    said = ", ".join(
+        f"{block['type']} {block['width']}" if "type" in block else f"{block['width']} of {maximum(block)}"
+        for block in built
     )
+    alt = f"Channels of each block, of the most it could have where that was searched: {said}."
+    return draw("architecture", alt, (max(560, 26 * total), 310), paint)
 
 
 def _stage_words(number: int, members: Sequence[Mapping[str, Any]]) -> str:
@@ -100,9 +107,15 @@ def _bar(axes: Axes, block: Mapping[str, Any], left: float, colour: str) -> None
         linewidth=0.5,
         colors=["white" if option < kept else _EDGE for option in inner for _ in (-1, 1)],
     )
-    words = {"ha": "center", "textcoords": "offset points"}
-    axes.annotate(str(kept), (middle, most / 2), (0, 2), va="bottom", fontsize=8, fontweight="bold", **words)
-    axes.annotate(f"of {most}", (middle, -most / 2), (0, -3), va="top", fontsize=6.5, color=_QUIET, **words)
+    above = {"ha": "center", "va": "bottom", "textcoords": "offset points"}
+    axes.annotate(str(kept), (middle, most / 2), (0, 2), fontsize=8, fontweight="bold", **above)
+    if block.get("options"):
+        _under(axes, f"of {most}", middle, block, fontsize=6.5)
+
+
+def _under(axes: Axes, words: str, x: float, block: Mapping[str, Any], fontsize: float) -> None:
+    below = {"ha": "center", "va": "top", "textcoords": "offset points", "color": _QUIET}
+    axes.annotate(words, (x, -maximum(block) / 2), (0, -3), fontsize=fontsize, **below)
 
 
 def draw_tutors(architecture: Mapping[str, Any]) -> Picture:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from rnas.report.markup import Markup, element
 from rnas.report.quantity import compact, exact, percent
 from rnas.report.record import Record
-from rnas.report.scores import HEADLINE_ATTACK, Results, Score, attack_label
+from rnas.report.scores import HEADLINE_ATTACK, Results, Score, Scores, Spread, accuracy_of, attack_label, spread
 
 _BESIDE = {"twin_plain": "plain twin", "teacher": "teacher"}
 
@@ -15,52 +15,75 @@ _BESIDE = {"twin_plain": "plain twin", "teacher": "teacher"}
 def headline(record: Record, results: Results) -> str:
     """The title: as much of the result as there is."""
     params = record.architecture.get("params")
-    subject = "The student" if params is None else f"A student of {exact(params)} parameters"
+    subject = f"The {record.noun}" if params is None else f"A {record.noun} of {exact(params)} parameters"
     attacked, student = results.headline("student", results.attack), results.models.get("student")
     if attacked:
         at = f"{attack_label(results.attack)} at \u03b5 = {results.radius(results.epsilon)}"
         return f"{subject} keeps {percent(attacked.accuracy)} accuracy under {at}"
     if student and student.clean:
         return f"{subject} reaches {percent(student.clean.accuracy)} clean accuracy"
-    return "No student yet" if params is None else f"{subject}, not yet evaluated"
+    return f"No {record.noun} yet" if params is None else f"{subject}, not yet evaluated"
 
 
-def lead(results: Results) -> Markup | None:
-    """The same in prose: clean accuracy, the others under one attack, and whether distillation shows."""
+def lead(record: Record, results: Results) -> Markup | None:
+    """The same in prose: clean accuracy, the others under one attack, and whether distillation or search shows."""
     student = results.models.get("student")
     if student is None or student.clean is None:
         return None
-    sentences = [f"Without attack the student is right on {percent(student.clean.accuracy)} of the test images."]
+    sentences = [f"Without attack the {record.noun} is right on {percent(student.clean.accuracy)} of the test images."]
     named = {
         "twin_plain": "the same network trained plainly",
         "twin_no_distillation": "the same network trained without its teacher",
         "teacher": "the teacher",
     }
-    attack = _shared_attack(results, named)
+    random = [model.name for model in results.random]
+    attack = results.comparable([*named, *random])
     kept = [
         f"{words} keeps {percent(score.accuracy)}"
         for name, words in named.items()
         if (score := results.headline(name, attack))
     ]
     own = results.headline("student", attack)
+    drawn = spread(accuracy_of(results.headline(name, attack)) for name in random)
+    if drawn:
+        kept.append(_by_chance(drawn))
     if kept and own and attack != results.attack:
         kept.insert(0, f"it keeps {percent(own.accuracy)}")
     if kept:
         under = "the same attack" if attack == results.attack else attack_label(attack)
         *most, last = kept
         sentences.append(f"Under {under} {' and '.join([', '.join(most), last] if most else [last])}.")
+    if drawn and own:
+        sentences.append(_against_chance([results.headline(name, attack) for name in random], own))
     if _overlap(own, results.headline("twin_no_distillation", attack)):
         sentences.append(
-            "The intervals of the student and of its twin without distillation overlap: on these images the "
+            f"The intervals of the {record.noun} and of its twin without distillation overlap: on these images the "
             "help of the teacher is not established."
         )
     return element("p", " ".join(sentences), class_="lead")
 
 
-def _shared_attack(results: Results, others: Iterable[str]) -> str:
-    """The attack to compare by: the headline's where all `others` were put to it, else PGD-100."""
-    there = [name for name in others if results.headline(name, HEADLINE_ATTACK)]
-    return results.attack if all(results.headline(name, results.attack) for name in there) else HEADLINE_ATTACK
+def _by_chance(drawn: Spread) -> str:
+    if drawn.count == 1:
+        return f"a network with random cells keeps {percent(drawn.mean)}"
+    return (
+        f"{drawn.count} networks with random cells keep {percent(drawn.mean)} on average "
+        f"({percent(drawn.low)} to {percent(drawn.high)})"
+    )
+
+
+def _against_chance(drawn: list[Score], own: Score) -> str:
+    """Whether the cells are worth more than ones that nobody searched for."""
+    as_good, several = sum(score.accuracy >= own.accuracy for score in drawn), len(drawn) > 1
+    if as_good:
+        who = f"{as_good} of the random ones {'does' if as_good == 1 else 'do'}" if several else "The random one does"
+        said = f"{who} at least as well"
+    else:
+        said = f"{'None of the random ones does' if several else 'The random one does not do'} as well"
+        if not _overlap(own, max(drawn, key=lambda score: score.accuracy)):
+            return f"{said}."
+        said += ", but the intervals overlap"
+    return f"{said}: on these images it is not established that the cells are better than chance."
 
 
 def _overlap(one: Score | None, other: Score | None) -> bool:
@@ -70,42 +93,52 @@ def _overlap(one: Score | None, other: Score | None) -> bool:
 
 
 def tiles(record: Record, results: Results) -> Markup | None:
-    """Parameters, MACs, clean and attacked accuracy of the student, large; plain twin and teacher below."""
-    names = ("student", *_BESIDE)
-    models = {name: results.models.get(name) for name in names}
+    """Parameters, MACs, clean and attacked accuracy of the student, large; what it is compared with below."""
     at = "" if results.epsilon is None else f", \u03b5 = {results.radius(results.epsilon)}"
-    values = {
-        "Parameters": {name: model and _size(model.params) for name, model in models.items()},
-        "MACs per image": {name: model and _size(model.macs) for name, model in models.items()},
-        "Clean accuracy": {name: model and _share(model.clean) for name, model in models.items()},
-        **{
-            f"{attack_label(attack)}{at}": {name: _share(results.headline(name, attack)) for name in names}
-            for attack in dict.fromkeys((results.attack, HEADLINE_ATTACK))
-        },
-    }
-    for title, key in (("Parameters", "params"), ("MACs per image", "macs")):
-        values[title]["student"] = values[title]["student"] or _size(record.architecture.get(key))
     shown = [
-        element(
-            "div",
-            element("dt", title),
-            element("dd", by_model["student"], class_="student"),
-            [
-                element("dd", element("span", label), element("span", by_model[name]))
-                for name, label in _BESIDE.items()
-                if by_model[name]
-            ],
-            class_="tile",
-        )
-        for title, by_model in values.items()
-        if by_model["student"]
+        _tile("Parameters", results, lambda model: model.params, compact, record.architecture.get("params")),
+        _tile("MACs per image", results, lambda model: model.macs, compact, record.architecture.get("macs")),
+        _tile("Clean accuracy", results, lambda model: accuracy_of(model.clean), percent),
+        *(
+            _tile(
+                f"{attack_label(attack)}{at}",
+                results,
+                lambda model, attack=attack: accuracy_of(model.at(results.epsilon, attack)),
+                percent,
+            )
+            for attack in dict.fromkeys((results.attack, HEADLINE_ATTACK))
+        ),
     ]
-    return element("dl", shown, class_="tiles") if shown else None
+    return element("dl", shown, class_="tiles") if any(shown) else None
 
 
-def _size(number: int | None) -> str | None:
-    return None if number is None else compact(number)
+def _tile(
+    title: str,
+    results: Results,
+    value: Callable[[Scores], float | None],
+    words: Callable[[float], str],
+    otherwise: float | None = None,
+) -> Markup | None:
+    """One figure of the student (or `otherwise`, where it was not evaluated) above those it is compared with."""
 
+    def of(name: str) -> float | None:
+        return value(results.models[name]) if name in results.models else None
 
-def _share(score: Score | None) -> str | None:
-    return None if score is None else percent(score.accuracy)
+    own = of("student")
+    own = otherwise if own is None else own
+    if own is None:
+        return None
+    drawn = spread(map(value, results.random))
+    beside = {f"{drawn.count} random" if drawn and drawn.count > 1 else "random": drawn and drawn.mean}
+    beside |= {label: of(name) for name, label in _BESIDE.items()}
+    return element(
+        "div",
+        element("dt", title),
+        element("dd", words(own), class_="student"),
+        [
+            element("dd", element("span", label), element("span", words(figure)))
+            for label, figure in beside.items()
+            if figure is not None
+        ],
+        class_="tile",
+    )

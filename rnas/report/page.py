@@ -9,9 +9,14 @@ from typing import Any
 from rnas.report import sections, suite
 from rnas.report.attacks import read_suite, read_suites, suite_cautions, with_suites
 from rnas.report.canvas import Picture
+from rnas.report.cells import blocks
+from rnas.report.choices import plot_choices
+from rnas.report.comparison import comparison, read_runs
 from rnas.report.drawing import draw_network, draw_tutors
+from rnas.report.graph import draw_cells
 from rnas.report.headline import headline, lead, tiles
 from rnas.report.markup import Markup, element
+from rnas.report.naming import method_label
 from rnas.report.parts import note
 from rnas.report.pictures import adversarial_examples
 from rnas.report.plots import plot_learning, plot_robustness
@@ -22,25 +27,27 @@ from rnas.report.style import STYLE
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def write_report(workdir: str | Path) -> Path:
+def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
     """Writes `report.html`, one file with everything in it, and its pictures as PNG files under `report/`.
 
     What the run has not made yet is left out, and named as missing. The same files give the same bytes.
 
     Args:
         workdir: the work directory of a run, finished or not.
+        beside: work directories of other runs, to show in one table with it.
 
     Returns:
         The path of the page.
 
     Raises:
-        ValueError: `workdir` holds no run, or one of its files cannot be read or contradicts itself; the
-            message names the file.
+        ValueError: `workdir` holds no run, or one of its files cannot be read or contradicts itself (the
+            message names the file); the same of a directory of `beside`, or one is given twice.
     """
     workdir = Path(workdir)
     record = read_record(workdir)
     measured = read_results(record)
-    suites, unfinished = read_suites(workdir)
+    suites, unfinished = read_suites(workdir, record.label)
+    runs = read_runs([workdir, *map(Path, beside)]) if beside else []
     results = with_suites(measured, suites)
     plots = _plots(record, results)
     examples = adversarial_examples(record.adversarial, results.epsilon) if record.adversarial else []
@@ -49,11 +56,13 @@ def write_report(workdir: str | Path) -> Path:
     text = _document(
         title=headline(record, results),
         eyebrow=_eyebrow(record),
-        opening=[lead(results), tiles(record, results), notes],
+        opening=[lead(record, results), tiles(record, results), notes],
         parts=[
-            ("results", "Results", sections.results(results, plots)),
+            ("results", "Results", sections.results(record, results, plots)),
+            ("beside", "Beside other runs", comparison(runs)),
             ("attack-suite", "Attack suite", suite.section(attacked, unfinished)),
-            ("student", "The student", sections.student(record, plots)),
+            ("network", f"The {record.noun}", sections.network(record, plots)),
+            ("search", "How the search decided", sections.search(record, plots)),
             ("tutors", "Who learns from whom", sections.tutors(record, plots)),
             ("learning", "Learning", sections.learning(record, plots)),
             ("images", "Adversarial images", sections.images(record, results, examples)),
@@ -104,13 +113,18 @@ def _write(folder: Path, text: str, pictures: Iterable[Picture]) -> Path:
 
 def _plots(record: Record, results: Results) -> dict[str, Picture]:
     drawn = [plot_robustness(results)]
-    if record.architecture.get("blocks"):
+    for kind, edges in record.cells.items():
+        drawn.append(draw_cells(f"cell_{kind}", {kind: edges}))
+    if blocks(record.architecture):
         drawn.append(draw_network(record.architecture))
+    drawn += [draw_cells(f"cells_{name}", cells) for name, cells in record.other_cells.items()]
+    for kind, choices in record.choices.items():
+        drawn.append(plot_choices(kind, choices, record.cells.get(kind, ()), record.second_stage))
     if record.architecture.get("tutors"):
         drawn.append(draw_tutors(record.architecture))
     for stage in record.learning_stages():
         splits = (record.metrics.get((stage, split), []) for split in ("train", "validation"))
-        drawn.append(plot_learning(stage, *splits))
+        drawn.append(plot_learning(stage, *splits, record.second_stage if stage == "search" else None))
     return {picture.name: picture for picture in drawn if picture is not None}
 
 
@@ -137,10 +151,11 @@ def _document(title: str, eyebrow: str, opening: list[Any], parts: Sequence[tupl
 
 
 def _eyebrow(record: Record) -> str:
-    """Program, dataset and search space, as far as the run names them."""
+    """Program, dataset, search space and, of cells, where they come from, as far as the run names them."""
     dataset = record.evaluation.get("dataset", {}).get("name") or record.setting("data.name")
     space = record.architecture.get("space") or record.setting("space")
-    return _dotted("rnas", dataset, space and f"space {space}")
+    cells = record.origin and f"cells: {method_label(record.origin)}"
+    return _dotted("rnas", dataset, space and f"space {space}", cells)
 
 
 def _dotted(*words: Any) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnas.report import quantity
 from rnas.report.attacks import Suite
-from rnas.report.canvas import ACCENT, BLUE, FAINT, INK, Picture, draw
+from rnas.report.canvas import ACCENT, BLUE, BOUNDARY, FAINT, INK, Picture, draw
+from rnas.report.naming import is_random
 from rnas.report.quantity import percent
 from rnas.report.scores import Results, attack_label
 
@@ -23,7 +25,8 @@ _MODELS = {  # colour, dashes, marker: told apart without colour too
     "twin_no_distillation": ("#c46f00", "-", "^"),
     "twin_plain": ("#a84a8c", (0, (2, 1.5)), "v"),
 }
-_OTHER = ("#009e73", (0, (1, 1)), "D")
+_PUBLISHED = tuple((colour, (0, (1, 1)), marker) for colour, marker in (("#009e73", "D"), ("#8a6d00", "P"), (INK, "X")))
+_RANDOM = ("#8a9199", "-", "")
 
 # Title, then (metric, name in the legend, colour); shown where any of the metrics was recorded.
 _PANELS = (
@@ -34,14 +37,19 @@ _PANELS = (
         (("classification", "classification", BLUE), ("kl", "KL to teacher", "#009e73")),
     ),
     ("Attention distance", (("attention", "attention", "#a84a8c"),)),
+    ("Losses that move the cells", (("natural_loss", "natural", BLUE), ("adversarial_loss", "adversarial", ACCENT))),
+    ("Weight \u03b3* of the natural gradient", (("gamma", "\u03b3*", INK),)),
+    ("Cosine of the two gradients", (("cosine", "cosine", INK),)),
     ("Expected cost, millions", (("cost", "cost", "#b07500"), ("macs", "MACs", BLUE))),
     ("Cost factor", (("cost_factor", "cost factor", "#b07500"),)),
     ("Temperature", (("temperature", "temperature", INK),)),
     ("Learning rate", (("learning_rate", "learning rate", INK),)),
 )
 _UNITS = {"accuracy": 100.0, "adversarial_accuracy": 100.0, "cost": 1e-6, "macs": 1e-6}
+_BOUNDS = {"gamma": (0, 1), "cosine": (-1, 1)}
 _TERMS = ("kl", "attention")  # of the loss; a stage without them records zeros
 _CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
+_LEGEND = 4  # entries a line
 _POINTS = 200  # means over this many equal runs of steps are all a small panel can show
 
 
@@ -52,16 +60,22 @@ def plot_robustness(results: Results) -> Picture | None:
         return None
     epsilon = results.epsilon
     scale = 255 if results.norm.lower() == "linf" else 1
+    looks = _model_looks([model.name for model in shown])
+    drawn = [model.name for model in shown if is_random(model.name)]
+    lines = -(-(len(shown) - max(0, len(drawn) - 1)) // _LEGEND)  # of the legend
+    height = 364 + 36 * lines
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.985, bottom=0.13, top=0.9)
+        figure.subplots_adjust(left=0.085, right=0.985, bottom=52 / height, top=1 - (4 + 36 * lines) / height)
         if epsilon is not None:
             axes.axvline(epsilon * scale, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
+            last = epsilon > 0.8 * max(model.curve[-1][0] for model in shown)  # no room to the right of it
             axes.annotate(
                 f"\u03b5 = {results.radius(epsilon)}",
                 (epsilon * scale, 1),
-                (4, -2),
+                (-4 if last else 4, -2),
+                ha="right" if last else "left",
                 color="#6b7177",
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
@@ -69,10 +83,10 @@ def plot_robustness(results: Results) -> Picture | None:
                 fontsize=8,
             )
         for model in reversed(shown):  # the student last, on top
-            colour, dashes, marker = _MODELS.get(model.name, _OTHER)
+            (colour, dashes, marker), random = looks[model.name], model.name in drawn
             x = [point * scale for point, _ in model.curve]
             y = [100 * score.accuracy for _, score in model.curve]
-            if all(score.interval for _, score in model.curve):
+            if not random and all(score.interval for _, score in model.curve):
                 bounds = np.array([score.interval for _, score in model.curve]) * 100
                 axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.13, linewidth=0)
             axes.plot(
@@ -82,8 +96,8 @@ def plot_robustness(results: Results) -> Picture | None:
                 linestyle=dashes,
                 marker=marker,
                 markersize=4.5,
-                label=model.label,
-                linewidth=2.2 if model.name == "student" else 1.5,
+                label=model.label if len(drawn) == 1 or not random else _shared_label(model.name, drawn),
+                linewidth=2.2 if model.name == "student" else 1.0 if random else 1.5,
                 markeredgecolor="white",
                 markeredgewidth=0.6,
                 clip_on=False,
@@ -99,7 +113,7 @@ def plot_robustness(results: Results) -> Picture | None:
             labels[::-1],
             loc="upper left",
             bbox_to_anchor=(0.07, 1.0),
-            ncols=4,
+            ncols=_LEGEND,
             columnspacing=1.6,
             handlelength=2.6,
         )
@@ -109,7 +123,20 @@ def plot_robustness(results: Results) -> Picture | None:
         f"to {percent(model.curve[-1][1].accuracy)} at {results.radius(model.curve[-1][0])}"
         for model in shown
     )
-    return draw("robustness", f"Accuracy under attack against the radius: {said}.", (740, 400), paint)
+    return draw("robustness", f"Accuracy under attack against the radius: {said}.", (740, height), paint)
+
+
+def _model_looks(names: Sequence[str]) -> dict[str, tuple]:
+    """Colour, dashes and marker of each model; published cells take turns, random ones look alike."""
+    published = cycle(_PUBLISHED)
+    return {
+        name: _MODELS[name] if name in _MODELS else _RANDOM if is_random(name) else next(published) for name in names
+    }
+
+
+def _shared_label(name: str, drawn: Sequence[str]) -> str | None:
+    """One entry of the legend for all random networks."""
+    return f"Random networks ({len(drawn)})" if name == drawn[0] else None
 
 
 def plot_radii(suite: Suite) -> Picture | None:
@@ -178,13 +205,17 @@ def plot_radii(suite: Suite) -> Picture | None:
 
 
 def plot_learning(
-    stage: str, train: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]
+    stage: str,
+    train: Sequence[Mapping[str, Any]],
+    validation: Sequence[Mapping[str, Any]],
+    mark: float | None = None,
 ) -> Picture | None:
     """Small panels of one stage's metrics; None where neither split recorded a metric that is shown here.
 
     Args:
         stage: names the file.
         train, validation: rows in order of step, either may be empty.
+        mark: an epoch to mark; left out where epochs were not recorded.
     """
     panels = [
         (title, kept)
@@ -210,6 +241,7 @@ def plot_learning(
         )
         for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=False)):
             for metric, label, colour in series:
+                both = any(_recorded(row, metric) for row in train)  # then their colour is named once
                 _line(axes, train, metric, axis, color=colour, label=label, linewidth=1.1, alpha=0.75)
                 _line(
                     axes,
@@ -217,17 +249,22 @@ def plot_learning(
                     metric,
                     axis,
                     color=colour,
-                    label=f"{label}, held out",
+                    label=None if both else f"{label}, held out",
                     linewidth=1.4,
                     marker="o",
                     markersize=2.6,
                     linestyle=(0, (3, 1.2)),
                 )
+                if metric in _BOUNDS:
+                    low, high = _BOUNDS[metric]
+                    axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+            if mark is not None and axis == "epoch":
+                axes.axvline(mark, **BOUNDARY)
             axes.set_title(title)
             axes.margins(x=0.02)
             if place + columns >= len(panels):  # nothing below it
                 axes.set_xlabel(axis)
-            if len(axes.lines) > 1:
+            if len(series) > 1:
                 axes.legend(fontsize=7, handlelength=1.8, borderaxespad=0.1, labelspacing=0.25)
             axes.tick_params(labelbottom=True, labelsize=7.5)
         for axes in grid.flat[len(panels) :]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rnas.report.cells import Edge, read_cells
+from rnas.report.choices import Choices, read_choices
+from rnas.report.naming import model_label, model_order
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate")
 _LEARNING = ("teacher", "search", "train", "finetune", "twin_no_distillation", "twin_plain")
@@ -24,6 +28,9 @@ class Record:
         config, run, architecture, evaluation: the JSON objects; empty where the file does not exist yet.
         metrics: (stage, split) -> its rows in order of step, each step once.
         adversarial: the arrays of `adversarial.npz`; empty where it does not exist yet.
+        cells: type -> edges, of the architecture; empty where it is not made of cells.
+        other_cells: name -> cells, of networks trained for comparison; as a model each is `twin_<name>`.
+        choices: type -> what the search for cells thought of every operation.
     """
 
     config: Mapping[str, Any]
@@ -32,6 +39,37 @@ class Record:
     evaluation: Mapping[str, Any]
     metrics: Mapping[tuple[str, str], list[dict[str, Any]]]
     adversarial: Mapping[str, np.ndarray]
+    cells: Mapping[str, tuple[Edge, ...]]
+    other_cells: Mapping[str, Mapping[str, tuple[Edge, ...]]]
+    choices: Mapping[str, Choices]
+
+    @property
+    def origin(self) -> Mapping[str, str] | None:
+        """Where the cells come from, `{"method": …}` or `{"published": …}`; None for a run that is not about cells."""
+        if not self.cells and self.setting("system") != "dsara":
+            return None
+        if self.architecture.get("origin"):
+            return self.architecture["origin"]
+        if genotype := self.setting("genotype"):
+            return {"published": genotype}
+        return {"method": str(self.setting("search.method") or "")}
+
+    @property
+    def noun(self) -> str:
+        """What the network of the run is called in a sentence: a student where its search was for one."""
+        return "student" if self.origin is None else "network"
+
+    def label(self, model: str) -> str:
+        """What a model is called in tables and legends."""
+        return model_label(model, self.origin)
+
+    @property
+    def second_stage(self) -> float | None:
+        """The epoch at which a search in two stages takes up the second one; None for any other."""
+        first, epochs = self.setting("search.stage1_epochs"), self.setting("search.epochs")
+        if self.setting("search.method") != "dsara" or not first or (epochs is not None and first >= epochs):
+            return None
+        return float(first)
 
     def setting(self, name: str) -> Any:
         """A configuration value by its dotted name, from a nested or a flat config; None if it has none."""
@@ -49,14 +87,24 @@ class Record:
         stated = self.run.get("stages", {}).get(stage, {}).get("status")
         if stated is not None:
             return "complete" if stated == "complete" else "unfinished"  # a killed run still says `running`
+        if self._unasked(stage):
+            return "not asked for"
         results = {"search": self.architecture, "derive": self.architecture, "evaluate": self.evaluation}
         if results.get(stage):
             return "complete"
-        unasked = {"finetune": self.setting("finetune.epochs") == 0, "twins": self.setting("twins") == []}
-        if unasked.get(stage):
-            return "not asked for"
         trains = "twin_" if stage == "twins" else stage
         return "unfinished" if any(name.startswith(trains) for name, _ in self.metrics) else "not run"
+
+    def _unasked(self, stage: str) -> bool:
+        cells, tuned = self.origin is not None, self.setting("finetune.epochs")
+        stages = ("search", "train")
+        distils = any(self.setting(f"{part}.{weight}") for part in stages for weight in ("gamma", "kl_weight"))
+        return {
+            "teacher": cells and not distils,
+            "search": cells and "published" in self.origin,
+            "finetune": tuned == 0 or (cells and tuned is None),
+            "twins": self.setting("twins") == [],
+        }.get(stage, False)
 
     def learning_stages(self) -> list[str]:
         """The stages that recorded metrics, in the order a run goes through them."""
@@ -77,14 +125,29 @@ def read_record(workdir: str | Path) -> Record:
         raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
+    architecture = _read_architecture(workdir / "architecture.json")
+    metrics = _read_metrics(workdir / "metrics.jsonl")
+    paths = sorted(workdir.glob("architectures/*.json"), key=lambda path: model_order(f"twin_{path.stem}"))
+    others = {path.stem: _named(path, read_cells, read_object(path)) for path in paths}
     return Record(
         config=read_object(workdir / "config.json"),
         run=read_object(workdir / "run.json"),
-        architecture=_read_architecture(workdir / "architecture.json"),
+        architecture=architecture,
         evaluation=read_object(workdir / "evaluation.json"),
-        metrics=_read_metrics(workdir / "metrics.jsonl"),
+        metrics=metrics,
         adversarial=_read_adversarial(workdir / "adversarial.npz"),
+        cells=_named(workdir / "architecture.json", read_cells, architecture),
+        other_cells={name: cells for name, cells in others.items() if cells},
+        choices=_named(workdir / "metrics.jsonl", read_choices, metrics.get(("search", "architecture"), [])),
     )
+
+
+def _named(path: Path, read: Callable[[Any], Any], content: Any) -> Any:
+    """What `read` makes of the content of a file, with the file's name in any complaint."""
+    try:
+        return read(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read_text(path: Path) -> str:
@@ -115,6 +178,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _read_architecture(path: Path) -> dict[str, Any]:
     architecture = read_object(path)
+    origin = architecture.get("origin")
+    if origin is not None and (not isinstance(origin, dict) or not origin.keys() & {"method", "published"}):
+        raise ValueError(f'{path}: origin is {origin!r}, expected {{"method": …}} or {{"published": …}}')
     if not architecture.get("tutors"):  # a search without a teacher chooses none
         return architecture
     student, teacher = (architecture.get(key, []) for key in ("student_taps", "teacher_taps"))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 import re
-from typing import Any
+import statistics
+from typing import Any, NamedTuple
 
+from rnas.report.cells import collapsed
+from rnas.report.naming import is_random, model_order
 from rnas.report.quantity import number_of, percent, radius
 from rnas.report.record import Record
 
 HEADLINE_ATTACK = "pgd_100"
 AUTO_ATTACK = "auto_attack"  # where a model was put to it, the one number
-LABELS = {
-    "student": "Student",
-    "teacher": "Teacher",
-    "twin_no_distillation": "Twin, no distillation",
-    "twin_plain": "Twin, plain training",
-}
 _ATTACKS = {
     "fgsm": "FGSM",
     "pgd": "PGD",
@@ -48,20 +45,18 @@ class Scores:
     """All that was measured of one model.
 
     Attributes:
+        label: what tables and legends call it.
         attacks: radius -> attack name -> score; the radius of the run's headline first, then ascending.
         curve: (radius, score), ascending.
     """
 
     name: str
+    label: str
     params: int | None
     macs: int | None
     clean: Score | None
     attacks: Mapping[float, Mapping[str, Score]]
     curve: tuple[tuple[float, Score], ...]
-
-    @property
-    def label(self) -> str:
-        return LABELS.get(self.name, self.name)
 
     def at(self, epsilon: float | None, attack: str) -> Score | None:
         return self.attacks.get(epsilon, {}).get(attack)
@@ -72,7 +67,8 @@ class Results:
     """An evaluation.
 
     Attributes:
-        models: name -> scores: student, teacher, twins, then any other; what was not evaluated is absent.
+        models: name -> scores: student, teacher, twins, published cells, random ones; what was not evaluated is
+            absent.
         epsilon: the radius of the student's headline attack, else of its first; None before evaluation.
         norm: of every radius.
     """
@@ -90,9 +86,48 @@ class Results:
         """The score of a model at the radius of the headline, under `attack` (None: the headline's)."""
         return self.models[name].at(self.epsilon, attack or self.attack) if name in self.models else None
 
+    @property
+    def random(self) -> list[Scores]:
+        """The networks with random cells: what a search for cells has to beat."""
+        return [model for model in self.models.values() if is_random(model.name)]
+
+    def comparable(self, others: Iterable[str]) -> str:
+        """The attack to compare the student with others by: the headline's if all were put to it on as many images.
+
+        Else PGD-100; models that were not put to that either do not count.
+        """
+        there = [name for name in ("student", *others) if self.headline(name, HEADLINE_ATTACK)]
+        scores = [self.headline(name) for name in there]
+        alike = None not in scores and len({score.count for score in scores}) == 1
+        return self.attack if alike else HEADLINE_ATTACK
+
     def radius(self, value: Any) -> str:
         """A radius or step size in words."""
         return radius(value, self.norm)
+
+
+class Spread(NamedTuple):
+    """Mean and range of several values, and their standard deviation (of a sample; None of a single one)."""
+
+    mean: float
+    deviation: float | None
+    low: float
+    high: float
+    count: int
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """The spread of values; None where there are none, or one is not known."""
+    known = list(values)
+    if not known or None in known:
+        return None
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return Spread(statistics.fmean(known), deviation, min(known), max(known), len(known))
+
+
+def accuracy_of(score: Score | None) -> float | None:
+    """The accuracy, None where nothing was measured."""
+    return None if score is None else score.accuracy
 
 
 def attack_label(name: str) -> str:
@@ -124,9 +159,10 @@ def read_results(record: Record) -> Results:
         own = {key: value for key, value in evaluation.items() if key != "models"}
         counted = {key: record.architecture[key] for key in ("params", "macs") if key in record.architecture}
         entries["student"] = {**counted, **own, **entries.get("student", {})}
-    order = [*(name for name in LABELS if name in entries), *(name for name in entries if name not in LABELS)]
     epsilon = _headline_epsilon(entries.get("student", {}))
-    models = {name: _scores(name, entries[name], epsilon) for name in order}
+    models = {
+        name: _scores(name, record.label(name), entries[name], epsilon) for name in sorted(entries, key=model_order)
+    }
     return Results(models, epsilon, str(evaluation.get("threat_model", "linf")))
 
 
@@ -141,7 +177,7 @@ def radius_key(epsilon: Any) -> float:
     return round(number_of(epsilon), 7)
 
 
-def _scores(name: str, entry: Mapping[str, Any], first: float | None) -> Scores:
+def _scores(name: str, label: str, entry: Mapping[str, Any], first: float | None) -> Scores:
     def score(measured: Mapping[str, Any], place: str) -> Score:
         return read_score(measured, f"evaluation.json ({name}, {place})")
 
@@ -157,6 +193,7 @@ def _scores(name: str, entry: Mapping[str, Any], first: float | None) -> Scores:
     points = [(radius_key(point["epsilon"]), score(point, "curve")) for point in entry.get("curve", [])]
     return Scores(
         name=name,
+        label=label,
         params=entry.get("params"),
         macs=entry.get("macs"),
         clean=score(clean, "clean") if _is_measurement(clean) else None,
@@ -193,6 +230,12 @@ def cautions(record: Record, results: Results) -> list[str]:
             "No model choice: no training images were held out (data.held_out is 0), so nothing but the test "
             "set could have chosen between models."
         )
+    for kind, edges in record.cells.items():
+        if weightless := collapsed(edges):
+            notes.append(
+                f"The {kind} cell has collapsed: {weightless} of its {len(edges)} operations are pools or skips, so "
+                "little is left in it to learn."
+            )
     for model in results.models.values():
         for epsilon, attacks in model.attacks.items():
             notes += _attack_notes(model, attacks, results.radius(epsilon))
@@ -209,7 +252,7 @@ def _attack_notes(model: Scores, attacks: Mapping[str, Score], epsilon: str) -> 
             f"{model.label}, \u03b5 = {epsilon}: one step (FGSM, {percent(one_step.accuracy)}) finds more than a "
             f"hundred (PGD-100, {percent(long.accuracy)}), which may be a sign of masked gradients."
         )
-    if long and auto and auto.accuracy - long.accuracy > 0.002:
+    if long and auto and long.count == auto.count and auto.accuracy - long.accuracy > 0.002:
         notes.append(
             f"{model.label}, \u03b5 = {epsilon}: PGD-100 ({percent(long.accuracy)}) finds more than AutoAttack "
             f"({percent(auto.accuracy)}); the lower figure holds."

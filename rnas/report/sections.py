@@ -7,34 +7,43 @@ from typing import Any
 
 from rnas.report import tables
 from rnas.report.canvas import Picture
-from rnas.report.markup import element
+from rnas.report.markup import Markup, element
+from rnas.report.naming import is_published, model_label
 from rnas.report.parts import example_figure, fact_list, figure, folded, image, note
 from rnas.report.pictures import Example, magnification
 from rnas.report.quantity import exact, norm_label
 from rnas.report.record import Record
 from rnas.report.scores import AUTO_ATTACK, HEADLINE_ATTACK, Results, attack_label
 
-_TITLES = {
-    "teacher": "Teacher",
-    "search": "Search",
-    "train": "Student",
-    "finetune": "Student, fine-tuning",
-    "twin_no_distillation": "Twin without distillation",
-    "twin_plain": "Plain twin",
-}
-_TWINS = (
-    "Both twins are the student's network trained anew from the same initial weights: one without the "
-    "teacher, the other also without adversarial images. What the student has over the first is the "
-    "teacher's part; what the first has over the second is adversarial training's."
-)
-_NETWORK = (
+_ANEW = "is the same network trained anew from the same initial weights without"
+_BLOCKS = (
     "Channels each block kept (filled, number above) of the most it could have (outline, number below); thin "
     "lines are the other widths it could choose from. Image on the left, classes on the right."
 )
+_CELLS = (
+    "The cells from image (left) to classes: the number above each is its channels C, and 4C leave it. Cells of one "
+    "type have the same operations."
+)
+_GRAPH = (
+    " are the outputs of the two cells before, every node adds up what reaches it, and the output is the four nodes "
+    "side by side. Separable convolutions are blue, dilated ones orange, pools green, skips dashed."
+)
+_STRIDE = " The operations on the two inputs have stride 2."
+_RANDOM = (
+    "Random networks have cells drawn uniformly from the space of the search, stacked and trained like the {noun}; "
+    "what it has over them is the part of its cells."
+)
+_PUBLISHED_CELLS = "Networks named after a paper have the cells published there, stacked and trained in the same way."
 _MAP = (
     "Probability of every teacher layer (column) as tutor of every student layer (row); the dot marks the "
     "one chosen. Bars count how often each teacher layer was chosen."
 )
+_CHOICES = (
+    "Probability (%) of every operation on every edge while the search ran: nodes down, the states they can take "
+    "across. {kept}The panel to the right is the entropy over that of a uniform choice, mean over all edges.{mark}"
+)
+_KEPT = "Edges that were kept are tinted, the operation they kept is named and drawn thick. "
+_SECOND_STAGE = " Dotted: the second stage begins, which also heeds the natural loss."
 _LINES = "Solid lines: training batches, averaged where there are many. Dashed lines with dots: held-out images."
 _NO_PROOF = (
     "A figure under attack is what these attacks did not break, an upper bound of robust accuracy. Others, "
@@ -44,19 +53,25 @@ _STILL_NO_PROOF = (
     "AutoAttack is the figure to quote, PGD's stands beside it for comparison. It too is what these attacks did "
     "not break, an upper bound of robust accuracy; one made for this network may find more."
 )
-_PUBLISHED = (
+_OTHER_UNIT = (
     "The released code of RNAS-CL attacks images after normalisation, where 8/255 is about 2/255 in pixels; "
     "what its tables measured cannot be known. They compare at best with \u03b5 = 2/255 here."
 )
+_OTHER_PROTOCOL = (
+    "Tables of robust cells differ in the radius (8/255 or 0.031), in the step of PGD-20 (2/255 or 0.01) and in the "
+    "checkpoint they judge (best on test images, or last). Only figures that agree with those above in radius, step "
+    "and start compare, and none was chosen on test images here."
+)
 
 
-def results(results: Results, plots: Mapping[str, Picture]) -> list[Any]:
+def results(record: Record, results: Results, plots: Mapping[str, Picture]) -> list[Any]:
     """Accuracy of every model at every radius, in figures and as curves."""
     if not results.models:
         return []
-    content: list[Any] = tables.accuracy_tables(results)
-    if any(name.startswith("twin") for name in results.models):
-        content.append(element("p", _TWINS))
+    content: list[Any] = [
+        *tables.accuracy_tables(results),
+        element("p", words) if (words := _twins(record, results)) else None,
+    ]
     if "robustness" in plots:
         caption = "Accuracy under PGD-20 as the ball grows; at radius 0 it is clean accuracy."
         if any(score.interval for model in results.models.values() for _, score in model.curve):
@@ -65,19 +80,61 @@ def results(results: Results, plots: Mapping[str, Picture]) -> list[Any]:
     return content
 
 
-def student(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
-    """The network the search derived."""
-    if "architecture" not in plots:
+def _twins(record: Record, results: Results) -> str:
+    """What the networks trained for comparison are, as far as there are any."""
+    said, own = [], f"the {record.noun}"
+    untaught, taught = "twin_no_distillation" in results.models, "teacher" in results.models
+    if untaught:
+        said.append(f"The twin without distillation {_ANEW} the teacher: what {own} has over it is the teacher's part.")
+    if "twin_plain" in results.models:
+        without = "adversarial images and the teacher" if taught or untaught else "adversarial images"
+        over = "the twin without distillation" if untaught else own
+        part = "the part of both" if taught and not untaught else "adversarial training's part"
+        said.append(f"The plain twin {_ANEW} {without}: what {over} has over it is {part}.")
+    if results.random:
+        said.append(_RANDOM.format(noun=record.noun))
+    if any(is_published(name) for name in results.models):
+        said.append(_PUBLISHED_CELLS)
+    return " ".join(said)
+
+
+def network(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
+    """The network the search derived: its cells if it has any, and its blocks."""
+    architecture = record.architecture
+    if "architecture" not in plots and not record.cells:
         return []
-    params, macs = (record.architecture.get(key) for key in ("params", "macs"))
+    params, macs = (architecture.get(key) for key in ("params", "macs"))
     size = None
     if params is not None and macs is not None:
         size = f"{exact(params)} parameters; {exact(macs)} multiply-accumulates in convolutions and classifier."
     return [
         size and element("p", size),
-        figure(plots["architecture"], _NETWORK),
-        folded("Blocks in figures", tables.block_table(record.architecture)),
+        element("p", tables.state(0), " and ", tables.state(1), _GRAPH) if record.cells else None,
+        [
+            figure(plots[f"cell_{kind}"], f"{kind.capitalize()} cell.{_STRIDE if kind == 'reduce' else ''}")
+            for kind in record.cells
+        ],
+        figure(plots["architecture"], _CELLS if record.cells else _BLOCKS) if "architecture" in plots else None,
+        folded("Cells in words", tables.cell_table(record.cells)) if record.cells else None,
+        folded("Blocks in figures", tables.block_table(architecture)) if architecture.get("blocks") else None,
+        [_plot(f"{model_label(f'twin_{name}')}, cells", plots[f"cells_{name}"]) for name in record.other_cells],
     ]
+
+
+def search(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
+    """How the search came to its cells."""
+    if not record.choices:
+        return []
+    mark = "" if record.second_stage is None else _SECOND_STAGE
+    return [
+        element("p", _CHOICES.format(kept=_KEPT if record.cells else "", mark=mark)),
+        [_plot(f"{kind.capitalize()} cell", plots[f"choices_{kind}"], unfolded=True) for kind in record.choices],
+    ]
+
+
+def _plot(title: str, picture: Picture, unfolded: bool = False) -> Markup:
+    """A plot without caption behind its title."""
+    return folded(title, element("div", image(picture), class_="plot fit"), unfolded)
 
 
 def tutors(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
@@ -104,14 +161,16 @@ def learning(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     shown = [stage for stage in record.learning_stages() if f"learning_{stage}" in plots]
     if not shown:
         return []
+    mark = "" if record.second_stage is None else _SECOND_STAGE
+    titles = {
+        "search": "Search",
+        "train": record.label("student"),
+        "finetune": f"{record.label('student')}, fine-tuning",
+    }
     return [
-        element("p", _LINES),
+        element("p", _LINES + mark),
         [
-            folded(
-                _TITLES.get(stage, stage),
-                element("div", image(plots[f"learning_{stage}"]), class_="plot fit"),
-                unfolded=stage in ("search", "train"),
-            )
+            _plot(titles.get(stage) or record.label(stage), plots[f"learning_{stage}"], stage in ("search", "train"))
             for stage in shown
         ],
     ]
@@ -124,7 +183,7 @@ def images(record: Record, results: Results, examples: list[Example]) -> list[An
     names = record.evaluation.get("dataset", {}).get("class_names")
     factor = magnification(record.adversarial, results.epsilon)
     text = (
-        f"Test images, clean, after {attack_label(HEADLINE_ATTACK)} on the student, and their difference "
+        f"Test images, clean, after {attack_label(HEADLINE_ATTACK)} on the {record.noun}, and their difference "
         f"\u00d7\u202f{factor:.3g} around grey. They were picked to show attacks that succeed, so they "
         "do not tell how often that happens."
     )
@@ -149,7 +208,7 @@ def protocol(record: Record, results: Results) -> list[Any]:
         "Counting": "an image counts as lost when any iterate of any restart fools the network",
         "Model choice": _model_choice(record.setting("data.held_out")),
         "Seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
-        "Network": "running BatchNorm statistics; normalisation is its first layer, so attacks see pixels",
+        "Network": "running BatchNorm statistics; any normalisation is its first layer, so attacks see pixels",
     }
     dataset = record.evaluation.get("dataset", {})
     return [
@@ -158,7 +217,9 @@ def protocol(record: Record, results: Results) -> list[Any]:
         note("No attack is a proof.", _STILL_NO_PROOF)
         if results.attack == AUTO_ATTACK
         else note("PGD is no proof.", _NO_PROOF),
-        note("Published figures may be in another unit.", _PUBLISHED),
+        note("Published figures may be in another unit.", _OTHER_UNIT)
+        if record.origin is None
+        else note("Published figures may follow another protocol.", _OTHER_PROTOCOL),
         folded("Data", tables.setting_table(dataset)) if dataset else None,
     ]
 

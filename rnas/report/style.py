@@ -37,9 +37,6 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1.5rem 0 0; fo
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-caption .stages tbody tr:first-child th { font-weight: 500; color: inherit; }
-.stages tbody tr:last-child th { font-weight: 700; color: var(--accent); }
-small { display: inline; margin-left: .6rem; }
 th, td { text-align: left; padding: .4rem .7rem .4rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 500; }
@@ -54,6 +51,7 @@ tr > :last-child { padding-right: 0; }
 .stages tbody tr:first-child th { font-weight: 500; color: inherit; }
 .stages tbody tr:last-child th { font-weight: 700; color: var(--accent); }
 small { display: block; color: var(--quiet); font-size: .72rem; font-weight: 400; }
+caption small { display: inline; margin-left: .6rem; }
 .none { color: var(--quiet); }
 figure { margin: 1.25rem 0; }
 figcaption { color: var(--quiet); font-size: .85rem; line-height: 1.45; margin-top: .4rem;

@@ -12,11 +12,12 @@ from rnas.report import tables
 from rnas.report.attacks import Check, Suite
 from rnas.report.canvas import Picture
 from rnas.report.markup import Markup, element
+from rnas.report.naming import model_label
 from rnas.report.parts import example_figure, fact_list, figure, folded, note
 from rnas.report.pictures import Example, adversarial_examples, magnification
 from rnas.report.plots import plot_radii
 from rnas.report.quantity import compact, decimals, duration, exact, norm_label, percent
-from rnas.report.scores import LABELS, attack_label
+from rnas.report.scores import attack_label
 
 _SHOWN = 6  # images of one evaluation
 _MARKS = {  # mark, class of the style sheet: told apart without colour too
@@ -237,7 +238,7 @@ def _transfer(suite: Suite) -> list[Any] | None:
     if not suite.transfer:
         return None
     rows = [
-        [element("code", source), LABELS.get(model, model) or tables.NONE, tables.accuracy(score), _count(score.count)]
+        [element("code", source), model_label(model) or tables.NONE, tables.accuracy(score), _count(score.count)]
         for source, model, score in suite.transfer
     ]
     text = "Images that fooled another model, shown to this one: a white-box attack should find more than they do."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rnas.report.cells import NODES, Edge
 from rnas.report.drawing import maximum
 from rnas.report.markup import Markup, element, markup
 from rnas.report.quantity import compact, decimals, duration, exact, percent
 from rnas.report.record import STAGES, Record
-from rnas.report.scores import Results, Score, attack_label
+from rnas.report.scores import Results, Score, Spread, accuracy_of, attack_label, spread
 
 UNITS = "accuracy in %, below it the 95\u202f% Wilson interval"
 NONE = Markup('<span class="none">\u2013</span>')
@@ -53,15 +54,40 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Markup:
     rows = [
         [
             model.label,
-            _count(model.params),
-            _count(model.macs),
+            count(model.params),
+            count(model.macs),
             accuracy(model.clean),
-            *(accuracy(model.at(epsilon, name)) for name in attacks),
+            *(accuracy(model.at(epsilon, name), model.clean and model.clean.count) for name in attacks),
         ]
         for model in models
     ]
+    if len(results.random) > 1:
+        beside_own = 1 if "student" in results.models else 0
+        rows.insert(beside_own, _mean_row(results, epsilon, attacks))
     title = "Clean" if epsilon is None else f"\u03b5 = {results.radius(epsilon)}"
     return table(head, rows, [title, element("small", UNITS)], "accuracy")
+
+
+def _mean_row(results: Results, epsilon: float | None, attacks: Iterable[str]) -> list[Any]:
+    """Mean of the random networks, its standard deviation below."""
+    models = results.random
+    shares = [
+        [accuracy_of(model.clean) for model in models],
+        *([accuracy_of(model.at(epsilon, name)) for model in models] for name in attacks),
+    ]
+    sizes = [spread(size) for size in ([model.params for model in models], [model.macs for model in models])]
+    return [
+        [f"Random networks, mean of {len(models)}", element("small", "\u00b1 standard deviation")],
+        *(NONE if size is None else _mean(size, compact) for size in sizes),
+        *(
+            NONE if share is None else _mean(share, lambda value: percent(value, unit=False))
+            for share in map(spread, shares)
+        ),
+    ]
+
+
+def _mean(values: Spread, words: Callable[[float], str]) -> Markup:
+    return markup([element("b", words(values.mean)), element("small", f"\u00b1 {words(values.deviation)}")])
 
 
 def _attack_head(results: Results, epsilon: float, name: str) -> list[Markup | str | None]:
@@ -75,18 +101,21 @@ def _attack_name(name: str, settings: Mapping[str, Any]) -> Markup:
     return markup([attack_label(name), element("small", version) if version else None])
 
 
-def accuracy(score: Score | None) -> Markup:
-    """An accuracy in %, its interval below; a dash where there is none."""
+def accuracy(score: Score | None, images: int | None = None) -> Markup:
+    """An accuracy in %, its interval below, its count where that is not `images`; a dash where there is none."""
     if score is None:
         return NONE
     places = decimals(score.count)
     cell = [element("b", percent(score.accuracy, places, unit=False))]
     if score.interval:
         cell.append(element("small", "\u2013".join(percent(end, places, unit=False) for end in score.interval)))
+    if None not in (images, score.count) and score.count != images:
+        cell.append(element("small", f"of {exact(score.count)}"))
     return Markup("".join(cell))
 
 
-def _count(number: int | None) -> Markup:
+def count(number: int | None) -> Markup:
+    """A count in three figures, in full where the pointer rests; a dash where there is none."""
     return NONE if number is None else element("span", compact(number), title=exact(number))
 
 
@@ -96,8 +125,8 @@ def attack_table(results: Results) -> Markup:
     for epsilon, attacks in results.models["student"].attacks.items():
         for name, score in attacks.items():
             step, *rest = (score.settings.get(key) for key in ("step_size", "steps", "restarts", "start", "loss"))
-            count = None if score.count is None else exact(score.count)
-            cells = [None if step is None else results.radius(step), *rest, count]
+            images = None if score.count is None else exact(score.count)
+            cells = [None if step is None else results.radius(step), *rest, images]
             rows.append([_attack_name(name, score.settings), results.radius(epsilon), *map(_text_or_none, cells)])
     return table(["Attack", "\u03b5", "Step", "Steps", "Restarts", "Start", "Loss", "Images"], rows)
 
@@ -131,6 +160,26 @@ def block_table(architecture: Mapping[str, Any]) -> Markup:
     return table(head, rows)
 
 
+def cell_table(cells: Mapping[str, Sequence[Edge]]) -> Markup:
+    """The two edges of every node: operation and where it comes from, the stronger first."""
+    rows = [
+        [
+            kind,
+            *(
+                [[element("br") if place else None, edge.short, " from ", state(edge.source)] for place, edge in pairs]
+                for pairs in (list(enumerate(edge for edge in edges if edge.node == node)) for node in NODES)
+            ),
+        ]
+        for kind, edges in cells.items()
+    ]
+    return table(["Cell", *(f"Node {node}" for node in NODES)], rows)
+
+
+def state(number: int) -> Markup:
+    """A state of a cell: its two inputs by the cell they come from, nodes by their number."""
+    return markup(number if number > 1 else [element("i", "c"), element("sub", f"k\u2212{2 - number}")])
+
+
 def tutor_table(architecture: Mapping[str, Any]) -> Markup:
     """The tutor of every student layer and its probability."""
     teacher = architecture["teacher_taps"]
@@ -162,12 +211,13 @@ def stage_table(record: Record) -> Markup:
 
 def setting_table(settings: Mapping[str, Any], head: tuple[str, str] = ("Key", "Value")) -> Markup:
     """A nested mapping as dotted keys and their values."""
-    return table(head, [[key, element("code", value)] for key, value in _flat(settings)])
+    return table(head, [[key, element("code", value)] for key, value in flat(settings)])
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Dotted keys and values, as text."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)

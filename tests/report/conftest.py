@@ -4,11 +4,13 @@ import copy
 import functools
 from html.parser import HTMLParser
 import json
+import re
 
 import numpy as np
 import pytest
 
 from rnas.report import write_attack_page, write_report
+from rnas.report.canvas import draw
 
 MAIN, SMALL = 8 / 255, 2 / 255
 
@@ -208,6 +210,122 @@ def write_attack_files(folder, without=(), **changed):
     return folder
 
 
+OPERATIONS = {
+    "max": "max_pool_3x3",
+    "avg": "avg_pool_3x3",
+    "skip": "skip_connect",
+    "sep3": "sep_conv_3x3",
+    "sep5": "sep_conv_5x5",
+    "dil3": "dil_conv_3x3",
+    "dil5": "dil_conv_5x5",
+}
+
+
+def cell(words):
+    """`"sep5(0) skip(1) …"` -> [[operation, source], …]."""
+    return [[OPERATIONS[name], int(source)] for name, source in re.findall(r"(\w+)\((\d)\)", words)]
+
+
+CELLS = {  # published with DSARA
+    "accurate": cell("skip(0) skip(1) sep5(0) sep3(1) sep5(3) sep3(1) sep5(4) skip(0)"),
+    "reduce": cell("avg(1) avg(0) dil5(2) avg(0) dil5(3) dil5(2) dil5(4) dil5(3)"),
+    "robust": cell("dil5(0) dil5(1) dil5(1) dil5(2) dil3(3) dil5(2) dil3(4) dil3(3)"),
+}
+SIZES = {"params": 141306, "macs": 39963904}
+CELL_ARCHITECTURE = {
+    "format": 1,
+    "space": "dsara",
+    **CELLS,
+    "concat": [2, 3, 4, 5],
+    "image_shape": [32, 32, 3],
+    "num_classes": 10,
+    "channels": 16,
+    "cells": 8,
+    "placement": ["accurate", "accurate", "reduce", "accurate", "accurate", "reduce", "robust", "robust"],
+    **SIZES,
+    "origin": {"method": "dsara"},
+}
+CELL_CONFIG = {
+    "system": "dsara",
+    "seed": 2,
+    "space": "dsara",
+    "genotype": "",
+    "data": {"name": "cifar10", "held_out": 500},
+    "search": {"method": "dsara", "epochs": 4, "stage1_epochs": 2, "gamma": 0.0, "kl_weight": 0.0},
+    "train": {"channels": 16, "cells": 8, "gamma": 0.0, "kl_weight": 0.0},
+    "twins": ["random", "plain"],
+}
+CELL_MODELS = {  # clean, under every attack at 8/255, at 2/255
+    "student": (0.825, 0.5125, 0.75),
+    "twin_random_10": (0.79, 0.4225, 0.69),
+    "twin_random_2": (0.81, 0.4625, 0.71),
+    "twin_random_0": (0.8, 0.4825, 0.7),
+    "twin_plain": (0.9375, 0.0625, 0.2),
+    "twin_advrush": (0.83, 0.5025, 0.74),
+}
+
+
+def auto_attack(accuracy, count=200):
+    return {"epsilon": MAIN, "version": "standard", **share(accuracy, count)}
+
+
+def cell_scores(name):
+    clean, main, small = CELL_MODELS[name]
+    return {**model(clean, main, small), "auto_attack": auto_attack(round(main - 0.02, 6)), **SIZES}
+
+
+CELL_EVALUATION = {
+    **cell_scores("student"),
+    "models": {name: cell_scores(name) for name in CELL_MODELS},
+    "dataset": {"name": "cifar10/3.0.2", "counts": {"test": 360}, "data_sha256": "beef"},
+    "threat_model": "linf",
+    "seed": 2,
+    "versions": {"jax": "0.10.2"},
+}
+
+
+def probabilities(epoch):
+    """The softmax of logits that drift from 0 to the cells above, as a search records it."""
+    for kind, entries in CELLS.items():
+        kept = {(2 + place // 2, source): operation for place, (operation, source) in enumerate(entries)}
+        for number, edge in enumerate((node, source) for node in (2, 3, 4, 5) for source in range(node)):
+            drift = [0.5 if name == kept.get(edge) else 0.02 * (number % 5) for name in OPERATIONS.values()]
+            weights = np.exp(epoch * np.array(drift))
+            for name, weight in zip(OPERATIONS.values(), weights / weights.sum(), strict=True):
+                yield f"{kind}/{number}/{name}", float(weight)
+
+
+def cell_metrics():
+    def row(stage, split, step, epoch, **metrics):
+        return {"stage": stage, "split": split, "step": step, "epoch": epoch, "time": 1.0, **metrics}
+
+    for step in range(9):
+        objectives = {"natural_loss": 2 - 0.15 * step, "adversarial_loss": 2.1 - 0.1 * step, "cosine": 0.5}
+        yield row("search", "train", step, step / 2, loss=2 - 0.1 * step, gamma=0.1 * max(0, step - 4), **objectives)
+    for epoch in range(5):
+        yield row("search", "architecture", 2 * epoch, float(epoch), **dict(probabilities(epoch)))
+    for stage in ("train", "twin_random_0"):
+        for step in range(4):
+            yield row(stage, "train", step, step / 2, loss=2 - 0.1 * step)
+
+
+def write_cell_files(folder, without=(), metrics=None, **changed):
+    """Writes the work directory of a search for cells, less the files of `without`, with `changed` as given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    defaults = {"config": CELL_CONFIG, "run": RUN, "architecture": CELL_ARCHITECTURE, "evaluation": CELL_EVALUATION}
+    for name, content in defaults.items():
+        (folder / f"{name}.json").write_text(json.dumps(changed.get(name, content)))
+    rows = cell_metrics() if metrics is None else metrics
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "architectures").mkdir(exist_ok=True)
+    for number in (10, 2, 0):
+        drawn = CELL_ARCHITECTURE | {"accurate": CELLS["robust"], "origin": {"method": "random"}}
+        (folder / "architectures" / f"random_{number}.json").write_text(json.dumps(drawn))
+    for name in without:
+        (folder / name).unlink()
+    return folder
+
+
 def metrics():
     for stage in ("teacher", "search", "train", "twin_no_distillation", "twin_plain"):
         for step in range(6):
@@ -274,6 +392,60 @@ def attack_summary():
 def finished(tmp_path_factory):
     """The page of a finished run, written once for the tests that only read it."""
     return write_report(write_files(tmp_path_factory.mktemp("finished")))
+
+
+@pytest.fixture
+def write_cells(tmp_path):
+    """`write_cells(name, without=(), metrics=None, **changed)`: a search for cells in a folder of the test."""
+    return lambda name="cells", *args, **changed: write_cell_files(tmp_path / name, *args, **changed)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """The page of a finished search for cells, written once for the tests that only read it."""
+    return write_report(write_cell_files(tmp_path_factory.mktemp("searched") / "run"))
+
+
+@pytest.fixture
+def cell_config():
+    return copy.deepcopy(CELL_CONFIG)
+
+
+@pytest.fixture
+def cell_architecture():
+    return copy.deepcopy(CELL_ARCHITECTURE)
+
+
+@pytest.fixture
+def cell_evaluation():
+    return copy.deepcopy(CELL_EVALUATION)
+
+
+@pytest.fixture
+def cell_rows():
+    """What the search recorded of its probabilities, in order of step."""
+    return [row for row in cell_metrics() if row["split"] == "architecture"]
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """`painted(module, function, *args)`: the figure that a function of `module` draws, to look into."""
+
+    def paint(module, function, *args):
+        figures = []
+
+        def keep(name, alt, size, fill):
+            def fill_and_keep(figure):
+                fill(figure)
+                figures.append(figure)
+
+            return draw(name, alt, size, fill_and_keep)
+
+        monkeypatch.setattr(module, "draw", keep)
+        function(*args)
+        return figures[0]
+
+    return paint
 
 
 @pytest.fixture

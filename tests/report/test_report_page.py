@@ -68,6 +68,16 @@ def test_accuracy_table_has_every_model_and_radius(read_page, finished):
     assert names == ["Model", "Student", "Teacher", "Twin, no distillation", "Twin, plain training"] * 2
 
 
+def test_twins_are_told_apart(page_of, read_page, finished, write_run, evaluation):
+    said = read_page(finished).said()
+    assert "without the teacher: what the student has over it is the teacher's part. The plain twin is" in said
+    assert "and the teacher: what the twin without distillation has over it is adversarial training's part." in said
+    del evaluation["models"]["twin_no_distillation"]
+    said = page_of(write_run(NO_CURVES, evaluation=evaluation)).said()
+    assert "and the teacher: what the student has over it is the part of both." in said
+    assert "without distillation is" not in said and "Random networks have" not in said
+
+
 def test_overlapping_intervals_are_admitted(page_of, read_page, finished, write_run, evaluation):
     assert "overlap" in read_page(finished).said()
     evaluation["models"]["twin_no_distillation"]["pgd_100"]["interval"] = [0.3, 0.4]
