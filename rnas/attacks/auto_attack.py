@@ -13,7 +13,7 @@ import numpy as np
 from rnas.attacks.direct import check_direct, compiled
 from rnas.attacks.lengths import pixel_radius
 from rnas.attacks.packing import batch_sizes, pack, side_by_side, take, together
-from rnas.attacks.parts import DRAWS, Part, in_turn, judge_draws, judge_once, parts_of
+from rnas.attacks.parts import DRAWS, Part, check_shape, in_turn, judge_draws, judge_once, parts_of
 from rnas.attacks.pgd import check_count
 from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult, unseen
@@ -109,12 +109,14 @@ def auto_attack(
       shown to the model by all attacks. An example that is wrong from the start is a success with no query.
 
     Raises:
-      ValueError: what the attacks refuse; values outside [0, 1]; a batch of none; a call while tracing.
+      ValueError: what the attacks refuse, before any of them begins; values outside [0, 1]; a batch of none; a call
+        while tracing.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((images, labels, epsilon, key))):
         raise ValueError("auto_attack decides on the host who is attacked next: call it outside jit, vmap and pmap.")
     check_count("batch_size", batch_size, least=1)
     plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))
+    check_shape(plan.parts, images.shape[1:], norm)
     epsilon = float(pixel_radius(epsilon, norm))
     clean, labels = np.asarray(images), np.asarray(labels)
     keys, count = per_example_keys(key, len(clean)), len(clean)

@@ -18,7 +18,6 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.layers.window import IMAGES, Window, block_size
-from rnas.memory import stored
 
 ROWS = 2048  # of the matrix, which is to stay in the cache
 FEW = 4  # input channels up to which the gradient to the images goes by columns
@@ -62,8 +61,9 @@ dense.defvjp(_forward, _backward)
 
 def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F] of grey `x` [N, H, W, 1] with `kernel` [kh, kw, 1, F]."""
-    weights = kernel.reshape(-1, kernel.shape[-1])
-    return sum(seen * weight for seen, weight in zip(window.shifts(stored(x)), weights, strict=True))
+    return sum(
+        seen * weights for seen, weights in zip(window.shifts(x), kernel.reshape(-1, kernel.shape[-1]), strict=True)
+    )
 
 
 def shifted_back(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
