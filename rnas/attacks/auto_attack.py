@@ -116,7 +116,6 @@ def auto_attack(
         raise ValueError("auto_attack decides on the host who is attacked next: call it outside jit, vmap and pmap.")
     check_count("batch_size", batch_size, least=1)
     plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))
-    check_shape(plan.parts, images.shape[1:], norm)
     epsilon = float(pixel_radius(epsilon, norm))
     clean, labels = np.asarray(images), np.asarray(labels)
     keys, count = per_example_keys(key, len(clean)), len(clean)
@@ -142,6 +141,7 @@ def auto_attack(
     best, everyone = clean.copy(), np.arange(count)
     if count == 0:
         return unseen(jnp.asarray(clean))
+    check_shape(plan.parts, clean.shape[1:], norm)
     first = verdict(everyone, clean)
     fooled, loss, queries = first["wrong"].copy(), -first["margin"], np.zeros(count, np.int32)
 

@@ -632,7 +632,7 @@ def test_a_stop_before_the_report_is_made_good(finished, tmp_path, monkeypatch):
 
 OTHERS = {
     "epsilon": (dict(threat=Threat.of("2/255")), f"{4 / 255!r} there, {2 / 255!r} now"),
-    "norm": (dict(threat=Threat.of("4/255", "l2")), "'linf' there, 'l2' now"),
+    "norm": (dict(threat=Threat.of("4/255", "l2"), attack="pgd_1"), "'linf' there, 'l2' now"),
     "seed": (dict(seed=3), "0 there, 3 now"),
     "model": (dict(subject=Subject(predict, np.float32(1), CLASSES, "other", "beef")), "'f00d' there, 'beef' now"),
     "data": (dict(split=SPLIT.take(np.arange(20))), "there"),
@@ -740,6 +740,6 @@ def test_images_that_this_threat_does_not_allow_are_refused(finished, tmp_path, 
 
     refused("attacked in linf with epsilon 4/255, which is more than this threat allows .linf, 3/255.",
             threat=Threat.of("3/255"))  # fmt: skip
-    refused("attacked in linf .*allows .l2, 4/255.", threat=Threat.of("4/255", "l2"))
+    refused("attacked in linf .*allows .l2, 4/255.", threat=Threat.of("4/255", "l2"), attack="pgd_1")
     refused(f"attacked other images .random, {COUNT} of them.; transfer needs the same", split=make_split(20))
     refused("no finished evaluation at .*nowhere: expected a folder with attack.json", source=tmp_path / "nowhere")
