@@ -6,11 +6,10 @@ import re
 import sys
 
 import jax
-import numpy as np
 
 from rnas.configuration import recorded_config
 from rnas.data.datasets import Dataset, load_dataset
-from rnas.evaluation import Settings, Subject, Threat, assess, failed
+from rnas.evaluation import Settings, Subject, Threat, assess_dataset, failed
 from rnas.experiment import Experiment
 from rnas.report import write_report
 from rnas.subjects import teacher_subject
@@ -39,8 +38,6 @@ def attack(arguments: Namespace) -> tuple[dict, int]:
             "version 'rand' is for models that draw random numbers, which those of runs and teachers do not; "
             "rnas.evaluation.assess_function evaluates such a model."
         )
-    if arguments.count is not None and arguments.count < 1:
-        raise ValueError(f"--count={arguments.count}: expected at least 1 image.")
     threat = Threat.of(arguments.epsilon, arguments.norm)
     settings = Settings(
         attack=arguments.attack,
@@ -51,22 +48,17 @@ def attack(arguments: Namespace) -> tuple[dict, int]:
         transfer=tuple(arguments.transfer),
     )
     subject, dataset = _of_run(arguments) if arguments.workdir else _of_teacher(arguments)
-    split = getattr(dataset, arguments.split)
-    if not hasattr(split, "images"):
-        raise ValueError(f"the {arguments.split} split of {dataset.name} is streamed; attack test or validation.")
-    if not len(split):
-        raise ValueError(f"the {arguments.split} split of {dataset.name} is empty; attack another.")
-    chosen = split.take(np.arange(min(arguments.count or len(split), len(split))))
-    settings.plan(threat.norm, subject.num_classes)  # refuses unknown names before a folder is named after them
-    folder = Path(arguments.output or _folder(arguments, subject, threat, len(chosen), len(split)))
-    described = {
-        "name": dataset.name,
-        "version": dataset.version,
-        "split": arguments.split,
-        "first": 0,
-        "class_names": list(dataset.class_names),
-    }
-    summary = assess(subject, chosen, described, threat, settings, folder)
+    summary = assess_dataset(
+        subject,
+        dataset,
+        threat,
+        settings,
+        Path(arguments.workdir or arguments.teacher) / "attacks",
+        split=arguments.split,
+        count=arguments.count,
+        foreign=arguments.dataset is not None,
+        output=arguments.output,
+    )
     if arguments.workdir and jax.process_index() == 0:
         write_report(Path(arguments.workdir))
     broken = failed(summary)
@@ -113,12 +105,14 @@ def as_text(summary: dict) -> str:
 
 
 def _of_run(arguments: Namespace) -> tuple[Subject, Dataset]:
-    experiment = Experiment(recorded_config(arguments.workdir), Path(arguments.workdir))
+    config = recorded_config(arguments.workdir)
+    if arguments.data_dir is not None:
+        config.data.dir = arguments.data_dir
+    experiment = Experiment(config, Path(arguments.workdir))
     subject = experiment.subject(arguments.model)
     if arguments.dataset is None:
         return subject, experiment.dataset
-    config = experiment.config.data
-    return subject, _load(arguments.dataset, arguments, subject, tuple(config.image_shape))
+    return subject, _load(arguments.dataset, arguments, subject, tuple(config.data.image_shape))
 
 
 def _of_teacher(arguments: Namespace) -> tuple[Subject, Dataset]:
@@ -141,16 +135,3 @@ def _load(name: str, arguments: Namespace, subject: Subject, shape: tuple[int, i
             f"{dataset.image_shape} and {dataset.num_classes} classes."
         )
     return dataset
-
-
-def _folder(arguments: Namespace, subject: Subject, threat: Threat, count: int, of: int) -> Path:
-    parts = [subject.name, arguments.attack, threat.norm, threat.text.replace("/", "-")]
-    parts += [arguments.version] if arguments.attack == "auto_attack" and arguments.version != "standard" else []
-    parts += [arguments.split] if arguments.split != "test" else []
-    parts += [arguments.dataset] if arguments.dataset else []
-    parts += [f"first{count}"] if count < of else []
-    parts += [f"seed{arguments.seed}"] if arguments.seed else []
-    parts += ["individually"] if arguments.individually else []
-    parts += ["transfer"] if arguments.transfer else []
-    slug = re.sub(r"[^\w.-]+", "-", "_".join(parts))
-    return Path(arguments.workdir or arguments.teacher) / "attacks" / slug

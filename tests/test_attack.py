@@ -17,7 +17,7 @@ from rnas import platform
 from rnas.attacks import packing
 from rnas.configuration import load_config, record_config, recorded_config
 from rnas.data.datasets import load_dataset
-from rnas.evaluation import campaign
+from rnas.evaluation import assessment, campaign
 from rnas.evaluation.runner import Runner
 from rnas.experiment import Experiment
 from rnas.main import main
@@ -210,7 +210,7 @@ def test_folders_say_what_was_done(attacked, monkeypatch):
         seen.append(arguments[-1].relative_to(attacked.workdir / "attacks").as_posix())
         return read(attacked.folder)
 
-    monkeypatch.setattr(attacks, "assess", assess)
+    monkeypatch.setattr(assessment, "assess", assess)
     monkeypatch.setattr(attacks, "write_report", lambda workdir: None)
     for argv, name in (
         ((), "student_auto_attack_linf_8-255"),
@@ -224,6 +224,18 @@ def test_folders_say_what_was_done(attacked, monkeypatch):
     ):
         assert run(f"--workdir={attacked.workdir}", *argv).code == 0
         assert seen.pop() == name
+
+
+def test_a_data_folder_is_that_of_the_data_of_the_run(attacked, refused, monkeypatch):
+    folders = []
+
+    def load(name, *, data_dir, **_):
+        folders.append((name, data_dir))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("rnas.components.load_dataset", load)
+    assert "enough" in refused(f"--workdir={attacked.workdir}", "--data-dir=elsewhere")
+    assert folders == [("digits", "elsewhere")]
 
 
 # -- a teacher, and images of another model --------------------------------------------------------------
@@ -295,8 +307,8 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
         (["--epsilon=8/O"], "8/O"),
         (["--epsilon=-1/255"], "-1/255"),
         (["--dataset=cifr10"], "unknown dataset 'cifr10'; did you mean "),
-        (["--count=0"], "--count=0: expected at least 1 image."),
-        (["--count=-3"], "--count=-3: expected at least 1 image."),
+        (["--count=0"], "count=0: expected at least 1 image."),
+        (["--count=-3"], "count=-3: expected at least 1 image."),
         (["--dataset=digits", "--split=validation"], "the validation split of digits is empty; attack another."),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 from rnas.attacks.direct import check_direct, compiled
 from rnas.attacks.lengths import pixel_radius
 from rnas.attacks.packing import batch_sizes, pack, side_by_side, take, together
-from rnas.attacks.parts import DRAWS, Part, in_turn, judge_draws, judge_once, parts_of
+from rnas.attacks.parts import DRAWS, Part, check_shape, in_turn, judge_draws, judge_once, parts_of
 from rnas.attacks.pgd import check_count
 from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult, unseen
@@ -109,7 +109,8 @@ def auto_attack(
       shown to the model by all attacks. An example that is wrong from the start is a success with no query.
 
     Raises:
-      ValueError: what the attacks refuse; values outside [0, 1]; a batch of none; a call while tracing.
+      ValueError: what the attacks refuse, before any of them begins; values outside [0, 1]; a batch of none; a call
+        while tracing.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((images, labels, epsilon, key))):
         raise ValueError("auto_attack decides on the host who is attacked next: call it outside jit, vmap and pmap.")
@@ -140,6 +141,7 @@ def auto_attack(
     best, everyone = clean.copy(), np.arange(count)
     if count == 0:
         return unseen(jnp.asarray(clean))
+    check_shape(plan.parts, clean.shape[1:], norm)
     first = verdict(everyone, clean)
     fooled, loss, queries = first["wrong"].copy(), -first["margin"], np.zeros(count, np.int32)
 

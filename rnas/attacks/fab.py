@@ -20,6 +20,7 @@ from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import TINY, distance, over
 from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.starts import folded, per_example_keys
+from rnas.memory import stored
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 SHORTEST = 1e-8  # moves count as at least this long where their lengths are compared
@@ -114,13 +115,14 @@ def fab(
         logits, plane = linearise(logits_fn, points, labels, targets, norm)
         nearest = keep_nearest(nearest, points, distance(points - images, norm), jnp.argmax(logits, axis=1) != labels)
 
-        here, slope = points.reshape(clean.shape), plane.slope.reshape(clean.shape)
+        # The projections pass over slopes many times.
+        here, slope = points.reshape(clean.shape), stored(plane.slope).reshape(clean.shape)
         offset = jnp.sum(slope * here, axis=1) - plane.lead
         moves = onto_hyperplane(jnp.stack([here, clean]), slope, offset, norm)
         near, far = (jnp.maximum(distance(move, norm), SHORTEST) for move in moves)
         alpha = jnp.minimum(near / (near + far), alpha_max)[:, None]
         mixed = (here + eta * moves[0]) * (1 - alpha) + (clean + eta * moves[1]) * alpha
-        tested = jnp.clip(mixed, 0.0, 1.0).reshape(images.shape)
+        tested = stored(jnp.clip(mixed, 0.0, 1.0).reshape(images.shape))
 
         fooled = jnp.argmax(logits_fn(tested), axis=1) != labels
         length = distance(tested - images, norm)

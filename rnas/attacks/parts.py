@@ -5,7 +5,7 @@ program in the form (logits_fn, images, labels, keys [N], settings, carry) -> (A
 the same object for all parts that differ in numbers only, so that they share one compilation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 import functools
 import re
@@ -23,9 +23,9 @@ from rnas.attacks.draws import alone
 from rnas.attacks.fab import fab
 from rnas.attacks.hyperplane import NORMS
 from rnas.attacks.packing import take
-from rnas.attacks.pgd import cw, fgsm, mim, pgd
+from rnas.attacks.pgd import pgd
 from rnas.attacks.result import AttackResult
-from rnas.attacks.square import continue_square, square_result, start_square
+from rnas.attacks.square import check_height, continue_square, square_result, start_square
 from rnas.attacks.starts import folded
 
 TARGETS = 9  # classes that targeted attacks aim at, the likeliest first
@@ -41,11 +41,21 @@ NAMES = (
 
 
 class PartSettings(NamedTuple):
-    """What may change without making another program: radius, which restart, target or block, and steps."""
+    """What may change without making another program, scalars.
+
+    Attributes:
+      epsilon: radius in pixel units.
+      number: which restart, target or block.
+      steps, step_size, momentum, use_margin: of projected ascent: how many, their length in pixel units, the decay of
+        MI-FGSM (0: none), and whether the margin is maximised rather than cross-entropy.
+    """
 
     epsilon: Any
     number: Any
-    steps: Any = 0
+    steps: Any
+    step_size: Any
+    momentum: Any
+    use_margin: Any
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class Part:
       cost: of one example, in forward passes.
       continues: whether it takes over the carry of the part before.
       settings: of the attack, in words and numbers, for a report.
+      step, momentum, use_margin: of projected ascent, see `PartSettings`, the step in units of the radius.
     """
 
     attack: str
@@ -68,11 +79,20 @@ class Part:
     cost: int
     continues: bool
     settings: dict[str, Any]
+    step: float = 0.0
+    momentum: float = 0.0
+    use_margin: bool = False
 
     def at(self, epsilon: float) -> PartSettings:
         """What its program needs to run at a radius."""
-        steps = self.settings.get("steps", 0)
-        return PartSettings(np.float32(epsilon), np.int32(self.number), np.int32(steps))
+        return PartSettings(
+            epsilon=np.float32(epsilon),
+            number=np.int32(self.number),
+            steps=np.int32(self.settings.get("steps", 0)),
+            step_size=np.float32(self.step * epsilon),
+            momentum=np.float32(self.momentum),
+            use_margin=np.bool_(self.use_margin),
+        )
 
     @property
     def label(self) -> str:
@@ -106,12 +126,17 @@ def parts_of(name: str, norm: str, num_classes: int, *, eot: int = 1) -> list[Pa
     evaluations = 103 if norm == "l1" else 101  # of APGD: its steps, and a start for each radius
     if runs < 1:
         raise ValueError(f"{name!r}: an attack is run at least once; write '*R' with R of 1 or more, or leave it out.")
-    if kind in ("pgd", "mim", "cw") and steps and norm != "l1":
-        program, start = _ascent(kind, norm), "none" if kind == "mim" else "uniform"
-        made = dict(program=program, cost=GRADIENT * steps + 1, settings={"steps": steps, "start": start})
-        made["settings"] |= {"step_size": {"pgd": "epsilon/4", "mim": "epsilon/steps", "cw": "0.003 at 8/255"}[kind]}
-    elif kind == "fgsm" and not steps and norm != "l1":
-        made = dict(program=_ascent("fgsm", norm), cost=GRADIENT + 1, settings={"steps": 1, "start": "none"})
+    if norm != "l1" and (kind == "fgsm" if not steps else kind in ("pgd", "mim", "cw")):
+        steps, start = steps or 1, "none" if kind in ("fgsm", "mim") else "uniform"
+        step, words = {
+            "fgsm": (1.0, "epsilon"),
+            "pgd": (1 / 4, "epsilon/4"),
+            "mim": (1 / steps, "epsilon/steps"),
+            "cw": (0.003 * 255 / 8, "0.003 at 8/255"),
+        }[kind]
+        settings = {"steps": steps, "start": start, "step_size": words}
+        made = dict(program=_ascent(start, norm), cost=GRADIENT * steps + 1, settings=settings, step=step)
+        made |= {"momentum": 1.0} if kind == "mim" else {"use_margin": kind == "cw"}
     elif kind in ("apgd_ce", "apgd_margin", "apgd_dlr") and not steps:
         loss = kind.removeprefix("apgd_")
         _require(kind, num_classes, {"dlr": 3}.get(loss, 2), "apgd_margin")
@@ -144,6 +169,12 @@ def parts_of(name: str, norm: str, num_classes: int, *, eot: int = 1) -> list[Pa
     if restarts:
         made["settings"] = {**made["settings"], "restarts": int(restarts)}
     return [Part(kind if not count else f"{kind}_{count}", i, runs, continues=False, **made) for i in range(runs)]
+
+
+def check_shape(parts: Sequence[Part], shape: tuple[int, ...], norm: str) -> None:
+    """Raises ValueError if one of the parts cannot attack images of `shape` (H, W, C)."""
+    if any(part.attack == "square" for part in parts):
+        check_height(shape, norm)
 
 
 def in_turn(parts: list[Part], run: Callable, fooled: np.ndarray) -> Iterator[tuple[Part, np.ndarray, Any]]:
@@ -211,6 +242,35 @@ judge_once = functools.partial(judge, 1)
 judge_draws = functools.partial(judge, DRAWS)
 
 
+def ascend(
+    start: str,
+    norm: str,
+    logits_fn: Callable,
+    images: jax.Array,
+    labels: jax.Array,
+    keys: jax.Array,
+    settings: PartSettings,
+) -> AttackResult:
+    """One run of projected ascent from a 'uniform' start or from 'none': FGSM, PGD, MI-FGSM and CW in one program."""
+
+    def loss(logits, labels):
+        return jnp.where(settings.use_margin, losses.margin(logits, labels), losses.cross_entropy(logits, labels))
+
+    return pgd(
+        logits_fn,
+        images,
+        labels,
+        epsilon=settings.epsilon,
+        key=keys,
+        norm=norm,
+        steps=settings.steps,
+        step_size=settings.step_size,
+        start=start,
+        loss=loss,
+        momentum=settings.momentum,  # 0 leaves the direction of the gradient, hence plain PGD
+    )
+
+
 def ranked(logits: jax.Array, rank: int | jax.Array) -> jax.Array:
     """Returns the class [N] whose logit is the `rank`-th largest of each row; rank 1 is the prediction."""
     # Of classes that tie the first ranks first, as in argmax: else a label could become its own rival.
@@ -223,14 +283,9 @@ def _require(kind: str, num_classes: int, least: int, instead: str) -> None:
 
 
 @functools.cache
-def _ascent(kind: str, norm: str) -> Callable:
-    attack = {"fgsm": fgsm, "pgd": pgd, "mim": mim, "cw": cw}[kind]
-
+def _ascent(start: str, norm: str) -> Callable:
     def program(logits_fn, images, labels, keys, settings, carry):
-        run = dict(epsilon=settings.epsilon, key=folded(keys, settings.number), norm=norm)
-        if kind != "fgsm":
-            run["steps"] = settings.steps
-        return attack(logits_fn, images, labels, **run), None
+        return ascend(start, norm, logits_fn, images, labels, folded(keys, settings.number), settings), None
 
     return program
 

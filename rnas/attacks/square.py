@@ -27,6 +27,7 @@ from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult
 from rnas.attacks.starts import folded, per_example_keys
+from rnas.memory import stored
 
 NORMS = ("linf", "l2", "l1")
 # From each of these queries on, squares have half the area they had before; in units of 1/10000 of all queries
@@ -208,7 +209,7 @@ def continue_square(
 
     def step(carry):
         query, state = carry
-        points = proposal(query, state.points)
+        points = stored(proposal(query, state.points))
         loss, fooled = _judged(logits_fn, points, labels)
         active = state.loss < 0
         better = active & (loss > state.loss)
@@ -251,17 +252,22 @@ def square_sides(
     return np.minimum(sides, min(height, width))[halvings]
 
 
+def check_height(shape: tuple[int, ...], norm: str) -> None:
+    """Raises ValueError if images of `shape` (H, W, C) have too few rows for the start in `norm`."""
+    if norm != "linf" and shape[0] < LEAST_HEIGHT:
+        raise ValueError(
+            f"in L2 and L1 the Square attack needs images of at least {LEAST_HEIGHT} rows, which its start cuts "
+            f"into {LEAST_HEIGHT} tiles; got {shape[0]} rows. Pad them inside the model, or use APGD and FAB."
+        )
+
+
 def _checked(images, labels, epsilon, key, norm, draws):
     """Returns images behind `stop_gradient`, the radius in their type, and one key per example."""
     check_types(images, labels)
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}; expected 'linf', 'l2' or 'l1'.")
     epsilon = pixel_radius(epsilon, norm)
-    if norm != "linf" and images.shape[1] < LEAST_HEIGHT:
-        raise ValueError(
-            f"in L2 and L1 the Square attack needs images of at least {LEAST_HEIGHT} rows, which its start cuts "
-            f"into {LEAST_HEIGHT} tiles; got shape {images.shape}. Pad them inside the model, or use APGD and FAB."
-        )
+    check_height(images.shape[1:], norm)
     if draws is not None and norm != "linf":
         raise ValueError(f"draws can be replayed in norm='linf' only, got norm={norm!r}; leave draws=None.")
     keys = per_example_keys(key, len(images))

@@ -1,10 +1,10 @@
 """How a trained model is judged: clean accuracy and attacks in pixel space, every example counted once.
 
 `evaluate` fills the tables of a run with attacks of the PGD family; `assess` is the long, checked evaluation of one
-model, with AutoAttack; `assess_function` the same for any JAX function.
+model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_function` for any JAX function.
 """
 
-from rnas.evaluation.assessment import Settings, Subject, Threat, assess, assess_function, failed
+from rnas.evaluation.assessment import Settings, Subject, Threat, assess, assess_dataset, assess_function, failed
 from rnas.evaluation.interval import interval
 from rnas.evaluation.protocol import Evaluator, evaluate
 
@@ -14,6 +14,7 @@ __all__ = [
     "Subject",
     "Threat",
     "assess",
+    "assess_dataset",
     "assess_function",
     "evaluate",
     "failed",

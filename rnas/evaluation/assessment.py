@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 import hashlib
 from pathlib import Path
+import re
 from typing import Any
 
 import jax
@@ -19,8 +20,8 @@ from rnas.attacks.auto_attack import Plan, plan_auto_attack
 from rnas.attacks.direct import count_classes
 from rnas.attacks.inputs import check_inputs
 from rnas.attacks.lengths import pixel_radius
-from rnas.attacks.parts import parts_of
-from rnas.data.datasets import Split
+from rnas.attacks.parts import check_shape, parts_of
+from rnas.data.datasets import Dataset, Split
 from rnas.evaluation.campaign import Campaign
 from rnas.evaluation.ledger import Ledger, check_identity
 from rnas.evaluation.runner import pixels
@@ -124,6 +125,7 @@ def assess(
     except ValueError as error:
         raise ValueError(f"check A (inputs) failed: {error}") from error
     plan = settings.plan(threat.norm, subject.num_classes)
+    check_shape(plan.parts, split.images.shape[1:], threat.norm)
     data = {**dataset, "count": len(split), "sha256": _hash(split)}
     identity = {
         "model": subject.hash,
@@ -170,6 +172,58 @@ def assess(
         write_json(folder / SUMMARY, summary)
     _conclude(folder, ledger)
     return summary
+
+
+def assess_dataset(
+    subject: Subject,
+    dataset: Dataset,
+    threat: Threat,
+    settings: Settings,
+    root: str | Path,
+    *,
+    split: str = "test",
+    count: int | None = None,
+    foreign: bool = False,
+    output: str | Path | None = None,
+) -> dict[str, Any]:
+    """`assess` on the first images of a data set, in a folder named after what was asked for.
+
+    Args:
+      root: where the folders of one run, or of one teacher, are.
+      split: 'test', 'validation' or 'train', not streamed.
+      count: how many images; None, or more than there are, is all of them.
+      foreign: whether the subject is of other data; the folder is then named after these too.
+      output: the folder itself, in place of one under `root`.
+
+    Raises:
+      ValueError: a split that is streamed or empty, a count below 1, and see `assess`.
+    """
+    images = getattr(dataset, split)
+    if not hasattr(images, "images"):
+        raise ValueError(f"the {split} split of {dataset.name} is streamed; attack test or validation.")
+    if not len(images):
+        raise ValueError(f"the {split} split of {dataset.name} is empty; attack another.")
+    if count is not None and count < 1:
+        raise ValueError(f"count={count}: expected at least 1 image.")
+    chosen = images.take(np.arange(min(count or len(images), len(images))))
+    settings.plan(threat.norm, subject.num_classes)  # refuses unknown names before a folder is named after them
+    name = [subject.name, settings.attack, threat.norm, threat.text.replace("/", "-")]
+    name += [settings.version] if settings.version != "standard" else []
+    name += [split] if split != "test" else []
+    name += [dataset.name] if foreign else []
+    name += [f"first{len(chosen)}"] if len(chosen) < len(images) else []
+    name += [f"seed{settings.seed}"] if settings.seed else []
+    name += ["individually"] if settings.individually else []
+    name += ["transfer"] if settings.transfer else []
+    described = {
+        "name": dataset.name,
+        "version": dataset.version,
+        "split": split,
+        "first": 0,
+        "class_names": list(dataset.class_names),
+    }
+    folder = output or Path(root) / re.sub(r"[^\w.-]+", "-", "_".join(name))
+    return assess(subject, chosen, described, threat, settings, folder)
 
 
 def assess_function(

@@ -282,26 +282,23 @@ class Campaign:
         settings = self._plan.parts[0].at(self._threat.epsilon)
         some = right[:PROBED]
 
-        def probe(name, program, rows, cost):
-            return self._measure(name, program, rows, settings, cost=cost, runner=self._still)
+        def probe(name, program, rows):
+            return self._measure(name, program, rows, settings, cost=probes.COSTS[name], runner=self._still)
 
-        health = probe("gradients", probes.gradients(norm), some, 14)
-        rise = probe("rise", probes.rise(norm), some, 303)
-        stable = probe("stability", probes.stability, some, 103)
+        health = probe("gradients", probes.gradients(norm), some)
+        rise = probe("rise", probes.rise(norm), some)
+        stable = probe("stability", probes.stability, some)
         probed = np.setdiff1d(np.arange(count), np.setdiff1d(right, some))  # wrong from the start counts as fooled
-        fooled = {}
-        if norm != "l1":
-            names = {"fgsm": "fgsm", "pgd": "pgd_20", "pgd_twice_steps": "pgd_40", "pgd_restarts": "pgd_20*5"}
-            fooled = {role: self._probe_all(name, some, probed, count) for role, name in names.items()}
-        gradient = examples.fooled_by_gradient | examples.clean_wrong
-        if not examples.used_gradients:
-            gradient[probed] |= np.any([np.zeros(len(probed), bool), *fooled.values()], axis=0)
+        fooled = {role: self._probe_all(name, some, probed, count) for role, name in self._order.items()}
+        gradient = examples.fooled_by_gradient | examples.clean_wrong | self._gradients_after_square(examples)
+        gradient[probed] |= np.any([np.zeros(len(probed), bool), *fooled.values()], axis=0)
+        gradient[some] |= rise["success"].astype(bool)
         fooled["white_box"] = gradient[probed]
         # Of a random model one draw proves nothing: noise would be lucky, claims are recounted over many.
         random = self._plan.eot > 1
         standing = np.flatnonzero(~gradient)[: 0 if random else PROBED]
         claimed = self._claimed[:0] if random else self._claimed
-        noise = probe("noise", probes.noise(norm), standing, 100)["success"].astype(bool)
+        noise = probe("noise", probes.noise(norm), standing)["success"].astype(bool)
         if "square" in examples.success:
             fooled["square"] = (examples.success["square"] | examples.clean_wrong)[probed]
         if transferred:
@@ -319,6 +316,23 @@ class Campaign:
             verdicts.check_silent(claimed, self._recounted[: len(claimed)]),
             verdicts.check_stability(stable["change"], stable["slope"]),
         ]  # fmt: skip
+
+    @property
+    def _order(self) -> dict[str, str]:
+        return {} if self._threat.norm == "l1" else probes.ORDER
+
+    def _gradients_after_square(self, examples: Examples) -> np.ndarray:
+        """Whether the gradient attacks of the plan fool what Square had fooled before any of them was tried, bool [N].
+
+        Only so can Square be said to find what they miss.
+        """
+        fooled = np.zeros(len(self._split), bool)
+        untried = examples.success.get("square", fooled) & ~examples.met_gradient
+        for part in self._plan.parts:
+            standing = np.flatnonzero(untried & ~fooled)
+            if part.attack != "square" and len(standing):
+                fooled[standing] = self._probe(f"after square {self._name(part)}", part, standing)
+        return fooled
 
     def _probe_all(self, name: str, rows: np.ndarray, probed: np.ndarray, count: int) -> np.ndarray:
         """Fooled [len(probed)] by any part of attack `name`, run on `rows`; the others were wrong anyway."""
@@ -377,7 +391,8 @@ class Campaign:
     def _announce(self, count: int, right: int, forward: float) -> None:
         probed = min(right, PROBED)
         attacks = sum(part.cost for part in self._plan.parts)
-        checks = 14 + 303 + 103 + 100 + 4 + 61 + 121 + 5 * 61
+        order = (part for name in self._order.values() for part in parts_of(name, self._threat.norm, 2))
+        checks = sum(probes.COSTS.values()) + sum(part.cost for part in order)
         curve = len(CURVE) + 1 if self._threat.norm == "linf" else len(CURVE_OF_OTHERS)
         self._estimate = right * (attacks + curve * self._curve_part().cost) + probed * checks
         self._expected = count + self._estimate

@@ -69,14 +69,17 @@ class Examples:
         self.fooled_by[new] = attack
 
     @property
-    def used_gradients(self) -> bool:
-        """Whether any attack that uses gradients was run."""
-        return bool(self.success.keys() - {"square"})
-
-    @property
     def fooled_by_gradient(self) -> np.ndarray:
         """bool [N], fooled by any attack that uses gradients."""
-        found = [fooled for attack, fooled in self.success.items() if attack != "square"]
+        return self._any_gradient_attack(self.success)
+
+    @property
+    def met_gradient(self) -> np.ndarray:
+        """bool [N], attacked by any attack that uses gradients."""
+        return self._any_gradient_attack(self.queries_of)
+
+    def _any_gradient_attack(self, column: dict[str, np.ndarray]) -> np.ndarray:
+        found = [values > 0 for attack, values in column.items() if attack != "square"]
         return np.any([np.zeros(len(self.labels), bool), *found], axis=0)
 
     def finish(self, images: np.ndarray, judged: dict[str, np.ndarray]) -> None:

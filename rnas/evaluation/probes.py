@@ -6,6 +6,10 @@ import functools
 from rnas.attacks import measurements
 from rnas.attacks.apgd import ascend
 
+COSTS = {"gradients": 10, "rise": 303, "stability": 103, "noise": 100}  # forward passes of an example, see `Part`
+# Attacks that check D compares, by their role there; not in L1.
+ORDER = {"fgsm": "fgsm", "pgd": "pgd_20", "pgd_twice_steps": "pgd_40", "pgd_restarts": "pgd_20*5"}
+
 
 def logits_of(logits_fn, images, labels, keys, settings, carry):
     """The logits [N, K]."""
@@ -23,10 +27,10 @@ def _noise(norm, logits_fn, images, labels, keys, settings, carry):
 
 
 def _rise(norm, logits_fn, images, labels, keys, settings, carry):
-    """Best loss of APGD on cross-entropy at the start, after nine tenths of its steps, and at the end."""
-    _, best = ascend(logits_fn, images, labels, epsilon=settings.epsilon, key=keys, norm=norm)
+    """Best loss of APGD on cross-entropy at the start, after nine tenths of its steps, and at the end; its success."""
+    found, best = ascend(logits_fn, images, labels, epsilon=settings.epsilon, key=keys, norm=norm)
     steps = len(best) - 1
-    return {"start": best[0], "late": best[steps * 9 // 10], "last": best[-1]}
+    return {"start": best[0], "late": best[steps * 9 // 10], "last": best[-1], "success": found.success}
 
 
 def stability(logits_fn, images, labels, keys, settings, carry):

@@ -14,12 +14,18 @@ import jax
 import numpy as np
 
 from rnas import attacks
+from rnas.attacks.parts import PartSettings, ascend
 from rnas.evaluation.interval import interval
-from rnas.evaluation.programs import AttackSettings, ascend
 from rnas.evaluation.runner import Runner, pixels
 
-PROGRAMS = {start: functools.partial(ascend, start) for start in ("uniform", "none")}
 REFERENCE = 8 / 255  # radius at which step sizes are quoted; they scale with ε
+
+
+def _ascent(start, logits_fn, images, labels, keys, settings, carry):
+    return ascend(start, "linf", logits_fn, images, labels, keys, settings)
+
+
+PROGRAMS = {start: functools.partial(_ascent, start) for start in ("uniform", "none")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +43,14 @@ class Attack:
     def step_size(self, epsilon: float) -> float:
         return self.step_at_8 / 255 * epsilon / REFERENCE
 
-    def settings(self, epsilon: float, loss: str) -> AttackSettings:
-        return AttackSettings(
-            np.float32(epsilon),
-            np.float32(self.step_size(epsilon)),
-            np.int32(self.steps),
-            np.float32(self.decay),
-            np.bool_(loss == "margin"),
+    def settings(self, epsilon: float, loss: str) -> PartSettings:
+        return PartSettings(
+            epsilon=np.float32(epsilon),
+            number=np.int32(0),
+            steps=np.int32(self.steps),
+            step_size=np.float32(self.step_size(epsilon)),
+            momentum=np.float32(self.decay),
+            use_margin=np.bool_(loss == "margin"),
         )
 
 

@@ -256,7 +256,7 @@ def parse(argv=None) -> argparse.Namespace:
         parser.error(f"--threads={arguments.threads}, but this process may use {cores()} cores.")
     for name in ("torch", "torchattacks"):
         if importlib.util.find_spec(name) is None:
-            parser.error(f"{name}, the other side, is not installed; pip install torch torchattacks.")
+            parser.error(f"{name}, the other side, is not installed; pip install '.[agreement]'.")
     return arguments
 
 

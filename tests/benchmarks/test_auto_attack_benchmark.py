@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")
-pytest.importorskip("torchattacks", reason="the other side of this benchmark is torchattacks")
+for name in ("torch", "torchattacks"):
+    pytest.importorskip(name, reason=f"{name} is the other side of this benchmark; pip install '.[agreement]'")
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -99,4 +99,4 @@ def test_it_says_what_is_missing(benchmark, capsys, monkeypatch, missing):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
     with pytest.raises(SystemExit):
         benchmark.main([])
-    assert f"{missing}, the other side, is not installed" in capsys.readouterr().err
+    assert f"{missing}, the other side, is not installed; pip install '.[agreement]'" in capsys.readouterr().err

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnas.attacks import auto_attack
 from rnas.attacks.parts import Part
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
-from rnas.evaluation import Settings, Subject, Threat, assess, assess_function, assessment, failed
+from rnas.evaluation import Settings, Subject, Threat, assess, assess_function, assessment, failed, probes
 from rnas.evaluation import campaign as campaigns
 from rnas.evaluation import ledger as ledgers
 from rnas.evaluation import runner as runners
@@ -408,6 +409,18 @@ def test_quantised_inputs_are_caught(tmp_path):
     assert square["cumulative"]["accuracy"] < white_box["cumulative"]["accuracy"]
 
 
+def test_what_square_fools_first_is_no_sign_of_masked_gradients(tmp_path, monkeypatch):
+    """Each gradient attack of the plan gets its turn before Square is said to find what gradients miss."""
+    monkeypatch.setattr(probes, "ORDER", {})
+    monkeypatch.setattr(probes, "_rise", lambda norm, logits_fn, images, labels, keys, settings, carry: dict.fromkeys(
+        ("start", "late", "last", "success"), jnp.zeros(len(images))))  # fmt: skip
+    summary = evaluate(tmp_path, threat=Threat.of("16/255"), attack="square,pgd_1,apgd_ce")
+    square, *gradients = summary["attacks"]
+    assert square["fooled"] > sum(attack["fooled"] for attack in gradients)
+    check = next(check for check in summary["checks"] if check["letter"] == "D")
+    assert check["status"] == "passed" and "square fools 0 that white_box does not" in check["figure"]
+
+
 @pytest.mark.slow
 def test_blocked_gradients_are_caught(tmp_path):
     found, summary = assess_control(blocked(healthy), tmp_path, "pgd_20,square")
@@ -464,6 +477,20 @@ def test_settings_that_mean_nothing_are_refused(tmp_path, runs_nothing, wanted, 
     settings = {"epsilon": "8/255", **wanted}
     with pytest.raises(ValueError, match=message):
         assess_function(healthy, SPLIT.images, SPLIT.labels, tmp_path / "new", **settings)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_images_that_square_cannot_take_are_refused_before_anything_is_spent(tmp_path, runs_nothing, norm):
+    rows = SPLIT.images[:, :4].astype(np.float32) / 255
+
+    def logits_fn(images):
+        return jnp.zeros((len(images), CLASSES))
+
+    with pytest.raises(ValueError, match="at least 5 rows.*got 4 rows"):
+        assess_function(logits_fn, rows, SPLIT.labels, tmp_path / "new", epsilon=1, norm=norm)
+    with pytest.raises(ValueError, match="at least 5 rows"):
+        auto_attack(logits_fn, rows, SPLIT.labels, epsilon=1, norm=norm, key=jax.random.key(0))
     assert not (tmp_path / "new").exists()
 
 
@@ -605,7 +632,7 @@ def test_a_stop_before_the_report_is_made_good(finished, tmp_path, monkeypatch):
 
 OTHERS = {
     "epsilon": (dict(threat=Threat.of("2/255")), f"{4 / 255!r} there, {2 / 255!r} now"),
-    "norm": (dict(threat=Threat.of("4/255", "l2")), "'linf' there, 'l2' now"),
+    "norm": (dict(threat=Threat.of("4/255", "l2"), attack="pgd_1"), "'linf' there, 'l2' now"),
     "seed": (dict(seed=3), "0 there, 3 now"),
     "model": (dict(subject=Subject(predict, np.float32(1), CLASSES, "other", "beef")), "'f00d' there, 'beef' now"),
     "data": (dict(split=SPLIT.take(np.arange(20))), "there"),
@@ -713,6 +740,6 @@ def test_images_that_this_threat_does_not_allow_are_refused(finished, tmp_path, 
 
     refused("attacked in linf with epsilon 4/255, which is more than this threat allows .linf, 3/255.",
             threat=Threat.of("3/255"))  # fmt: skip
-    refused("attacked in linf .*allows .l2, 4/255.", threat=Threat.of("4/255", "l2"))
+    refused("attacked in linf .*allows .l2, 4/255.", threat=Threat.of("4/255", "l2"), attack="pgd_1")
     refused(f"attacked other images .random, {COUNT} of them.; transfer needs the same", split=make_split(20))
     refused("no finished evaluation at .*nowhere: expected a folder with attack.json", source=tmp_path / "nowhere")
