@@ -5,6 +5,7 @@ from rnas.layers.batch_norm import BatchNorm, ConvBatchNorm
 from rnas.layers.convolution import Conv, convolve
 from rnas.layers.counting import Count, count
 from rnas.layers.normalize import Normalize
+from rnas.layers.squeeze import SqueezeExcite
 
 __all__ = [
     "BatchNorm",
@@ -12,6 +13,7 @@ __all__ = [
     "ConvBatchNorm",
     "Count",
     "Normalize",
+    "SqueezeExcite",
     "convolve",
     "count",
     "hswish",
