@@ -35,13 +35,13 @@ def check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...
       ValueError: if a tensor is left over, is missing, or has another shape or type than the model needs, or holds
         what is no finite number; all such tensors are listed.
     """
-    shared = [name for name in shapes if name in tensors]
+    shared = sorted(set(shapes) & set(tensors))
     fitting = [name for name in shared if tensors[name].shape == shapes[name]]
     # Half precision of either kind is a floating type to JAX, not to NumPy.
     floating = [name for name in fitting if jnp.issubdtype(tensors[name].dtype, jnp.floating)]
     problems = {
-        "not used by the network": [f"{name} {tensors[name].shape}" for name in tensors if name not in shapes],
-        "missing": [f"{name} {shape}" for name, shape in shapes.items() if name not in tensors],
+        "not used by the network": [f"{name} {tensors[name].shape}" for name in sorted(set(tensors) - set(shapes))],
+        "missing": [f"{name} {shapes[name]}" for name in sorted(set(shapes) - set(tensors))],
         "of another shape": [
             f"{name} {tensors[name].shape}, expected {shapes[name]}" for name in shared if name not in fitting
         ],
