@@ -50,7 +50,7 @@ def check_teacher(
     teacher = load_teacher(path)
     published = teacher.origin.get("published")
     epsilon = epsilon or (published["epsilon"] if published else "8/255")
-    images = _images(teacher, dataset, data_dir, count)
+    images = first_images(teacher, dataset, data_dir, count)
     devices = jax.device_count()
     batch_size = math.ceil(min(batch_size, len(images)) / devices) * devices
     evaluator = Evaluator(lambda variables, x: teacher.apply(variables, x)[0], batch_size=batch_size, seed=seed)
@@ -64,7 +64,7 @@ def check_teacher(
     own = Normalization(teacher.mean, teacher.std)
     clean = right(pixels(images.images))
     others = {
-        name: right(_seen_by(own, other, pixels(images.images)))
+        name: right(seen_by(own, other, pixels(images.images)))
         for name in NAMED
         if len((other := expand(name, len(own.mean))).mean) == len(own.mean) and not own.near(other)
     }
@@ -75,7 +75,7 @@ def check_teacher(
         "teacher": {"path": str(path), "architecture": teacher.architecture, "hash": teacher.hash},
         "dataset": {"name": dataset, "count": len(images)},
         "normalization": {"name": name_of(own), "mean": list(own.mean), "std": list(own.std)},
-        "clean": _figures(clean),
+        "clean": _share(int(np.sum(clean)), len(images)),
         "pgd_20": {
             "epsilon": radius,
             "step_size": PGD_20.step_size(radius),
@@ -85,7 +85,8 @@ def check_teacher(
         "other_normalizations": {name: float(np.mean(hits)) for name, hits in others.items()},
         "published": published,
     }
-    return {**result, "hints": _hints(result, clean, others, teacher)}
+    robust = result["pgd_20"]["accuracy"]
+    return {**result, "hints": hints(clean, others, robust, published, num_classes=teacher.num_classes)}
 
 
 def as_text(result: dict) -> str:
@@ -112,19 +113,26 @@ def _share(hits: int, count: int) -> dict:
     return {"accuracy": hits / count, "count": count, "interval": interval(hits, count)}
 
 
-def _figures(hits: np.ndarray) -> dict:
-    return _share(int(np.sum(hits)), len(hits))
-
-
-def _seen_by(own: Normalization, other: Normalization, images: np.ndarray) -> np.ndarray:
+def seen_by(own: Normalization, other: Normalization, images: np.ndarray) -> np.ndarray:
     """Images that `own` normalises to what `other` makes of `images`; not in [0, 1]."""
     (mean, std), (other_mean, other_std) = np.asarray(own, np.float32), np.asarray(other, np.float32)
     return (images - other_mean) / other_std * std + mean
 
 
-def _hints(result: dict, clean: np.ndarray, others: dict[str, np.ndarray], teacher: Teacher) -> list[str]:
-    """What looks wrong, the likeliest first; at most one thing."""
-    accuracy, (low, high) = result["clean"]["accuracy"], result["clean"]["interval"]
+def hints(
+    clean: np.ndarray, others: dict[str, np.ndarray], robust: float, published: dict | None, *, num_classes: int
+) -> list[str]:
+    """What looks wrong, the likeliest first; at most one thing.
+
+    Args:
+      clean: [N] bool, whether an image is classified rightly.
+      others: the same under other normalisations, by their names.
+      robust: accuracy under attack.
+      published: name and clean accuracy in percent of the network that this should be, if that is known.
+      num_classes: K.
+    """
+    accuracy = float(np.mean(clean))
+    low, high = interval(int(np.sum(clean)), len(clean))
     better = max(others, key=lambda name: np.sum(others[name]), default=None)
     if better:
         gain, differing = int(np.sum(others[better])) - int(np.sum(clean)), int(np.sum(others[better] != clean))
@@ -135,21 +143,25 @@ def _hints(result: dict, clean: np.ndarray, others: dict[str, np.ndarray], teach
                 f"are classified rightly instead of {100 * accuracy:.1f} %. Import the file again with "
                 f"--normalization={better}."
             ]
-    if low <= 1 / teacher.num_classes:
+    if low <= 1 / num_classes:
         return ["this is no better than chance: look at the order of the classes, the images and the architecture."]
-    if (published := result["published"]) and not low - TOLERATED <= published["clean"] / 100 <= high + TOLERATED:
+    if published and not low - TOLERATED <= published["clean"] / 100 <= high + TOLERATED:
         return [
             f"{published['name']} is published with {published['clean']} % on clean images. The usual causes of a "
             "difference: normalisation, SiLU or ReLU, raw or activated shortcuts, order of the classes, another "
             "resizing of the images, another file."
         ]
-    if result["pgd_20"]["accuracy"] < 0.1 * accuracy:
+    if robust < 0.1 * accuracy:
         return ["hardly any image stands PGD-20: this teacher is not robust at this radius."]
     return []
 
 
-def _images(teacher: Teacher, name: str, data_dir: str | None, count: int) -> Split:
-    """The first test images, of the teacher's size."""
+def first_images(teacher: Teacher, name: str, data_dir: str | None, count: int) -> Split:
+    """The first `count` test images of a TFDS set, of the teacher's size.
+
+    Raises:
+      ValueError: if there is no such set, or it has other images or classes than the teacher.
+    """
     height, width, channels = teacher.image_shape
     builder = open_builder(name, data_dir)
     image, label = image_and_label(builder)
