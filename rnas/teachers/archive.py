@@ -117,7 +117,11 @@ def _read_torch(path: Path, archive: zipfile.ZipFile, names: list[str]) -> Any:
     (root,) = roots
     if f"{root}constants.pkl" in names:
         raise ValueError(f"{path} is a TorchScript program; save its state_dict instead.")
-    order = {b"little": "<", b"big": ">"}[archive.read(f"{root}byteorder")] if f"{root}byteorder" in names else "<"
+    order = "<"  # what files without a word on it have
+    if f"{root}byteorder" in names and (said := archive.read(f"{root}byteorder")) != b"little":
+        if said != b"big":
+            raise ValueError(f"{path} names a byte order {said!r:.40}; expected little or big.")
+        order = ">"
 
     def read_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
         if (name := f"{root}data/{key}") not in names:

@@ -28,7 +28,7 @@ class Recognised(NamedTuple):
       channels: of the images.
       num_classes: K.
       choice: what distinguishes those names.
-      small: whether the published code pools a fixed window, which is the whole image only for 32x32 pixels.
+      fixed_size: whether the published code pools a window that is the whole image at 32x32 pixels only.
     """
 
     family: str
@@ -36,7 +36,7 @@ class Recognised(NamedTuple):
     channels: int
     num_classes: int
     choice: str = ""
-    small: bool = True
+    fixed_size: bool = True
 
 
 def recognise(shapes: Mapping[str, Shape]) -> Recognised:
@@ -180,4 +180,4 @@ def _imagenet_resnet(shapes: Mapping[str, Shape]) -> Recognised:
             raise ValueError(f"layer1.0.conv1.weight has {inner} channels, no multiple of the {width} of the stem.")
         name = f"imagenet_wide_resnet50_{inner // width}"
     name += _base(shapes, "conv1")
-    return Recognised("ResNet (torchvision)", (name,), *_ends(shapes, "conv1", "fc"), small=False)
+    return Recognised("ResNet (torchvision)", (name,), *_ends(shapes, "conv1", "fc"), fixed_size=False)

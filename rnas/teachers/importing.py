@@ -1,13 +1,7 @@
 """Teachers made of published PyTorch checkpoints.
 
 The weights are those of the file, to the bit where it is float32. What the file does not say is asked for and never
-guessed: the normalisation where no buffer holds it, and what distinguishes networks whose tensors are the same. Who has
-PyTorch can bring any file into a form that is read without it:
-
-    import torch
-    content = torch.load("checkpoint.pt", map_location="cpu", weights_only=False)  # runs whatever the file contains
-    state = content["state_dict"]  # wherever the mapping of names to tensors is
-    torch.save({name: tensor for name, tensor in state.items() if torch.is_tensor(tensor)}, "plain.pt")
+guessed: the normalisation where no buffer holds it, and what distinguishes networks whose tensors are the same.
 """
 
 import hashlib
@@ -100,7 +94,7 @@ def import_torch(
         variables,
         architecture=architecture,
         image_shape=(size, size, channels),
-        fixed_size=recognised.small,
+        fixed_size=recognised.fixed_size,
         origin=origin,
     )
 
@@ -144,8 +138,8 @@ def _normalization(
 
 
 def _image_size(recognised: Recognised, given: int | None, known: Published | None) -> int:
-    size = given or (known.image_size if known else 32 if recognised.small else 224)
-    if recognised.small and size != 32:
+    size = given or (known.image_size if known else 32 if recognised.fixed_size else 224)
+    if recognised.fixed_size and size != 32:
         raise ValueError(
             f"its published code pools a window that is the whole image at 32x32 pixels only, so it cannot be used at "
             f"{size}x{size}."

@@ -191,6 +191,12 @@ def test_other_archives_are_named(file):
         read_checkpoint(file)
 
 
+def test_an_unknown_byte_order_is_refused(file):
+    write_archive(file, {"data.pkl": pickled({}), "byteorder": b"middle"})
+    with pytest.raises(ValueError, match="names a byte order b'middle'"):
+        read_checkpoint(file)
+
+
 @pytest.mark.parametrize("name", ["../data.pkl", "/etc/data.pkl", "archive/../../data/0"])
 def test_members_that_lead_elsewhere_are_refused(file, name):
     write_archive(file, {"archive/data.pkl": pickled({}), name: b""}, root="")
@@ -215,6 +221,7 @@ def attacks(marker: Path) -> dict[str, bytes]:
     return {
         "builtins.exec": pickled({"w": Call(Global("builtins", "exec"), (code,))}),
         "os.system": pickled(Call(Global("os", "system"), (f"touch {marker}",))),
+        "os.popen": f"(Vtouch {marker}\nios\npopen\n.".encode(),
         "posix.system": pickled(Build(Global("posix", "system"), {"a": 1})),
         "builtins.eval": b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93" + short + b"\x85R.",
         "subprocess.Popen": pickled({"optimizer": Call(Global("subprocess", "Popen"), (["touch", str(marker)],))}),

@@ -64,7 +64,7 @@ def test_every_tensor_of_a_published_network_has_its_place(name, shapes, entries
     recognised = recognise({key: tensor.shape for key, tensor in found.tensors.items()})
     assert recognised.architectures[0] == name and recognised.channels == 3
     imagenet = name.startswith("imagenet")
-    assert recognised.num_classes == (1000 if imagenet else 10) and recognised.small != imagenet
+    assert recognised.num_classes == (1000 if imagenet else 10) and recognised.fixed_size != imagenet
     size = 224 if imagenet else 32
     model = build_model(name, num_classes=recognised.num_classes, mean=(0.0,) * 3, std=(1.0,) * 3)
     needed = dict(layout(model, (size, size, 3)).values())

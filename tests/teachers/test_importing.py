@@ -16,6 +16,8 @@ import torch_networks as nets
 from rnas.teachers import import_torch, load_teacher, save_teacher
 from rnas.teachers.normalization import NAMED
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is read by PyTorch because:UserWarning")
+
 NAME = "wide_resnet_10_1"
 STATE = nets.filled(nets.wide(10, 1, 10))
 MEAN, STD = NAMED["cifar10"]
@@ -309,6 +311,23 @@ def test_the_normalisation_in_the_file_is_used(file, shape):
         import_torch(file, published="Sehwag2021Proxy_R18")
 
 
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (("normalize.mean", "normalize.std"), "model."),
+        (("module.0.mean", "module.0.std"), "module.1."),
+        (("module.normalizer.new_mean", "module.normalizer.new_std"), "module.model."),
+    ],
+)
+def test_a_normaliser_beside_the_network_is_used(file, plain, names, prefix):
+    """As RobustBench, imrahulr's code and MadryLab's library keep it."""
+    numbers = {name: np.asarray(values, np.float32) for name, values in zip(names, (MEAN, STD), strict=True)}
+    write_pt(file, {**prefixed(prefix), **numbers})
+    teacher = import_torch(file, NAME)
+    assert teacher.hash == plain.hash and teacher.origin["prefix"] == prefix
+    assert teacher.origin["normalization"] == {"name": "cifar10", "from": "the file"}
+
+
 def test_a_normaliser_in_half_precision_agrees_with_the_published_numbers(file):
     halves = {name: tensor.astype(np.float16) for name, tensor in {**STATE, **buffers(MEAN, STD, (1, 3, 1, 1))}.items()}
     write_pt(file, halves)
@@ -413,9 +432,6 @@ def test_the_card_says_where_the_weights_come_from(file):
 
 
 # -- files that PyTorch itself must read -----------------------------------------------------------------
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*is read by PyTorch because:UserWarning")
 
 
 @pytest.fixture
