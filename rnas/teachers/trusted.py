@@ -16,25 +16,29 @@ import ml_dtypes
 import numpy as np
 
 
-class Placeholder:
-    """Stands for an object of a class that was not loaded; takes whatever it is given and does nothing."""
+class Placeholder(type):
+    """The type of `PLACEHOLDER`, which stands for every class, function and object that was not loaded.
 
-    def __init__(self, *arguments: Any, **options: Any):
-        pass
+    It is a class, because pickles make objects of classes that they make first; called, filled or given a state, it
+    does nothing and stays what it is.
+    """
 
-    def __call__(self, *arguments: Any, **options: Any) -> "Placeholder":
-        return Placeholder()
+    def __call__(cls, *arguments: Any, **options: Any) -> "Placeholder":
+        return cls
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(cls, state: Any) -> None:
         del state
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(cls, key: Any, value: Any) -> None:
         pass
 
-    def append(self, item: Any) -> None:
+    def append(cls, item: Any) -> None:
         del item
 
     add = extend = append
+
+
+PLACEHOLDER = Placeholder("PLACEHOLDER", (), {"__new__": lambda cls, *arguments, **options: cls})
 
 
 def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
@@ -70,7 +74,7 @@ def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
             if (module, name) in allowed:
                 return allowed[module, name]
             foreign.add(f"{module}.{name}")
-            return Placeholder
+            return PLACEHOLDER
 
     # PyTorch takes the class of the unpickler from a module of its caller's choice and adds the storages to it.
     reader = types.ModuleType("placeholders")

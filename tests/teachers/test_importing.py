@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from torch_files import Call, Global, ordered, pickled, write_archive, write_pt
+from torch_files import Build, Call, Global, New, ordered, pickled, write_archive, write_pt
 import torch_networks as nets
 
 from rnas.teachers import import_torch, load_teacher, save_teacher
@@ -461,6 +461,17 @@ def test_foreign_classes_beside_the_state_are_replaced_with_trust(file, torch, p
     with pytest.warns(UserWarning, match="also holds .*argparse.Namespace.*; these were left out"):
         teacher = import_torch(file, NAME, trust=True)
     assert teacher.hash == plain.hash and "argparse.Namespace" in teacher.origin["foreign_classes"]
+
+
+def test_classes_that_dill_brings_along_are_replaced_too(file, torch, plain):
+    """Dill pickles how to make a class, makes it, and makes an object of it, filled in every way that pickles know."""
+    kind = Call(Global("dill._dill", "_create_type"), (Global("dill._dill", "_load_type"), "Parameters", (), {}))
+    made = Build(New(kind, ()), {"params": {"lr": Call(Global("dill._dill", "_create_function"), (1, None))}})
+    write_pt(file, {"model": MADRY, "args": made, "type": kind})
+    with pytest.raises(ValueError, match="it asks for 'dill._dill._create_type'"):
+        import_torch(file, NAME)
+    with pytest.warns(UserWarning, match="also holds dill._dill._create_function, dill._dill._create_type"):
+        assert import_torch(file, NAME, trust=True).hash == plain.hash
 
 
 def test_with_trust_too_nothing_foreign_runs(file, tmp_path, torch, plain):

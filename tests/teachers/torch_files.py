@@ -37,6 +37,13 @@ class Call(NamedTuple):
     arguments: tuple
 
 
+class New(NamedTuple):
+    """An object of a class, made without calling it."""
+
+    type: Any
+    arguments: tuple
+
+
 class Build(NamedTuple):
     """An object that is given a state."""
 
@@ -83,6 +90,8 @@ def pickled(content: Any, members: dict[str, bytes] | None = None, order: str = 
             return f"c{item.module}\n{item.name}\n".encode()
         if isinstance(item, Call):
             return emit(item.function) + emit(item.arguments) + b"R"
+        if isinstance(item, New):
+            return emit(item.type) + emit(item.arguments) + b"\x81"
         if isinstance(item, Build):
             return emit(item.object) + emit(item.state) + b"b"
         if isinstance(item, Persistent):
@@ -119,7 +128,8 @@ def write_pt(path, content: Any, *, root: str = "archive", order: str = "<") -> 
     """Writes what torch.save would of a content in which tensors are arrays."""
     members: dict[str, bytes] = {}
     program = pickled(content, members, order)
-    write_archive(path, {"data.pkl": program, "byteorder": b"little" if order == "<" else b"big", **members}, root)
+    said = {"byteorder": b"little" if order == "<" else b"big", "version": b"3\n"}
+    write_archive(path, {"data.pkl": program, **said, **members}, root)
 
 
 def write_archive(path, members: dict[str, bytes], root: str = "archive") -> None:
