@@ -10,7 +10,7 @@ import warnings
 from rnas.models.registry import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
-from rnas.teachers.teacher import Teacher, save_teacher
+from rnas.teachers.teacher import Teacher
 
 HOW_TO_EXPORT = """\
 Files in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and nothing in them is
@@ -95,15 +95,7 @@ def import_file(arguments: argparse.Namespace) -> str:
             image_size=arguments.image_size,
             trust=arguments.trust,
         )
-    save_teacher(
-        output,
-        teacher.model,
-        teacher.variables,
-        architecture=teacher.architecture,
-        image_shape=teacher.image_shape,
-        fixed_size=teacher.fixed_size,
-        origin=teacher.origin,
-    )
+    teacher.save(output)
     return "\n".join([*_report(teacher), f"written to {output}"])
 
 

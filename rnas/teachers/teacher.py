@@ -72,6 +72,18 @@ class Teacher:
     def tap_names(self) -> tuple[str, ...]:
         return tuple(tap.name for tap in self.taps)
 
+    def save(self, path: Path) -> None:
+        """Writes the teacher's directory, see `save_teacher`."""
+        save_teacher(
+            path,
+            self.model,
+            self.variables,
+            architecture=self.architecture,
+            image_shape=self.image_shape,
+            fixed_size=self.fixed_size,
+            origin=self.origin,
+        )
+
 
 def describe_taps(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tap, ...]:
     """Names and sizes of all taps of `model` for images of `image_shape` [H,W,C], without running it."""

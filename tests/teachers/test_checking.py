@@ -108,6 +108,17 @@ def test_a_wrong_normalisation_shows(right, variables, data, tmp_path, monkeypat
     assert text.startswith("wide_resnet_10_1 at ") and f"first {COUNT} test images" in text and f"  ! {hint}" in text
 
 
+def test_published_figures_are_shown_beside_those_of_the_same_set(right, variables, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Evaluator, "attack", lambda self, _, split, *rest: (np.zeros(len(rest[-1]), bool), None))
+    figures = {"name": "digits/X", "clean": 12.5, "autoattack": 5.25, "epsilon": "2/255"}
+    for dataset, expected in (("digits", figures), ("cifar10", None)):
+        origin = {"published": figures, "dataset": {"name": dataset}}
+        path = saved(tmp_path / dataset, variables, (0.5,), (0.5,), origin)
+        result = check_teacher(path, "digits", data_dir=data, count=COUNT)
+        assert result["published"] == expected and result["pgd_20"]["epsilon"] == pytest.approx(2 / 255)
+        assert ("published 12.50" in as_text(result)) == bool(expected) == bool(result["hints"])
+
+
 def test_images_that_do_not_fit_are_refused(right, data):
     path, _ = right
     with pytest.raises(ValueError, match="expected at least 1 image"):

@@ -10,7 +10,7 @@ import torch_networks as nets
 
 from rnas.layers import Conv
 from rnas.models import DMWideResNet, WideResNet
-from rnas.teachers import import_torch, load_teacher, save_teacher
+from rnas.teachers import import_torch, load_teacher
 from rnas.teachers.conversion import convert
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
@@ -129,15 +129,7 @@ def test_a_teacher_of_published_size(tmp_path):
     state = nets.filled(nets.wide(34, 10))
     file = exported(tmp_path, state)
     teacher = import_torch(file, "wide_resnet_34_10", "none")
-    save_teacher(
-        tmp_path / "teacher",
-        teacher.model,
-        teacher.variables,
-        architecture=teacher.architecture,
-        image_shape=teacher.image_shape,
-        fixed_size=teacher.fixed_size,
-        origin=teacher.origin,
-    )
+    teacher.save(tmp_path / "teacher")
     loaded = load_teacher(tmp_path / "teacher")
     assert loaded.hash == teacher.hash
     assert_same_logits(loaded, nets.run_wide, state, 32, (0.0,) * 3, (1.0,) * 3)

@@ -13,7 +13,7 @@ import pytest
 from torch_files import Build, Call, Global, New, ordered, pickled, write_archive, write_pt
 import torch_networks as nets
 
-from rnas.teachers import import_torch, load_teacher, save_teacher
+from rnas.teachers import import_torch, load_teacher
 from rnas.teachers.normalization import NAMED
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is read by PyTorch because:UserWarning")
@@ -400,15 +400,7 @@ def test_networks_for_small_images_take_no_others(file, tmp_path, plain):
 def test_an_imported_teacher_comes_back_from_its_directory(file, tmp_path):
     write_pt(file, {"state_dict": prefixed("module.", {**STATE, **buffers(MEAN, STD, (1, 3, 1, 1))})})
     teacher = import_torch(file, NAME)
-    save_teacher(
-        tmp_path / "teacher",
-        teacher.model,
-        teacher.variables,
-        architecture=teacher.architecture,
-        image_shape=teacher.image_shape,
-        fixed_size=teacher.fixed_size,
-        origin=teacher.origin,
-    )
+    teacher.save(tmp_path / "teacher")
     loaded = load_teacher(tmp_path / "teacher")
     for field in ("hash", "mean", "std", "taps", "architecture", "num_classes", "image_shape", "fixed_size", "origin"):
         assert getattr(loaded, field) == getattr(teacher, field), field
