@@ -24,8 +24,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def command(name, description, *, config=True, workdir=True):
-        made = commands.add_parser(
+    def command(name, description, *, config=True, workdir=True, among=commands):
+        made = among.add_parser(
             name,
             help=description,
             description=description,
@@ -37,9 +37,15 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             made.add_argument("--workdir", metavar="DIR", help="work directory; default: runs/<name of the config>")
         return made
 
-    teacher = command("teacher", "train the teacher of a configuration")
-    teacher.add_argument("action", choices=["train"])
-    for made in (*(command(name, description) for name, description in HELP.items()), teacher):
+    actions = command("teacher", "train, import or check a teacher", config=False, workdir=False).add_subparsers(
+        dest="action", required=True, metavar="action"
+    )
+    train = command("train", "train the teacher of a configuration", among=actions)
+    if argv[:1] == ["teacher"]:  # imported only then, so that other commands answer --help at once
+        from rnas.teachers.command import add_actions
+
+        add_actions(actions)
+    for made in (*(command(name, description) for name, description in HELP.items()), train):
         made.add_argument("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
     describe = command("describe", "parameters, MACs and taps of supernet, teacher and derived network")
     describe.add_argument("--architecture", metavar="FILE", help="an architecture.json; default: the work directory's")
@@ -103,6 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = " ".join(["rnas", *map(shlex.quote, argv)])
     try:
         platform.prepare(distributed=getattr(arguments, "distributed", False))
+        if arguments.command == "teacher" and arguments.action != "train":
+            from rnas.teachers.command import run
+
+            run(arguments)
+            return 0
         workdir = arguments.workdir
         if arguments.command == "status":
             from rnas.describe import status

@@ -9,6 +9,7 @@ from rnas.layers.factorized_reduction import FactorizedReduction
 from rnas.layers.normalize import Normalize
 from rnas.layers.pooling import average_pool, max_pool
 from rnas.layers.separable_conv import SeparableConv
+from rnas.layers.squeeze import SqueezeExcite
 
 __all__ = [
     "BatchNorm",
@@ -19,6 +20,7 @@ __all__ = [
     "Normalize",
     "SeparableConv",
     "average_pool",
+    "SqueezeExcite",
     "convolve",
     "count",
     "drop_path",

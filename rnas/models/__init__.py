@@ -1,8 +1,18 @@
 """Fixed networks: teachers and baselines. Each returns `(logits, out)`, `out` naming intermediate outputs."""
 
+from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.registry import build_model
-from rnas.models.resnet import ResNet
+from rnas.models.resnet import ImageNetResNet, ResNet
 from rnas.models.wide_resnet import WideResNet
 
-__all__ = ["PreActResNet", "ResNet", "WideResNet", "build_model"]
+__all__ = [
+    "DMPreActResNet",
+    "DMWideResNet",
+    "ImageNetResNet",
+    "PreActResNet",
+    "RaWideResNet",
+    "ResNet",
+    "WideResNet",
+    "build_model",
+]

@@ -1,10 +1,10 @@
-"""What residual networks for small images share: a stem, blocks with taps, pooling and a dense layer.
+"""What residual networks share: a stem, blocks with taps, pooling and a dense layer.
 
 Module names are those of the published PyTorch checkpoints, so that a parameter's path joined by dots is its
 name there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
@@ -34,8 +34,9 @@ class ResidualNetwork(nn.Module, kw_only=True):
     dtype: Any = None
     axis_name: str | None = None
 
-    classifier = "linear"
+    stem_tap = "conv1"
     block_taps = ("conv1", "conv2")
+    classifier = "linear"
 
     @property
     def blocks(self) -> list[tuple[str, int, int]]:
@@ -45,7 +46,7 @@ class ResidualNetwork(nn.Module, kw_only=True):
     @property
     def taps(self) -> tuple[str, ...]:
         """Names of the intermediate outputs, in forward order."""
-        return ("conv1", *(f"{name}.{tap}" for name, _, _ in self.blocks for tap in self.block_taps))
+        return (self.stem_tap, *(f"{name}.{tap}" for name, _, _ in self.blocks for tap in self.block_taps))
 
     @property
     def conv(self) -> Callable[..., nn.Module]:
@@ -60,6 +61,10 @@ class ResidualNetwork(nn.Module, kw_only=True):
     def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Returns the first tap, from the normalised images."""
         raise NotImplementedError
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Returns what the first block gets, from the first tap."""
+        return x
 
     def block(self, name: str, features: int, stride: int) -> nn.Module:
         """Returns the block of that name, whose call gives its result and its taps."""
@@ -79,7 +84,8 @@ class ResidualNetwork(nn.Module, kw_only=True):
           train: whether batch statistics normalise, instead of the running ones.
         """
         x = self.stem(Normalize(self.mean, self.std)(images), train=train)
-        out = {"conv1": x}
+        out = {self.stem_tap: x}
+        x = self.enter(x)
         for name, features, stride in self.blocks:
             x, inner = self.block(name, features, stride)(x, train=train)
             out |= {f"{name}.{tap}": value for tap, value in inner.items()}
@@ -88,16 +94,21 @@ class ResidualNetwork(nn.Module, kw_only=True):
         return nn.Dense(self.num_classes, name=self.classifier)(pooled), out
 
 
-def stages(prefix: str, blocks: tuple[int, ...], width: int) -> list[tuple[str, int, int]]:
-    """Returns (name, base channels, stride) of blocks; stages but the first double channels and halve images.
+def stages(names: Sequence[str], lengths: Sequence[int], widths: Sequence[int]) -> list[tuple[str, int, int]]:
+    """Returns (name, base channels, stride) of blocks; stages but the first halve images.
 
     Args:
-      prefix: of the names; `{}` stands for the stage, counted from 1.
-      blocks: number of blocks of each stage.
-      width: channels of the first stage.
+      names: of the stages; a block's name is that of its stage and its number, joined by a dot.
+      lengths: number of blocks of each stage.
+      widths: base channels of each stage.
     """
     return [
-        (f"{prefix.format(stage + 1)}.{block}", width * 2**stage, 2 if stage > 0 and block == 0 else 1)
-        for stage, length in enumerate(blocks)
+        (f"{name}.{block}", width, 2 if stage > 0 and block == 0 else 1)
+        for stage, (name, length, width) in enumerate(zip(names, lengths, widths, strict=True))
         for block in range(length)
     ]
+
+
+def doubled(width: int, stages: int) -> list[int]:
+    """Returns the widths of stages of which each has twice the channels of the one before."""
+    return [width * 2**stage for stage in range(stages)]

@@ -1,11 +1,14 @@
-"""Residual networks for small images (He et al. 2015, arXiv 1512.03385): a 3x3 stem and no max-pooling."""
+"""Residual networks (He et al. 2015, arXiv 1512.03385), for small images and for those of ImageNet.
+
+The ones for small images have a 3x3 stem and no max-pooling; the others are those of torchvision.
+"""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 
-from rnas.models.residual import ResidualNetwork, stages
+from rnas.models.residual import ResidualNetwork, doubled, stages
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
@@ -17,11 +20,13 @@ class ResidualBlock(nn.Module):
       convolutions: (features, kernel size, stride) of each.
       conv: makes a convolution from its features, kernel size, stride and name.
       norm: makes a batch normalisation from its name.
+      shortcut: name of the pair of a convolution, numbered 0, and a normalisation, numbered 1.
     """
 
     convolutions: tuple[tuple[int, int, int], ...]
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    shortcut: str = "shortcut"
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -33,7 +38,8 @@ class ResidualBlock(nn.Module):
             y = out[f"conv{i}"] = nn.relu(raw)
         if x.shape != raw.shape:
             stride = max(stride for _, _, stride in self.convolutions)
-            x = self.norm(name="shortcut.1")(self.conv(features, 1, stride, name="shortcut.0")(x), train=train)
+            x = self.conv(features, 1, stride, name=f"{self.shortcut}.0")(x)
+            x = self.norm(name=f"{self.shortcut}.1")(x, train=train)
         y = out[f"conv{i}"] = nn.relu(raw + x)
         return y, out
 
@@ -49,6 +55,8 @@ class ResNet(ResidualNetwork):
     depth: int = 18
     width: int = 64
 
+    shortcut = "shortcut"
+
     @property
     def block_taps(self) -> tuple[str, ...]:
         return ("conv1", "conv2", "conv3") if self.depth == 50 else ("conv1", "conv2")
@@ -56,13 +64,43 @@ class ResNet(ResidualNetwork):
     @property
     def blocks(self) -> list[tuple[str, int, int]]:
         if self.depth not in BLOCKS:
-            raise ValueError(f"depth={self.depth} is no ResNet for small images; choose from {sorted(BLOCKS)}.")
-        return stages("layer{}", BLOCKS[self.depth], self.width)
+            raise ValueError(f"depth={self.depth} is no ResNet; choose from {sorted(BLOCKS)}.")
+        return stages([f"layer{i}" for i in (1, 2, 3, 4)], BLOCKS[self.depth], doubled(self.width, 4))
 
     def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
         return nn.relu(self.norm(name="bn1")(self.conv(self.width, name="conv1")(x), train=train))
 
+    def convolutions(self, features: int, stride: int) -> tuple[tuple[int, int, int], ...]:
+        """(features, kernel size, stride) of the convolutions of a block."""
+        if self.depth == 50:
+            return ((features, 1, 1), (features, 3, stride), (4 * features, 1, 1))
+        return ((features, 3, stride), (features, 3, 1))
+
     def block(self, name: str, features: int, stride: int) -> nn.Module:
-        bottleneck = ((features, 1, 1), (features, 3, stride), (4 * features, 1, 1))
-        basic = ((features, 3, stride), (features, 3, 1))
-        return ResidualBlock(bottleneck if self.depth == 50 else basic, self.conv, self.norm, name=name)
+        return ResidualBlock(self.convolutions(features, stride), self.conv, self.norm, self.shortcut, name=name)
+
+
+class ImageNetResNet(ResNet):
+    """ResNet-18, -34 or -50 with a 7x7 stem of stride 2 and max-pooling behind it.
+
+    Attributes:
+      widening: factor on the channels inside bottlenecks, not on their results (Zagoruyko & Komodakis 2016,
+        arXiv 1605.07146); only for depth 50.
+    """
+
+    widening: int = 1
+
+    classifier = "fc"
+    shortcut = "downsample"
+
+    def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.relu(self.norm(name="bn1")(self.conv(self.width, 7, 2, name="conv1")(x), train=train))
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+    def convolutions(self, features: int, stride: int) -> tuple[tuple[int, int, int], ...]:
+        if self.depth == 50:
+            inner = features * self.widening
+            return ((inner, 1, 1), (inner, 3, stride), (4 * features, 1, 1))
+        return super().convolutions(features, stride)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +40,9 @@ class Teacher:
       architecture: its name in `rnas.models`.
       num_classes: K.
       hash: SHA-256 of the variables.
+      image_shape: [H,W,C] that it is meant for.
+      fixed_size: whether `apply` refuses images of another size.
+      origin: how it came to be, for the reader.
     """
 
     apply: Callable
@@ -52,6 +54,9 @@ class Teacher:
     architecture: str
     num_classes: int
     hash: str
+    image_shape: tuple[int, int, int]
+    fixed_size: bool = False
+    origin: dict = dataclasses.field(default_factory=dict)
 
     def restricted(self, classes: Sequence[int]) -> "Teacher":
         """The same teacher asked for some of its classes only: its logits at `classes`, in that order."""
@@ -66,6 +71,18 @@ class Teacher:
     @property
     def tap_names(self) -> tuple[str, ...]:
         return tuple(tap.name for tap in self.taps)
+
+    def save(self, path: Path) -> None:
+        """Writes the teacher's directory, see `save_teacher`."""
+        save_teacher(
+            path,
+            self.model,
+            self.variables,
+            architecture=self.architecture,
+            image_shape=self.image_shape,
+            fixed_size=self.fixed_size,
+            origin=self.origin,
+        )
 
 
 def describe_taps(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tap, ...]:
@@ -85,10 +102,55 @@ def content_hash(variables: Any) -> str:
     return digest.hexdigest()
 
 
-def save_teacher(path: Path, model: nn.Module, variables: Any, *, architecture: str, image_shape, origin: dict) -> None:
+def make_teacher(
+    model: nn.Module,
+    variables: Any,
+    *,
+    architecture: str,
+    image_shape: tuple[int, int, int],
+    fixed_size: bool = False,
+    origin: dict,
+) -> Teacher:
+    """A teacher of a network and its variables; see `Teacher` for the arguments."""
+
+    def apply(variables, images):
+        if fixed_size and images.shape[1:] != image_shape:
+            raise ValueError(
+                f"this {architecture} was published for images of {image_shape} only: its code pools a window that is "
+                f"the whole image at that size alone. It was given images of {images.shape[1:]}."
+            )
+        return model.apply(variables, images, train=False)
+
+    return Teacher(
+        apply=apply,
+        variables=variables,
+        taps=describe_taps(model, image_shape),
+        mean=model.mean,
+        std=model.std,
+        model=model,
+        architecture=architecture,
+        num_classes=model.num_classes,
+        hash=content_hash(variables),
+        image_shape=image_shape,
+        fixed_size=fixed_size,
+        origin=origin,
+    )
+
+
+def save_teacher(
+    path: Path,
+    model: nn.Module,
+    variables: Any,
+    *,
+    architecture: str,
+    image_shape: tuple[int, int, int],
+    fixed_size: bool = False,
+    origin: dict,
+) -> None:
     """Writes a teacher directory; the card comes last, so a directory with a card is complete.
 
     Args:
+      fixed_size: whether the loaded teacher refuses images of another size.
       origin: how it came to be (objective, epochs, accuracies …), kept in the card for the reader.
     """
     path = Path(path)
@@ -99,6 +161,7 @@ def save_teacher(path: Path, model: nn.Module, variables: Any, *, architecture: 
         "architecture": architecture,
         "num_classes": model.num_classes,
         "image_shape": list(image_shape),
+        "fixed_size": fixed_size,
         "mean": list(model.mean),
         "std": list(model.std),
         "taps": [tap._asdict() for tap in describe_taps(model, image_shape)],
@@ -141,16 +204,17 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
     template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images)))
     with Checkpoints(path / "variables") as checkpoints:
         restored = checkpoints.restore(template)
-    if restored is None or content_hash(restored.state) != card["hash"]:
-        raise ValueError(f"the teacher at {path} lacks the weights its card names by hash; copy it again.")
-    return Teacher(
-        apply=functools.partial(model.apply, train=False),
-        variables=restored.state,
-        taps=describe_taps(model, image_shape),
-        mean=mean,
-        std=std,
-        model=model,
+    lacking = f"the teacher at {path} lacks the weights its card names by hash; copy it again."
+    if restored is None:
+        raise ValueError(lacking)
+    teacher = make_teacher(
+        model,
+        restored.state,
         architecture=card["architecture"],
-        num_classes=card["num_classes"],
-        hash=card["hash"],
+        image_shape=image_shape,
+        fixed_size=card.get("fixed_size", False),  # older cards do not say
+        origin=card.get("origin", {}),
     )
+    if teacher.hash != card["hash"]:
+        raise ValueError(lacking)
+    return teacher

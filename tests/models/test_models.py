@@ -6,9 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.layers import count
-from rnas.models import ResNet, WideResNet, build_model
+from rnas.layers import Conv, SqueezeExcite, count
+from rnas.models import PreActResNet, RaWideResNet, ResNet, WideResNet, build_model
+from rnas.teachers import describe_taps
 
+IMAGENET = build_model(
+    "imagenet_wide_resnet50_2", num_classes=1000, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 PIXELS = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
 
 
@@ -18,14 +22,50 @@ PIXELS = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
         ("resnet18", 11_173_962, 17),
         ("resnet50", 23_520_842, 49),
         ("preact_resnet18", 11_172_170, 17),
+        ("preact_resnet18_v1_nobn", 11_171_146, 17),
         ("wide_resnet_28_10", 36_479_194, 25),
         ("wide_resnet_34_10", 46_160_474, 31),
+        ("dm_wide_resnet_70_16", 266_796_506, 67),
+        ("dm_wide_resnet_82_8", 79_125_466, 79),
+        ("dm_preact_resnet18", 12_548_426, 17),
+        ("ra_wide_resnet_70_16", 267_240_802, 143),
+        ("imagenet_resnet18", 11_689_512, 17),
+        ("imagenet_resnet50", 25_557_032, 49),
+        ("imagenet_wide_resnet50_2", 68_883_240, 49),
     ],
 )
 def test_published_sizes(name, params, taps):
-    model = build_model(name, num_classes=10, **PIXELS)
-    assert count(model, (32, 32, 3)).params == params
+    imagenet = name.startswith("imagenet")
+    model = build_model(name, num_classes=1000 if imagenet else 10, **PIXELS)
+    assert count(model, (224, 224, 3) if imagenet else (32, 32, 3)).params == params
     assert len(model.taps) == taps
+
+
+def test_sizes_of_the_taps_of_an_imagenet_network():
+    taps = {tap.name: tuple(tap[1:]) for tap in describe_taps(IMAGENET, (224, 224, 3))}
+    assert taps["conv1"] == (112, 112, 64)  # before the max-pooling
+    assert taps["layer1.0.conv1"] == (56, 56, 128) and taps["layer1.2.conv3"] == (56, 56, 256)
+    assert taps["layer2.0.conv1"] == (56, 56, 256) and taps["layer2.0.conv2"] == (28, 28, 256)  # stride on the 3x3
+    assert taps["layer4.2.conv3"] == (7, 7, 2048)
+    # torchvision counts 11.40 G products an image.
+    assert count(IMAGENET, (224, 224, 3)).macs == pytest.approx(11.4e9, rel=0.01)
+
+
+def test_names_say_what_differs_from_a_family():
+    def built(name):
+        return build_model(name, num_classes=10, **PIXELS)
+
+    plain, bare = built("preact_resnet34_w8"), built("preact_resnet18_v1_nobn")
+    assert isinstance(plain, PreActResNet) and (plain.depth, plain.width) == (34, 8)
+    assert (plain.raw_shortcut, plain.final_norm) == (False, True)
+    assert (bare.raw_shortcut, bare.final_norm, bare.width) == (True, False, 64)
+    assert built("dm_wide_resnet_28_10").activation == "silu"
+    assert built("dm_wide_resnet_28_10_relu").activation == "relu"
+    assert (
+        built("ra_wide_resnet_30-31-10_w96-216-432-864")
+        == built("ra_wide_resnet_70_16")
+        == RaWideResNet(num_classes=10, **PIXELS)
+    )
 
 
 @pytest.mark.parametrize("depth, about", [(28, 5.2e9), (34, 6.7e9)])
@@ -40,7 +80,20 @@ def test_macs_of_wide_resnets(depth, about):
     assert macs == pytest.approx(about, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["wide_resnet_10_1", "resnet18_w16", "resnet50_w16", "preact_resnet18_w16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wide_resnet_10_1",
+        "resnet18_w16",
+        "resnet50_w16",
+        "preact_resnet18_w16",
+        "dm_wide_resnet_10_1",
+        "dm_preact_resnet18_w16",
+        "ra_wide_resnet_1-2-1_w4-8-16-16",
+        "imagenet_resnet18_w8",
+        "imagenet_wide_resnet50_2_w4",
+    ],
+)
 def test_out_holds_the_taps(name):
     model = build_model(name, num_classes=10, mean=(0.5,), std=(0.5,))
     images = jnp.zeros((2, 8, 8, 1))
@@ -82,10 +135,71 @@ def test_bfloat16_gives_float32_logits_near_the_exact_ones():
     np.testing.assert_allclose(logits, expected, atol=0.1)
 
 
-@pytest.mark.parametrize("name", ["resnet19", "wide_resnet_11_1", "preact_resnet50", "vgg", "wide_resnet_10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet19",
+        "wide_resnet_11_1",
+        "preact_resnet50",
+        "vgg",
+        "wide_resnet_10",
+        "dm_wide_resnet_29_10",
+        "dm_preact_resnet50",
+        "preact_resnet18_nobn_v1",
+        "wide_resnet_28_10_relu",
+        "imagenet_resnet101",
+        "imagenet_wide_resnet101_2",
+    ],
+)
 def test_unknown_names(name):
     with pytest.raises(ValueError, match="no "):
         build_model(name, num_classes=10, **PIXELS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ra_wide_resnet_1-1-1_w4-16-16-16",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("preact_resnet18_w4_v1_nobn", "dm_preact_resnet18_w4", "imagenet_resnet18_w4")
+        ),
+    ],
+)
+def test_every_parameter_can_be_trained(name):
+    """No parameter is out of reach of the gradient, and the running statistics of every layer move."""
+    model = build_model(name, num_classes=3, **PIXELS)
+    images = jax.random.uniform(jax.random.key(0), (4, 32, 32, 3))
+    direction = jax.random.normal(jax.random.key(2), (4, 3))
+
+    @jax.jit
+    def step(images):
+        variables = model.init(jax.random.key(1), images)
+
+        def objective(params):
+            (logits, _), moved = model.apply({**variables, "params": params}, images, train=True, mutable="batch_stats")
+            return (logits * direction).sum(), moved["batch_stats"]
+
+        gradient, moved = jax.grad(objective, has_aux=True)(variables["params"])
+        return gradient, jax.tree.map(jnp.subtract, moved, variables["batch_stats"])
+
+    gradient, moved = step(images)
+    for path, leaf in jax.tree_util.tree_leaves_with_path((gradient, moved)):
+        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_squeeze_and_excitation_in_numpy():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((2, 3, 5, 4)).astype(np.float32)
+    shapes = {"fc1": ((4, 2), 2), "fc2": ((2, 4), 4)}
+    params = {
+        name: {"kernel": random.standard_normal((1, 1, *kernel)), "bias": random.standard_normal(bias)}
+        for name, (kernel, bias) in shapes.items()
+    }
+    hidden = np.maximum(x.mean((1, 2)) @ params["fc1"]["kernel"][0, 0] + params["fc1"]["bias"], 0)
+    gate = 1 / (1 + np.exp(-(hidden @ params["fc2"]["kernel"][0, 0] + params["fc2"]["bias"])))
+    variables = jax.tree.map(jnp.float32, {"params": params})
+    np.testing.assert_allclose(SqueezeExcite(2, Conv).apply(variables, x), x * gate[:, None, None], rtol=1e-5)
 
 
 # PyTorch versions, written from the published module names and graphs; each returns logits and taps.

@@ -89,8 +89,8 @@ def convolutions(text):
     [
         ("search", "s7", "wide_resnet_34_10", 32, 14, 10, None),
         ("train", "s7", "wide_resnet_34_10", 32, 14, 10, jnp.bfloat16),
-        pytest.param("search", "imagenet", "resnet50", 224, 28, 100, jnp.bfloat16, marks=pytest.mark.slow),
-        pytest.param("train", "imagenet", "resnet18", 224, 28, 100, None, marks=pytest.mark.slow),
+        pytest.param("search", "imagenet", "imagenet_resnet50", 224, 28, 100, jnp.bfloat16, marks=pytest.mark.slow),
+        pytest.param("train", "imagenet", "imagenet_resnet18", 224, 28, 100, None, marks=pytest.mark.slow),
     ],
 )
 def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classes, dtype):

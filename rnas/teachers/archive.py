@@ -1,0 +1,141 @@
+"""Checkpoint files opened: what format one has, by its content and not its name, and what it holds."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+import zipfile
+import zlib
+
+import numpy as np
+
+from rnas.teachers.safetensors import read_safetensors
+from rnas.teachers.trusted import read_trusted
+from rnas.teachers.unpickling import ForeignGlobal, Unpickler
+
+LARGEST = 16 * 2**30  # bytes that a file may unpack to: eleven times the largest published network
+# A pickled number that begins every file of torch.save before version 1.6.
+LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+HOW_TO_TRUST = (
+    "If you trust where it comes from, install PyTorch (pip install 'rnas[torch]') and give --trust; or load it there "
+    "and save the mapping of names to tensors alone."
+)
+
+
+class Contents(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      content: nested containers with NumPy arrays.
+      format: its name, for the reader.
+      foreign: classes that had to be replaced by placeholders, see `rnas.teachers.trusted`.
+    """
+
+    content: Any
+    format: str
+    foreign: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
+    """Reads a file of PyTorch (.pt, .pth, .ckpt, .t7 …), safetensors or NumPy (.npz).
+
+    PyTorch's zip format (1.6 and later) is read without PyTorch; see `rnas.teachers.unpickling`.
+
+    Args:
+      path: the file.
+      trust: whether files that hold more than tensors and containers, or are in PyTorch's older format, are read by
+        PyTorch; see `rnas.teachers.trusted`.
+
+    Raises:
+      ValueError: if the file is something else, is damaged, or holds what is not read without `trust`.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory; expected a checkpoint file.")
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+    if not start:
+        raise ValueError(f"{path} is empty: its download or copy never began. Fetch it again.")
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise ValueError(
+            f"{path} is a web page, not a checkpoint: the download was answered by a page that asks for consent or "
+            "says that a quota is used up. Open the link in a browser and save the file itself."
+        )
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a Git LFS pointer, not the file it points to; run `git lfs pull`.")
+    if start.startswith(b"PK"):
+        return _read_zip(path, trust)
+    if start.startswith(LEGACY):
+        if not trust:
+            raise ValueError(f"{path} is in PyTorch's format before version 1.6, a bare pickle. {HOW_TO_TRUST}")
+        return Contents(*read_trusted(path))
+    if start[8:9] == b"{":
+        return Contents(read_safetensors(path), "safetensors")
+    kind = "a pickle, but not one of torch.save" if start.startswith(b"\x80") else "of unknown format"
+    raise ValueError(f"{path} is {kind}; expected a checkpoint of PyTorch, safetensors or NumPy (.npz).")
+
+
+def _read_zip(path: Path, trust: bool) -> Contents:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = _check_members(path, archive)
+            if all(name.endswith(".npy") for name in names):
+                return Contents(_read_npz(path), "npz")
+            return Contents(_read_torch(path, archive, names), "PyTorch")
+    except ForeignGlobal as error:
+        if trust:
+            return Contents(*read_trusted(path))
+        raise ValueError(f"{path} holds more than tensors: {error}. Nothing of it was run. {HOW_TO_TRUST}") from error
+    except zipfile.BadZipFile as error:
+        size = path.stat().st_size
+        raise ValueError(
+            f"{path} is a damaged archive ({error}); most often a download cut short, here after {size:,} bytes. "
+            "Fetch it again."
+        ) from error
+    except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{path} is an archive that cannot be unpacked: {error}.") from error
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> list[str]:
+    names = archive.namelist()
+    if odd := [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]:
+        raise ValueError(f"{path} holds a member named {odd[0]!r}, which no checkpoint has.")
+    if (total := sum(member.file_size for member in archive.infolist())) > LARGEST:
+        raise ValueError(f"{path} would unpack to {total:,} bytes; at most {LARGEST:,} are read.")
+    return names
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path} holds more than plain arrays: {error}") from error
+
+
+def _read_torch(path: Path, archive: zipfile.ZipFile, names: list[str]) -> Any:
+    roots = [name.removesuffix("data.pkl") for name in names if PurePosixPath(name).name == "data.pkl"]
+    if len(roots) != 1:
+        raise ValueError(f"{path} is an archive, but not one of torch.save: it holds {len(roots)} files data.pkl.")
+    (root,) = roots
+    if f"{root}constants.pkl" in names:
+        raise ValueError(f"{path} is a TorchScript program; save its state_dict instead.")
+    order = "<"  # what files without a word on it have
+    if f"{root}byteorder" in names and (said := archive.read(f"{root}byteorder")) != b"little":
+        if said != b"big":
+            raise ValueError(f"{path} names a byte order {said!r:.40}; expected little or big.")
+        order = ">"
+
+    def read_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        if (name := f"{root}data/{key}") not in names:
+            raise ValueError(f"storage {key!r} is missing")
+        content = archive.read(name)
+        if len(content) != count * dtype.itemsize:
+            raise ValueError(f"storage {key!r} has {len(content):,} bytes, not {count:,} numbers of type {dtype}")
+        words = np.frombuffer(content, f"{order}u{dtype.itemsize}")
+        return words.astype(f"=u{dtype.itemsize}", copy=False).view(dtype)
+
+    with archive.open(f"{root}data.pkl") as stream:
+        try:
+            return Unpickler(stream, read_storage).load()
+        except (ForeignGlobal, zipfile.BadZipFile):
+            raise
+        except Exception as error:  # a damaged pickle can raise almost anything
+            raise ValueError(f"the pickle in {path} is damaged or forged: {error}.") from error

@@ -1,0 +1,81 @@
+"""Tensors of a PyTorch state as variables of a Flax model of the same names, every one of them accounted for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Where an axis of a Flax kernel comes from: convolutions OIHW -> HWIO, linear layers OI -> IO.
+_AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+
+
+def layout(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[tuple[str, ...], tuple[str, tuple[int, ...]]]:
+    """Name and shape in PyTorch of each variable of a model, by its path in Flax; nothing is computed.
+
+    Args:
+      model: a network of `rnas.models`.
+      image_shape: [H,W,C] that it is given.
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    template = flax.traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
+    return {
+        path: (".".join((*path[1:-1], _NAMES[path[-1]])), _torch_shape(leaf.shape)) for path, leaf in template.items()
+    }
+
+
+def check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Compares tensors with the shapes that a model needs.
+
+    Raises:
+      ValueError: if a tensor is left over, is missing, or has another shape or type than the model needs, or holds
+        what is no finite number; all such tensors are listed.
+    """
+    shared = sorted(set(shapes) & set(tensors))
+    fitting = [name for name in shared if tensors[name].shape == shapes[name]]
+    # Half precision of either kind is a floating type to JAX, not to NumPy.
+    floating = [name for name in fitting if jnp.issubdtype(tensors[name].dtype, jnp.floating)]
+    problems = {
+        "not used by the network": [f"{name} {tensors[name].shape}" for name in sorted(set(tensors) - set(shapes))],
+        "missing": [f"{name} {shapes[name]}" for name in sorted(set(shapes) - set(tensors))],
+        "of another shape": [
+            f"{name} {tensors[name].shape}, expected {shapes[name]}" for name in shared if name not in fitting
+        ],
+        "not of a floating type": [f"{name} {tensors[name].dtype}" for name in fitting if name not in floating],
+        "not finite": [name for name in floating if not np.isfinite(tensors[name]).all()],
+    }
+    groups = [
+        "\n".join([f"  {len(lines)} {title}:", *(f"    {line}" for line in lines)])
+        for title, lines in problems.items()
+        if lines
+    ]
+    if groups:
+        raise ValueError("\n".join(["the tensors do not fit the network:", *groups]))
+
+
+def convert(tensors: Mapping[str, np.ndarray], model: nn.Module, image_shape: tuple[int, int, int]) -> Any:
+    """Variables of `model`, float32.
+
+    Args:
+      tensors: by their names in PyTorch, which are the paths of the model's parameters joined by dots.
+      model: a network of `rnas.models`.
+      image_shape: [H,W,C] that it is given.
+
+    Raises:
+      ValueError: if they are not exactly what the model needs, see `check`.
+    """
+    needed = layout(model, image_shape)
+    check(tensors, dict(needed.values()))
+    leaves = {
+        path: np.ascontiguousarray(tensors[name].transpose(_AXES[len(shape)]), np.float32)
+        for path, (name, shape) in needed.items()
+    }
+    return flax.traverse_util.unflatten_dict(leaves)
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(shape[axis] for axis in np.argsort(_AXES[len(shape)]).tolist())

@@ -1,0 +1,152 @@
+"""Teachers made of published PyTorch checkpoints.
+
+The weights are those of the file, to the bit where it is float32. What the file does not say is asked for and never
+guessed: the normalisation where no buffer holds it, and what distinguishes networks whose tensors are the same.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+import rnas
+from rnas.models import build_model
+from rnas.teachers.archive import read_checkpoint
+from rnas.teachers.conversion import convert
+from rnas.teachers.families import Recognised, recognise
+from rnas.teachers.normalization import NAMED, Normalization, name_of, read_normalization
+from rnas.teachers.registry import Published, find_published
+from rnas.teachers.teacher import Teacher, make_teacher
+from rnas.teachers.unwrapping import Unwrapped, unwrap
+
+DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet2012"}  # of TFDS
+
+
+def import_torch(
+    path: str | Path,
+    architecture: str | None = None,
+    normalization: str | tuple | None = None,
+    *,
+    published: str | None = None,
+    entry: str | None = None,
+    image_size: int | None = None,
+    trust: bool = False,
+    dtype: Any = None,
+) -> Teacher:
+    """Reads a checkpoint of PyTorch, safetensors or NumPy (.npz) as a frozen teacher.
+
+    Args:
+      path: the file.
+      architecture: a name of `rnas.models.build_model`; None takes what the tensors say, where they do.
+      normalization: inside the model: a name of `rnas.teachers.normalization.NAMED` such as 'none' or 'cifar10', a text
+        of means and standard deviations, or a pair of them; None takes what the file or `published` says.
+      published: name of a network in `rnas.teachers.registry`, which says architecture and normalisation.
+      entry: where in the file the state is; None looks at the usual places.
+      image_size: pixels a side; None is 32, for ImageNet networks 224 or what `published` says.
+      trust: whether to read what only PyTorch can, see `rnas.teachers.trusted`.
+      dtype: of the computation; None is float32.
+
+    Raises:
+      ValueError: if the file cannot be read, is of another network, leaves a question open, or contradicts what was
+        said; all tensors that do not fit are listed.
+    """
+    path = Path(path)
+    known = None if published is None else find_published(published)
+    contents = read_checkpoint(path, trust=trust)
+    try:
+        found = unwrap(contents.content, entry)
+        recognised = recognise({name: tensor.shape for name, tensor in found.tensors.items()})
+        architecture = _architecture(recognised, architecture, known)
+        channels, classes = recognised.channels, recognised.num_classes
+        if known and classes != known.num_classes:
+            raise ValueError(f"it knows {classes} classes, but {known.key} has {known.num_classes}.")
+        normaliser, source = _normalization(found, normalization, known, channels)
+        size = _image_size(recognised, image_size, known)
+        model = build_model(architecture, num_classes=classes, mean=normaliser.mean, std=normaliser.std, dtype=dtype)
+        variables = convert(found.tensors, model, (size, size, channels))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    origin = {
+        "imported_by": f"rnas {rnas.__version__}",
+        "source": {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path), "format": contents.format},
+        "family": recognised.family,
+        "entry": found.entry,
+        "other_entries": list(found.others),
+        "prefix": found.prefix,
+        "ignored": found.ignored,
+        "foreign_classes": list(contents.foreign),
+        "dtypes": sorted({str(tensor.dtype) for tensor in found.tensors.values()}),
+        "normalization": {"name": name_of(normaliser), "from": source},
+    }
+    if known:
+        origin["dataset"] = {"name": DATASETS[known.dataset]}
+        origin["published"] = {
+            "name": known.key,
+            "clean": known.clean,
+            "autoattack": known.autoattack,
+            "external": known.external,
+            "epsilon": known.epsilon,
+            "paper": known.paper,
+        }
+    return make_teacher(
+        model,
+        variables,
+        architecture=architecture,
+        image_shape=(size, size, channels),
+        fixed_size=recognised.fixed_size,
+        origin=origin,
+    )
+
+
+def _architecture(recognised: Recognised, given: str | None, known: Published | None) -> str:
+    possible = " or ".join(recognised.architectures)
+    said = [(given, "it was called")] if given else []
+    said += [(known.architecture, f"{known.key} is")] if known else []
+    for name, words in said:
+        if name not in recognised.architectures:
+            raise ValueError(f"its tensors are those of {possible} ({recognised.family}), but {words} {name}.")
+    names = {name for name, _ in said} or set(recognised.architectures)
+    if len(names) > 1:
+        question = f"its tensors do not say {recognised.choice}" if not said else "what was said differs"
+        raise ValueError(f"{question}: give one architecture, {possible}.")
+    return names.pop()
+
+
+def _normalization(
+    found: Unwrapped, given: str | tuple | None, known: Published | None, channels: int
+) -> tuple[Normalization, str]:
+    """The normalisation and where it comes from; all that is said of it must agree."""
+    said, tolerance = [], 1e-5
+    if found.mean is not None:
+        said.append(("the file", read_normalization((found.mean, found.std), channels)))
+        tolerance = max(tolerance, *(float(jnp.finfo(buffer.dtype).eps) for buffer in (found.mean, found.std)))
+    if given is not None:
+        said.append(("the user", read_normalization(given, channels)))
+    if known:
+        said.append((known.key, read_normalization(known.normalization, channels)))
+    if not said:
+        raise ValueError(
+            "it does not say how images are normalised inside the model, and weights do not tell; give a "
+            f"normalization, one of {', '.join(NAMED)} or the numbers, or the published name of the network."
+        )
+    (source, first), *others = said
+    for other, value in others:
+        if not first.near(value, tolerance):
+            raise ValueError(f"{source} says that images are normalised by {first}, {other} by {value}.")
+    return first, source
+
+
+def _image_size(recognised: Recognised, given: int | None, known: Published | None) -> int:
+    size = given or (known.image_size if known else 32 if recognised.fixed_size else 224)
+    if recognised.fixed_size and size != 32:
+        raise ValueError(
+            f"its published code pools a window that is the whole image at 32x32 pixels only, so it cannot be used at "
+            f"{size}x{size}."
+        )
+    return size
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

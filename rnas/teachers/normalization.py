@@ -1,0 +1,87 @@
+"""Normalisations inside published models: means and standard deviations of pixels in [0, 1]."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Numbers = tuple[float, ...]
+
+
+class Normalization(NamedTuple):
+    """What is subtracted from each channel, and what the difference is divided by."""
+
+    mean: Numbers
+    std: Numbers
+
+    def near(self, other: "Normalization", tolerance: float = 1e-5) -> bool:
+        """Whether two are the same but for rounding; the closest published ones differ by 5e-5."""
+        return len(self.mean) == len(other.mean) and np.allclose(self, other, rtol=tolerance, atol=tolerance)
+
+
+# By name. None but the first two are for other than three channels.
+NAMED = {
+    "none": Normalization((0.0,), (1.0,)),
+    "half": Normalization((0.5,), (0.5,)),  # 2 x - 1
+    "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
+    "cifar10_madry": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar10_augustin": Normalization(
+        (0.4913997551666284, 0.48215855929893703, 0.4465309133731618),
+        (0.24703225141799082, 0.24348516474564, 0.26158783926049628),
+    ),
+    "cifar10_rony": Normalization((0.491, 0.482, 0.447), (0.247, 0.243, 0.262)),
+    "cifar100": Normalization((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "cifar100_rice": Normalization(
+        (0.5070751592371323, 0.48654887331495095, 0.4409178433670343),
+        (0.2673342858792401, 0.2564384629170883, 0.27615047132568404),
+    ),
+    "cifar100_chen": Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+def expand(name: str, channels: int) -> Normalization:
+    """The normalisation of that name; what is the same for all channels is repeated for each."""
+    mean, std = NAMED[name]
+    return Normalization(mean * channels, std * channels) if len(mean) == 1 else Normalization(mean, std)
+
+
+def name_of(normalization: Normalization) -> str | None:
+    """Its name in `NAMED`, if it has one."""
+    channels = len(normalization.mean)
+    return next((name for name in NAMED if normalization.near(expand(name, channels))), None)
+
+
+def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], channels: int) -> Normalization:
+    """Reads what a user says of the normalisation.
+
+    Args:
+      given: a name of `NAMED`; or means and standard deviations, as a pair or as a text such as
+        `0.49,0.48,0.45/0.2,0.2,0.2`.
+      channels: of the images.
+
+    Raises:
+      ValueError: if the name is unknown, or the numbers are not one per channel.
+    """
+    if isinstance(given, str) and "/" not in given:
+        if given not in NAMED:
+            raise ValueError(
+                f"no normalisation is named {given!r}; the names are {', '.join(NAMED)}, or write means and standard "
+                "deviations: 0.49,0.48,0.45/0.2,0.2,0.2."
+            )
+        mean, std = expand(given, channels)
+    else:
+        mean, std = map(_numbers, given.split("/", 1) if isinstance(given, str) else given)
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise ValueError(
+            f"normalization={given!r}: expected {channels} means and {channels} positive standard deviations, one for "
+            "each channel."
+        )
+    return Normalization(mean, std)
+
+
+def _numbers(given: str | Sequence[float]) -> Numbers:
+    try:
+        return tuple(float(number) for number in (given.split(",") if isinstance(given, str) else given))
+    except ValueError as error:
+        raise ValueError(f"{given!r}: expected numbers separated by commas.") from error

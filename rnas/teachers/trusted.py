@@ -1,0 +1,101 @@
+"""Files that PyTorch itself must read: its format before version 1.6, and those with classes of other packages.
+
+PyTorch reads the container and the tensors. Whatever else the pickle names, by dill or not, is replaced by an inert
+placeholder, so that even a trusted file runs nothing but PyTorch's own reading. What depends on a placeholder cannot be
+used; a state of tensors beside an optimiser, arguments and the like, as MadryLab's library saves it, can.
+"""
+
+import collections
+from pathlib import Path
+import pickle
+import types
+from typing import Any
+import warnings
+
+import ml_dtypes
+import numpy as np
+
+
+class Placeholder(type):
+    """The type of `PLACEHOLDER`, which stands for every class, function and object that was not loaded.
+
+    It is a class, because pickles make objects of classes that they make first; called, filled or given a state, it
+    does nothing and stays what it is.
+    """
+
+    def __call__(cls, *arguments: Any, **options: Any) -> "Placeholder":
+        return cls
+
+    def __setstate__(cls, state: Any) -> None:
+        del state
+
+    def __setitem__(cls, key: Any, value: Any) -> None:
+        pass
+
+    def append(cls, item: Any) -> None:
+        del item
+
+    add = extend = append
+
+
+PLACEHOLDER = Placeholder("PLACEHOLDER", (), {"__new__": lambda cls, *arguments, **options: cls})
+
+
+def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
+    """Reads a file by PyTorch, with placeholders for all classes but its own of tensors; warns that it does.
+
+    Returns:
+      (the content with NumPy arrays in place of tensors, the format's name, the names of the classes replaced).
+
+    Raises:
+      ValueError: if PyTorch is not installed or cannot read the file.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(
+            f"{path} can only be read by PyTorch, which is not installed: pip install 'rnas[torch]'."
+        ) from error
+    warnings.warn(
+        f"{path} is read by PyTorch because you trust it: only do so for files whose origin you know.", stacklevel=2
+    )
+    allowed = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch", "Size"): torch.Size,
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+        ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    }
+    foreign: set[str] = set()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            if module == "torch" and isinstance(found := getattr(torch, name, None), torch.dtype):
+                return found
+            if (module, name) in allowed:
+                return allowed[module, name]
+            foreign.add(f"{module}.{name}")
+            return PLACEHOLDER
+
+    # PyTorch takes the class of the unpickler from a module of its caller's choice and adds the storages to it.
+    reader = types.ModuleType("placeholders")
+    reader.Unpickler = Unpickler
+    reader.load = lambda stream, **options: Unpickler(stream, **options).load()
+    try:
+        content = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+    except Exception as error:  # a damaged pickle can raise almost anything
+        raise ValueError(f"PyTorch cannot read {path}: {type(error).__name__}: {error}") from error
+    if foreign:
+        warnings.warn(f"{path} also holds {', '.join(sorted(foreign))}; these were left out.", stacklevel=2)
+    return _arrays(content, torch), "PyTorch, trusted", tuple(sorted(foreign))
+
+
+def _arrays(content: Any, torch: types.ModuleType) -> Any:
+    """The same containers with NumPy arrays in place of tensors."""
+    if isinstance(content, torch.Tensor):
+        tensor = content.detach()
+        if tensor.dtype == torch.bfloat16:
+            return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return np.asarray(tensor)
+    if isinstance(content, dict):
+        return {key: _arrays(value, torch) for key, value in content.items()}
+    return content
