@@ -55,8 +55,8 @@ setup(
         "tpu": ["jax[tpu]"],
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
         "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
-        # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's libraries,
-        # several gigabytes that no other test needs.
+        # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
+        # libraries, several gigabytes that no other test needs.
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
         "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
     },

@@ -10,7 +10,7 @@ import jax
 from rnas.configuration import recorded_config
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.evaluation import Settings, Subject, Threat, assess_dataset, failed
-from rnas.experiment import Experiment
+from rnas.experiment import open_experiment
 from rnas.report import write_report
 from rnas.subjects import teacher_subject
 from rnas.teachers import load_teacher
@@ -108,7 +108,7 @@ def _of_run(arguments: Namespace) -> tuple[Subject, Dataset]:
     config = recorded_config(arguments.workdir)
     if arguments.data_dir is not None:
         config.data.dir = arguments.data_dir
-    experiment = Experiment(config, Path(arguments.workdir))
+    experiment = open_experiment(config, arguments.workdir)
     subject = experiment.subject(arguments.model)
     if arguments.dataset is None:
         return subject, experiment.dataset

@@ -1,6 +1,6 @@
 """What a configuration stands for: data, models, objectives, feeds and plans of its stages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 from pathlib import Path
@@ -18,33 +18,17 @@ from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.order import Order
 from rnas.evaluation import Evaluator
 from rnas.evaluation.protocol import PGD_20
-from rnas.models.fbnet import FBNet
-from rnas.spaces import fbnet
 from rnas.spaces.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher
-from rnas.training import steps
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.feeds import ResidentFeed, StreamFeed, per_device
 from rnas.training.joint import Objective
 from rnas.training.loop import Plan, stage_key
 from rnas.training.optimizers import make_optimizer
-from rnas.training.search import Alternation
 from rnas.training.state import State
-
-# The same student trained without parts of the joint objective.
-TWINS = {
-    "no_distillation": dict(gamma=0.0, kl_weight=0.0),
-    "plain": dict(gamma=0.0, kl_weight=0.0, adversarial="none"),
-}
 
 ALLOWED = {
     "dtype": ("float32", "bfloat16"),
-    "shortcut": ("aligned", "equal_only"),
-    "split": ("shared", "disjoint"),
-    "cost.kind": ("macs", "params", "released"),
-    "budget.mode": ("none", "soft", "hard"),
-    "budget.kind": ("macs", "params"),
-    "derive.init": ("fresh", "supernet"),
     "derive.tutor": ("argmax", "sampled"),
 }
 POSITIVE = (
@@ -56,19 +40,43 @@ POSITIVE = (
     "checkpoint_every_steps",
     "evaluation.pgd_100_restarts",
 )
+# Keys by which a stage departs from the shared sections, and the field of the objective they set.
+OF_STAGE = {
+    "bn_update": "bn_update",
+    "attack_bn": "attack_bn",
+    "attack_start": "start",
+    "attack_step": "step_size",
+    "auxiliary": "auxiliary",
+}
 
 
-def _value(config: ConfigDict, key: str) -> Any:
+def value_of(config: ConfigDict, key: str) -> Any:
     """What the dotted `key` holds."""
     return functools.reduce(lambda section, name: section[name], key.split("."), config)
 
 
+def check_allowed(config: ConfigDict, allowed: Mapping[str, tuple]) -> None:
+    """Raises ValueError for the first dotted key that holds none of its values."""
+    for key, values in allowed.items():
+        if (value := value_of(config, key)) not in values:
+            raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(values)}.")
+
+
+def check_positive(config: ConfigDict, keys: tuple[str, ...]) -> None:
+    """Raises ValueError for the first dotted key that holds less than 1."""
+    for key in keys:
+        if (value := value_of(config, key)) < 1:
+            raise ValueError(f"{key} = {value} must be at least 1.")
+
+
+@functools.cache
 def predict(model) -> Callable:
+    """(variables, images [N,H,W,C]) → logits [N,K] of a Flax module in inference mode; equal modules share it."""
     return lambda variables, images: model.apply(variables, images, train=False)[0]
 
 
 class Components:
-    """Builds what a configuration asks for; refuses one that cannot work before anything runs.
+    """Builds what a configuration of any system asks for; refuses one that cannot work before anything runs.
 
     Raises (on construction):
       ValueError: naming the key at fault, what it holds and what it may hold.
@@ -77,33 +85,17 @@ class Components:
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config = config
         self.workdir = workdir
-        self.space = fbnet.get_space(config.space)
-        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}.get(config.dtype)
-        for key, allowed in ALLOWED.items():
-            value = _value(config, key)
-            if value not in allowed:
-                raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(allowed)}.")
-        for key in POSITIVE:
-            value = _value(config, key)
-            if value < 1:
-                raise ValueError(f"{key} = {value} must be at least 1.")
+        check_allowed(config, ALLOWED)
+        check_positive(config, POSITIVE)
+        self.dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.dtype]
         if not 0 <= config.seed < 2**32:
             raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
-        if unknown := set(config.twins) - set(TWINS):
-            raise ValueError(f"unknown twins {sorted(unknown)}; known: {', '.join(TWINS)}.")
-        if config.budget.mode != "none":
-            if config.budget.target is None:
-                raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
-            fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
-        if config.split == "disjoint" and config.data.streaming:
-            raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
         # What follows refuses what it could not build later.
         for stage in (config.search, config.train):
             self.objective(stage)
         for section in (config.teacher, config.search, config.train, config.finetune):
             make_optimizer(section.optimizer, epochs=1, steps_per_epoch=1)
         make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
-        Alternation(5, config.arch_fraction)
         for length in (*config.evaluation.epsilons, *config.evaluation.curve):
             attacks.radius(length)
 
@@ -153,47 +145,22 @@ class Components:
     def architecture(self) -> Architecture:
         return load_architecture(self.workdir / "architecture.json")
 
-    def student(self, widths: Sequence[int] | None = None) -> FBNet:
-        """The supernet, or the narrow network at `widths`."""
-        config = self.config
-        return FBNet(
-            self.space,
-            num_classes=config.data.num_classes,
-            mean=tuple(config.data.mean),
-            std=tuple(config.data.std),
-            widths=widths,
-            conv_bias=config.conv_bias,
-            mask_expansion=config.mask_expansion,
-            shortcut=config.shortcut,
-            momentum=config.bn_momentum,
-            dtype=self.dtype,
-            axis_name=steps.AXIS,
-        )
-
-    def initial_variables(self, model, stage: str) -> Any:
+    def initial_variables(self, model, stage: str, *inputs: Any) -> Any:
+        """Fresh variables of `model(images, *inputs)`, a function of the seed and the stage."""
         images = jnp.zeros((1, *self.config.data.image_shape))
-        return dict(jax.jit(model.init)(stage_key(self.config.seed, f"{stage}/init"), images))
-
-    def cost_of(self, kind: str) -> Callable:
-        config = self.config
-        height, _, channels = config.data.image_shape
-        return functools.partial(
-            fbnet.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
-            kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
-        )  # fmt: skip
+        return dict(jax.jit(model.init)(stage_key(self.config.seed, f"{stage}/init"), images, *inputs))
 
     def objective(self, stage: ConfigDict, **changes) -> Objective:
         """The joint objective of a stage that has gamma, kl_weight and objective; `changes` override fields."""
-        config = self.config
-        adversarial, attention = config.adversarial, config.attention
+        adversarial, attention = self.config.adversarial, self.config.attention
         fields = dict(
             adversarial=stage.objective,
-            epsilon=attacks.radius(adversarial.epsilon),
-            step_size=attacks.radius(adversarial.step),
+            epsilon=adversarial.epsilon,
+            step_size=adversarial.step,
             steps=adversarial.steps,
+            start=adversarial.start,
             beta=adversarial.beta,
             attack_bn=adversarial.bn,
-            bn_update=config.bn_update,
             gamma=stage.gamma,
             kl_weight=stage.kl_weight,
             size=attention.size,
@@ -201,11 +168,14 @@ class Components:
             reduction=attention.reduction,
             view=attention.input,
         )
-        return Objective(**{**fields, **changes})
+        fields |= {field: stage[key] for key, field in OF_STAGE.items() if key in stage} | changes
+        lengths = {field: attacks.radius(fields[field]) for field in ("epsilon", "step_size")}
+        return Objective(**{**fields, **lengths})
 
     @property
-    def augmentation(self) -> steps.Augmentation:
-        return steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
+    def uses_teacher(self) -> bool:
+        """Whether search or training learn from a teacher."""
+        return any(self.objective(self.config[stage]).needs_teacher for stage in ("search", "train"))
 
     @functools.cached_property
     def validation(self):
@@ -257,7 +227,8 @@ class Components:
     def steps_per_epoch(self, batch_size: int) -> int:
         return self.dataset.fingerprint["counts"]["train"] // batch_size
 
-    def plan(self, stage: str, epochs: int, steps_per_epoch: int) -> Plan:
+    def plan(self, stage: str, epochs: int, steps_per_epoch: int, validate_from: int = 0, observe=False) -> Plan:
+        """When a stage of `epochs` does what; before epoch `validate_from` nothing is scored."""
         return Plan(
             stage=stage,
             total=epochs * steps_per_epoch,
@@ -265,6 +236,8 @@ class Components:
             log_every=self.config.log_every_steps,
             checkpoint_every=self.config.checkpoint_every_steps,
             validate_every=self.config.validation.every_epochs * steps_per_epoch,
+            validate_from=validate_from * steps_per_epoch,
+            observe_every=steps_per_epoch if observe else 0,
             seed=self.config.seed,
         )
 

@@ -89,7 +89,8 @@ def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
     recorded = read_json(path)
     if not isinstance(recorded, dict):
         raise ValueError(f"{path} holds {type(recorded).__name__}, not the configuration of a run.")
-    if strange := sorted(_flatten(recorded).keys() ^ _flatten(get_config().to_dict()).keys()):
+    known = get_config(recorded.get("system", "rnas_cl"))
+    if strange := sorted(_flatten(recorded).keys() ^ _flatten(known.to_dict()).keys()):
         raise ValueError(f"{path} was written by another version: it differs in {', '.join(strange)}.")
     return ConfigDict(_with_tuples(recorded)).lock()
 

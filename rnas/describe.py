@@ -5,8 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rnas.components import Components
-from rnas.experiment import STAGES
+from rnas.experiment import STAGES, open_experiment
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.record import FILE, read_record
@@ -22,32 +21,34 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
       workdir: its teacher and `architecture.json` are described where present.
       architecture: another `architecture.json`.
     """
-    components = Components(config, workdir)
+    experiment = open_experiment(config, workdir)
     image_shape = tuple(config.data.image_shape)
-    supernet = components.student()
-    taps = {"student": [tap._asdict() for tap in describe_taps(supernet, image_shape)]}
     result = {
+        "system": config.system,
         "space": config.space,
         "image_shape": list(image_shape),
         "num_classes": config.data.num_classes,
-        "supernet": count(supernet, image_shape)._asdict(),
-        "smallest": count(components.student(components.space.smallest), image_shape)._asdict(),
+        **{name: count(net, image_shape, *args)._asdict() for name, (net, args) in experiment.described().items()},
     }
+    student, inputs = experiment.described()["supernet"]
     path = Path(architecture) if architecture else workdir / "architecture.json"
-    if architecture or path.exists():
-        derived = load_architecture(path)
-        student = components.student(derived.widths).clone(space=derived.space, num_classes=derived.num_classes)
-        result["student"] = {**count(student, derived.image_shape)._asdict(), "widths": list(derived.widths)}
-        if derived.tutors:
-            result["student"]["tutors"] = dict(zip(derived.space.taps, derived.tutors, strict=True))
+    derived = load_architecture(path) if architecture or path.exists() else experiment.given_architecture()
+    if derived is not None:
+        student, inputs = experiment.network(derived), ()
+        result["student"] = {**count(student, derived.image_shape)._asdict(), **derived.summary()}
+        if derived.tutelage.tutors:
+            result["student"]["tutors"] = dict(zip(derived.taps, derived.tutelage.tutors, strict=True))
+    taps = {"student": [tap._asdict() for tap in describe_taps(student, image_shape, *inputs)]}
     card = Path(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():
         content = read_card(card)
         teacher = {"architecture": content["architecture"], "num_classes": content["num_classes"],
                    "mean": content["mean"], "std": content["std"], "hash": content["hash"]}  # fmt: skip
-    else:
+    elif experiment.uses_teacher:
         teacher = {"architecture": config.teacher.architecture, "num_classes": config.data.num_classes,
                    "mean": list(config.data.mean), "std": list(config.data.std)}  # fmt: skip
+    else:
+        return {**result, "taps": taps}
     model = build_model(
         teacher["architecture"], num_classes=teacher["num_classes"], mean=teacher["mean"], std=teacher["std"]
     )

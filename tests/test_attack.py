@@ -19,20 +19,20 @@ from rnas.configuration import load_config, record_config, recorded_config
 from rnas.data.datasets import load_dataset
 from rnas.evaluation import assessment, campaign
 from rnas.evaluation.runner import Runner
-from rnas.experiment import Experiment
+from rnas.experiment import open_experiment
 from rnas.main import main
 from rnas.models import build_model
-from rnas.spaces.architecture import Architecture
+from rnas.spaces.architecture import WidthArchitecture
 from rnas.teachers import load_teacher, save_teacher
 from rnas.training.interruption import Interrupted
 from rnas.training.optimizers import make_optimizer
 from rnas.training.state import State
 
 MINI = """
-from rnas import defaults
+from rnas.defaults import rnas_cl
 
 def get_config():
-    config = defaults.get_config()
+    config = rnas_cl.get_config()
     data = config.data
     data.name, data.image_shape, data.held_out, data.crop_padding = "digits", (8, 8, 1), 137, 1
     data.mean, data.std = (0.305,), (0.376,)
@@ -68,16 +68,17 @@ def bare(tmp_path_factory, data) -> Path:
     config = load_config(str(folder / "mini.py"), [f"--config.data.dir={data}"])
     workdir = folder / "run"
     record_config(workdir, config)
-    experiment = Experiment(config, workdir)
-    widths = experiment.space.smallest
-    Architecture(
+    experiment = open_experiment(config, workdir)
+    blocks = experiment.space.blocks
+    smallest = WidthArchitecture(
         space=experiment.space,
-        widths=widths,
+        widths=experiment.space.smallest,
         image_shape=(8, 8, 1),
         num_classes=10,
-        width_probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in experiment.space.blocks],
-    ).save(workdir / "architecture.json", conv_bias=config.conv_bias, mask_expansion=config.mask_expansion)
-    variables = experiment.initial_variables(experiment.student(widths), "train")
+        probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in blocks],
+    )
+    experiment.save_architecture(smallest)
+    variables = experiment.initial_variables(experiment.network(smallest), "train")
     state = State.create(variables, make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1))
     with experiment.checkpoints("train") as checkpoints:
         checkpoints.save(1, state, {}, {"score": 0.5})
@@ -146,7 +147,7 @@ def test_json_is_one_object_and_nothing_else(attacked):
 
 
 def test_figures_are_those_of_the_student(attacked, data):
-    experiment = Experiment(recorded_config(attacked.workdir), attacked.workdir)
+    experiment = open_experiment(recorded_config(attacked.workdir), attacked.workdir)
     subject, test = experiment.subject("student"), experiment.dataset.test
     images = test.images[:COUNT].astype(np.float32) / np.float32(255)
     predict = jax.jit(lambda images: subject.predict(subject.variables, images).argmax(1))

@@ -33,10 +33,10 @@ ATTACKS = {"fgsm": 1, "mim_20": 20, "pgd_20": 20, "pgd_20_2": 20, "cw_20": 20, "
 STEPS = 10  # of every stage of the mini run: 1,300 training images in batches of 128
 
 MINI = """
-from rnas import defaults
+from rnas.defaults import rnas_cl
 
 def get_config():
-    config = defaults.get_config()
+    config = rnas_cl.get_config()
     data = config.data
     data.name, data.image_shape, data.held_out = "digits", (8, 8, 1), 137
     data.crop_padding, data.flip = 1, False

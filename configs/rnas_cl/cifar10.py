@@ -24,13 +24,13 @@ clean with 0.32 M parameters. With the joint objective clean accuracy is lower a
 much higher.
 """
 
-from rnas import defaults
+from rnas.defaults import rnas_cl
 
 SPACES = ("s3", "s5", "s7", "m", "l")
 
 
 def get_config(argument: str = "s3"):
-    config = defaults.get_config()
+    config = rnas_cl.get_config()
     space, *variants = argument.split(",")
     if space not in SPACES:
         raise ValueError(f"unknown space {space!r}; expected one of {', '.join(SPACES)}.")

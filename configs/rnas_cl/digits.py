@@ -8,11 +8,11 @@ Expect (seed 0): 98 to 99 % clean for every network; under PGD-100 at ε = 0.15 
 student, the twin without distillation and the teacher, 0 % for the plainly trained twin.
 """
 
-from rnas import defaults
+from rnas.defaults import rnas_cl
 
 
 def get_config():
-    config = defaults.get_config()
+    config = rnas_cl.get_config()
     data = config.data
     data.name = "digits"
     data.image_shape = (8, 8, 1)

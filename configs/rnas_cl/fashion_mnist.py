@@ -7,11 +7,11 @@ Expect: the student of the joint objective far above the plainly trained twin un
 of the networks has converged.
 """
 
-from rnas import defaults
+from rnas.defaults import rnas_cl
 
 
 def get_config(variant: str = ""):
-    config = defaults.get_config()
+    config = rnas_cl.get_config()
     data = config.data
     data.name = "fashion_mnist"
     data.image_shape = (28, 28, 1)

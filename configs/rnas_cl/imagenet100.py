@@ -9,12 +9,12 @@ Expect (published, qualitative): high clean accuracy, weak PGD-20 accuracy witho
 gain with it.
 """
 
-from rnas import defaults
 from rnas.data.imagenet import IMAGENET_100
+from rnas.defaults import rnas_cl
 
 
 def get_config():
-    config = defaults.get_config()
+    config = rnas_cl.get_config()
     data = config.data
     data.name = "imagenet2012"
     data.image_shape = (224, 224, 3)

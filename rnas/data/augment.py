@@ -41,6 +41,32 @@ def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
     return jax.vmap(crop)(keys, padded)
 
 
+def cutout(keys: jax.Array, images: jax.Array, side: int) -> jax.Array:
+    """Blanks a square around a uniformly drawn pixel of each image (arXiv 1708.04552); it may reach over the edge.
+
+    Args:
+      keys: [N] random keys, one an image; not the keys of the crop.
+      images: [N, H, W, C], of any type.
+      side: of the square, pixels.
+
+    Returns:
+      [N, H, W, C] of the same type.
+    """
+    height, width = images.shape[1:3]
+
+    def near(key: jax.Array, length: int) -> jax.Array:
+        first = jax.random.randint(key, (), 0, length) - side // 2
+        place = jnp.arange(length)
+        return (place >= first) & (place < first + side)
+
+    def blank(key: jax.Array, image: jax.Array) -> jax.Array:
+        rows, columns = jax.random.split(key)
+        hidden = near(rows, height)[:, None] & near(columns, width)
+        return jnp.where(hidden[..., None], jnp.zeros((), image.dtype), image)
+
+    return jax.vmap(blank)(keys, images)
+
+
 def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
     """Mirrors each image left to right with probability 1/2.
 

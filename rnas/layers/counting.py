@@ -44,9 +44,9 @@ def count(model: nn.Module, image_shape: tuple[int, int, int], *args: Any, **kwa
             macs += positions * context.module.get_variable("params", "kernel").size
         return result
 
-    images = jnp.zeros((1, *image_shape))
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, *args, **kwargs))
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, *args, **kwargs), images)
     # Not while initialising: what only training calls has parameters too.
     with nn.intercept_methods(tally):
-        jax.eval_shape(lambda v: model.apply(v, images, *args, mutable=list(v), **kwargs), variables)
+        jax.eval_shape(lambda v, x: model.apply(v, x, *args, mutable=list(v), **kwargs), variables, images)
     return Count(sum(leaf.size for leaf in jax.tree.leaves(variables["params"])), macs)

@@ -98,6 +98,24 @@ class CellSpace:
         """Names of the intermediate outputs of a network of this space, in forward order."""
         return ("stem", *(f"cell{i}.node{node}" for i in range(cells) for node in CONCAT))
 
+    def places(self, many: int, few: int) -> tuple[int, ...]:
+        """Returns for each cell of a network of `many` cells the one at its place in a network of `few`.
+
+        Reductions stand for each other; the cells before, between and after them are shared out evenly. A part that is
+        empty in the smaller network is stood for by the reduction before it.
+        """
+
+        def parts(cells: int) -> list[range]:
+            first, second = self.reductions(cells)
+            marks = (0, first, first + 1, second, second + 1, cells)
+            return [range(start, end) for start, end in zip(marks, marks[1:], strict=False)]
+
+        found = []
+        for wide, narrow in zip(parts(many), parts(few), strict=True):
+            narrow = narrow or [found[-1]]
+            found += [narrow[place * len(narrow) // len(wide)] for place in range(len(wide))]
+        return tuple(found)
+
 
 SPACES: Mapping[str, CellSpace] = {
     space.name: space

@@ -85,10 +85,10 @@ class Teacher:
         )
 
 
-def describe_taps(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Tap, ...]:
-    """Names and sizes of all taps of `model` for images of `image_shape` [H,W,C], without running it."""
+def describe_taps(model: nn.Module, image_shape: tuple[int, int, int], *args: Any) -> tuple[Tap, ...]:
+    """Names and sizes of all taps of `model(images, *args)` for images of `image_shape` [H,W,C], without running it."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    _, out = jax.eval_shape(lambda images: model.init_with_output(jax.random.key(0), images)[0], images)
+    _, out = jax.eval_shape(lambda images: model.init_with_output(jax.random.key(0), images, *args)[0], images)
     return tuple(Tap(name, *out[name].shape[1:]) for name in model.taps)
 
 

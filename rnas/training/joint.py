@@ -29,10 +29,13 @@ class Objective:
       adversarial: A, one of none, pgd_at, trades, mart, rslad.
       epsilon, step_size: L∞ radius and attack step, pixels in [0, 1].
       steps: attack iterations.
+      start: of the attack: own (uniform for pgd_at, gaussian for the others), uniform, gaussian, none.
       beta: weight of the robust term of trades and mart.
       attack_bn: BatchNorm mode of the attack: eval, train_frozen (batch statistics) or train (which also
         moves the running ones).
       bn_update: passes of the loss that move running statistics: both, clean, adversarial.
+      clean_pass: run the network on clean images although no term of the loss may need it, for its statistics.
+      auxiliary: weight of the cross-entropy of the network's auxiliary head, on clean images.
       gamma, kl_weight: weights of cross-layer distillation and of KL(teacher ‖ student).
       size, normalise, reduction: of the attention maps and their loss.
       view: student images that are compared with the teacher's clean ones: clean, adversarial, both.
@@ -42,9 +45,12 @@ class Objective:
     epsilon: float
     step_size: float
     steps: int
+    start: str = "own"
     beta: float = 6.0
     attack_bn: str = "eval"
     bn_update: str = "both"
+    clean_pass: bool = False
+    auxiliary: float = 0.0
     gamma: float = 0.0
     kl_weight: float = 0.0
     size: int = 14
@@ -55,6 +61,7 @@ class Objective:
     def __post_init__(self):
         allowed = {
             "adversarial": ("none", "pgd_at", "trades", "mart", "rslad"),
+            "start": ("own", "uniform", "gaussian", "none"),
             "attack_bn": ("eval", "train_frozen", "train"),
             "bn_update": ("both", "clean", "adversarial"),
             "normalise": ("per_sample", "per_batch"),
@@ -81,9 +88,9 @@ class Objective:
 
     @property
     def needs_clean(self) -> bool:
-        """Whether the loss runs the student on clean images."""
+        """Whether the student runs on clean images."""
         distils_clean = self.kl_weight or (self.gamma and self.view != "adversarial")
-        return bool(self.adversarial != "pgd_at" or distils_clean)
+        return bool(self.adversarial != "pgd_at" or distils_clean or self.auxiliary or self.clean_pass)
 
 
 class Signals(NamedTuple):
@@ -104,18 +111,25 @@ def teacher_signals(teacher: TeacherApply | None, variables: PyTree, images: jax
     return lax.stop_gradient(Signals(logits, maps))
 
 
-def forward(model: nn.Module, params, batch_stats, images, masks, *, train: bool, update: bool = True):
-    """Returns (logits, out, running statistics after the pass)."""
+def forward(model: nn.Module, params, batch_stats, images, sample, *, train: bool, update: bool = True, **options):
+    """Returns (logits, out, running statistics after the pass).
+
+    Args:
+      sample: what a supernet is told besides the images (channel masks, probabilities of operations); None for a
+        fixed network.
+      update: whether a pass in training mode moves the running statistics.
+      **options: passed on to the model.
+    """
     variables = {"params": params, "batch_stats": batch_stats}
-    args = (images,) if masks is None else (images, masks)
+    args = (images,) if sample is None else (images, sample)
     if train and update:
-        (logits, out), changed = model.apply(variables, *args, train=True, mutable=["batch_stats"])
+        (logits, out), changed = model.apply(variables, *args, train=True, mutable=["batch_stats"], **options)
         return logits, out, changed["batch_stats"]
-    logits, out = model.apply(variables, *args, train=train)
+    logits, out = model.apply(variables, *args, train=train, **options)
     return logits, out, batch_stats
 
 
-def adversarial_images(model, objective: Objective, params, batch_stats, images, labels, keys, masks, signals):
+def adversarial_images(model, objective: Objective, params, batch_stats, images, labels, keys, sample, signals):
     """Attacks the current network with the inner maximisation that belongs to the objective.
 
     Returns:
@@ -125,18 +139,20 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
     update = objective.attack_bn == "train"
 
     if objective.adversarial == "trades":
-        target, _, _ = forward(model, params, batch_stats, images, masks, train=train, update=False)
+        target, _, _ = forward(model, params, batch_stats, images, sample, train=train, update=False)
     else:
         target = signals.logits
     target = lax.stop_gradient(target)
 
     def ascent_loss(points, stats):
-        logits, _, stats = forward(model, params, stats, points, masks, train=train, update=update)
+        logits, _, stats = forward(model, params, stats, points, sample, train=train, update=update)
         if objective.adversarial in ("trades", "rslad"):
             return objectives.kl_divergence(target, logits), stats
         return objectives.cross_entropy(logits, labels), stats
 
-    start = "uniform" if objective.adversarial == "pgd_at" else "gaussian"
+    start = objective.start
+    if start == "own":
+        start = "uniform" if objective.adversarial == "pgd_at" else "gaussian"
     return attacks.projected_ascent(
         ascent_loss,
         attacks.initial_images(keys, images, objective.epsilon, start),
@@ -148,11 +164,14 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
     )
 
 
-def joint_terms(model, objective: Objective, params, batch_stats, images, attacked, labels, masks, signals, compare):
+def joint_terms(
+    model, objective: Objective, params, batch_stats, images, attacked, labels, sample, signals, compare, **options
+):
     """The terms of the objective, per example, and the passes they need.
 
     Args:
       compare: student taps `out` → cross-layer loss [N] against the teacher's maps.
+      **options: passed on to the model.
 
     Returns:
       ({term: [N]}, running statistics); 'classification', 'kl' and 'attention' are always present, so are
@@ -160,7 +179,7 @@ def joint_terms(model, objective: Objective, params, batch_stats, images, attack
     """
     zeros = jnp.zeros(labels.shape, jnp.float32)
     terms = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
-    stats, views = batch_stats, []
+    stats, views, auxiliary = batch_stats, [], zeros
 
     def correct(logits):
         return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
@@ -168,13 +187,15 @@ def joint_terms(model, objective: Objective, params, batch_stats, images, attack
     clean = hostile = None
     if objective.needs_clean:
         update = objective.bn_update != "adversarial" or not objective.attacks
-        clean, out, stats = forward(model, params, stats, images, masks, train=True, update=update)
+        clean, out, stats = forward(model, params, stats, images, sample, train=True, update=update, **options)
         terms["accuracy"] = correct(clean)
+        if objective.auxiliary:
+            auxiliary = objectives.cross_entropy(out["auxiliary"], labels)
         if objective.view != "adversarial":
             views.append(out)
     if objective.attacks:
         update = objective.bn_update != "clean" or not objective.needs_clean
-        hostile, out, stats = forward(model, params, stats, attacked, masks, train=True, update=update)
+        hostile, out, stats = forward(model, params, stats, attacked, sample, train=True, update=update, **options)
         terms["adversarial_accuracy"] = correct(hostile)
         if objective.view != "clean":
             views.append(out)
@@ -192,6 +213,7 @@ def joint_terms(model, objective: Objective, params, batch_stats, images, attack
     if objective.gamma:
         terms["attention"] = sum(compare(out) for out in views) / len(views)
     terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
+    terms["loss"] += objective.auxiliary * auxiliary
     return terms, stats
 
 

@@ -29,7 +29,8 @@ class DivergedError(ValueError):
 class Plan:
     """How long a stage runs and how often it looks up.
 
-    All numbers are steps; `validate_every` is 0 to validate only at the end.
+    All numbers are steps; `validate_every` is 0 to validate only at the end, which also happens where the end comes
+    before `validate_from`.
     """
 
     stage: str
@@ -39,10 +40,12 @@ class Plan:
     checkpoint_every: int
     validate_every: int
     seed: int
+    validate_from: int = 0
+    observe_every: int = 0
 
     def next_stop(self, step: int, most: int) -> int:
         """The step after which the host acts next; a dispatch never runs past it."""
-        marks = [self.log_every, self.checkpoint_every, self.validate_every]
+        marks = [self.log_every, self.checkpoint_every, self.validate_every, self.observe_every]
         return min([step + most, self.total] + [(step // every + 1) * every for every in marks if every])
 
     def is_due(self, step: int, every: int) -> bool:
@@ -71,6 +74,7 @@ def fit(
     log: MetricsLog,
     teacher_variables: Any = None,
     validate: Callable[[State], dict[str, float]] | None = None,
+    observe: Callable[[State], dict[str, float]] | None = None,
 ) -> State:
     """Runs a stage from its latest checkpoint, or from `state`, to its last step.
 
@@ -79,6 +83,7 @@ def fit(
       run: from `rnas.training.steps.run_steps`.
       teacher_variables: frozen; never part of a checkpoint.
       validate: state → metrics on held-out images; 'score' chooses the best checkpoint.
+      observe: state → figures of the architecture, recorded at the start of every epoch and at the end.
 
     Returns:
       The state after the last step.
@@ -92,7 +97,7 @@ def fit(
         state = restored.state
         feed.seek(restored.metadata["feed"])
     step = int(state.step)
-    log.rewind(step)
+    log.rewind(step if restored is not None else -1)
     state, teacher_variables = replicate((state, teacher_variables))
     root = stage_key(plan.seed, plan.stage)
     pending, last = [], {}
@@ -120,6 +125,12 @@ def fit(
     def shown():
         return {name: last[name] for name in ("loss", "accuracy", "adversarial_accuracy") if last.get(name)}
 
+    def look():
+        if observe is not None:
+            log.write(step, step / plan.steps_per_epoch, "architecture", observe(state))
+
+    if restored is None:
+        look()
     with Progress(plan.stage, plan.total, step) as progress, Interruption() as interruption:
         while step < plan.total:
             stop = plan.next_stop(step, feed.most)
@@ -131,7 +142,11 @@ def fit(
                 progress.update(step, **shown())
             pending.append((stop, sums))
             step = stop
-            validating = validate is not None and plan.is_due(step, plan.validate_every)
+            if plan.is_due(step, plan.observe_every):
+                settle()
+                look()
+            scored = step >= min(plan.validate_from, plan.total)
+            validating = validate is not None and scored and plan.is_due(step, plan.validate_every)
             stopping = _any_host(interruption.requested)
             if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
                 settle()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.defaults import get_config
+from rnas.defaults.rnas_cl import get_config
 from rnas.training.optimizers import make_optimizer
 
 

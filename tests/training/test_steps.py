@@ -167,8 +167,8 @@ def test_attack_and_loss_see_one_sample(study, monkeypatch):
         zeros = jnp.zeros(len(labels))
         return {"loss": zeros, "apart": zeros + apart, "channels": zeros + channels}, stats
 
-    monkeypatch.setattr(steps, "adversarial_images", attack)
-    monkeypatch.setattr(steps, "joint_terms", terms)
+    monkeypatch.setattr(steps.search, "adversarial_images", attack)
+    monkeypatch.setattr(steps.search, "joint_terms", terms)
     step = jax.jit(study.over_replicas(study.search_step(study.objective(gamma=0.0, kl_weight=0.0))))
     channels = set()
     for number in range(5):
@@ -184,7 +184,7 @@ def test_only_an_adversarial_objective_attacks(study, monkeypatch, kind):
     def attack(*args):
         raise RuntimeError("attacked")
 
-    monkeypatch.setattr(steps, "adversarial_images", attack)
+    monkeypatch.setattr(getattr(steps, kind), "adversarial_images", attack)
     make, state = getattr(study, f"{kind}_step"), getattr(study, f"{kind}_state")()
 
     def trace(objective):
@@ -208,7 +208,7 @@ def keys_of(step, replicas, examples):
 
 def test_replicas_share_the_architecture_keys_and_no_others():
     keys = keys_of(3, replicas=4, examples=2)
-    for shared in (keys.widths, keys.tutors):
+    for shared in (keys.architecture, keys.tutors):
         assert shared.shape == (4, 2) and np.all(shared == shared[0])
     for own in (keys.attack, keys.augment):
         assert len(np.unique(own.reshape(8, 2), axis=0)) == 8
@@ -216,12 +216,12 @@ def test_replicas_share_the_architecture_keys_and_no_others():
     whole = keys_of(3, replicas=1, examples=8)
     np.testing.assert_array_equal(keys.attack.reshape(8, 2), whole.attack.reshape(8, 2))
     np.testing.assert_array_equal(keys.augment.reshape(8, 2), whole.augment.reshape(8, 2))
-    np.testing.assert_array_equal(keys.widths[:1], whole.widths)
+    np.testing.assert_array_equal(keys.architecture[:1], whole.architecture)
 
 
 def test_no_key_is_used_twice():
     found = [keys_of(step, replicas=2, examples=3) for step in (0, 1)]
-    every = np.concatenate([leaf[:1].reshape(-1, 2) for keys in found for leaf in (keys.widths, keys.tutors)])
+    every = np.concatenate([leaf[:1].reshape(-1, 2) for keys in found for leaf in (keys.architecture, keys.tutors)])
     every = np.concatenate([every, *(leaf.reshape(-1, 2) for keys in found for leaf in (keys.attack, keys.augment))])
     assert len(np.unique(every, axis=0)) == len(every) == 2 * (2 + 2 * 6)
 

@@ -1,0 +1,122 @@
+"""Sections that every system's configuration has.
+
+Radii and step sizes are strings such as '8/255', in units of pixels scaled to [0, 1].
+"""
+
+from ml_collections import ConfigDict
+
+
+def optimizer(name: str, learning_rate: float, l2: float, **changes) -> ConfigDict:
+    """An optimiser's section; `changes` replace defaults of its other keys."""
+    config = ConfigDict()
+    config.name = name  # adam | sgd
+    config.learning_rate = learning_rate  # of the first step
+    config.l2 = l2  # coupled decay, added to the gradient of every parameter
+    config.momentum = 0.9  # sgd only
+    config.betas = (0.9, 0.999)  # adam only
+    config.clip_norm = 0.0  # largest global norm of the gradient, before decay; 0: no limit
+    config.schedule = "cosine"  # cosine (every step) | epoch_cosine (every epoch) | step | constant
+    config.final_factor = 4e-5  # cosine: last rate over first rate
+    config.milestones = ()  # step: epochs at which the rate is multiplied by 0.1
+    config.update(changes)
+    return config
+
+
+def data() -> ConfigDict:
+    """CIFAR-10 with 5,000 training images held out."""
+    config = ConfigDict()
+    config.name = "cifar10"  # a TFDS image-classification set, or `digits`
+    config.dir = ""  # TFDS data directory; empty: ~/tensorflow_datasets, or the user cache for digits
+    config.image_shape = (32, 32, 3)  # pixels, pixels, channels
+    config.num_classes = 10
+    config.class_ids = ()  # keep only these classes, renumbered in this order; empty: all
+    config.held_out = 5000  # training images, equal numbers a class, that choose models and never train
+    config.crop_padding = 4  # pixels of zero padding before a random crop
+    config.flip = True  # mirror half of the training images
+    config.mean = (0.491, 0.482, 0.447)  # normalisation inside the model, pixels in [0, 1]
+    config.std = (0.247, 0.243, 0.262)
+    config.streaming = False  # True: decode on the host while training (sets that do not fit in memory)
+    return config
+
+
+def adversarial(objective: str, step: str, steps: int) -> ConfigDict:
+    """The adversarial part of an objective and the attack inside it."""
+    config = ConfigDict()
+    config.objective = objective  # A: none | pgd_at | trades | mart | rslad
+    config.epsilon = "8/255"  # L∞ radius
+    config.step = step  # of one attack iteration
+    config.steps = steps  # attack iterations
+    config.start = "own"  # own (uniform in pgd_at, gaussian elsewhere) | uniform | gaussian (0.001·N(0,1)) | none
+    config.beta = 6.0  # weight of the robust term in trades and mart
+    config.bn = "eval"  # eval | train_frozen | train: BatchNorm mode during the attack
+    return config
+
+
+def attention() -> ConfigDict:
+    """How attention maps of student and teacher are compared."""
+    config = ConfigDict()
+    config.size = 14  # side of a resized attention map, pixels
+    config.reduction = "sum_layers"  # sum_layers | paper (divides by student taps × teacher taps)
+    config.normalise = "per_sample"  # per_sample | per_batch (released code)
+    config.input = "clean"  # clean | adversarial | both: student view that is compared
+    return config
+
+
+def selector() -> ConfigDict:
+    """How a student layer draws its tutor."""
+    config = ConfigDict()
+    config.hard = False  # straight-through one-hot samples
+    return config
+
+
+def temperature() -> ConfigDict:
+    """Temperature of the Gumbel-softmax, max(start·exp(−decay·epoch), min)."""
+    config = ConfigDict()
+    config.start = 5.0
+    config.decay = 0.045  # per epoch
+    config.min = 0.0
+    return config
+
+
+def teacher() -> ConfigDict:
+    """The robust teacher: a directory, or how to train one."""
+    config = ConfigDict()
+    config.path = ""  # a teacher directory; empty: train one here
+    config.architecture = "wide_resnet_34_10"  # of the teacher trained here
+    config.objective = "pgd_at"  # pgd_at | trades | none
+    config.steps = 10  # attack iterations; radius and step are those of `adversarial`
+    config.epochs = 200
+    config.batch_size = 128  # over all devices
+    config.optimizer = optimizer("sgd", 0.1, 5e-4)
+    return config
+
+
+def finetune(recipe: ConfigDict) -> ConfigDict:
+    """TRADES after training, with the distilling terms kept."""
+    config = ConfigDict()
+    config.epochs = 0  # 0: none
+    config.optimizer = recipe
+    return config
+
+
+def validation() -> ConfigDict:
+    """Scores on held-out training images, which choose checkpoints."""
+    config = ConfigDict()
+    config.every_epochs = 5
+    config.first_epoch = 0  # no score before this epoch of a stage that trains a fixed network
+    config.count = 1000  # images at most
+    config.steps = 20  # PGD iterations
+    return config
+
+
+def evaluation() -> ConfigDict:
+    """Attacks on the test set, once."""
+    config = ConfigDict()
+    config.count = 0  # first images of the test set; 0: all
+    config.batch_size = 250  # over all devices
+    config.epsilons = ("8/255", "2/255")  # the first is the headline; steps scale with it
+    config.pgd_100_restarts = 5
+    config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
+    config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose
+    config.auto_attack = ()  # models that AutoAttack judges too, at the headline radius: student, teacher, twin_…
+    return config

@@ -1,0 +1,1 @@
+"""The published systems, as stages over one work directory."""

@@ -1,0 +1,38 @@
+"""Training steps: pure functions of (state, batch), the only place that knows the replica axis.
+
+`make_train_step` trains a fixed network (teacher, student, twin); `make_search_step` trains the channel-masked
+supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
+build `step(state, images, labels, teacher, root) -> (state, metrics)`; `run_steps` wraps many of them into one pmapped
+dispatch. `run_frozen` is the step of an evaluation: an attack, or another measurement, of a model that no longer
+changes.
+
+Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
+gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
+folded with the example's position in the global batch, so that replicas differ and the number of devices does
+not matter. An architecture update never moves BatchNorm's running statistics.
+
+Not here: data, checkpoints, logging, model choice.
+"""
+
+from rnas.training.steps.cells import make_cell_search_step
+from rnas.training.steps.dispatch import run_frozen, run_steps
+from rnas.training.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
+from rnas.training.steps.search import SEARCH_METRICS, make_search_step
+from rnas.training.steps.train import TRAIN_METRICS, DropPath, make_train_step
+
+__all__ = [
+    "AXIS",
+    "NEVER",
+    "SEARCH_METRICS",
+    "TRAIN_METRICS",
+    "Augmentation",
+    "DropPath",
+    "Step",
+    "augmented",
+    "make_cell_search_step",
+    "make_search_step",
+    "make_train_step",
+    "run_frozen",
+    "run_steps",
+    "step_keys",
+]

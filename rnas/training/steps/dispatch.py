@@ -1,0 +1,65 @@
+"""Steps, and what is measured of a frozen model, as programs on every device."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from rnas.training.steps.parts import AXIS, NEVER, Step
+
+PyTree = Any
+
+
+def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False):
+    """Wraps `step` so that one dispatch runs many of them on every device.
+
+    The result takes (state, images, labels, rows, count, teacher_variables, root):
+      images [n,H,W,C] uint8, labels [n]: the whole set, replicated; with `streaming`, one block a device,
+      rows [devices, most, per_device]: rows of `images` in each step,
+      count: how many of the `most` steps to run (traced: any count runs the same program),
+    and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
+    """
+
+    def many(state, images, labels, rows, count, teacher_variables, root):
+        def body(index, carry):
+            state, sums = carry
+            chosen = rows[index]
+            state, new = step(state, images[chosen], labels[chosen], teacher_variables, root)
+            nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
+            return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}
+
+        zeros = {name: jnp.float32(0.0) for name in (*metrics, "count")}
+        return lax.fori_loop(0, count, body, (state, {**zeros, "nonfinite_step": NEVER}))
+
+    data = 0 if streaming else None
+    return jax.pmap(
+        many,
+        axis_name=AXIS,
+        in_axes=(None, data, data, 0, None, None, None),
+        out_axes=(None, None),
+        donate_argnums=0,
+    )
+
+
+def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]):
+    """Wraps what is measured of a frozen model, an attack for one, so that it runs on every device.
+
+    Args:
+      predict: (variables, images [N,H,W,C], ...) -> logits [N,K], in inference mode.
+      program: (logits_fn, images, labels, keys [N], settings, carry) -> pytree of arrays [N, ...].
+
+    Returns:
+      (variables, images [D,n,H,W,C] float32, labels [D,n], ids [D,n], key, settings, carry of leaves [D,n,...])
+      -> what `program` returns, over the D·n examples of all replicas in order. `ids` key each example, so a
+      result does not depend on how examples are packed into batches.
+    """
+
+    def frozen(variables, images, labels, ids, key, settings, carry):
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+        found = program(functools.partial(predict, variables), images, labels, keys, settings, carry)
+        return jax.tree.map(lambda leaf: lax.all_gather(leaf, AXIS, tiled=True), found)
+
+    return jax.pmap(frozen, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None, 0), out_axes=None)
