@@ -9,10 +9,14 @@ from rnas.objectives.attention import (
     paired_distances,
 )
 from rnas.objectives.cost import budget_penalty, cost_factor
+from rnas.objectives.curvature import input_curvature
 from rnas.objectives.distillation import kl_divergence
+from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
+from rnas.objectives.perturbation import adversarial_perturbation, uniform_perturbation
 from rnas.objectives.selector import choose, gumbel_softmax, temperature
 
 __all__ = [
+    "adversarial_perturbation",
     "attention_distances",
     "attention_map",
     "attention_maps",
@@ -22,11 +26,15 @@ __all__ = [
     "cross_entropy",
     "cross_layer_loss",
     "gumbel_softmax",
+    "input_curvature",
     "kl_divergence",
     "mart_loss",
+    "min_norm_direction",
+    "min_norm_weights",
     "paired_distances",
     "pgd_at_loss",
     "rslad_loss",
     "temperature",
     "trades_loss",
+    "uniform_perturbation",
 ]

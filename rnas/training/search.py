@@ -89,3 +89,34 @@ class Sampling:
 
     def tutors(self, key, logits, step):
         return objectives.gumbel_softmax(key, logits, self.temperature(step), hard=self.hard)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curvature:
+    """When and how strongly AdvRush's regulariser acts (arXiv 2108.01289): from `first_epoch` on, with `weight`.
+
+    The distance h at which slopes are compared grows over the epochs 0 to 4 in steps of 0.3, and is 1.5 afterwards.
+    """
+
+    weight: float
+    first_epoch: int
+    steps_per_epoch: int
+
+    def is_on(self, step):
+        return step >= self.first_epoch * self.steps_per_epoch
+
+    def distance(self, step):
+        return jnp.minimum(0.3 * (step // self.steps_per_epoch), 1.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Perturbation:
+    """How far SmoothDARTS moves the operations' probabilities (arXiv 2002.05283): further with every epoch."""
+
+    epochs: int
+    steps_per_epoch: int
+    first: float = 0.03
+    growth: float = 0.27
+
+    def radius(self, step):
+        return self.first + self.growth * (step // self.steps_per_epoch) / self.epochs
