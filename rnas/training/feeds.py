@@ -61,6 +61,22 @@ def alternating_rows(alternation: Alternation, weights: Order, architecture: Ord
     return rows_at
 
 
+def paired_rows(weights: Order, architecture: Order) -> Callable[[int, int], np.ndarray]:
+    """Rows of a search whose every step takes a batch of each order.
+
+    Returns:
+      (first, count) → rows [count, 2·batch]; each device's share holds its part of the first batch, then its part
+      of the second.
+    """
+    assert weights.batch_size == architecture.batch_size
+
+    def rows_at(first: int, count: int) -> np.ndarray:
+        both = [order.rows_at(first, count).reshape(count, jax.device_count(), -1) for order in (weights, architecture)]
+        return np.concatenate(both, axis=2).reshape(count, -1)
+
+    return rows_at
+
+
 class ResidentFeed:
     """A whole set as uint8 on every device; only row numbers travel per step."""
 

@@ -1,0 +1,48 @@
+"""DSARA on CIFAR-10: cells searched under attack in two stages, then trained adversarially.
+
+Argument: any of these, joined by commas:
+  dsara (default), arnas, sum, darts1, darts2, darts2_adversarial, advrush, smooth_rs, smooth_adv, random
+                      the search strategy
+  darts               the space of DARTS: two cell types, eight operations, widths 1:2:4
+  finite_difference   the second-order term as published; first_order leaves it out
+  wide                widths 1:2:4
+  distil              a robust teacher for the cells: cross-layer distillation and KL, in search and training
+  short               what two CPU cores can do: see below
+for example `arnas`, `darts,darts2` or `distil,short`. With --config.genotype=dsara (or darts_v2, pdarts, racl, advrush,
+or a JSON file) the search is left out and the published cells are trained.
+
+Cost: a search step attacks two batches of 32 images seven times, 14 passes forward and back, takes about seven more for
+both second-order gradients and one for the weights; 703 steps an epoch, 50 epochs. Training takes 7 passes forward and
+back for the attack and two for the losses, 1.24 GMACs an image each, 200 epochs of 45,000 images.
+Expect: no figures of the papers are known to us; see the README for what was measured here.
+"""
+
+from rnas.defaults import dsara
+
+
+def get_config(argument: str = ""):
+    config = dsara.get_config()
+    names = [name for name in argument.split(",") if name]
+    dsara.with_variants(config, ",".join(name for name in names if name != "short"))
+    if "short" in names:
+        _short(config)
+    return config
+
+
+def _short(config):
+    config.data.held_out = 1000
+    config.search.channels = 8
+    config.search.cells = 5
+    config.search.epochs = 1
+    config.search.stage1_epochs = 0
+    config.train.channels = 8
+    config.train.cells = 5
+    config.train.batch_size = 64
+    config.train.epochs = 4
+    config.train.optimizer.milestones = (2, 3)
+    config.validation.first_epoch = 0
+    config.validation.count = 500
+    config.evaluation.count = 500
+    config.evaluation.pgd_100_restarts = 1
+    config.evaluation.curve = ("0", "2/255", "4/255", "8/255", "12/255", "16/255")
+    config.checkpoint_every_steps = 50

@@ -1,0 +1,18 @@
+"""The cells of DSARA on CIFAR-100: found on CIFAR-10 and transferred, or searched here.
+
+Argument: as in `cifar10.py`, without `short`. The papers transfer: --config.genotype=dsara trains the published cells,
+--config.genotype=RUN/architecture.json those of a run.
+
+Cost: as on CIFAR-10, but for the classifier; 4.57 M parameters, 1.24 GMACs an image.
+Expect: no figures of the papers are known to us. The papers' repository has no training script for this set; the recipe
+is that of CIFAR-10.
+"""
+
+from rnas.defaults import dsara
+
+
+def get_config(argument: str = ""):
+    config = dsara.with_variants(dsara.get_config(), argument)
+    config.data.name = "cifar100"
+    config.data.num_classes = 100
+    return config

@@ -1,0 +1,297 @@
+"""Cell search for accuracy and robustness together: DSARA (arXiv 2212.14049), ARNAS (2405.05502), and their kin."""
+
+from pathlib import Path
+import re
+import zlib
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from rnas.components import check_allowed, check_positive
+from rnas.data.order import permutation
+from rnas.files import read_json
+from rnas.models.cells import CellNetwork, CellSupernet
+from rnas.spaces import cells
+from rnas.spaces.architecture import CellArchitecture, load_architecture
+from rnas.systems.system import TWINS, System, say
+from rnas.teachers import Teacher
+from rnas.training import steps
+from rnas.training.bilevel import METHODS, SECOND_ORDER, LookAhead, SearchMethod
+from rnas.training.feeds import paired_rows
+from rnas.training.log import MetricsLog
+from rnas.training.loop import fit
+from rnas.training.optimizers import make_optimizer
+from rnas.training.search import Curvature, Perturbation, Sampling
+from rnas.training.state import State
+
+RANDOM = re.compile(r"random_(\d+)")
+ALLOWED = {
+    "space": tuple(cells.SPACES),
+    "search.method": (*METHODS, "random"),
+    "search.second_order": SECOND_ORDER,
+    "search.attack_bn": ("eval", "train_frozen"),
+    "train.bn_update": ("both", "adversarial"),
+}
+POSITIVE = ("search.channels", "search.cells", "train.channels", "train.cells")
+
+
+class Dsara(System):
+    """The search over cells, and what is read off it.
+
+    Raises (on construction):
+      ValueError: naming the key at fault, what it holds and what it may hold.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        check_allowed(config, ALLOWED)
+        check_positive(config, POSITIVE)
+        super().__init__(config, workdir)
+        self.space = cells.get_space(config.space)
+        for section in ("search", "train"):
+            self.space.placement(config[section].cells)  # refuses what has no room for two reductions
+        if len(config.width_ratio) not in (0, 3):
+            raise ValueError(f"width_ratio = {config.width_ratio} must have three numbers, or none.")
+        if self._searches:
+            _ = self._method(1)
+            if config.search.second_order != "none" and config.search.optimizer.name != "sgd":
+                raise ValueError(
+                    f"search.second_order={config.search.second_order!r} looks one step of sgd ahead, but "
+                    f"search.optimizer.name={config.search.optimizer.name!r}; use 'sgd', or second_order 'none'."
+                )
+        elif self.objective(config.train).gamma:
+            raise ValueError("train.gamma is not 0, but tutors are found by a search: use a method that searches.")
+        self.given_architecture()  # refuses a genotype that is none
+        for name in config.twins:
+            self._check_twin(name)
+        self.check_models()
+        if config.data.streaming:
+            raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
+
+    # -- networks -----------------------------------------------------------------------------------------
+
+    @property
+    def supernet(self) -> CellSupernet:
+        search = self.config.search
+        return CellSupernet(space=self.space, cells=search.cells, channels=search.channels,
+                            width_ratio=self._width_ratio(self.space), **self._common)  # fmt: skip
+
+    def described(self) -> dict[str, tuple]:
+        operations = len(self.space.operations)
+        even = np.full((len(self.space.edges), operations), 1 / operations, np.float32)
+        return {"supernet": (self.supernet, (dict.fromkeys(self.space.types, even),))}
+
+    def network(self, architecture: CellArchitecture) -> CellNetwork:
+        return CellNetwork(
+            genotype=architecture.genotype, cells=architecture.cells, channels=architecture.channels,
+            width_ratio=architecture.width_ratio, auxiliary=self.config.train.auxiliary > 0,
+            **{**self._common, "num_classes": architecture.num_classes},
+        )  # fmt: skip
+
+    @property
+    def _common(self) -> dict:
+        config = self.config
+        return dict(
+            num_classes=config.data.num_classes,
+            mean=tuple(config.data.mean),
+            std=tuple(config.data.std),
+            momentum=config.bn_momentum,
+            dtype=self.dtype,
+            axis_name=steps.AXIS,
+        )
+
+    def _width_ratio(self, space: cells.CellSpace) -> tuple[int, int, int]:
+        return tuple(self.config.width_ratio) or space.width_ratio
+
+    def _of(self, genotype: cells.Genotype, origin: dict, **fields) -> CellArchitecture:
+        config = self.config
+        return CellArchitecture(
+            genotype=genotype, channels=config.train.channels, cells=config.train.cells,
+            width_ratio=self._width_ratio(cells.get_space(genotype.space)), origin=origin,
+            image_shape=tuple(config.data.image_shape), num_classes=config.data.num_classes, **fields,
+        )  # fmt: skip
+
+    def given_architecture(self) -> CellArchitecture | None:
+        name = self.config.genotype
+        if not name:
+            return None
+        if name in cells.PUBLISHED:
+            return self._of(cells.PUBLISHED[name], {"published": name})
+        if not Path(name).is_file():
+            raise ValueError(
+                f"genotype = {name!r} is neither a file nor a published genotype: {', '.join(cells.PUBLISHED)}."
+            )
+        content = read_json(name)
+        if isinstance(content, dict) and "channels" in content:  # a whole architecture.json
+            return self._of(load_architecture(name).genotype, {"file": Path(name).name})
+        return self._of(cells.Genotype.from_json(content, where=name), {"file": Path(name).name})
+
+    # -- search -------------------------------------------------------------------------------------------
+
+    @property
+    def _searches(self) -> bool:
+        return not self.config.genotype and self.config.search.method != "random"
+
+    def objective(self, stage: ConfigDict, **changes):
+        if stage is self.config.train or "clean_pass" in changes:
+            changes = {"clean_pass": stage.bn_update == "both"} | changes
+        return super().objective(stage, **changes)
+
+    def augmentation_of(self, stage: ConfigDict) -> steps.Augmentation:
+        data = self.config.data
+        return steps.Augmentation(data.crop_padding, data.flip, stage.get("cutout", 0))
+
+    def check_surroundings(self) -> None:
+        super().check_surroundings()
+        if self._searches:
+            self._halves()
+
+    def _halves(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Rows of the images that train weights and of those that train the architecture, and steps an epoch."""
+        images = len(self.dataset.train)
+        rows = permutation(images, self.config.seed, zlib.crc32(b"search/split"))
+        halves = rows[: images // 2], rows[images // 2 : images // 2 * 2]
+        batch_size = self.config.search.batch_size
+        if len(halves[0]) < batch_size:
+            raise ValueError(
+                f"search.batch_size = {batch_size} is more than half of the {images} training images; lower it."
+            )
+        return *halves, len(halves[0]) // batch_size
+
+    def _method(self, steps_per_epoch: int) -> SearchMethod:
+        search = self.config.search
+        return SearchMethod(
+            search.method,
+            steps_per_epoch,
+            stage1_epochs=search.stage1_epochs,
+            adversarial_weight=search.adversarial_weight,
+        )
+
+    def search(self) -> None:
+        """Trains the supernet's weights and its architecture side by side, on disjoint halves of the images."""
+        if not self._searches:
+            say("the cells are given: nothing to search.")
+            return
+        config = self.config
+        stage = config.search
+        teacher = self.searching_teacher()
+        weights, architecture, per_epoch = self._halves()
+        rows_at = paired_rows(
+            self.order("search/weights", weights, stage.batch_size),
+            self.order("search/architecture", architecture, stage.batch_size),
+        )
+        feed = self.feed("search", 2 * stage.batch_size, "twice search.batch_size", rows_at)
+        optimizer, arch_optimizer = self._optimizers(stage.epochs, per_epoch)
+        supernet = self.supernet
+        method = self._method(per_epoch)
+        step, metrics = steps.make_cell_search_step(
+            supernet, self.objective(stage), self.augmentation_of(stage), optimizer, arch_optimizer, method,
+            LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
+                      stage.optimizer.l2),
+            Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch),
+            Curvature(stage.curvature.weight, stage.curvature.first_epoch, per_epoch),
+            Perturbation(stage.epochs, per_epoch),
+            teacher=teacher and teacher.apply, teacher_taps=teacher.tap_names if teacher else (),
+        )  # fmt: skip
+
+        def predict(variables, images):
+            network = {name: variables[name] for name in ("params", "batch_stats")}
+            return supernet.apply(network, images, variables["probabilities"], train=False)[0]
+
+        def pack(state):
+            return {**state.variables, "probabilities": cells.probabilities(state.architecture["cells"])}
+
+        with self.checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
+            fit(
+                self.plan("search", stage.epochs, per_epoch, observe=True),
+                self._initial_state(teacher),
+                steps.run_steps(step, metrics),
+                feed,
+                checkpoints=checkpoints,
+                log=log,
+                teacher_variables=teacher and teacher.variables,
+                validate=self.validate(predict, pack),
+                observe=self._observed,
+            )
+
+    def _optimizers(self, epochs: int = 1, steps_per_epoch: int = 1):
+        stage = self.config.search
+        recipe = dict(epochs=epochs, steps_per_epoch=steps_per_epoch)
+        return make_optimizer(stage.optimizer, **recipe), make_optimizer(stage.arch_optimizer, **recipe)
+
+    def _initial_state(self, teacher: Teacher | None) -> State:
+        key = jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(b"search/architecture"))
+        architecture = {"cells": cells.initial_logits(self.space, key)}
+        if teacher:
+            architecture["tutors"] = jnp.zeros((len(self.supernet.taps), len(teacher.taps)))
+        variables = self.initial_variables(self.supernet, "search", cells.probabilities(architecture["cells"]))
+        optimizer, arch_optimizer = self._optimizers()
+        return State.create(variables, optimizer, architecture, arch_optimizer)
+
+    def _observed(self, state: State) -> dict[str, float]:
+        """Probabilities of the operations, named 'type/edge/operation', for the log."""
+        tables = jax.device_get(cells.probabilities(state.architecture["cells"]))
+        return {
+            f"{kind}/{edge}/{operation}": value
+            for kind, table in tables.items()
+            for edge, row in enumerate(table)
+            for operation, value in zip(self.space.operations, row, strict=True)
+        }
+
+    # -- what was found -----------------------------------------------------------------------------------
+
+    def derive(self) -> None:
+        """Reads cells, and tutors where there is a teacher, off the searched logits."""
+        given = self.given_architecture()
+        if given is None and self.config.search.method == "random":
+            given = self._random("student")
+        if given is None:
+            teacher = self.searching_teacher()
+            state = self.searched_state(jax.eval_shape(lambda: self._initial_state(teacher)))
+            found = jax.device_get(state.architecture)
+            genotype = cells.discretise(self.space, cells.probabilities(found["cells"]))
+            if poor := cells.collapsed(genotype):
+                say(f"warning: the {' and '.join(poor)} cell has collapsed: at least six of its edges have no weights.")
+            given = self._of(
+                genotype, {"method": self.config.search.method}, tutelage=self._tutelage(found.get("tutors"))
+            )
+        self.save_architecture(given)
+
+    def _tutelage(self, selector: np.ndarray | None):
+        """Tutors of the deeper network: each of its cells takes those of the searched cell at its place."""
+        if selector is None:
+            return self.tutelage(np.zeros((0, 0)))
+        config = self.config
+        places = self.space.places(config.train.cells, config.search.cells)
+        deep, searched = self.space.taps(config.train.cells), self.space.taps(config.search.cells)
+        rows = [searched.index(re.sub(r"^cell(\d+)", lambda m: f"cell{places[int(m[1])]}", tap)) for tap in deep]
+        return self.tutelage(selector[rows])
+
+    def _random(self, word: str) -> CellArchitecture:
+        draw = np.random.Generator(np.random.Philox(key=np.array([self.config.seed, zlib.crc32(word.encode())], "u8")))
+        return self._of(cells.random_genotype(self.space, draw), {"method": "random"})
+
+    def _check_twin(self, name: str) -> None:
+        if name not in TWINS and name not in cells.PUBLISHED and not RANDOM.fullmatch(name):
+            known = ", ".join((*TWINS, "random_0, random_1, …", *cells.PUBLISHED))
+            raise ValueError(f"unknown twin {name!r}; known: {known}.")
+
+    def twin(self, name: str) -> tuple[CellArchitecture, dict]:
+        """Random and published cells are trained exactly like the student, with its tutors."""
+        if name in TWINS:
+            return super().twin(name)
+        tutelage = self.architecture.tutelage
+        if name in cells.PUBLISHED:
+            return self._of(cells.PUBLISHED[name], {"published": name}, tutelage=tutelage), {}
+        architecture = self._random(name)
+        return self._of(architecture.genotype, architecture.origin, tutelage=tutelage), {}
+
+    def twins(self) -> None:
+        """Trains the twins; cells that are not the student's are kept in `architectures/`."""
+        for name in self.config.twins:
+            if name not in TWINS:
+                self.save_architecture(self.twin(name)[0], f"architectures/{name}.json")
+        super().twins()
+
+

@@ -1,0 +1,205 @@
+"""The step that searches cells: first the architecture, then the weights, on images of two halves (DSARA and kin)."""
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+from rnas import objectives
+from rnas.spaces import cells
+from rnas.training.bilevel import LookAhead, SearchMethod, architecture_gradients
+from rnas.training.joint import (
+    Objective,
+    Signals,
+    TeacherApply,
+    adversarial_images,
+    forward,
+    joint_terms,
+    teacher_signals,
+)
+from rnas.training.optimizers import Optimizer
+from rnas.training.search import Curvature, Perturbation, Sampling
+from rnas.training.state import State
+from rnas.training.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
+from rnas.training.steps.train import TRAIN_METRICS
+
+OWN_METRICS = ("validation_loss",)
+PAIR_METRICS = ("natural_loss", "adversarial_loss", "gamma", "cosine")  # where two objectives are weighed
+
+
+class Batch(NamedTuple):
+    """Images of one half [N,H,W,C] float32, the same attacked, labels [N], and what the teacher says of the images."""
+
+    images: jax.Array
+    attacked: jax.Array
+    labels: jax.Array
+    signals: Signals
+
+
+def make_cell_search_step(
+    supernet: nn.Module,
+    objective: Objective,
+    augmentation: Augmentation,
+    optimizer: Optimizer,
+    arch_optimizer: Optimizer,
+    method: SearchMethod,
+    look_ahead: LookAhead,
+    sampling: Sampling,
+    curvature: Curvature,
+    perturbation: Perturbation,
+    *,
+    teacher: TeacherApply | None,
+    teacher_taps: tuple[str, ...],
+) -> tuple[Step, tuple[str, ...]]:
+    """Builds the bilevel search step of DSARA (arXiv 2212.14049, 2405.05502) and of the strategies beside it.
+
+    Both halves are attacked at the present weights and architecture. The architecture then descends the validation
+    losses at weights one step ahead, and the weights descend the training loss, on the same attacked images, at the
+    new architecture. Tutors, where there is a teacher, descend the joint objective alone.
+
+    Args:
+      supernet: `supernet.apply(variables, images, probabilities, train=…) -> (logits, out)`.
+      objective: of the weights, and of the architecture beside the natural loss.
+      method: which validation losses there are, and how their gradients become one direction.
+      look_ahead: how the validation losses see the weights one step ahead.
+      sampling: of tutors.
+      curvature, perturbation: of the methods that use them.
+
+    Returns:
+      (step, names of its metrics). A step takes twice a batch per replica: images of the training half, then of the
+      validation half.
+    """
+    kind = method.kind
+    natural = dataclasses.replace(
+        objective, adversarial="none", gamma=0.0, kl_weight=0.0, view="clean", clean_pass=False
+    )
+
+    def mean_over_replicas(tree):
+        return lax.pmean(tree, AXIS)
+
+    def search_step(state: State, images, labels, teacher_variables, root):
+        half = len(labels) // 2
+        # A half's keys do not depend on how many replicas share it.
+        training_keys = step_keys(root, state.step, half)
+        validation_keys = step_keys(jax.random.fold_in(root, 1), state.step, half)
+        attack_keys, augment_keys = (
+            jnp.concatenate([getattr(keys, name) for keys in (training_keys, validation_keys)])
+            for name in ("attack", "augment")
+        )
+        images = augmented(augmentation, augment_keys, images)
+        signals = teacher_signals(teacher, teacher_variables, images, objective, teacher_taps)
+        images, labels, attack_keys, signals = jax.tree.map(
+            lambda leaf: leaf.reshape(2, half, *leaf.shape[1:]), (images, labels, attack_keys, signals)
+        )
+        probabilities = cells.probabilities(state.architecture["cells"])
+        attacked = images
+        if objective.attacks:
+            # One program attacks both halves, one after the other: their batch statistics do not mix.
+            attacked = lax.map(
+                lambda part: adversarial_images(
+                    supernet, objective, state.params, state.batch_stats, *part[:3], probabilities, part[3]
+                )[0],
+                (images, labels, attack_keys, signals),
+            )
+        training, validation = (
+            jax.tree.map(lambda leaf, index=index: leaf[index], Batch(images, attacked, labels, signals))
+            for index in range(2)
+        )
+
+        def loss_on(batch: Batch, objective: Objective, probabilities=None, regularised=False):
+            """(weights, architecture) → mean loss; at the architecture's own probabilities unless others are given."""
+
+            def loss(params, architecture):
+                def compare(out):
+                    maps = objectives.attention_maps(out, supernet.taps, objective.size, objective.normalise)
+                    weights = sampling.tutors(training_keys.tutors, architecture["tutors"], state.step)
+                    distances = objectives.attention_distances(maps, batch.signals.maps)
+                    return objectives.cross_layer_loss(distances, weights, objective.reduction)
+
+                sample = cells.probabilities(architecture["cells"]) if probabilities is None else probabilities
+                terms, stats = joint_terms(
+                    supernet, objective, params, state.batch_stats, batch.images, batch.attacked, batch.labels, sample,
+                    batch.signals, compare,
+                )  # fmt: skip
+                if regularised:
+                    terms["loss"] = terms["loss"] + regulariser(params, sample, batch)
+                return jnp.mean(terms["loss"]), (terms, stats)
+
+            return loss
+
+        def regulariser(params, sample, batch):
+            def cross_entropy(points):
+                logits, _, _ = forward(supernet, params, state.batch_stats, points, sample, train=False)
+                return objectives.cross_entropy(logits, batch.labels)
+
+            def value():
+                distance = curvature.distance(state.step)
+                return curvature.weight * objectives.input_curvature(cross_entropy, batch.images, distance)
+
+            return lax.cond(curvature.is_on(state.step), value, lambda: jnp.zeros(batch.labels.shape))
+
+        own = loss_on(validation, objective, regularised=kind.curvature)
+        found = architecture_gradients(
+            loss_on(training, objective),
+            [loss_on(validation, natural), own] if kind.pair else [own],
+            state.params,
+            state.architecture,
+            look_ahead,
+            momentum_buffer=optimizer.momentum(state.opt_state),
+            rate=optimizer.schedule(state.step),
+            average=mean_over_replicas,
+        )
+        *others, gradient = found.gradients
+        measured = {"validation_loss": found.aux[-1][0]["loss"]}
+        if kind.pair:
+            pair = others[0]["cells"], gradient["cells"]
+            direction, share = method.direction(*pair, state.step)
+            gradient = {**gradient, "cells": direction}
+            measured = {
+                "natural_loss": found.aux[0][0]["loss"], "adversarial_loss": found.aux[1][0]["loss"],
+                "gamma": share, "cosine": cosine(*pair),
+            }  # fmt: skip
+        architecture, architecture_opt_state = arch_optimizer.update(
+            gradient, state.architecture_opt_state, state.architecture, state.step
+        )
+
+        sample = cells.probabilities(architecture["cells"])
+        if kind.perturbation == "uniform":
+            sample = objectives.uniform_perturbation(
+                training_keys.architecture, sample, perturbation.radius(state.step)
+            )
+        elif kind.perturbation == "adversarial":
+
+            def training_loss(sample):
+                logits, _, _ = forward(
+                    supernet, state.params, state.batch_stats, training.attacked, sample, train=False
+                )
+                return mean_over_replicas(jnp.mean(objectives.cross_entropy(logits, training.labels)))
+
+            sample = objectives.adversarial_perturbation(
+                training_loss, training_keys.architecture, sample, perturbation.radius(state.step)
+            )
+
+        loss = loss_on(training, objective, sample)
+        gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params, architecture)
+        params, opt_state = optimizer.update(
+            mean_over_replicas(gradients), state.opt_state, state.params, state.step
+        )
+        terms.update(measured, learning_rate=optimizer.schedule(state.step))
+        new = state.replace(
+            step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, architecture=architecture,
+            architecture_opt_state=architecture_opt_state,
+        )  # fmt: skip
+        return new, reduced(terms, state.step, (new.params, new.architecture))
+
+    return search_step, (*TRAIN_METRICS, *(PAIR_METRICS if kind.pair else OWN_METRICS))
+
+
+def cosine(one, other) -> jax.Array:
+    """Cosine of the angle between two pytrees of gradients; 0 where one of them vanishes."""
+    lengths = optax.tree.norm(one) * optax.tree.norm(other)
+    return jnp.where(lengths > 0, optax.tree.vdot(one, other) / jnp.where(lengths > 0, lengths, 1.0), 0.0)
