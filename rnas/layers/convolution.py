@@ -20,6 +20,8 @@ from rnas.layers.window import IMAGES, Pair, Window
 
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 
+he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
 
 def convolve(
     lhs: jax.Array,
@@ -107,7 +109,7 @@ def pointwise(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """Two-dimensional convolution of NHWC images, He-normal (fan-out) kernel, zero bias.
+    """Two-dimensional convolution of NHWC images, zero bias at first.
 
     Parameters: `kernel` [k, k, C_in / groups, features], `bias` [features] if `use_bias`.
 
@@ -120,6 +122,7 @@ class Conv(nn.Module):
       padding: None pads k // 2 pixels on every side, as PyTorch does; `"SAME"` pads as TensorFlow does, which
         differs at stride 2.
       dtype: of the computation; None promotes inputs and parameters. Parameters are float32.
+      kernel_init: of the kernel; He-normal (fan-out) unless another is given.
     """
 
     features: int
@@ -129,6 +132,7 @@ class Conv(nn.Module):
     use_bias: bool = False
     padding: str | None = None
     dtype: Any = None
+    kernel_init: nn.initializers.Initializer = he_normal
 
     @nn.compact
     def __call__(self, x: jax.Array, fold: Fold | None = None) -> jax.Array:
@@ -148,7 +152,7 @@ class Conv(nn.Module):
             )
         kernel = self.param(
             "kernel",
-            nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            self.kernel_init,
             (side, side, channels // self.groups, self.features),
         )
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,)) if self.use_bias else None

@@ -5,9 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 
+from rnas.models.nasbench201 import NASBench201
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.resnet import ResNet
 from rnas.models.wide_resnet import WideResNet
+from rnas.spaces.nasbench201 import to_code
 
 FORMS = (
     "wide_resnet_<depth>_<width>",
@@ -18,6 +20,7 @@ FORMS = (
     "preact_resnet34",
     "resnet<depth>_w<base width>",
     "preact_resnet<depth>_w<base width>",
+    "nasbench201_<id or code>",
 )
 
 
@@ -58,6 +61,8 @@ def build_model(
     elif residual := re.fullmatch(r"(preact_)?resnet(\d+)(?:_w(\d+))?", name):
         family = PreActResNet if residual[1] else ResNet
         model = family(depth=int(residual[2]), width=int(residual[3] or 64), **shared)
+    elif cell := re.fullmatch(r"nasbench201_(\d+)", name):
+        model = NASBench201(arch=to_code(cell[1]), **shared)
     else:
         raise ValueError(f"no model is named {name!r}; the names are {', '.join(FORMS)}.")
     _ = model.blocks  # a depth that does not exist is refused here, not when the model is first applied
