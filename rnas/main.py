@@ -54,6 +54,12 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     status = command("status", "what is done in a work directory", config=False)
     status.add_argument("--json", action="store_true", help="print one JSON object")
 
+    words = "questions to the table of NAS-RobBench-201, and searches on it"
+    tabular = commands.add_parser("tabular", help=words, description=words)
+    if argv[:1] == ["tabular"]:  # loads NumPy, which nothing else here needs
+        from rnas.tabular.command import add_arguments
+
+        add_arguments(tabular)
     _add_attack(command("attack", "AutoAttack and others on a trained model, with self-checks", config=False))
 
     arguments, rest = parser.parse_known_args(argv)
@@ -101,13 +107,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     arguments, overrides = parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Imported late, so that --help answers at once.
-    from rnas import platform
-    from rnas.configuration import load_config
     from rnas.training.interruption import Interrupted, interruptible
 
     command = " ".join(["rnas", *map(shlex.quote, argv)])
     try:
+        if arguments.command == "tabular":
+            from rnas.tabular.command import run
+
+            return run(arguments)
+        # Imported late, so that --help and what needs no device answer at once.
+        from rnas import platform
+        from rnas.configuration import load_config
+
         platform.prepare(distributed=getattr(arguments, "distributed", False))
         if arguments.command == "teacher" and arguments.action != "train":
             from rnas.teachers.command import run

@@ -8,7 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.convolution import Conv
+from rnas.layers.convolution import Conv, HE_NORMAL
 
 Moments = tuple[jax.Array, jax.Array]
 
@@ -106,6 +106,7 @@ class ConvBatchNorm(nn.Module):
       momentum: of the running statistics.
       dtype: of the computation; parameters and statistics are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      kernel_init: of the convolution's kernel.
     """
 
     features: int
@@ -116,6 +117,7 @@ class ConvBatchNorm(nn.Module):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = None
+    kernel_init: nn.initializers.Initializer = HE_NORMAL
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -130,6 +132,7 @@ class ConvBatchNorm(nn.Module):
             channels if self.depthwise else 1,
             self.use_bias,
             dtype=self.dtype,
+            kernel_init=self.kernel_init,
             name="conv",
         )
         bn = BatchNorm(self.momentum, dtype=self.dtype, axis_name=self.axis_name, name="bn")

@@ -142,7 +142,7 @@ def convolve_branches(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Ar
 
 
 class Conv(nn.Module):
-    """Two-dimensional convolution of NHWC images, He-normal (fan-out) kernel, zero bias.
+    """Two-dimensional convolution of NHWC images, zero bias at first.
 
     Parameters: `kernel` [k, k, C_in / groups, features], `bias` [features] if `use_bias`. With `branches` there
     are so many convolutions side by side, each with its images and parameters along one more, first axis.
@@ -157,7 +157,7 @@ class Conv(nn.Module):
         TensorFlow does, which differs at stride 2; `"VALID"` does not pad.
       dtype: of the computation; None promotes inputs and parameters. Parameters are float32.
       dilation: steps between two entries of the kernel.
-      kernel_init: of each kernel.
+      kernel_init: of each kernel; He-normal (fan-out) unless another is given.
       branches: number of convolutions side by side; None is one, without the axis.
     """
 

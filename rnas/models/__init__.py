@@ -1,6 +1,7 @@
 """Fixed networks: teachers and baselines. Each returns `(logits, out)`, `out` naming intermediate outputs."""
 
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
+from rnas.models.nasbench201 import NASBench201
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.registry import build_model
 from rnas.models.resnet import ImageNetResNet, ResNet
@@ -10,6 +11,7 @@ __all__ = [
     "DMPreActResNet",
     "DMWideResNet",
     "ImageNetResNet",
+    "NASBench201",
     "PreActResNet",
     "RaWideResNet",
     "ResNet",

@@ -6,9 +6,11 @@ from typing import Any
 import flax.linen as nn
 
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
+from rnas.models.nasbench201 import NASBench201
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.resnet import ImageNetResNet, ResNet
 from rnas.models.wide_resnet import WideResNet
+from rnas.spaces.nasbench201 import to_code
 
 FORMS = (
     "wide_resnet_<depth>_<width>",
@@ -26,6 +28,7 @@ FORMS = (
     "imagenet_resnet34",
     "imagenet_resnet50",
     "imagenet_wide_resnet50_2",
+    "nasbench201_<id or code>",
 )
 SUFFIXES = (
     "_w<base width> after a name that ends in its depth",
@@ -46,6 +49,7 @@ _FAMILIES = (
         r"ra_wide_resnet_(?P<lengths>\d+-\d+-\d+)_w(?P<stem_features>\d+)-(?P<widths>\d+-\d+-\d+)(?P<activation>_relu)?",
         RaWideResNet,
     ),
+    (r"nasbench201_(?P<arch>\d+)", NASBench201),
     (r"imagenet_resnet(?P<depth>\d+)(?:_w(?P<width>\d+))?", ImageNetResNet),
     (r"imagenet_wide_resnet(?P<depth>50)_(?P<widening>\d+)(?:_w(?P<width>\d+))?", ImageNetResNet),
 )
@@ -55,6 +59,7 @@ _READ = {
     "raw_shortcut": lambda _: True,
     "final_norm": lambda _: False,
     "activation": lambda text: text.removeprefix("_"),
+    "arch": to_code,
 }  # other groups are whole numbers
 
 

@@ -1,0 +1,214 @@
+"""The network of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326), of one architecture or of any.
+
+Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and is told
+at each call which to run, by an array: one compiled program serves all 15,625. A parameter has the same path in both,
+and its first value depends on nothing but the key and that path.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from rnas.layers import BatchNorm, Conv, ConvBatchNorm, Normalize
+from rnas.spaces.nasbench201 import CELLS, CHANNELS, EDGES, OPERATIONS, Arch, check_image_size, encode
+
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)), what PyTorch draws kernels and weights from.
+uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class Edge(nn.Module):
+    """One edge of a cell: what `OPERATIONS` names, with ReLU before a convolution and BatchNorm after it.
+
+    Attributes:
+      features: channels C, the same before and after.
+      conv_norm: makes a normalised convolution from its features and kernel size.
+    """
+
+    features: int
+    conv_norm: Callable[..., nn.Module]
+
+    def setup(self):
+        self.nor_conv_1x1 = self.conv_norm(self.features, 1)
+        self.nor_conv_3x3 = self.conv_norm(self.features, 3)
+
+    def __call__(self, x: jax.Array, operation: int | jax.Array, *, train: bool) -> jax.Array:
+        """Returns the operation's result [N, h, w, C] on `x` [N, h, w, C].
+
+        Args:
+          x: value of the node where the edge begins.
+          operation: index into `OPERATIONS`, a Python integer or a traced scalar. Of a traced one only the chosen
+            branch is executed, unless it is mapped by `jax.vmap`: then all are.
+          train: whether batch statistics normalise.
+        """
+        branches = {
+            "none": lambda edge, x: jnp.zeros_like(x),
+            "skip_connect": lambda edge, x: x,
+            "nor_conv_1x1": lambda edge, x: edge.nor_conv_1x1(nn.relu(x), train=train),
+            "nor_conv_3x3": lambda edge, x: edge.nor_conv_3x3(nn.relu(x), train=train),
+            "avg_pool_3x3": lambda edge, x: nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=False),
+        }
+        branches = [branches[name] for name in OPERATIONS]
+        if isinstance(operation, int):
+            return branches[operation](self, x)
+        if self.is_initializing():  # every branch makes its variables
+            return jnp.stack([branch(self, x) for branch in branches])[operation]
+        return nn.switch(operation, branches, self, x)
+
+
+class Cell(nn.Module):
+    """Four nodes; each but the first is the sum of its incoming edges, the last is the result.
+
+    Attributes:
+      features: channels C, the same before and after.
+      conv_norm: makes a normalised convolution from its features and kernel size.
+    """
+
+    features: int
+    conv_norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, encoding: tuple[int, ...] | jax.Array, *, train: bool) -> jax.Array:
+        """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` is six integers or [6]."""
+        nodes = [x]
+        for node in (1, 2, 3):
+            incoming = [
+                Edge(self.features, self.conv_norm, name=f"edge{source}{node}")(
+                    nodes[source], encoding[EDGES.index((source, node))], train=train
+                )
+                for source in range(node)
+            ]
+            nodes.append(sum(incoming))
+        return nodes[-1]
+
+
+class Reduction(nn.Module):
+    """Residual block that halves the image: two 3x3 convolutions beside an average and a 1x1 convolution.
+
+    Attributes:
+      features: channels of the result.
+      conv: makes a convolution from its features, kernel size and name.
+      conv_norm: makes a normalised convolution from its features, kernel size, stride and name.
+    """
+
+    features: int
+    conv: Callable[..., nn.Module]
+    conv_norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Returns the sum [N, H/2, W/2, features], from `x` [N, H, W, C]."""
+        y = self.conv_norm(self.features, 3, 2, name="conv1")(nn.relu(x), train=train)
+        y = self.conv_norm(self.features, 3, name="conv2")(nn.relu(y), train=train)
+        return y + self.conv(self.features, 1, name="shortcut")(nn.avg_pool(x, (2, 2), (2, 2)))
+
+
+class NASBench201(nn.Module, kw_only=True):
+    """Stem, three stages of equal cells with a residual reduction between them, mean over the image, classifier.
+
+    Attributes:
+      num_classes: length K of the logits.
+      mean: of the pixels in [0, 1], per channel.
+      std: of the pixels in [0, 1], per channel.
+      arch: the architecture in any form of `rnas.spaces.nasbench201`; None for the traced network.
+      channels: of the first stage; each further one has twice as many.
+      cells: in a stage.
+      momentum: share of the old running statistics that is kept.
+      dtype: of the computation; parameters, statistics, pooling and logits are float32.
+      axis_name: mapped axis over which batch statistics are averaged. The traced network must have none: replicas
+        with different architectures would wait for each other within different branches.
+    """
+
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    arch: Arch | None = None
+    channels: int = CHANNELS
+    cells: int = CELLS
+    momentum: float = 0.9
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @property
+    def blocks(self) -> list[tuple[str, int]]:
+        """(name, channels) of every cell and reduction, in forward order."""
+        found = []
+        for stage in range(3):
+            width = self.channels * 2**stage
+            found += [(f"reduction{stage}", width)] if stage else []
+            found += [(f"stage{stage + 1}.cell{cell}", width) for cell in range(self.cells)]
+        return found
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of the intermediate outputs, in forward order."""
+        return ("stem", *(name for name, _ in self.blocks))
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, encoding: jax.Array | None = None, *, train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.
+
+        Args:
+          images: [N, H, W, C] in [0, 1], H and W multiples of 4.
+          encoding: [6] integers, operation index of each edge; for the traced network alone.
+          train: whether batch statistics normalise, instead of the running ones.
+
+        Raises:
+          ValueError: an encoding for a fixed network, none for a traced one, images that cannot be halved twice.
+        """
+        if (self.arch is None) == (encoding is None):
+            raise ValueError(
+                "a network built with arch=… takes no encoding; one built without is told which architecture to run "
+                "by encoding=…, six operation indices."
+            )
+        if self.arch is None and self.axis_name is not None:
+            raise ValueError(f"axis_name={self.axis_name!r}: the traced network keeps its statistics per replica.")
+        for side in images.shape[1:3]:
+            check_image_size(side)
+        encoding = encode(self.arch) if encoding is None else jnp.asarray(encoding)
+        if len(encoding) != len(EDGES):
+            raise ValueError(f"encoding of length {len(encoding)}: expected {len(EDGES)} operation indices.")
+        shared = {"momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
+        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=uniform_fan_in)
+        conv_norm = functools.partial(ConvBatchNorm, **shared, kernel_init=uniform_fan_in)
+        x = conv_norm(self.channels, name="stem")(Normalize(self.mean, self.std)(images), train=train)
+        out = {"stem": x}
+        for name, width in self.blocks:
+            if name.startswith("reduction"):
+                x = Reduction(width, conv, conv_norm, name=name)(x, train=train)
+            else:
+                x = Cell(width, conv_norm, name=name)(x, encoding, train=train)
+            out[name] = x
+        x = nn.relu(BatchNorm(**shared, name="norm")(x, train=train))
+        pooled = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+        bias_init = functools.partial(_uniform, x.shape[-1] ** -0.5)
+        logits = nn.Dense(self.num_classes, kernel_init=uniform_fan_in, bias_init=bias_init, name="classifier")(pooled)
+        return logits, out
+
+
+def _uniform(bound: float, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def fixed_variables(variables: Mapping[str, Any], arch: Arch) -> dict[str, Any]:
+    """Takes the variables of the fixed network of `arch` out of those of the traced one.
+
+    Raises:
+      ValueError: see `rnas.spaces.nasbench201.identify`.
+    """
+    chosen = {
+        f"edge{source}{target}": OPERATIONS[operation]
+        for operation, (source, target) in zip(encode(arch), EDGES, strict=True)
+    }
+
+    def belongs(path):
+        return all(chosen.get(edge, part) == part for edge, part in zip(path, path[1:], strict=False))
+
+    flat = flax.traverse_util.flatten_dict(dict(variables))
+    return flax.traverse_util.unflatten_dict({path: leaf for path, leaf in flat.items() if belongs(path)})

@@ -1,0 +1,108 @@
+"""Rank statistics of a table: best cells, what they are made of, and how far two columns agree on the order."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnas.spaces.nasbench201 import OPERATIONS, encode
+from rnas.tabular.table import RobBench, is_cost
+
+
+class Summary(NamedTuple):
+    """A column over the classes that were evaluated.
+
+    Attributes:
+      median: of the column.
+      mean: of the column.
+      best: its maximum; of a cost its minimum.
+      best_id: the smallest id that has it.
+      count: number of classes.
+    """
+
+    median: float
+    mean: float
+    best: float
+    best_id: int
+    count: int
+
+
+class Correlation(NamedTuple):
+    """Agreement of two columns; NaN where one of them is constant.
+
+    Attributes:
+      spearman: correlation of average ranks.
+      kendall: Kendall's tau-b.
+      count: number of classes.
+    """
+
+    spearman: float
+    kendall: float
+    count: int
+
+
+def ranking(table: RobBench, column: str) -> tuple[int, ...]:
+    """Returns the ids of all evaluated classes, best first, the smaller id of equals first.
+
+    Raises:
+      ValueError: no such column.
+    """
+    values = table.column(column)
+    ids = np.asarray(table.ids)[np.isfinite(values)]
+    values = values[np.isfinite(values)]
+    order = np.argsort(values if is_cost(column) else -values, kind="stable")
+    return tuple(ids[order].tolist())
+
+
+def summarize(table: RobBench, column: str) -> Summary:
+    """Returns median, mean and best of a column.
+
+    Raises:
+      ValueError: no such column.
+    """
+    values = table.column(column)
+    best_id = ranking(table, column)[0]
+    best = values[table.ids.index(best_id)].item()
+    count = np.isfinite(values).sum().item()
+    return Summary(np.nanmedian(values).item(), np.nanmean(values).item(), best, best_id, count)
+
+
+def best_share(table: RobBench, column: str, share: float) -> tuple[int, ...]:
+    """Returns the first floor(share · R) of the R ids of `ranking`.
+
+    Raises:
+      ValueError: no such column, or a share that is not above 0 and at most 1, or leaves less than two classes.
+    """
+    ordered = ranking(table, column)
+    if not 0 < share <= 1 or int(share * len(ordered)) < 2:
+        raise ValueError(f"share {share} of {len(ordered)} classes: expected above 0, up to 1, two classes or more.")
+    return ordered[: int(share * len(ordered))]
+
+
+def count_operations(ids: Sequence[int]) -> dict[str, int]:
+    """Returns how many edges of these cells each operation stands on."""
+    counts = Counter(operation for number in ids for operation in encode(number))
+    return {name: counts[operation] for operation, name in enumerate(OPERATIONS)}
+
+
+def correlate(table: RobBench, one: str, other: str, *, ids: Sequence[int] | None = None) -> Correlation:
+    """Returns how far two columns agree on the order of classes, those that both have.
+
+    Args:
+      ids: of the classes that count; None takes all.
+
+    Raises:
+      ValueError: no such column, an id without a row, or less than two classes.
+    """
+    from scipy.stats import kendalltau, spearmanr  # half a second that only correlations need
+
+    rows = slice(None) if ids is None else np.searchsorted(table.ids, ids)
+    pair = np.stack([table.column(one)[rows], table.column(other)[rows]])
+    pair = pair[:, np.isfinite(pair).all(0)]
+    count = pair.shape[1]
+    if count < 2:
+        raise ValueError(f"{one} and {other} have {count} classes in common; a correlation needs two.")
+    if (np.ptp(pair, axis=1) == 0).any():
+        return Correlation(np.nan, np.nan, count)
+    return Correlation(spearmanr(*pair).statistic.item(), kendalltau(*pair).statistic.item(), count)

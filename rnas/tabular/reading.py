@@ -1,0 +1,240 @@
+"""Reads the published files of NAS-RobBench-201, and tables of the same form that were made elsewhere.
+
+The table of means is a JavaScript assignment, `acc={…}`: under "" the names of the columns, under each id either its
+row or the id that stands for it. The table of runs is JSON: data set → id → metric → seed → accuracy. The table after
+standard training (Jung et al. 2023, "Neural Architecture Design and Robustness: A Dataset") has the form of the means,
+with columns of its own.
+"""
+
+import collections
+from collections.abc import Mapping
+import hashlib
+import json
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+
+from rnas.spaces import nasbench201
+from rnas.tabular.table import METRICS, TASKS, RobBench
+
+FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
+
+_DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet16", "ImageNet16-120": "imagenet16"}
+_METRICS = {
+    "val_acc": "clean",
+    "val_fgsm_3_acc": "fgsm_3",
+    "val_pgd_3_acc": "pgd_3",
+    "val_fgsm_8_acc": "fgsm_8",
+    "val_pgd_8_acc": "pgd_8",
+    "autoattack": "autoattack",
+}
+_RUN_METRICS = {re.sub(r"_(\d)_", r"_\1.0_", theirs): ours for theirs, ours in _METRICS.items()}
+_MEAN_OF_RUNS = "threeseed"  # stands among the seeds
+_MEANS = {
+    f"{dataset}#{theirs}": f"{_DATASETS[dataset]}/{ours}"
+    for dataset in ("cifar10", "cifar100", "imagenet")
+    for theirs, ours in _METRICS.items()
+}
+_STANDARD_METRICS = {
+    "clean": "standard_clean",
+    "aa_apgd-ce": "standard_apgd_ce",
+    "aa_square": "standard_square",
+    "fgsm": "standard_fgsm",
+    "pgd": "standard_pgd",
+    "corr": "standard_corruptions",
+}
+_STANDARD = {
+    f"{dataset}#{theirs}": f"{_DATASETS[dataset]}/{ours}"
+    for dataset in ("cifar10", "cifar100", "ImageNet16-120")
+    for theirs, ours in _STANDARD_METRICS.items()
+    if (dataset, theirs) != ("ImageNet16-120", "corr")
+}
+
+
+def load_robbench(
+    path: str | os.PathLike, *, standard: str | os.PathLike | None = None, partial: bool = False
+) -> RobBench:
+    """Reads a table, and checks that all of it is there and in the order of NAS-Bench-201.
+
+    Args:
+      path: a table of means or of runs, or the folder that holds one under its published name.
+      standard: the table after standard training, whose columns are joined: 'cifar10/standard_clean',
+        'cifar10/standard_pgd', … (attacks at radius 1/255).
+      partial: whether a table of runs may lack classes, data sets, metrics.
+
+    Raises:
+      ValueError: no such file, one cut short, a missing or unknown column, another version's ids, a figure outside
+        [0, 1]; says which, and what to do.
+    """
+    file = _find(Path(path))
+    content, sha256 = _parse(file)
+    if isinstance(content, dict) and "" in content:
+        ids, values, seeds = _representatives(), _means(file, content, _MEANS), {}
+    elif isinstance(content, dict) and content and content.keys() <= _DATASETS.keys():
+        ids, values, seeds = _runs(file, content)
+        if not partial:
+            _check_complete(file, ids, values)
+    else:
+        raise ValueError(
+            f'{file} is no table of NAS-RobBench-201: expected acc={{…}} with column names under "", or data sets '
+            f"{', '.join(_DATASETS)} with the runs of each id. Published names: {' or '.join(FILES)}."
+        )
+    if standard is not None:
+        joined = _means(Path(standard), _parse(Path(standard))[0], _STANDARD)
+        rows = np.searchsorted(_representatives(), ids)
+        values |= {name: column[rows] for name, column in joined.items()}
+    return RobBench(str(file), sha256, ids, values, seeds)
+
+
+def _representatives() -> tuple[int, ...]:
+    return tuple(np.unique(nasbench201.representatives()).tolist())
+
+
+def _find(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = [path / name for name in FILES if (path / name).is_file()]
+    if len(found) != 1:
+        raise ValueError(
+            f"{path} holds {len(found)} tables; expected one of {' and '.join(FILES)}. Name the file itself."
+        )
+    return found[0]
+
+
+def _parse(file: Path) -> tuple[Any, str]:
+    """Returns the JSON of a file, behind `name=` if that precedes it, and the file's SHA-256."""
+    if not file.is_file():
+        raise ValueError(f"no table at {file}; download it from the project page of NAS-RobBench-201.")
+    data = file.read_bytes()
+    try:
+        text = re.sub(r"^\s*(?:(?:var|let|const)\s+)?\w+\s*=", "", data.decode()).strip().removesuffix(";")
+        return json.loads(text), hashlib.sha256(data).hexdigest()
+    except ValueError as error:  # of the decoder, or of UTF-8
+        raise ValueError(
+            f"{file}, {len(data):,} bytes, is not readable: {error}. The download may have been cut short, or it is a "
+            "page that speaks of the file; fetch it again."
+        ) from error
+
+
+# -- means -----------------------------------------------------------------------------------------------
+
+
+def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Returns the column [6466] of each of our names for `columns`, in ascending order of ids."""
+    names = content.get("") if isinstance(content, dict) else None
+    if not isinstance(names, list):
+        raise ValueError(f'{file} is no table of means: expected names of columns under the key "".')
+    if sorted(map(str, names)) != sorted(columns):
+        if columns is _MEANS and set(names) == set(_STANDARD):
+            raise ValueError(f"{file} is the table after standard training; give it as standard=FILE (--standard).")
+        missing = [name for name in columns if name not in names]
+        unknown = [str(name) for name in names if name not in columns]
+        raise ValueError(
+            f"{file} is of another version: it has {len(names)} columns, expected {len(columns)}; missing: "
+            f"{_some(missing)}; unknown: {_some(unknown)}."
+        )
+    expected = {str(number) for number in range(nasbench201.SIZE)}
+    if odd := content.keys() - {""} ^ expected:
+        first = min(odd, key=lambda key: (len(key), key))
+        raise ValueError(
+            f"{file} is incomplete or of another version: it has {len(content) - 1:,} ids, NAS-Bench-201 has "
+            f"{nasbench201.SIZE:,}; the first that {'is missing' if first in expected else 'is unknown'} is {first!r}."
+        )
+    rows = []
+    for number, representative in enumerate(nasbench201.representatives().tolist()):
+        entry = content[str(number)]
+        if number == representative:
+            rows.append(_row(file, number, entry, names))
+        elif str(entry) != str(representative):
+            raise ValueError(
+                f"{file} is of another version: id {number} {_describe(entry)}, but in the order of NAS-Bench-201 its "
+                f"class is that of id {representative}."
+            )
+    table = np.array(rows)
+    return {ours: table[:, names.index(theirs)] for theirs, ours in columns.items()}
+
+
+def _row(file: Path, number: int, entry: Any, names: list[str]) -> list[float]:
+    if not isinstance(entry, list):
+        raise ValueError(
+            f"{file} is of another version: id {number} {_describe(entry)}, but in the order of NAS-Bench-201 it "
+            "stands for its class."
+        )
+    if len(entry) != len(names):
+        raise ValueError(f"{file}: id {number} has {len(entry)} figures, expected {len(names)}, one a column.")
+    return [_accuracy(file, number, name, value) for name, value in zip(names, entry, strict=True)]
+
+
+def _describe(entry: Any) -> str:
+    return "has a row of its own" if isinstance(entry, list) else f"is listed as id {entry}"
+
+
+def _accuracy(file: Path, number: int | str, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{file}: {name} of id {number} is {value!r}, expected an accuracy from 0 to 1.")
+    return float(value)
+
+
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - 3} more" if len(words) > 3 else ""
+    return (", ".join(words[:3]) or "none") + more
+
+
+# -- runs ------------------------------------------------------------------------------------------------
+
+
+def _runs(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, ...], dict, dict]:
+    """Returns ids, means [R] per column, and runs [R] per column and seed; NaN where there is none."""
+    numbers = {key: _own_class(file, key) for entries in content.values() for key in _mapping(file, entries)}
+    ids = tuple(sorted(set(numbers.values())))
+    row_of = {number: row for row, number in enumerate(ids)}
+    values = collections.defaultdict(lambda: np.full(len(ids), np.nan))
+    seeds = collections.defaultdict(lambda: collections.defaultdict(lambda: np.full(len(ids), np.nan)))
+    for dataset, entries in content.items():
+        for key, metrics in entries.items():
+            row = row_of[numbers[key]]
+            for metric, runs in _mapping(file, metrics).items():
+                if metric not in _RUN_METRICS:
+                    raise ValueError(f"{file}: id {key} has the metric {metric!r}; known: {', '.join(_RUN_METRICS)}.")
+                name = f"{_DATASETS[dataset]}/{_RUN_METRICS[metric]}"
+                if not isinstance(runs, dict):
+                    runs = {_MEAN_OF_RUNS: runs}  # AutoAttack, of one run that is not named
+                where = f"{dataset} {metric}"
+                found = {seed: _accuracy(file, key, where, run) for seed, run in _mapping(file, runs).items()}
+                mean = found.pop(_MEAN_OF_RUNS, None)
+                for seed, run in found.items():
+                    seeds[name][seed][row] = run
+                values[name][row] = np.mean(list(found.values())) if mean is None else mean
+    return ids, dict(values), {name: dict(runs) for name, runs in seeds.items()}
+
+
+def _mapping(file: Path, entry: Any) -> Mapping[str, Any]:
+    if not isinstance(entry, dict) or not entry:
+        raise ValueError(f"{file}: expected data set → id → metric → seed → accuracy, found {str(entry)[:60]!r}.")
+    return entry
+
+
+def _own_class(file: Path, key: str) -> int:
+    number = nasbench201.identify(key)
+    if number != nasbench201.canonical(number):
+        raise ValueError(
+            f"{file} is of another version: it evaluates id {number}, whose class is that of id "
+            f"{nasbench201.canonical(number)}."
+        )
+    return number
+
+
+def _check_complete(file: Path, ids: tuple[int, ...], values: Mapping[str, np.ndarray]) -> None:
+    expected = _representatives()
+    columns = [f"{dataset}/{metric}" for dataset in TASKS for metric in METRICS]
+    lacking = [name for name in columns if name not in values]
+    holes = [f"{np.isnan(column).sum()} of {name}" for name, column in values.items() if np.isnan(column).any()]
+    if ids != expected or lacking or holes:
+        raise ValueError(
+            f"{file} is incomplete: it evaluates {len(ids):,} of {len(expected):,} classes; missing columns: "
+            f"{_some(lacking)}; missing figures: {_some(holes)}. Allow it by partial=True "
+            "(--partial)."
+        )

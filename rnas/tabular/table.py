@@ -1,0 +1,158 @@
+"""The table of NAS-RobBench-201 (Wu et al. 2024, arXiv 2403.13134): accuracies of adversarially trained cells."""
+
+from collections.abc import Mapping
+import dataclasses
+import difflib
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from rnas.spaces import nasbench201
+from rnas.spaces.nasbench201 import Arch
+
+
+class Task(NamedTuple):
+    """What the networks were trained on.
+
+    Attributes:
+      num_classes: length of the logits.
+      image_size: side of the images in pixels.
+    """
+
+    num_classes: int
+    image_size: int
+
+
+TASKS = {"cifar10": Task(10, 32), "cifar100": Task(100, 32), "imagenet16": Task(120, 16)}
+METRICS = ("clean", "fgsm_3", "pgd_3", "fgsm_8", "pgd_8", "autoattack")
+COSTS = ("params", "macs")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RobBench:
+    """Accuracies per class of cells; a column is named '<data set>/<metric>', such as 'cifar10/pgd_8'.
+
+    Beside the columns that were measured, every data set has the costs 'params' and 'macs' of its networks.
+
+    Attributes:
+      source: the file it was read from.
+      sha256: of that file.
+      ids: representative of every class that was evaluated, ascending; 6,466 in a complete table.
+      values: accuracy [R] in [0, 1] per column, in the order of `ids`; NaN where a class was not evaluated.
+      seeds: accuracy [R] per column and seed, where the table has them.
+    """
+
+    source: str
+    sha256: str
+    ids: tuple[int, ...]
+    values: Mapping[str, np.ndarray]
+    seeds: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def _rows(self) -> dict[int, int]:
+        return {number: row for row, number in enumerate(self.ids)}
+
+    def canonical(self, arch: Arch) -> int:
+        """Returns the id under which the class of `arch` was evaluated.
+
+        Args:
+          arch: id, code, string or operation indices (see `rnas.spaces.nasbench201`).
+
+        Raises:
+          ValueError: no such architecture.
+        """
+        return nasbench201.canonical(arch)
+
+    def query(self, arch: Arch, dataset: str, metric: str, *, seed: int | str | None = None) -> float:
+        """Returns one figure of an architecture: an accuracy of its class, or a cost of its own.
+
+        Args:
+          arch: id, code, string or operation indices.
+          dataset: 'cifar10', 'cifar100' or 'imagenet16' (ImageNet16-120).
+          metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs'.
+          seed: of one training run; None gives the mean over runs.
+
+        Raises:
+          ValueError: no such architecture, data set, metric or seed, or none that was evaluated; names the nearest.
+        """
+        name = self.check_column(f"{dataset}/{metric}")
+        number = nasbench201.identify(arch)
+        if metric in COSTS:
+            return _cost(name, nasbench201.encodings()[number]).item()
+        column = self.values[name]
+        if seed is not None:
+            runs = self.seeds.get(name, {})
+            if str(seed) not in runs:
+                raise ValueError(
+                    f"{name} has no run of seed {seed}; " + (f"there are {', '.join(runs)}." if runs else "only means.")
+                )
+            column = runs[str(seed)]
+        representative = self.canonical(number)
+        row = self._rows.get(representative)
+        if row is None or np.isnan(column[row]):
+            raise ValueError(
+                f"{self.source} has no {name} of id {representative}, which stands for {arch!r}; "
+                f"it was evaluated for {np.isfinite(column).sum()} classes."
+            )
+        return column[row].item()
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets."""
+        return tuple(dict.fromkeys(name.partition("/")[0] for name in self.values))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, costs included."""
+        return (*self.values, *(f"{dataset}/{kind}" for dataset in self.datasets for kind in COSTS))
+
+    def check_column(self, name: str) -> str:
+        """Returns `name`; raises ValueError, naming the nearest, where there is no such column."""
+        if name not in self.columns:
+            near = difflib.get_close_matches(name, self.columns, n=1, cutoff=0.0)[0]
+            dataset = near.partition("/")[0]
+            metrics = [column.partition("/")[2] for column in self.columns if column.startswith(f"{dataset}/")]
+            raise ValueError(
+                f"{self.source} has no column {name!r}; the nearest is {near!r}. "
+                f"Data sets: {', '.join(self.datasets)}; metrics of {dataset}: {', '.join(metrics)}."
+            )
+        return name
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column [R] in the order of `ids`; a cost is that of the class's representative.
+
+        Raises:
+          ValueError: no such column.
+        """
+        if is_cost(self.check_column(name)):
+            return _cost(name, nasbench201.encodings()[list(self.ids)])
+        return self.values[name]
+
+    def scores(self, name: str) -> np.ndarray:
+        """Returns what a search maximises, [15625] float64, one per id: an accuracy, or the negative of a cost.
+
+        Raises:
+          ValueError: no such column, or one that lacks a class.
+        """
+        if is_cost(self.check_column(name)):
+            return -_cost(name, nasbench201.encodings()).astype(np.float64)
+        found = np.full(nasbench201.SIZE, np.nan)
+        found[list(self.ids)] = self.values[name]
+        found = found[nasbench201.representatives()]
+        if np.isnan(found).any():
+            raise ValueError(
+                f"{self.source} lacks {name} of {np.isnan(found).sum()} of {nasbench201.SIZE} architectures; a search "
+                "needs a complete table."
+            )
+        return found
+
+
+def is_cost(column: str) -> bool:
+    """Whether a column is a cost, of which less is better."""
+    return column.rpartition("/")[-1] in COSTS
+
+
+def _cost(column: str, encodings: np.ndarray) -> np.ndarray:
+    dataset, _, kind = column.partition("/")
+    return nasbench201.cost(encodings, kind=kind, **TASKS[dataset]._asdict())
