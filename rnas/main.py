@@ -50,7 +50,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     describe = command("describe", "parameters, MACs and taps of supernet, teacher and derived network")
     describe.add_argument("--architecture", metavar="FILE", help="an architecture.json; default: the work directory's")
     describe.add_argument("--json", action="store_true", help="print one JSON object")
-    command("report", "write report.html anew from what a work directory holds", config=False)
+    report = command("report", "write report.html anew from what a work directory holds", config=False)
+    report.add_argument(
+        "--beside", action="append", default=[], metavar="DIR", help="another run, for one table; may be repeated"
+    )
     status = command("status", "what is done in a work directory", config=False)
     status.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -133,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "report":
             from rnas.report import write_report
 
-            print(write_report(Path(workdir or ".")))
+            print(write_report(Path(workdir or "."), arguments.beside))
             return 0
         if arguments.command == "attack":
             from rnas import attack

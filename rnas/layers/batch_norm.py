@@ -8,7 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.convolution import Conv, HE_NORMAL
+from rnas.layers.convolution import HE_NORMAL, Conv
 
 Moments = tuple[jax.Array, jax.Array]
 

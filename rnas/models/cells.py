@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnas.layers import (
     BatchNorm,
@@ -197,7 +198,7 @@ class MixedCell(nn.Module):
             states, stride = (jnp.stack(nodes[-1:]), 1) if nodes else (jnp.stack([first, second]), self.stride)
             rows = [[EDGES.index((node, source)) for node in CONCAT if node > sources[-1]] for source in sources]
             edges = MixedEdges(self.operations, stride, *parts, name="from" + "_".join(map(str, sources)))
-            mixed = edges(states, probabilities[jnp.asarray(rows)], train=train)
+            mixed = edges(states, probabilities[np.asarray(rows)], train=train)
             awaited += sum(jnp.split(mixed, len(sources)))[0]
             complete, awaited = jnp.split(awaited, [1])
             nodes.append(complete[0])

@@ -54,7 +54,11 @@ class Dsara(System):
         if len(config.width_ratio) not in (0, 3):
             raise ValueError(f"width_ratio = {config.width_ratio} must have three numbers, or none.")
         if self._searches:
-            _ = self._method(1)
+            if self._method(1).kind.pair and not self.objective(config.search).attacks:
+                raise ValueError(
+                    f"search.method={config.search.method!r} weighs natural against adversarial losses: it needs an "
+                    "adversarial objective, but search.objective is 'none'."
+                )
             if config.search.second_order != "none" and config.search.optimizer.name != "sgd":
                 raise ValueError(
                     f"search.second_order={config.search.second_order!r} looks one step of sgd ahead, but "
