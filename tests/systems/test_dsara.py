@@ -69,7 +69,8 @@ def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
     one, same, other = (opened(tmp_path, f"seed={seed}", twins, argument="random") for seed in (1, 1, 2))
     for experiment in (one, same, other):
         experiment.derive()
-    drawn = [experiment.twin(name)[0].genotype for experiment in (one, same, other) for name in ("random_0", "random_1")]
+    names = ("random_0", "random_1")
+    drawn = [experiment.twin(name)[0].genotype for experiment in (one, same, other) for name in names]
     assert drawn[:2] == drawn[2:4] and len(set(drawn)) == 4
     architecture, changes = one.twin("random_0")
     assert changes == {} and architecture.origin == {"method": "random"}
@@ -132,8 +133,8 @@ def test_every_configuration_can_be_opened_recorded_and_read_back(tmp_path, conf
 
 
 @pytest.mark.parametrize(
-    "variant", ["arnas", "sum", "darts1", "darts2", "darts2_adversarial", "advrush", "smooth_rs", "smooth_adv", "random",
-                "darts", "darts,darts2", "finite_difference", "first_order", "wide", "distil", "compare"],
+    "variant", ["arnas", "sum", "darts1", "darts2", "darts2_adversarial", "advrush", "smooth_rs", "smooth_adv",
+                "random", "darts", "darts,darts2", "finite_difference", "first_order", "wide", "distil", "compare"],
 )  # fmt: skip
 def test_every_variant_can_be_opened(tmp_path, variant):
     opened(tmp_path, argument=variant)

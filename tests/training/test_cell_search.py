@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 
 import chex
 import flax.linen as nn
@@ -17,8 +18,11 @@ from rnas.layers import ConvBatchNorm
 from rnas.spaces import cells
 from rnas.training import steps
 from rnas.training.bilevel import METHODS, LookAhead, SearchMethod
-from rnas.training.feeds import paired_rows
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.feeds import ResidentFeed, paired_rows
 from rnas.training.joint import Objective, Signals, adversarial_images, forward
+from rnas.training.log import MetricsLog, read_metrics
+from rnas.training.loop import Plan, fit
 from rnas.training.optimizers import Optimizer
 from rnas.training.search import Curvature, Perturbation, Sampling
 from rnas.training.state import State
@@ -275,3 +279,45 @@ def test_regulariser_waits_for_its_epoch():
     radius = Perturbation(epochs=10, steps_per_epoch=5).radius
     np.testing.assert_allclose([radius(0), radius(25), radius(49)], [0.03, 0.03 + 0.27 * 0.5, 0.03 + 0.27 * 0.9])
     assert dataclasses.replace(schedule, first_epoch=0).is_on(0)
+
+
+# -- a whole search --------------------------------------------------------------------------------------
+
+PLAN = Plan(
+    "search", total=PER_EPOCH + 3, steps_per_epoch=PER_EPOCH, log_every=2, checkpoint_every=1, validate_every=0, seed=3,
+    observe_every=PER_EPOCH,
+)  # fmt: skip
+
+
+def searched(run, workdir, state):
+    random = np.random.default_rng(0)
+    labels = np.arange(64, dtype=np.int32) % CLASSES
+    images = (40 + 50 * labels[:, None, None, None] + random.integers(0, 40, (64, *SHAPE))).astype(np.uint8)
+    rows_at = paired_rows(Order(np.arange(32), 8, 5), Order(np.arange(32, 64), 8, 6))
+    feed = ResidentFeed(images, labels, rows_at, batch_size=16, most=4, what="twice search.batch_size")
+
+    def observe(state):
+        logits = jax.device_get(state.architecture["cells"]["accurate"][0])
+        return {f"accurate/0/{i}": value for i, value in enumerate(logits)}
+
+    with Checkpoints(workdir / "checkpoints", keep=20) as checkpoints, MetricsLog(workdir, "search") as log:
+        return fit(PLAN, state, run, feed, checkpoints=checkpoints, log=log, observe=observe)
+
+
+def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path):
+    """Bit for bit, from every step, the first of stage 2 among them; the record of the architecture too."""
+    step, names = make_step("dsara")
+    run = steps.run_steps(step, names)
+    whole = tmp_path / "whole"
+    expected = searched(run, whole, fresh())
+    recorded = [{**line, "time": None} for line in read_metrics(whole)]
+    seen = [line["step"] for line in recorded if line["split"] == "architecture"]
+    assert seen == [0, PER_EPOCH, PLAN.total]
+    gammas = {line["step"]: line["gamma"] for line in recorded if line["split"] == "train"}
+    assert all((gamma > 0) == (step > PER_EPOCH) for step, gamma in gammas.items())
+    for number in (1, PER_EPOCH - 1, PER_EPOCH, PER_EPOCH + 1):
+        resumed = tmp_path / str(number)
+        shutil.copytree(whole / "checkpoints" / str(number), resumed / "checkpoints" / str(number))
+        shutil.copy(whole / "metrics.jsonl", resumed)  # has later steps, which are to be forgotten
+        chex.assert_trees_all_equal(searched(run, resumed, fresh()), expected)
+        assert [{**line, "time": None} for line in read_metrics(resumed)] == recorded
