@@ -1,0 +1,33 @@
+"""The report reads files alone and states the cell space again: it must be the space that is searched."""
+
+import numpy as np
+import pytest
+
+from rnas.report import cells as shown
+from rnas.report.naming import is_published
+from rnas.spaces import cells
+
+
+@pytest.mark.parametrize("space", cells.SPACES.values(), ids=lambda space: space.name)
+def test_operations_types_and_edges_are_those_of_the_space(space):
+    assert set(space.operations) <= shown.OPERATIONS.keys() and set(space.types) <= set(shown.TYPES)
+    assert len(space.edges) == shown.EDGES and shown.NODES == cells.CONCAT
+    numbers = [shown.Edge("skip_connect", source, node).number for node, source in space.edges]
+    assert numbers == list(range(len(space.edges)))
+
+
+@pytest.mark.parametrize("name", cells.PUBLISHED)
+def test_published_cells_are_read_and_named(name):
+    genotype = cells.PUBLISHED[name]
+    read = shown.read_cells(genotype.to_json())
+    assert {kind: [(edge.operation, edge.source) for edge in edges] for kind, edges in read.items()} == {
+        kind: list(edges) for kind, edges in genotype.cells
+    }
+    assert is_published(f"twin_{name}")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_both_call_the_same_cells_collapsed(seed):
+    genotype = cells.random_genotype(cells.get_space("dsara"), np.random.default_rng(seed))
+    collapsed = [kind for kind, edges in shown.read_cells(genotype.to_json()).items() if shown.collapsed(edges)]
+    assert collapsed == list(cells.collapsed(genotype))
