@@ -30,7 +30,7 @@ def run_parts(name, weights, images, labels, radii, norm):
         keys = folded(per_example_keys(key, len(images)), found[0].code)
 
         def one(settings):
-            now = settings._replace(epsilon=epsilon)
+            now = settings._replace(epsilon=epsilon, step_size=found[0].step * epsilon)  # as `Part.at` has them
             return found[0].program(logits_fn, images, labels, keys, now, None)[0]
 
         return jax.vmap(one)(settings)

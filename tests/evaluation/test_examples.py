@@ -42,13 +42,13 @@ def test_attacks_are_noted_part_by_part(examples):
     np.testing.assert_array_equal(examples.loss["pgd"], [3, np.nan, 1, 7, 0.5, -1])
     np.testing.assert_array_equal(examples.queries_of["pgd"], [2, 0, 5, 5, 5, 5])
     np.testing.assert_array_equal(examples.fooled_by_gradient, [1, 0, 1, 0, 0, 0])
-    assert examples.used_gradients
+    np.testing.assert_array_equal(examples.met_gradient, [1, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(examples.clean_wrong, [0, 1, 0, 0, 0, 0])
 
 
 def test_square_alone_uses_no_gradients(examples):
     examples.add("square", np.array([0]), result([1], [1], [9]), [0])
-    assert not examples.used_gradients and not examples.fooled_by_gradient.any()
+    assert not examples.met_gradient.any() and not examples.fooled_by_gradient.any()
 
 
 def test_distances_are_those_of_every_norm():
