@@ -7,6 +7,7 @@ import re
 
 _MODELS = {
     "student": "Student",
+    "student_last": "The same, last epoch",
     "teacher": "Teacher",
     "twin_no_distillation": "Twin, no distillation",
     "twin_plain": "Twin, plain training",
@@ -21,6 +22,7 @@ _METHODS = {
     "smooth_rs": "SmoothDARTS-RS",
     "smooth_adv": "SmoothDARTS-ADV",
     "random": "Random",
+    "given": "Given",
 }
 _PUBLISHED = {
     "dsara": "DSARA",

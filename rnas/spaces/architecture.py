@@ -154,7 +154,7 @@ class CellArchitecture(Architecture):
       channels: of the first cell.
       cells: how many.
       width_ratio: channels of the three stages, relative to the first.
-      origin: {'method': …} that found it, {'published': name}, or {'file': …}.
+      origin: {'method': …} that found it ('given' has a 'file' too), or {'published': name}.
     """
 
     genotype: cells.Genotype

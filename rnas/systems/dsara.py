@@ -128,8 +128,10 @@ class Dsara(System):
             )
         content = read_json(name)
         if isinstance(content, dict) and "channels" in content:  # a whole architecture.json
-            return self._of(load_architecture(name).genotype, {"file": Path(name).name})
-        return self._of(cells.Genotype.from_json(content, where=name), {"file": Path(name).name})
+            genotype = load_architecture(name).genotype
+        else:
+            genotype = cells.Genotype.from_json(content, where=name)
+        return self._of(genotype, {"method": "given", "file": Path(name).name})
 
     # -- search -------------------------------------------------------------------------------------------
 
