@@ -70,6 +70,20 @@ def test_extreme_scales_stay_finite_and_right(scales):
     assert np.isfinite(weight) and weight == pytest.approx(np.clip(exact, 0, 1), abs=1e-5)
 
 
+@pytest.mark.parametrize("scales", [(1e6, 1e-6), (1e-6, 1e6), (1e3, 1e-3)])
+@pytest.mark.parametrize("cosine", [-0.9, -0.3])
+def test_direction_descends_in_single_precision_whatever_the_scales(scales, cosine):
+    """At an obtuse angle both weights are positive, and the smaller one is far below the rounding of the other."""
+    one = np.float32(scales[0]) * np.array([1, 0], np.float32)
+    other = np.float32(scales[1]) * np.array([cosine, np.sqrt(1 - cosine**2)], np.float32)
+    direction, weights = min_norm_direction([jnp.asarray(one), jnp.asarray(other)])
+    assert np.all(weights > 0)
+    direction = np.asarray(direction, np.float64)
+    for gradient in (one, other):
+        rounding = 1e-6 * np.linalg.norm(direction) * np.linalg.norm(gradient)
+        assert direction @ gradient >= direction @ direction - rounding
+
+
 @pytest.mark.parametrize("objectives", [3, 5])
 def test_more_objectives_against_another_solver(float64, objectives):
     random = np.random.default_rng(objectives)
