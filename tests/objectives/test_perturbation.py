@@ -1,5 +1,7 @@
 """SmoothDARTS's perturbations stay probabilities, within their radius, and the adversarial one never helps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,3 +59,42 @@ def test_tables_come_back_where_nothing_is_worse():
     found = adversarial_perturbation(loss, jax.random.key(4), TABLES, RADIUS)
     for name in TABLES:
         np.testing.assert_array_equal(found[name], TABLES[name])
+
+
+def test_one_step_by_hand():
+    """From a known start, a slope of known sign, the ball and the simplex, in that order."""
+    table, slope = np.array([[0.05, 0.15, 0.8]]), np.array([[-1.0, 1.0, 0.5]])
+    key = jax.random.key(5)
+    start = np.asarray(uniform_perturbation(key, {"a": jnp.asarray(table)}, RADIUS)["a"])
+    moved = np.clip(start + 2 * RADIUS * np.sign(slope), table - RADIUS, table + RADIUS)
+    moved = np.clip(moved, 0, 1)
+    found = adversarial_perturbation(
+        lambda tables: jnp.sum(tables["a"] * slope), key, {"a": jnp.asarray(table)}, RADIUS, steps=1
+    )
+    np.testing.assert_allclose(found["a"], moved / moved.sum(), rtol=1e-5)
+
+
+def test_replicas_take_one_perturbation():
+    """Each has a loss of its own; together they take the perturbation of the mean of their losses."""
+    targets = jax.nn.softmax(2 * jax.random.normal(jax.random.key(3), (4, 14, 8)))
+
+    def loss(tables, target):
+        return sum(jnp.sum(jnp.square(table - target)) for table in tables.values())
+
+    def replica(target):
+        average = functools.partial(jax.lax.pmean, axis_name="replicas")
+        return adversarial_perturbation(
+            lambda tables: loss(tables, target), jax.random.key(4), TABLES, RADIUS, average=average
+        )
+
+    found = jax.vmap(replica, axis_name="replicas")(targets)
+    expected = adversarial_perturbation(
+        lambda tables: jnp.mean(jnp.stack([loss(tables, target) for target in targets])),
+        jax.random.key(4),
+        TABLES,
+        RADIUS,
+    )
+    for name in TABLES:
+        np.testing.assert_allclose(found[name], np.stack([expected[name]] * 4), atol=1e-5)
+    alone = adversarial_perturbation(lambda tables: loss(tables, targets[0]), jax.random.key(4), TABLES, RADIUS)
+    assert np.abs(alone["normal"] - expected["normal"]).max() > 0.01, "the replicas would not agree by themselves"

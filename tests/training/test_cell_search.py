@@ -251,13 +251,15 @@ def test_a_teacher_moves_tutors_and_adds_its_terms():
 # -- replicas and rows -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, dict(gamma=1.0, kl_weight=1.0)])
-def test_four_replicas_equal_one(data, options):
-    step, _ = make_step("arnas", **options)
+@pytest.mark.parametrize(
+    ("method", "options"), [("arnas", {}), ("arnas", dict(gamma=1.0, kl_weight=1.0)), ("smooth_adv", {})]
+)
+def test_four_replicas_equal_one(data, method, options):
+    step, names = make_step(method, **options)
     state = fresh()
     one, four = (run(step, state, data, replicas) for replicas in (1, 4))
     chex.assert_trees_all_close(four[0], one[0], rtol=2e-3, atol=2e-5)
-    for name in ("loss", "gamma", "natural_loss", "adversarial_loss"):
+    for name in ("loss", *names[len(steps.TRAIN_METRICS) :]):
         assert four[1][name] == pytest.approx(one[1][name], rel=1e-3, abs=1e-4), name
 
 
