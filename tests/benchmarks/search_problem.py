@@ -36,6 +36,10 @@ class Problem:
     def batch(self) -> int:
         return len(self.teacher_logits)
 
+    @property
+    def sizes(self) -> dict:
+        return {"space": self.space.name, "batch": self.batch, "image": [SIDE, SIDE, 3], "teacher_taps": TEACHER_TAPS}
+
     def rows(self, count: int) -> np.ndarray:
         """Rows of `images` in each of `count` steps, [count, batch]."""
         starts = np.arange(count) % 4 * self.batch
