@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a whole experiment on this machine, from nothing but Python: makes the environment, then `rnas run`.
 #
-#   launch/local.sh                                          the smallest experiment, on the CPU, in runs/digits
+#   launch/local.sh                                          the smallest experiment, on the CPU, in runs/rnas_cl/digits
 #   launch/local.sh --accelerator=cuda13 --config=configs/rnas_cl/….py --workdir=runs/…
 #
 # --accelerator is cpu (default), cuda12, cuda13 or tpu; every other argument goes to `rnas run`.
@@ -32,7 +32,7 @@ prepare_environment "$accelerator"
 # Paths that are given are relative to where the script was called from; the default ones to the project.
 if [ ${#config[@]} -eq 0 ]; then
   config=("--config=$here/configs/rnas_cl/digits.py")
-  [ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=$here/runs/digits")
+  [ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=$here/runs/rnas_cl/digits")
 fi
 cd "$called_from"
 exec "$here/.venv/bin/rnas" run "${config[@]}" ${workdir[@]+"${workdir[@]}"} ${arguments[@]+"${arguments[@]}"}

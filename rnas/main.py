@@ -34,7 +34,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if config:
             made.add_argument("--config", required=True, metavar="FILE[:ARG]", help="configuration file")
         if workdir:
-            made.add_argument("--workdir", metavar="DIR", help="work directory; default: runs/<name of the config>")
+            made.add_argument(
+                "--workdir", metavar="DIR", help="work directory; default: runs/<folder>/<name> of the config"
+            )
         return made
 
     actions = command("teacher", "train, import or check a teacher", config=False, workdir=False).add_subparsers(
@@ -146,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps(summary) if arguments.json else attack.as_text(summary))
             return code
         config = load_config(arguments.config, overrides)
-        workdir = Path(workdir or Path("runs") / _slug(arguments.config))
+        workdir = Path(workdir) if workdir else _default_workdir(arguments.config)
         if arguments.command == "describe":
             from rnas.describe import describe
 
@@ -170,10 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _slug(specification: str) -> str:
-    """configs/rnas_cl/cifar10.py:s7 → cifar10_s7."""
+def _default_workdir(specification: str) -> Path:
+    """configs/rnas_cl/cifar10.py:s7 → runs/rnas_cl/cifar10_s7."""
     name, _, argument = specification.partition(":")
-    return "_".join(filter(None, [Path(name).stem, argument]))
+    file = Path(name)
+    return Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument]))
 
 
 def _answer(result: dict, as_json: bool) -> int:

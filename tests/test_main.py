@@ -68,7 +68,7 @@ def test_commands_run_up_to_their_stage(monkeypatch, command, until):
     assert main(argv) == 0
     ((config, workdir, rest),) = started
     assert (config.space, config.seed, config.evaluation.count) == ("s7", 3, 7)
-    assert workdir == Path("runs/cifar10_s7")
+    assert workdir == Path("runs/rnas_cl/cifar10_s7")
     assert rest == {"command": " ".join(["rnas", *argv]), "until": until}
 
 
