@@ -14,6 +14,7 @@ import numpy as np
 
 from rnas.attacks import checks as verdicts
 from rnas.attacks.auto_attack import Plan
+from rnas.attacks.inputs import SLACK
 from rnas.attacks.packing import batch_sizes, concurrent_batches, side_by_side, take
 from rnas.attacks.parts import Part, in_turn, judge_draws, judge_once, parts_of
 from rnas.attacks.result import AttackResult
@@ -160,7 +161,7 @@ class Campaign:
         with Progress(f"attack {self._subject.name}", count, unit="forward") as self._progress:
             clean = self._measure("clean", self._judge, everyone, split=self._split)
             right = np.flatnonzero(~clean["wrong"].astype(bool))
-            examples = Examples.of(self._split, clean)
+            examples = Examples.of(self._split, clean, dict.fromkeys(part.attack for part in self._plan.parts))
             self._announce(count, len(right), forward)
             checks = [self._check_outputs()]
             rows, images = self._attacks(examples, right)
@@ -219,7 +220,7 @@ class Campaign:
                     "cumulative": self._share(int(np.sum(~wrong))),
                     "alone": self._share(int(np.sum(~alone))) if sole else None,
                     "seconds": round(self._part_seconds[attack], 1),
-                    "queries": int(np.sum(examples.queries_of.get(attack, 0))),
+                    "queries": int(np.sum(examples.queries_of[attack])),
                 }
             )
         examples.finish(images, self._recount(np.arange(count), images))
@@ -299,7 +300,7 @@ class Campaign:
         standing = np.flatnonzero(~gradient)[: 0 if random else PROBED]
         claimed = self._claimed[:0] if random else self._claimed
         noise = probe("noise", probes.noise(norm), standing)["success"].astype(bool)
-        if "square" in examples.success:
+        if np.any(examples.queries_of.get("square", 0)):
             fooled["square"] = (examples.success["square"] | examples.clean_wrong)[probed]
         if transferred:
             fooled["transfer"] = np.any(transferred, axis=0)[probed]
@@ -363,7 +364,8 @@ class Campaign:
         )
         rounded = np.round(stored * 255).astype(np.float32) / np.float32(255)
         fooling = self._recount(rows, rounded)["wrong"]
-        outside = examples.lengths(rounded, clean)[self._threat.norm] > self._threat.epsilon + 1e-6
+        radius = self._threat.epsilon
+        outside = examples.lengths(rounded, clean)[self._threat.norm] > radius + SLACK * max(1.0, radius)
         figures = {"fooled": len(rows), "still_fooling": int(np.sum(fooling)), "outside_ball": int(np.sum(outside))}
         return check, figures
 

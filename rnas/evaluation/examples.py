@@ -1,5 +1,6 @@
 """The table of an evaluation: one row per example, and the images that fooled the model."""
 
+from collections.abc import Iterable
 import csv
 from dataclasses import dataclass, field
 import io
@@ -21,7 +22,7 @@ class Examples:
       ids, labels, clean_prediction, clean_margin: [N]; a margin is the label's lead over the best other class.
       clean_wrong, wrong: bool [N], before and after the attacks.
       fooled_by: [N], the first attack that fooled it; '' for none.
-      success, loss, queries_of: attack -> [N]; the best loss is NaN where the attack was not run.
+      success, loss, queries_of: attack -> [N], of every attack planned; the best loss is NaN where it was not run.
       prediction, margin: [N], of the stored image.
       distances: norm -> [N], of the stored image to the clean one.
     """
@@ -34,16 +35,17 @@ class Examples:
     wrong: np.ndarray
     fooled_by: np.ndarray
     images: np.ndarray
-    success: dict[str, np.ndarray] = field(default_factory=dict)
-    loss: dict[str, np.ndarray] = field(default_factory=dict)
-    queries_of: dict[str, np.ndarray] = field(default_factory=dict)
+    success: dict[str, np.ndarray]
+    loss: dict[str, np.ndarray]
+    queries_of: dict[str, np.ndarray]
     prediction: np.ndarray | None = None
     margin: np.ndarray | None = None
     distances: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, split: Split, clean: dict[str, np.ndarray]) -> "Examples":
-        """All of a set, before any attack; `clean` is what `judge` says of it."""
+    def of(cls, split: Split, clean: dict[str, np.ndarray], attacks: Iterable[str]) -> "Examples":
+        """All of a set, before any of the `attacks`; `clean` is what `judge` says of it."""
+        count, attacks = len(split), tuple(attacks)
         wrong = clean["wrong"].astype(bool)
         return cls(
             ids=split.ids,
@@ -54,15 +56,13 @@ class Examples:
             wrong=wrong.copy(),
             fooled_by=np.full(len(wrong), "", dtype="<U16"),
             images=split.images,
+            success={attack: np.zeros(count, bool) for attack in attacks},
+            loss={attack: np.full(count, np.nan, np.float32) for attack in attacks},
+            queries_of={attack: np.zeros(count, np.int64) for attack in attacks},
         )
 
     def add(self, attack: str, rows: np.ndarray, result: AttackResult, new: np.ndarray) -> None:
         """Notes what a part of an attack did to `rows`; `new` are those that nothing fooled before."""
-        count = len(self.labels)
-        if attack not in self.success:
-            self.success[attack] = np.zeros(count, bool)
-            self.loss[attack] = np.full(count, np.nan, np.float32)
-            self.queries_of[attack] = np.zeros(count, np.int64)
         self.success[attack][rows] |= result.success
         self.loss[attack][rows] = np.fmax(self.loss[attack][rows], result.loss)
         self.queries_of[attack][rows] += result.queries

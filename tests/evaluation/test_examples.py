@@ -23,7 +23,7 @@ def examples():
         "margin": np.array([1, -0.5, 2, 3, 4, 5], np.float64),
         "wrong": np.array([0, 1, 0, 0, 0, 0]),
     }
-    return Examples.of(split, clean)
+    return Examples.of(split, clean, ("pgd", "square"))
 
 
 def result(success, loss, queries):
@@ -82,6 +82,8 @@ def test_files_hold_the_same_table(examples, tmp_path):
             assert texts == column.tolist(), name
         else:
             np.testing.assert_array_equal(np.array(texts, np.float64).astype(column.dtype), column, err_msg=name)
+    # An attack that met nobody has its columns all the same.
+    assert not arrays["success_square"].any() and np.isnan(arrays["loss_square"]).all()
     np.testing.assert_array_equal(arrays["id"], np.arange(COUNT) + 100)
     np.testing.assert_array_equal(arrays["index"], np.arange(COUNT))
     np.testing.assert_array_equal(arrays["clean_correct"], [1, 0, 1, 1, 1, 1])
