@@ -11,9 +11,12 @@ Argument: any of these, joined by commas:
 for example `arnas`, `darts,darts2` or `distil,short`. With --config.genotype=dsara (or darts_v2, pdarts, racl, advrush,
 or a JSON file) the search is left out and the published cells are trained.
 
-Cost: a search step attacks two batches of 32 images seven times, 14 passes forward and back, takes about seven more for
-both second-order gradients and one for the weights; 703 steps an epoch, 50 epochs. Training takes 7 passes forward and
-back for the attack and two for the losses, 1.24 GMACs an image each, 200 epochs of 45,000 images.
+Cost: a search step attacks two batches of 32 images seven times, 14 passes forward and back to the images, takes about
+five for both second-order gradients (training gradient, two Hessian products, two validation losses) and one for
+the weights, all in a supernet of 0.461 GMACs an image: 0.7 TMACs a step, 703 steps an epoch, 50 epochs, 2.4·10¹⁶ MACs.
+Training takes 7 passes forward and back for the attack, a clean one and one for the weights, 22 GMACs an image with the
+published cells, 200 epochs of 45,000 images, 2.0·10¹⁷ MACs. At 10 TFLOP/s, what an H100-class GPU may sustain on small
+depthwise convolutions in float32 (an assumption: nobody has timed it), that is 1.3 hours of search and 11 of training.
 Expect: no figures of the papers are known to us; see the README for what was measured here.
 """
 

@@ -2,7 +2,8 @@
 
 Argument: as in `cifar10.py`, without `short`. --config.genotype=dsara trains the published cells.
 
-Cost: 73,257 training images, 1.6 times an epoch of CIFAR-10; 4.52 M parameters, 1.24 GMACs an image.
+Cost: 73,257 training images less those held out, 1.5 times an epoch of CIFAR-10; 4.52 M parameters, 1.24 GMACs an
+image. At 10 TFLOP/s (an assumption, see `cifar10.py`) 2 hours of search and 17 of training.
 Expect: no figures of the papers are known to us. The papers' repository has no training script for this set; the
 learning rate starts at 0.01 (our choice: 0.1 is known to fail there under attack), and digits are not mirrored.
 """
