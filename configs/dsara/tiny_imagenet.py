@@ -3,8 +3,8 @@
 Argument: as in `cifar10.py`, without `short`. --config.genotype=dsara trains the published cells. The set is no part of
 TFDS' catalogue under a fixed name: --config.data.name says what yours is called.
 
-Cost: 90,000 images of 64×64 an epoch, 90 epochs; 5.41 M parameters, 5.82 GMACs an image, 105 in training, 8.5·10¹⁷ MACs:
-at 10 TFLOP/s (an assumption, see `cifar10.py`) 47 hours.
+Cost: 90,000 images of 64×64 an epoch, 90 epochs; 5.41 M parameters, 5.82 GMACs an image, 105 in training,
+8.5·10¹⁷ MACs: at 10 TFLOP/s (an assumption, see `cifar10.py`) 47 hours.
 Expect: no figures of the papers are known to us.
 """
 
