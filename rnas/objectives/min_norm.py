@@ -36,8 +36,7 @@ def min_norm_weights(gradients: Sequence[PyTree]) -> jax.Array:
     if len(gradients) == 1:
         return jnp.ones(1, vectors.dtype)
     if len(gradients) == 2:
-        first = _share(vectors[0], vectors[1])
-        return jnp.stack([first, 1.0 - first])
+        return _shares(vectors[0], vectors[1])
 
     products = jnp.matmul(vectors, vectors.T, precision=lax.Precision.HIGHEST)
 
@@ -64,9 +63,15 @@ def _flat(tree: PyTree) -> jax.Array:
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def _share(one: jax.Array, other: jax.Array) -> jax.Array:
-    """Weight of `one` in the shortest vector between two."""
+def _shares(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Weights [2] of the shortest vector between two."""
     apart = other - one
-    distance, scale = apart @ apart, one @ one + other @ other
-    equal = distance <= EQUAL * scale + 1e-30
-    return jnp.where(equal, 0.5, jnp.clip(apart @ other / jnp.where(equal, 1.0, distance), 0.0, 1.0))
+    # Sums rather than products of matrices, which accelerators round coarsely.
+    distance = jnp.sum(jnp.square(apart))
+    equal = distance <= EQUAL * (jnp.sum(jnp.square(one)) + jnp.sum(jnp.square(other)))
+    shares = jnp.stack([jnp.sum(apart * other), -jnp.sum(apart * one)]) / jnp.where(equal, 1.0, distance)
+    # The smaller one has a numerator of its own: as 1 - share it would be lost to rounding, and a gradient that is a
+    # thousand times longer than the other needs it.
+    smaller = jnp.where(equal, 0.5, jnp.clip(jnp.min(shares), 0.0, 0.5))
+    pair = jnp.stack([smaller, 1.0 - smaller])
+    return jnp.where(shares[0] < shares[1], pair, pair[::-1])

@@ -40,7 +40,13 @@ def uniform_perturbation(key: jax.Array, tables: PyTree, radius: jax.Array) -> P
 
 
 def adversarial_perturbation(
-    loss_fn: Callable[[PyTree], jax.Array], key: jax.Array, tables: PyTree, radius: jax.Array, *, steps: int = 7
+    loss_fn: Callable[[PyTree], jax.Array],
+    key: jax.Array,
+    tables: PyTree,
+    radius: jax.Array,
+    *,
+    steps: int = 7,
+    average: Callable[[PyTree], PyTree] = lambda tree: tree,
 ) -> PyTree:
     """Returns probabilities within `radius` at which the loss is higher (SDARTS-ADV).
 
@@ -48,18 +54,21 @@ def adversarial_perturbation(
     has not risen by the end, `tables` come back.
 
     Args:
-      loss_fn: probabilities → scalar loss, the same on every replica.
+      loss_fn: probabilities → scalar loss of this replica.
+      average: mean over the replicas, of slopes and losses: all of them take one perturbation. A mean inside of
+        `loss_fn` does not do, since its derivative is that of the replica's own term.
     """
 
     def at(moves: PyTree) -> PyTree:
         return on_simplex(jax.tree.map(jnp.add, tables, moves))
 
     def step(_, moves: PyTree) -> PyTree:
-        slopes = jax.grad(loss_fn)(at(moves))
+        slopes = average(jax.grad(loss_fn)(at(moves)))
         return jax.tree.map(
             lambda move, slope: jnp.clip(move + 2 * radius / steps * jnp.sign(slope), -radius, radius), moves, slopes
         )
 
     moves = lax.stop_gradient(lax.fori_loop(0, steps, step, uniform_noise(key, tables, radius)))
-    worse = loss_fn(at(moves)) > loss_fn(tables)
+    after, before = average((loss_fn(at(moves)), loss_fn(tables)))
+    worse = after > before
     return jax.tree.map(lambda moved, table: jnp.where(worse, moved, table), at(moves), tables)

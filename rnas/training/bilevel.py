@@ -112,7 +112,8 @@ def architecture_gradients(
         _, gradient = both(weights)
 
         def product(direction):
-            radius = look_ahead.radius / optax.tree.norm(direction)
+            length = optax.tree.norm(direction)
+            radius = look_ahead.radius / jnp.where(length > 0, length, 1.0)  # along 0 any radius gives 0
             there, back = (
                 both(jax.tree.map(lambda w, d, sign=sign: w + sign * radius * d, weights, direction))[0]
                 for sign in (1.0, -1.0)

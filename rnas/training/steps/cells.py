@@ -178,11 +178,12 @@ def make_cell_search_step(
                 logits, _, _ = forward(
                     supernet, state.params, state.batch_stats, training.attacked, sample, train=False
                 )
-                return mean_over_replicas(jnp.mean(objectives.cross_entropy(logits, training.labels)))
+                return jnp.mean(objectives.cross_entropy(logits, training.labels))
 
             sample = objectives.adversarial_perturbation(
-                training_loss, training_keys.architecture, sample, perturbation.radius(state.step)
-            )
+                training_loss, training_keys.architecture, sample, perturbation.radius(state.step),
+                average=mean_over_replicas,
+            )  # fmt: skip
 
         loss = loss_on(training, objective, sample)
         gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params, architecture)
