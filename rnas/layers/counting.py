@@ -30,7 +30,7 @@ def count(model: nn.Module, image_shape: tuple[int, int, int], *args: Any, **kwa
 
     Args:
       model: unbound Flax module taking images [N, H, W, C]; its convolutions and dense layers count each time
-        they are called, inside `nn.scan` in every step.
+        they are called, inside `nn.scan` in every step (twice, if it is to check constancy invariants).
       image_shape: (H, W, C).
       *args: passed on after the images.
       **kwargs: passed on.

@@ -214,7 +214,12 @@ class MixedCell(nn.Module):
                 nodes = lax.dynamic_update_slice_in_dim(nodes, x, target, 0)
             return nodes, None
 
-        scan = nn.scan(step, variable_axes={"params": 0, "batch_stats": 0}, split_rngs={"params": True})
+        scan = nn.scan(
+            step,
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True},
+            check_constancy_invariants=False,  # which would trace a step twice
+        )
         later = np.array(LATER)
         rows = np.array([[EDGES.index(edge) for edge in pair] for pair in LATER])
         pairs = later[..., 1] - FIRST, later[..., 0] - FIRST, probabilities[rows]
