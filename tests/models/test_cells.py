@@ -82,7 +82,7 @@ def test_mixed_edges_are_the_sum_over_operations(stride):
 LATER = {(3, 2): (0, 0), (4, 2): (0, 1), (4, 3): (1, 0), (5, 3): (1, 1), (5, 4): (2, 0), (5, 2): (2, 1)}
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
     cell = MixedCell(DARTS.operations, CHANNELS, stride, False, Conv, functools.partial(BatchNorm, use_affine=False))
     random = np.random.default_rng(stride)

@@ -108,8 +108,7 @@ def make_cell_search_step(
         training, validation = unstacked(Batch(images, attacked, labels, signals), 2)
 
         def loss_of(objective: Objective, probabilities=None, regularised=False):
-            """(weights, architecture, batch) → mean loss; at the architecture's own probabilities unless others are
-            given."""
+            """(weights, architecture, batch) → mean loss; `probabilities` None are the architecture's own."""
 
             def loss(params, architecture, batch: Batch):
                 def compare(out):
@@ -141,8 +140,8 @@ def make_cell_search_step(
             return lax.cond(curvature.is_on(state.step), value, lambda: jnp.zeros(batch.labels.shape))
 
         train_loss, own = loss_of(objective), loss_of(objective, regularised=kind.curvature)
-        # A stack of one batch, or of two: where the loss sees attacked images alone, it is the natural loss of images
-        # that are not attacked.
+        # Of a pair, a stack of two batches: a loss that sees attacked images alone is the natural one where the attack
+        # left them as they are, which spares a second program.
         if not kind.pair:
             validation_loss, batches = own, [validation]
         elif objective.needs_clean or objective.needs_teacher:
@@ -150,13 +149,13 @@ def make_cell_search_step(
         else:
             validation_loss, batches = own, [validation._replace(attacked=validation.images), validation]
 
-        def measured_loss(*args):
-            loss, (terms, _) = validation_loss(*args)
-            return loss, terms["loss"]
+        def validation_mean(*args):
+            mean, (terms, _) = validation_loss(*args)
+            return mean, terms["loss"]
 
         found = architecture_gradients(
             lambda *args: train_loss(*args, training),
-            measured_loss,
+            validation_mean,
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches),
             state.params,
             state.architecture,
