@@ -41,6 +41,10 @@ CONVOLUTIONS = {
     "dil_conv_3x3": (3, 2, 1),
     "dil_conv_5x5": (5, 2, 1),
 }
+FROM_INPUTS = np.array([[EDGES.index((node, source)) for node in CONCAT] for source in range(FIRST)])
+# The edges (node, source) between the nodes, two a step. When an edge is due its source has all that arrives there;
+# the last edge of node 2 waits, so that all steps are alike.
+LATER = (((3, 2), (4, 2)), ((4, 3), (5, 3)), ((5, 4), (5, 2)))
 
 
 def classify(x: jax.Array, num_classes: int) -> jax.Array:
@@ -52,10 +56,6 @@ def classify(x: jax.Array, num_classes: int) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -reach, reach)
 
     return nn.Dense(num_classes, kernel_init=UNIFORM, bias_init=bias, name="classifier")(pooled)
-FROM_INPUTS = np.array([[EDGES.index((node, source)) for node in CONCAT] for source in range(FIRST)])
-# The edges (node, source) between the nodes, two a step. When an edge is due its source has all that arrives there;
-# the last edge of node 2 waits, so that all steps are alike.
-LATER = (((3, 2), (4, 2)), ((4, 3), (5, 3)), ((5, 4), (5, 2)))
 
 
 class Preprocess(nn.Module):
@@ -205,10 +205,10 @@ class MixedCell(nn.Module):
         mixed = inputs(jnp.stack([first, second]), probabilities[FROM_INPUTS], train=train)
         nodes = functools.reduce(jnp.add, (jnp.squeeze(x, 0) for x in jnp.split(mixed, FIRST)))  # [4, N, h, w, C]
 
-        def step(later: MixedEdges, nodes: jax.Array, pair: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-            sources, targets, probabilities = pair
+        def step(edges: MixedEdges, nodes: jax.Array, pair: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            targets, sources, probabilities = pair
             states = jnp.stack([lax.dynamic_index_in_dim(nodes, source, keepdims=False) for source in sources])
-            mixed = jnp.split(later(states, probabilities[:, None], train=train), len(targets))
+            mixed = jnp.split(edges(states, probabilities[:, None], train=train), len(targets))
             for target, x in zip(targets, mixed, strict=True):
                 x = x[0] + lax.dynamic_slice_in_dim(nodes, target, 1)
                 nodes = lax.dynamic_update_slice_in_dim(nodes, x, target, 0)
@@ -220,9 +220,8 @@ class MixedCell(nn.Module):
             split_rngs={"params": True},
             check_constancy_invariants=False,  # which would trace a step twice
         )
-        later = np.array(LATER)
         rows = np.array([[EDGES.index(edge) for edge in pair] for pair in LATER])
-        pairs = later[..., 1] - FIRST, later[..., 0] - FIRST, probabilities[rows]
+        pairs = *np.moveaxis(np.array(LATER) - FIRST, -1, 0), probabilities[rows]
         nodes, _ = scan(MixedEdges(self.operations, 1, *parts, name="later"), nodes, pairs)
         return [jnp.squeeze(node, 0) for node in jnp.split(nodes, len(CONCAT))]
 
