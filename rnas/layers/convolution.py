@@ -6,7 +6,6 @@ other forms of the same sums are lowered; every other platform keeps its native 
 
 from collections.abc import Callable, Sequence
 import functools
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -16,11 +15,10 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.layers.dense import DENSE
-from rnas.layers.depthwise import BLOCK, depthwise
+from rnas.layers.depthwise import DEPTHWISE
 from rnas.layers.trilinear import convolution
 from rnas.layers.window import IMAGES, Pair, Window
 
-PIXELS = 8192  # of the images that a depthwise convolution of several side by side goes over at a time
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
@@ -114,7 +112,7 @@ def convolve_once(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F], dense or depthwise, of `x` [N, H, W, C] with `kernel` [kh, kw, *, F]."""
     if window.groups == 1 and window.kernel == (1, 1):
         return lax.platform_dependent(x, kernel, cpu=functools.partial(pointwise, window), default=window.native)
-    (result,) = convolution(DENSE if window.groups == 1 else depthwise(), window, x[None], kernel[None])
+    (result,) = convolution(DENSE if window.groups == 1 else DEPTHWISE, window, x[None], kernel[None])
     return result
 
 
@@ -139,10 +137,7 @@ def convolve_branches(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Ar
         product = jnp.matmul(seen.reshape(len(x), -1, seen.shape[-1]), kernel[:, 0, 0])
         return product.reshape(*seen.shape[:-1], -1)
     if window.groups == x.shape[-1] == kernel.shape[-1] and x.dtype in (jnp.float32, jnp.float64):
-        # A program has many of them. Small images need no loop inside of that over branches, which saves a third of
-        # the time to compile.
-        block = max(BLOCK, PIXELS // math.prod(x.shape[2:4]))
-        return convolution(depthwise(block), window, x, kernel)
+        return convolution(DEPTHWISE, window, x, kernel)
     return jax.vmap(window.native)(x, kernel)
 
 

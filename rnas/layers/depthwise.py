@@ -6,8 +6,6 @@ that keeps them in the cache, and keeps XLA from working out what comes before a
 of the kernel.
 """
 
-from collections.abc import Callable
-import functools
 import math
 
 import jax
@@ -20,54 +18,41 @@ from rnas.layers.window import Pair, Window, block_size
 BLOCK = 8  # images at a time: enough for every core, few enough for the cache
 
 
-@functools.cache
-def depthwise(block: int = BLOCK) -> Forms:
-    """Returns the forms of a depthwise convolution that goes over at most `block` images at a time."""
-    return Forms(*(functools.partial(form, block) for form in (value, to_images, to_kernel)))
-
-
-def value(block: int, window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def value(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns each channel of `x` [N, H, W, C] convolved with its own `kernel` [kh, kw, 1, C]."""
-    return blockwise(block, lambda x: sum_of_products(window.shifts(x), kernel), x)
+    return joined(lax.map(lambda x: sum_of_products(window.shifts(x), kernel), blocks(x)))
 
 
-def to_images(block: int, window: Window, size: Pair, kernel: jax.Array, g: jax.Array) -> jax.Array:
+def to_images(window: Window, size: Pair, kernel: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient [N, *size, C] to the images, from that to the result, `g` [N, h, w, C]."""
     kernel = kernel[::-1, ::-1]
-    return blockwise(block, lambda g: sum_of_products(window.shifts_back(g, size), kernel), g)
+    return joined(lax.map(lambda g: sum_of_products(window.shifts_back(g, size), kernel), blocks(g)))
 
 
-def to_kernel(block: int, window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+def to_kernel(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient [kh, kw, 1, C] to the kernel, from images `x` and the result's gradient `g`."""
 
-    def sums(x, g):
-        return sum_together([shift * g for shift in window.shifts(x)])
+    def step(sums, block):
+        x, g = block
+        return [a + b for a, b in zip(sums, sum_together([shift * g for shift in window.shifts(x)]), strict=True)], None
 
-    def step(total, block):
-        return [a + b for a, b in zip(total, sums(*block), strict=True)], None
-
-    if block >= len(x):
-        total = sums(x, g)
-    else:
-        x, g = blocks(block, x, g)
-        zeros = [jnp.zeros((x.shape[1], x.shape[-1]), x.dtype)] * math.prod(window.kernel)
-        total, _ = lax.scan(step, zeros, (x, g))
-    return jnp.stack(total).sum(1).reshape(*window.kernel, 1, -1)
+    block_x, block_g = blocks(x), blocks(g)
+    zeros = [jnp.zeros((block_x.shape[1], x.shape[-1]), x.dtype)] * math.prod(window.kernel)
+    sums, _ = lax.scan(step, zeros, (block_x, block_g))
+    return jnp.stack(sums).sum(1).reshape(*window.kernel, 1, -1)
 
 
-def blocks(block: int, *images: jax.Array) -> list[jax.Array]:
-    """Returns each of `images` [N, ...] as [N / size, size, ...], `size` not above `block`."""
-    size = block_size(len(images[0]), block)
-    return [x.reshape(-1, size, *x.shape[1:]) for x in images]
+DEPTHWISE = Forms(value, to_images, to_kernel)
 
 
-def blockwise(block: int, form: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-    """Returns form(images), of not more than `block` at a time; all of them at once takes no loop."""
-    if block >= len(images):
-        return form(images)
-    (parts,) = blocks(block, images)
-    results = lax.map(form, parts)
-    return results.reshape(-1, *results.shape[2:])
+def blocks(images: jax.Array) -> jax.Array:
+    """Returns images [N, ...] as [N / block, block, ...]."""
+    return images.reshape(-1, block_size(len(images), BLOCK), *images.shape[1:])
+
+
+def joined(blocks: jax.Array) -> jax.Array:
+    """Returns blocks [N / block, block, ...] as [N, ...]."""
+    return blocks.reshape(-1, *blocks.shape[2:])
 
 
 def sum_of_products(shifts: list[jax.Array], kernel: jax.Array) -> jax.Array:
