@@ -14,8 +14,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.dense import dense
-from rnas.layers.depthwise import depthwise
+from rnas.layers.dense import DENSE
+from rnas.layers.depthwise import DEPTHWISE
+from rnas.layers.trilinear import convolution
 from rnas.layers.window import IMAGES, Pair, Window
 
 HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -109,11 +110,10 @@ def pixels(
 @functools.partial(jax.jit, static_argnums=0)
 def convolve_once(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F], dense or depthwise, of `x` [N, H, W, C] with `kernel` [kh, kw, *, F]."""
-    if window.groups > 1:
-        return depthwise(window, x, kernel)
-    if window.kernel != (1, 1):
-        return dense(window, x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=functools.partial(pointwise, window), default=window.native)
+    if window.groups == 1 and window.kernel == (1, 1):
+        return lax.platform_dependent(x, kernel, cpu=functools.partial(pointwise, window), default=window.native)
+    (result,) = convolution(DENSE if window.groups == 1 else DEPTHWISE, window, x[None], kernel[None])
+    return result
 
 
 def pointwise(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -137,7 +137,7 @@ def convolve_branches(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Ar
         product = jnp.matmul(seen.reshape(len(x), -1, seen.shape[-1]), kernel[:, 0, 0])
         return product.reshape(*seen.shape[:-1], -1)
     if window.groups == x.shape[-1] == kernel.shape[-1] and x.dtype in (jnp.float32, jnp.float64):
-        return depthwise(window, x, kernel)
+        return convolution(DEPTHWISE, window, x, kernel)
     return jax.vmap(window.native)(x, kernel)
 
 

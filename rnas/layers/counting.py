@@ -1,6 +1,8 @@
 """Sizes of networks: parameters and multiply-accumulates, found without computing anything."""
 
+import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,7 +30,7 @@ def count(model: nn.Module, image_shape: tuple[int, int, int], *args: Any, **kwa
 
     Args:
       model: unbound Flax module taking images [N, H, W, C]; its convolutions and dense layers count each time
-        they are called (inside `nn.scan`: once).
+        they are called, inside `nn.scan` in every step (twice, if it is to check constancy invariants).
       image_shape: (H, W, C).
       *args: passed on after the images.
       **kwargs: passed on.
@@ -38,10 +40,13 @@ def count(model: nn.Module, image_shape: tuple[int, int, int], *args: Any, **kwa
     def tally(call, inputs, options, context):
         nonlocal macs
         result = call(*inputs, **options)
-        if isinstance(context.module, (Conv, nn.Conv, nn.Dense)) and context.method_name == "__call__":
-            # Every entry of the kernel is used once for every position of its own branch of the result.
-            positions = math.prod(result.shape[:-1]) // (getattr(context.module, "branches", None) or 1)
-            macs += positions * context.module.get_variable("params", "kernel").size
+        module = context.module
+        if isinstance(module, (Conv, nn.Conv, nn.Dense)) and context.method_name == "__call__":
+            # Every entry of the kernel is used once for every position of the result, of its own branch where there
+            # are several; a scan calls once for all steps, whose kernels lie side by side outside of it.
+            positions = math.prod(result.shape[:-1]) // (getattr(module, "branches", None) or 1)
+            kernel = functools.reduce(operator.getitem, (*module.path, "kernel"), variables["params"])
+            macs += positions * kernel.size
         return result
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)

@@ -10,53 +10,31 @@ Grey ones are convolved as a sum of shifted products, and the gradient to few ch
 columns are shifted back.
 """
 
-import functools
 import math
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.window import IMAGES, Window, block_size
+from rnas.layers.trilinear import Forms
+from rnas.layers.window import IMAGES, Pair, Window, block_size
 
 ROWS = 2048  # of the matrix, which is to stay in the cache
 FEW = 4  # input channels up to which the gradient to the images goes by columns
 FEATURES = 16  # output channels up to which a grey image is convolved by shifted products
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def dense(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def value(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F] of `x` [N, H, W, C] with `kernel` [kh, kw, C, F]."""
-    return _value(window, x, kernel)
-
-
-def _value(window, x, kernel):
     if x.shape[-1] > 1 or kernel.shape[-1] > FEATURES:
         return window.native(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=functools.partial(shifted_products, window), default=window.native)
+    return shifted_products(window, x, kernel)
 
 
-def _forward(window, x, kernel):
-    return _value(window, x, kernel), (x, kernel)
-
-
-def _backward(window, residuals, g):
-    x, kernel = residuals
-
-    def native_to_kernel(x, g):
-        return jax.linear_transpose(lambda kernel: window.native(x, kernel), kernel)(g)[0]
-
-    def native_to_images(kernel, g):
-        return jax.linear_transpose(lambda x: window.native(x, kernel), x)(g)[0]
-
-    own_to_images = shifted_back if x.shape[-1] <= FEW else turned_round
-    to_x = lax.platform_dependent(
-        kernel, g, cpu=functools.partial(own_to_images, window, x.shape), default=native_to_images
-    )
-    return to_x, lax.platform_dependent(x, g, cpu=functools.partial(matrix_products, window), default=native_to_kernel)
-
-
-dense.defvjp(_forward, _backward)
+def to_images(window: Window, size: Pair, kernel: jax.Array, g: jax.Array) -> jax.Array:
+    """Returns the gradient [N, *size, C] to the images, from that to the result, `g` [N, h, w, F]."""
+    form = shifted_back if kernel.shape[2] <= FEW else turned_round
+    return form(window, (len(g), *size, kernel.shape[2]), kernel, g)
 
 
 def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -93,7 +71,7 @@ def turned_round(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: j
     )
 
 
-def matrix_products(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+def to_kernel(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient [kh, kw, C, F] to the kernel, from images `x` and the result's gradient `g`."""
     images, height, width, features = g.shape
     channels = x.shape[-1]
@@ -108,3 +86,6 @@ def matrix_products(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     blocks = jax.tree.map(lambda a: a.reshape(-1, block, *a.shape[1:]), (x, g))
     total, _ = lax.scan(step, jnp.zeros((seen, features), x.dtype), blocks)
     return total.reshape(*window.kernel, channels, features)
+
+
+DENSE = Forms(value, to_images, to_kernel)

@@ -33,6 +33,13 @@ class Window(NamedTuple):
         """Distance between the first and the last pixel under the kernel."""
         return tuple((size - 1) * step for size, step in zip(self.kernel, self.dilation, strict=True))
 
+    def positions(self, size: Pair) -> Pair:
+        """Returns how many positions the kernel takes along height and width of images of that size."""
+        return tuple(
+            (length + sum(pad) - reach - 1) // stride + 1
+            for length, pad, reach, stride in zip(size, self.padding, self.reach, self.strides, strict=True)
+        )
+
     def native(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         """Returns XLA's convolution of `x` [N, H, W, C] with `kernel` [kh, kw, C / groups, F]."""
         return lax.conv_general_dilated(
@@ -47,18 +54,14 @@ class Window(NamedTuple):
 
     def shifts(self, x: jax.Array, fill: float = 0) -> list[jax.Array]:
         """Returns what each entry of the kernel meets, row by row: kh * kw arrays [N, h, w, C]; padding is `fill`."""
-        x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *((*pad, 0) for pad in self.padding), (0, 0, 0)))
-        n, *padded, channels = x.shape
         # Index of the last position, from the first entry's point of view.
-        last = [
-            (size - reach - 1) // stride * stride
-            for size, reach, stride in zip(padded, self.reach, self.strides, strict=True)
-        ]
+        last = [(count - 1) * stride for count, stride in zip(self.positions(x.shape[1:3]), self.strides, strict=True)]
+        x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *((*pad, 0) for pad in self.padding), (0, 0, 0)))
         return [
             lax.slice(
                 x,
                 (0, row, column, 0),
-                (n, row + last[0] + 1, column + last[1] + 1, channels),
+                (len(x), row + last[0] + 1, column + last[1] + 1, x.shape[-1]),
                 (1, *self.strides, 1),
             )
             for row in range(0, self.reach[0] + 1, self.dilation[0])

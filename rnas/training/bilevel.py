@@ -5,22 +5,25 @@ puts one step of SGD in place of w*: w' = w − ξ·(μ·v + ∇_w L_train(w, α
 
   g = ∇_α L_val(w', α) − ξ·∇²_{α,w} L_train(w, α)·u,   u = ∇_{w'} L_val(w', α).
 
-Several validation losses share w' and the Hessian of the training loss. Nothing here knows how many replicas there
-are: their mean enters as the function `average`, at the places where what follows is not linear in it.
+Several validation losses share w' and the Hessian of the training loss. They are one function of several batches,
+which pass one after the other through one program, since such programs take long to compile. Nothing here knows how
+many replicas there are: their mean enters as the function `average`, at the places where what follows is not linear in
+it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import optax
 
 from rnas.objectives import min_norm_direction
 
 PyTree = Any
-Loss = Callable[[PyTree, PyTree], tuple[jax.Array, Any]]  # (weights, architecture) -> (scalar, aux)
+Loss = Callable[..., tuple[jax.Array, Any]]  # (weights, architecture[, batch]) -> (scalar, aux)
 
 SECOND_ORDER = ("exact", "finite_difference", "none")
 
@@ -71,7 +74,8 @@ def virtual_step(
 
 def architecture_gradients(
     train_loss: Loss,
-    validation_losses: Sequence[Loss],
+    validation_loss: Loss,
+    batches: PyTree,
     weights: PyTree,
     architecture: PyTree,
     look_ahead: LookAhead,
@@ -83,8 +87,9 @@ def architecture_gradients(
     """Differentiates validation losses at the weights one training step ahead, by the architecture.
 
     Args:
-      train_loss: of this replica's training images; its aux is not used.
-      validation_losses: of its validation images, one an objective.
+      train_loss: of this replica's training images, (weights, architecture) -> (scalar, aux); the aux is not used.
+      validation_loss: (weights, architecture, batch) -> (scalar, aux).
+      batches: what it is taken of, one entry an objective along the first axis of every leaf, [K, ...].
       momentum_buffer: of the weights' optimiser.
       rate: ξ, its learning rate.
       average: mean over the replicas.
@@ -94,13 +99,15 @@ def architecture_gradients(
     """
 
     def validate(at: PyTree, argnums: tuple[int, ...]):
-        found = [jax.value_and_grad(loss, argnums, has_aux=True)(at, architecture) for loss in validation_losses]
-        losses, aux = zip(*(value for value, _ in found), strict=True)
-        return losses, aux, [gradients for _, gradients in found]
+        slopes = jax.value_and_grad(validation_loss, argnums, has_aux=True)
+        return lax.map(lambda batch: slopes(at, architecture, batch), batches)
+
+    def bilevel(gradients: PyTree, losses: jax.Array, aux: Any) -> Bilevel:
+        return Bilevel(tuple(unstacked(average(gradients), len(losses))), losses, aux)
 
     if look_ahead.second_order == "none":
-        losses, aux, gradients = validate(weights, (1,))
-        return Bilevel(tuple(average([gradient for (gradient,) in gradients])), losses, aux)
+        (losses, aux), (gradients,) = validate(weights, (1,))
+        return bilevel(gradients, losses, aux)
 
     def both(weights):
         to_weights, to_architecture = jax.grad(lambda w, a: train_loss(w, a)[0], (0, 1))(weights, architecture)
@@ -114,22 +121,24 @@ def architecture_gradients(
         def product(direction):
             length = optax.tree.norm(direction)
             radius = look_ahead.radius / jnp.where(length > 0, length, 1.0)  # along 0 any radius gives 0
-            there, back = (
-                both(jax.tree.map(lambda w, d, sign=sign: w + sign * radius * d, weights, direction))[0]
-                for sign in (1.0, -1.0)
+            sides = lax.map(
+                lambda reach: both(jax.tree.map(lambda w, d: w + reach * d, weights, direction))[0],
+                jnp.stack([radius, -radius]),
             )
+            there, back = unstacked(sides, 2)
             return jax.tree.map(lambda a, b: (a - b) / (2 * radius), there, back)
 
     ahead = virtual_step(
         weights, average(gradient), momentum_buffer, rate, momentum=look_ahead.momentum, decay=look_ahead.decay
     )
-    losses, aux, gradients = validate(ahead, (0, 1))
-    directions = average([to_weights for to_weights, _ in gradients])
-    corrected = [
-        jax.tree.map(lambda g, h: g - rate * h, to_architecture, product(direction))
-        for (_, to_architecture), direction in zip(gradients, directions, strict=True)
-    ]
-    return Bilevel(tuple(average(corrected)), losses, aux)
+    (losses, aux), (directions, gradients) = validate(ahead, (0, 1))
+    products = lax.map(product, average(directions))
+    return bilevel(jax.tree.map(lambda g, h: g - rate * h, gradients, products), losses, aux)
+
+
+def unstacked(tree: PyTree, count: int) -> list[PyTree]:
+    """Returns the `count` entries along the first axis of every leaf."""
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], tree) for index in range(count)]
 
 
 @dataclasses.dataclass(frozen=True)

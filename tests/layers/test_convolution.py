@@ -44,6 +44,15 @@ def hessian_vector_products(f, x, w, g):
     return jax.jvp(gradients, (x, w), (jnp.sin(x), jnp.cos(w)))[1]
 
 
+def tangents(f, x, w, g):
+    """Forward mode, and reverse over forward."""
+
+    def slopes(x, w):
+        return jax.jvp(lambda x, w: (g * f(x, w) ** 2).sum(), (x, w), (jnp.sin(x), jnp.cos(w)))[1]
+
+    return jax.jvp(f, (x, w), (jnp.sin(x), jnp.cos(w)))[1], *jax.grad(slopes, (0, 1))(x, w)
+
+
 def gradients_of_kernels(f, x, w, g):
     """Gradients for several kernels at once."""
     kernels = jnp.stack([w, 2.0 * w, jnp.cos(w)])
@@ -104,6 +113,11 @@ def test_equals_native(case):
 @pytest.mark.parametrize("case", ["depthwise_3", "depthwise_3_stride", "dense_5_stride", "dense_one_channel"])
 def test_hessian_vector_products(case):
     assert_same(hessian_vector_products, *both(**CASES[case]))
+
+
+@pytest.mark.parametrize("case", ["depthwise_3_stride", "dense_3"])
+def test_forward_mode(case):
+    assert_same(tangents, *both(**CASES[case]))
 
 
 @pytest.mark.parametrize("case", ["depthwise_3_stride", "dense_3"])

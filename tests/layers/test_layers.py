@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.layers import ConvBatchNorm, Count, Normalize, count, hswish
+from rnas.layers import Conv, ConvBatchNorm, Count, Normalize, count, hswish
 
 
 def test_hswish():
@@ -39,3 +39,17 @@ def test_count():
     params = (4 * 12 + 12 + 24) + (9 * 12 + 24) + 9 * 12 * 6 + (60 + 10)
     macs = 64 * 4 * 12 + 16 * 9 * 12 + 4 * 9 * 12 * 6 + 60
     assert count(Small(), (8, 8, 4), train=True) == Count(params, macs)
+
+
+def test_count_of_a_scan_is_that_of_all_its_steps():
+    class Steps(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            def step(conv, x, _):
+                return conv(x), None
+
+            axes = dict(variable_axes={"params": 0}, split_rngs={"params": True})
+            scan = nn.scan(step, **axes, length=3, check_constancy_invariants=False)
+            return scan(Conv(4, branches=2, name="conv"), jnp.stack([x, x]), None)[0]
+
+    assert count(Steps(), (8, 8, 4)) == Count(3 * 2 * 9 * 4 * 4, 3 * 2 * 64 * 9 * 4 * 4)

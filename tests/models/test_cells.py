@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnas.layers import BatchNorm, Conv
-from rnas.models.cells import CONVOLUTIONS, CellSupernet, MixedEdges
+from rnas.models.cells import CONVOLUTIONS, CellSupernet, MixedCell, MixedEdges
 from rnas.spaces import cells
 
 SOURCES, EDGES, IMAGES, SIDE, CHANNELS = 2, 2, 3, 6, 4
@@ -76,6 +76,37 @@ def test_mixed_edges_are_the_sum_over_operations(stride):
                 for name, weight in zip(DARTS.operations, weights[source, edge], strict=True)
             )
             np.testing.assert_allclose(found[source, edge], expected, rtol=2e-3, atol=2e-4)
+
+
+# Where the parameters of an edge (node, source) between nodes are: step of the scan, and branch.
+LATER = {(3, 2): (0, 0), (4, 2): (0, 1), (4, 3): (1, 0), (5, 3): (1, 1), (5, 4): (2, 0), (5, 2): (2, 1)}
+
+
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
+    cell = MixedCell(DARTS.operations, CHANNELS, stride, False, Conv, functools.partial(BatchNorm, use_affine=False))
+    random = np.random.default_rng(stride)
+    inputs = [random.normal(size=(IMAGES, SIDE, SIDE, channels)).astype(np.float32) for channels in (3, 5)]
+    weights = random.dirichlet(np.ones(len(DARTS.operations)), len(cells.EDGES)).astype(np.float32)
+    variables = jax.jit(functools.partial(cell.init, train=True))(jax.random.key(0), *inputs, weights)
+    nodes = jax.jit(functools.partial(cell.apply, train=True))(variables, *inputs, weights)
+    params = jax.device_get(variables["params"])
+    states = [
+        normalised(np.maximum(x, 0) @ params[f"preprocess{index}"]["conv"]["kernel"][0, 0])
+        for index, x in enumerate(inputs)
+    ]
+    for node, found in zip(cells.CONCAT, nodes, strict=True):
+        total = 0.0
+        for source in range(node):
+            if source < 2:
+                own, branch, steps = params["inputs"], 4 * source + node - 2, stride
+            else:
+                step, branch = LATER[node, source]
+                own, steps = jax.tree.map(lambda leaf, step=step: leaf[step], params["later"]), 1
+            for name, weight in zip(DARTS.operations, weights[cells.EDGES.index((node, source))], strict=True):
+                total += weight * alone(name, states[source], steps, own, branch)
+        np.testing.assert_allclose(found, total, rtol=5e-3, atol=5e-4)
+        states.append(total)
 
 
 def test_shapes_of_every_tap():

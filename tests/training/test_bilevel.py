@@ -51,14 +51,16 @@ class Problem:
         self.labels = {half: random.integers(0, 3, images) for half in self.images}
         self.network = functools.partial(network, activation=activation, conv=conv)
 
-    def loss(self, half, rows=slice(None)):
-        images, labels = self.images[half][rows], self.labels[half][rows]
+    def loss_of(self, weights, architecture, batch):
+        images, labels = batch
+        logits = self.network(weights, architecture, images)
+        return jnp.mean(objectives.cross_entropy(logits, labels)), len(labels)
 
-        def loss(weights, architecture):
-            logits = self.network(weights, architecture, images)
-            return jnp.mean(objectives.cross_entropy(logits, labels)), len(labels)
+    def loss(self, half):
+        return functools.partial(self.loss_of, batch=(self.images[half], self.labels[half]))
 
-        return loss
+    def batches(self, *halves):
+        return tuple(jnp.stack([part[half] for half in halves]) for part in (self.images, self.labels))
 
     def gradients(self, second_order, validation=("natural", "adversarial"), rate=RATE, radius=0.01):
         look_ahead = LookAhead(second_order, radius, **RECIPE)
@@ -66,7 +68,7 @@ class Problem:
         @jax.jit
         def gradients(weights, architecture, buffer):
             found = architecture_gradients(
-                self.loss("train"), [self.loss(half) for half in validation], weights, architecture, look_ahead,
+                self.loss("train"), self.loss_of, self.batches(*validation), weights, architecture, look_ahead,
                 momentum_buffer=buffer, rate=rate,
             )  # fmt: skip
             return found.gradients
@@ -143,8 +145,8 @@ def test_finite_difference_agrees_across_kinks_only_when_tiny(float64):
 def test_a_validation_loss_that_the_weights_do_not_move_has_no_second_order(second_order):
     problem = Problem()
     found = architecture_gradients(
-        problem.loss("train"), [lambda w, a: (sum(jnp.sum(alpha**2) for alpha in a["cells"]), None)],
-        problem.weights, problem.architecture, LookAhead(second_order, **RECIPE),
+        problem.loss("train"), lambda w, a, scale: (scale * sum(jnp.sum(alpha**2) for alpha in a["cells"]), ()),
+        jnp.ones(1), problem.weights, problem.architecture, LookAhead(second_order, **RECIPE),
         momentum_buffer=problem.buffer, rate=RATE,
     )  # fmt: skip
     chex.assert_trees_all_close(found.gradients[0], jax.tree.map(lambda a: 2 * a, problem.architecture), rtol=1e-6)
@@ -185,31 +187,28 @@ def over_replicas(problem, look_ahead, replicas, places="all"):
     """Gradients with the images dealt to replicas; with `places='end'` averaged only after the products."""
 
     def one(index):
-        def part(half):
-            return slice_of(problem, half, index, replicas)
+        def share(batch, axis):
+            per = batch[0].shape[axis] // replicas
+            return tuple(lax.dynamic_slice_in_dim(part, index * per, per, axis) for part in batch)
+
+        def loss(weights, architecture, batch):
+            images, labels = batch
+            # Statistics over all replicas, as synchronised BatchNorm has them.
+            x = lax.all_gather(images, "replica", tiled=True)
+            logits = problem.network(weights, architecture, x)
+            logits = lax.dynamic_slice_in_dim(logits, index * len(labels), len(labels))
+            return jnp.mean(objectives.cross_entropy(logits, labels)), ()
 
         mean = functools.partial(lax.pmean, axis_name="replica")
+        (training,) = zip(*share(problem.batches("train"), 1), strict=True)
         found = architecture_gradients(
-            part("train"), [part("natural"), part("adversarial")], problem.weights, problem.architecture, look_ahead,
-            momentum_buffer=problem.buffer, rate=RATE, average=mean if places == "all" else lambda tree: tree,
+            functools.partial(loss, batch=training), loss, share(problem.batches("natural", "adversarial"), 1),
+            problem.weights, problem.architecture, look_ahead, momentum_buffer=problem.buffer, rate=RATE,
+            average=mean if places == "all" else lambda tree: tree,
         )  # fmt: skip
         return mean(found.gradients)
 
     return jax.jit(jax.vmap(one, axis_name="replica", out_axes=None))(jnp.arange(replicas))
-
-
-def slice_of(problem, half, index, replicas):
-    per = len(problem.labels[half]) // replicas
-    images = lax.dynamic_slice_in_dim(problem.images[half], index * per, per)
-    labels = lax.dynamic_slice_in_dim(jnp.asarray(problem.labels[half]), index * per, per)
-
-    def loss(weights, architecture):
-        # Statistics over all replicas, as synchronised BatchNorm has them.
-        x = lax.all_gather(images, "replica", tiled=True)
-        logits = lax.dynamic_slice_in_dim(problem.network(weights, architecture, x), index * per, per)
-        return jnp.mean(objectives.cross_entropy(logits, labels)), ()
-
-    return loss
 
 
 @pytest.mark.parametrize("second_order", ["exact", "finite_difference"])

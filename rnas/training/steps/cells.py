@@ -11,7 +11,7 @@ import optax
 
 from rnas import objectives
 from rnas.spaces import cells
-from rnas.training.bilevel import LookAhead, SearchMethod, architecture_gradients
+from rnas.training.bilevel import LookAhead, SearchMethod, architecture_gradients, unstacked
 from rnas.training.joint import (
     Objective,
     Signals,
@@ -105,15 +105,12 @@ def make_cell_search_step(
                 )[0],
                 (images, labels, attack_keys, signals),
             )
-        training, validation = (
-            jax.tree.map(lambda leaf, index=index: leaf[index], Batch(images, attacked, labels, signals))
-            for index in range(2)
-        )
+        training, validation = unstacked(Batch(images, attacked, labels, signals), 2)
 
-        def loss_on(batch: Batch, objective: Objective, probabilities=None, regularised=False):
-            """(weights, architecture) → mean loss; at the architecture's own probabilities unless others are given."""
+        def loss_of(objective: Objective, probabilities=None, regularised=False):
+            """(weights, architecture, batch) → mean loss; `probabilities` None are the architecture's own."""
 
-            def loss(params, architecture):
+            def loss(params, architecture, batch: Batch):
                 def compare(out):
                     maps = objectives.attention_maps(out, supernet.taps, objective.size, objective.normalise)
                     weights = sampling.tutors(training_keys.tutors, architecture["tutors"], state.step)
@@ -142,10 +139,24 @@ def make_cell_search_step(
 
             return lax.cond(curvature.is_on(state.step), value, lambda: jnp.zeros(batch.labels.shape))
 
-        own = loss_on(validation, objective, regularised=kind.curvature)
+        train_loss, own = loss_of(objective), loss_of(objective, regularised=kind.curvature)
+        # Of a pair, a stack of two batches: a loss that sees attacked images alone is the natural one where the attack
+        # left them as they are, which spares a second program.
+        if not kind.pair:
+            validation_loss, batches = own, [validation]
+        elif objective.needs_clean or objective.needs_teacher:
+            validation_loss, batches = either(loss_of(natural), own), [(0, validation), (1, validation)]
+        else:
+            validation_loss, batches = own, [validation._replace(attacked=validation.images), validation]
+
+        def validation_mean(*args):
+            mean, (terms, _) = validation_loss(*args)
+            return mean, terms["loss"]
+
         found = architecture_gradients(
-            loss_on(training, objective),
-            [loss_on(validation, natural), own] if kind.pair else [own],
+            lambda *args: train_loss(*args, training),
+            validation_mean,
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches),
             state.params,
             state.architecture,
             look_ahead,
@@ -154,13 +165,13 @@ def make_cell_search_step(
             average=mean_over_replicas,
         )
         *others, gradient = found.gradients
-        measured = {"validation_loss": found.aux[-1][0]["loss"]}
+        measured = {"validation_loss": found.aux[-1]}
         if kind.pair:
             pair = others[0]["cells"], gradient["cells"]
             direction, share = method.direction(*pair, state.step)
             gradient = {**gradient, "cells": direction}
             measured = {
-                "natural_loss": found.aux[0][0]["loss"], "adversarial_loss": found.aux[1][0]["loss"],
+                "natural_loss": found.aux[0], "adversarial_loss": found.aux[1],
                 "gamma": share, "cosine": cosine(*pair),
             }  # fmt: skip
         architecture, architecture_opt_state = arch_optimizer.update(
@@ -185,8 +196,8 @@ def make_cell_search_step(
                 average=mean_over_replicas,
             )  # fmt: skip
 
-        loss = loss_on(training, objective, sample)
-        gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params, architecture)
+        loss = loss_of(objective, sample)
+        gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params, architecture, training)
         params, opt_state = optimizer.update(
             mean_over_replicas(gradients), state.opt_state, state.params, state.step
         )
@@ -198,6 +209,16 @@ def make_cell_search_step(
         return new, reduced(terms, state.step, (new.params, new.architecture))
 
     return search_step, (*TRAIN_METRICS, *(PAIR_METRICS if kind.pair else OWN_METRICS))
+
+
+def either(first, second):
+    """Returns (…, (which, batch)) → what the first or the second of two losses says of the batch."""
+
+    def loss(params, architecture, case):
+        which, batch = case
+        return lax.switch(which, [first, second], params, architecture, batch)
+
+    return loss
 
 
 def cosine(one, other) -> jax.Array:
