@@ -48,10 +48,10 @@ def adversarial_perturbation(
     steps: int = 7,
     average: Callable[[PyTree], PyTree] = lambda tree: tree,
 ) -> PyTree:
-    """Returns probabilities within `radius` at which the loss is higher (SDARTS-ADV).
+    """Returns probabilities near `tables` at which the loss is higher (SDARTS-ADV).
 
-    Sign steps of 2·radius/steps from a random start, projected on the radius and then on the simplex; where the loss
-    has not risen by the end, `tables` come back.
+    `steps` signed steps of 2·radius/steps from a random start, each clipped to `radius` around `tables` and put back on
+    the simplex, which may take an entry a little further. Where the loss has not risen by the end, `tables` come back.
 
     Args:
       loss_fn: probabilities → scalar loss of this replica.
@@ -59,16 +59,14 @@ def adversarial_perturbation(
         `loss_fn` does not do, since its derivative is that of the replica's own term.
     """
 
-    def at(moves: PyTree) -> PyTree:
-        return on_simplex(jax.tree.map(jnp.add, tables, moves))
+    def step(_, moved: PyTree) -> PyTree:
+        slopes = average(jax.grad(loss_fn)(moved))
 
-    def step(_, moves: PyTree) -> PyTree:
-        slopes = average(jax.grad(loss_fn)(at(moves)))
-        return jax.tree.map(
-            lambda move, slope: jnp.clip(move + 2 * radius / steps * jnp.sign(slope), -radius, radius), moves, slopes
-        )
+        def move(table: jax.Array, at: jax.Array, slope: jax.Array) -> jax.Array:
+            return jnp.clip(at + 2 * radius / steps * jnp.sign(slope), table - radius, table + radius)
 
-    moves = lax.stop_gradient(lax.fori_loop(0, steps, step, uniform_noise(key, tables, radius)))
-    after, before = average((loss_fn(at(moves)), loss_fn(tables)))
-    worse = after > before
-    return jax.tree.map(lambda moved, table: jnp.where(worse, moved, table), at(moves), tables)
+        return on_simplex(jax.tree.map(move, tables, moved, slopes))
+
+    moved = lax.stop_gradient(lax.fori_loop(0, steps, step, uniform_perturbation(key, tables, radius)))
+    after, before = average((loss_fn(moved), loss_fn(tables)))
+    return jax.tree.map(lambda at, table: jnp.where(after > before, at, table), moved, tables)
