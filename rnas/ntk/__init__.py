@@ -1,0 +1,19 @@
+"""Empirical neural tangent kernels, clean and under attack, their scores, and training-free scores beside them."""
+
+from rnas.ntk.kernel import empirical_ntk
+from rnas.ntk.perturbed import Kernels, Mixed, Perturbed, mixed_kernels, perturb, perturbed_kernels
+from rnas.ntk.scores import Scores, ntk_scores
+from rnas.ntk.statistics import frozen_statistics
+
+__all__ = [
+    "Kernels",
+    "Mixed",
+    "Perturbed",
+    "Scores",
+    "empirical_ntk",
+    "frozen_statistics",
+    "mixed_kernels",
+    "ntk_scores",
+    "perturb",
+    "perturbed_kernels",
+]
