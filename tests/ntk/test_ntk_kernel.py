@@ -112,16 +112,6 @@ def test_two_layers_approach_the_infinite_width():
     np.testing.assert_allclose(found, expected, atol=0.03 * expected.max())
 
 
-def test_neural_tangents_agrees(small):
-    neural_tangents = pytest.importorskip("neural_tangents", reason="neural-tangents is not installed")
-    apply, variables, images, _ = small
-    others = {name: value for name, value in variables.items() if name != "params"}
-    theirs = neural_tangents.empirical_ntk_fn(
-        lambda params, x: apply({"params": params, **others}, x)[0], trace_axes=(-1,), vmap_axes=0
-    )(images, None, variables["params"])
-    close(empirical_ntk(apply, variables, images, output="trace"), np.asarray(theirs))
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [
