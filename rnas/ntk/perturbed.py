@@ -140,7 +140,7 @@ def mixed_kernels(kernels: Kernels, beta: float | jax.Array) -> Mixed:
     (1-β) g(A(x)) + β g(A(A(x))).
 
     Args:
-      kernels: of one radius.
+      kernels: of one radius, of JAX or NumPy.
       beta: β in [0, 1].
 
     Raises:
@@ -150,7 +150,7 @@ def mixed_kernels(kernels: Kernels, beta: float | jax.Array) -> Mixed:
         raise ValueError(f"beta={beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
 
     def mixture(first, between, last):
-        both = between + jnp.swapaxes(between, -1, -2)
+        both = between + between.swapaxes(-1, -2)
         return (1 - beta) ** 2 * first + beta * (1 - beta) * both + beta**2 * last
 
     return Mixed(
