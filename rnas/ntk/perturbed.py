@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import cross_entropy, initial_images, projected_ascent, radius
@@ -79,10 +80,10 @@ def perturb(
     Raises:
       ValueError: see `rnas.attacks.projected_ascent`.
     """
-    keys = jax.vmap(jax.random.split)(per_example_keys(key, len(images)))
+    keys = jax.vmap(jax.random.split, out_axes=1)(per_example_keys(key, len(images)))
 
-    def attack(keys, centre):
-        return projected_ascent(
+    def attack(centre, keys):
+        found = projected_ascent(
             lambda points: cross_entropy(logits_fn(points), labels),
             initial_images(keys, centre, epsilon),
             centre,
@@ -90,9 +91,10 @@ def perturb(
             step_size=REACH * radius(epsilon) / steps,
             steps=steps,
         )
+        return found, found
 
-    once = attack(keys[:, 0], images)
-    return Perturbed(once, attack(keys[:, 1], once))
+    _, (once, twice) = lax.scan(attack, images, keys)  # a scan, so that the network is compiled once
+    return Perturbed(once, twice)
 
 
 def perturbed_kernels(
