@@ -23,11 +23,16 @@ class _Small(nn.Module):
 
 
 @pytest.fixture(scope="session")
-def small():
+def small_model():
+    return _Small()
+
+
+@pytest.fixture(scope="session")
+def small(small_model):
     """(apply, variables with the statistics of the images, images [6, 5, 5, 2], labels [6])."""
     images = jax.random.uniform(jax.random.key(1), (6, 5, 5, 2))
-    model = _Small()
-    variables = frozen_statistics(model, model.init(jax.random.key(0), images), images)
+    model = small_model
+    variables = jax.jit(lambda key: frozen_statistics(model, model.init(key, images), images))(jax.random.key(0))
     return model.apply, variables, images, jnp.array([0, 1, 2, 0, 1, 2])
 
 
@@ -37,7 +42,7 @@ def jacobian():
 
     def jacobian(apply, variables, images, keep=lambda path: True):
         params, others = variables["params"], {k: v for k, v in variables.items() if k != "params"}
-        found = jax.jacrev(lambda params: apply({"params": params, **others}, images)[0])(params)
+        found = jax.jit(jax.jacrev(lambda params: apply({"params": params, **others}, images)[0]))(params)
         leaves = [leaf for path, leaf in jax.tree.leaves_with_path(found) if keep(jax.tree_util.keystr(path))]
         return np.concatenate([np.asarray(leaf, np.float64).reshape(*leaf.shape[:2], -1) for leaf in leaves], -1)
 

@@ -7,20 +7,25 @@ import pytest
 
 from rnas.attacks import cross_entropy
 from rnas.ntk import Kernels, empirical_ntk, mixed_kernels, perturb, perturbed_kernels
+from rnas.ntk.perturbed import blocks
 
 EPSILON = 8 / 255
+
+
+def attack(apply, variables, images, labels, epsilon):
+    return perturb(lambda x: apply(variables, x)[0], images, labels, epsilon=epsilon, key=jax.random.key(3))
 
 
 @pytest.fixture(scope="module")
 def attacked(small):
     apply, variables, images, labels = small
-    return perturb(lambda x: apply(variables, x)[0], images, labels, epsilon=EPSILON, key=jax.random.key(3))
+    return jax.jit(attack, static_argnums=0)(apply, variables, images, labels, EPSILON)
 
 
 @pytest.fixture(scope="module")
 def kernels(small, attacked):
     apply, variables, images, _ = small
-    return perturbed_kernels(apply, variables, images, attacked)
+    return jax.jit(perturbed_kernels, static_argnums=0)(apply, variables, images, attacked)
 
 
 def test_the_second_attack_has_a_ball_of_its_own(small, attacked):
@@ -30,10 +35,10 @@ def test_the_second_attack_has_a_ball_of_its_own(small, attacked):
         assert end.min() >= 0 and end.max() <= 1
     assert jnp.abs(attacked.twice - images).max() > 1.2 * EPSILON
 
-    def loss(x):
-        return cross_entropy(apply(variables, x)[0], labels)
-
-    assert (loss(images) < loss(attacked.once)).all() and (loss(attacked.once) < loss(attacked.twice)).all()
+    natural, once, twice = jax.jit(lambda sets: [cross_entropy(apply(variables, x)[0], labels) for x in sets])(
+        (images, *attacked)
+    )
+    assert (natural < once).all() and (once < twice).all()
 
 
 def test_kernels_pair_what_they_say(small, attacked, kernels, jacobian):
@@ -67,18 +72,17 @@ def test_the_ends_of_the_mixtures(kernels):
 
 def test_all_kernels_are_one_at_radius_0(small):
     apply, variables, images, labels = small
-    still = perturb(lambda x: apply(variables, x)[0], images, labels, epsilon=0.0, key=jax.random.key(0))
+    still = jax.jit(attack, static_argnums=0)(apply, variables, images, labels, 0.0)
     for points in still:
         np.testing.assert_array_equal(points, images)
-    kernels = perturbed_kernels(apply, variables, images, still)
+    kernels = jax.jit(perturbed_kernels, static_argnums=0)(apply, variables, images, still)
     for kernel in kernels:
         np.testing.assert_array_equal(kernel, kernels.clean)
-    np.testing.assert_allclose(kernels.clean, empirical_ntk(apply, variables, images), rtol=1e-5)
+    clean = jax.jit(empirical_ntk, static_argnums=0)(apply, variables, images)
+    np.testing.assert_allclose(kernels.clean, clean, rtol=1e-5)
 
 
 def test_kernels_of_several_radii_are_cut_from_one():
-    from rnas.ntk.perturbed import blocks
-
     size = 2
     whole = np.arange(5)[:, None] * 10 + np.arange(5)  # entry 10 i + j pairs set i with set j
     whole = np.kron(whole, np.ones((size, size)))

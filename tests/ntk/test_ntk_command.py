@@ -1,0 +1,147 @@
+"""`rnas ntk`: which architectures and columns it takes, what it answers, and a whole study of the digits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rnas.main import main
+from rnas.ntk import command
+from rnas.ntk.study import Settings, Study
+from rnas.spaces.nasbench201 import encode, representatives
+from rnas.tabular import RobBench
+from rnas.tabular.table import METRICS
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Every class, with random accuracies."""
+    ids = tuple(np.unique(representatives()).tolist())
+    random = np.random.default_rng(0)
+    return RobBench("made up", "0" * 64, ids, {f"cifar10/{metric}": random.random(len(ids)) for metric in METRICS})
+
+
+def test_a_sample_has_one_class_of_every_part_of_the_ranking(table):
+    ids = command.choose_architectures(None, 7, table, ["cifar10/pgd_8"], seed=0)
+    ranks = np.argsort(np.argsort(-table.column("cifar10/pgd_8")))[np.searchsorted(table.ids, ids)]
+    edges = np.cumsum([0] + [len(part) for part in np.array_split(np.arange(len(table.ids)), 7)])
+    assert sorted(np.digitize(ranks, edges)) == list(range(1, 8))
+    assert ids == command.choose_architectures(None, 7, table, ["cifar10/pgd_8"], seed=0)
+    assert ids != command.choose_architectures(None, 7, table, ["cifar10/pgd_8"], seed=1)
+    without = command.choose_architectures(None, 7, None, [], seed=0)
+    assert len(set(without)) == 7 and set(without) <= set(table.ids)
+
+
+def test_architectures_by_any_name():
+    string = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+    assert command.choose_architectures(f"9930,{string},333133", None, None, [], 0) == [0, 9930]
+
+
+def test_columns(table):
+    assert command.choose_columns(None, None, "cifar10") == []
+    assert command.choose_columns(table, None, "cifar10:3.*.*") == [f"cifar10/{metric}" for metric in METRICS]
+    assert command.choose_columns(table, "cifar10/macs", "digits") == ["cifar10/macs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "--archs=A,B"),
+        (["--archs=1", "--sample=2"], "--archs=A,B"),
+        (["--archs=333135"], "The nearest code is '333134'"),
+        (["--sample=0"], "expected 1 to 6466"),
+        (["--archs=1", "--columns=cifar10/clean"], "give --table"),
+        (["--archs=1", "--images=1"], "images=1: expected at least 2"),
+        (["--archs=1", "--beta=2"], "beta=2.0"),
+        (["--archs=1", "--epsilon=8/255,8/255"], "all different"),
+        (["--archs=1", "--epsilon=eight"], "'eight'"),
+        (["--archs=1", "--images=4000"], "choose at most"),
+    ],
+)
+def test_mistakes_are_one_clear_line(options, says, capsys):
+    assert main(["ntk", "--dataset=digits", *options]) == 2
+    shown = capsys.readouterr()
+    assert says in shown.err and shown.err.count("\n") <= 3 and not shown.out
+
+
+def test_a_data_set_without_columns_is_refused(table):
+    with pytest.raises(ValueError, match="no accuracies of 'digits'.*Data sets: cifar10"):
+        command.choose_columns(table, None, "digits")
+
+
+@pytest.fixture(scope="module")
+def answer(table):
+    """Of a study whose clean λ_min is noise, and whose λ_min under attack is the accuracy itself."""
+    settings = Settings(images=4, initialisations=2)
+    ids = command.choose_architectures(None, 60, table, ["cifar10/clean"], seed=0)
+    random = np.random.default_rng(1)
+    each = random.normal(size=(60, 2, len(settings.scores)))
+    truth = table.column("cifar10/pgd_8")[np.searchsorted(table.ids, ids)]
+    scores = each.mean(1)
+    scores[:, settings.scores.index("robust@8/255/lambda_min")] = truth
+    scores[:, settings.scores.index("robust@8/255/fit")] = -truth
+    scores[:, settings.scores.index("synflow")] = 1.0
+    study = Study(tuple(ids), settings.scores, scores, each, np.ones(60), np.ones(60), np.arange(4))
+    return command._agreement(study, settings, table, [f"cifar10/{metric}" for metric in METRICS]), settings
+
+
+def test_agreement_with_the_table(answer):
+    found, settings = answer
+    at = {(row["score"], row["column"]): row for row in found["correlations"]}
+    assert at["robust@8/255/lambda_min", "cifar10/pgd_8"]["spearman"] == pytest.approx(1)
+    assert at["robust@8/255/fit", "cifar10/pgd_8"]["spearman"] == pytest.approx(-1)
+    assert abs(at["clean/lambda_min", "cifar10/pgd_8"]["spearman"]) < 0.5
+    assert at["synflow", "cifar10/clean"]["spearman"] is None
+    assert len(at) == len(found["columns"]) * (len(settings.kernels) * 7 + 4 + 3)
+    assert found["best"]["count"] == pytest.approx(12, abs=1)
+    json.dumps(found, allow_nan=False)
+
+
+def test_gains_name_both_kernels(answer):
+    found, _ = answer
+    at = {(row["score"], row["kernel"], row["over"], row["column"]): row for row in found["gains"]}
+    strong = at["lambda_min", "robust@8/255", "clean", "cifar10/pgd_8"]
+    assert strong["gain"] > 0.5 and strong["low"] > 0.3 and strong["p_value"] < 0.01
+    weak = at["trace", "robust@8/255", "robust@3/255", "cifar10/clean"]
+    assert weak["low"] < 0 < weak["high"] and weak["p_value"] > 0.05
+    pairs = {key[1:3] for key in at}
+    assert pairs == {
+        ("robust@3/255", "clean"),
+        ("robust@8/255", "clean"),
+        ("robust@8/255", "robust@3/255"),
+        ("twice@3/255", "robust@3/255"),
+        ("twice@8/255", "robust@8/255"),
+    }
+
+
+def test_costs_are_those_of_the_benchmark(table):
+    from rnas.ntk.study import _costs
+
+    class Digits:
+        image_shape, num_classes = (32, 32, 3), 10
+
+    assert _costs(9930, Digits) == [table.query(9930, "cifar10", "params"), table.query(9930, "cifar10", "macs"), 5.0]
+    assert encode(9930).count(3) == 5
+
+
+@pytest.mark.slow
+def test_a_study_of_the_digits_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
+    options = ["ntk", "--dataset=digits", "--images=10", "--initialisations=2", "--epsilon=0.1,0.3", "--steps=2"]
+    options += ["--channels=2", "--cells=1", f"--output={tmp_path}", "--json"]
+    archs = "--archs=333133,333000,1000"
+    assert main([*options, archs]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert [cell["code"] for cell in first["architectures"]] == ["333000", "132013", "333133"]
+    assert [cell["degenerate"] for cell in first["architectures"]] == [True, False, False]
+    alive = first["architectures"][1]["scores"]
+    assert alive["clean/lambda_min"] > 0 and alive["clean/rank"] == 10
+    assert alive["mixed_clean@0.3/trace"] == pytest.approx(
+        0.25 * alive["clean/trace"] + 0.5 * alive["cross@0.3/trace"] + 0.25 * alive["robust@0.3/trace"], rel=1e-5
+    )
+    assert first == json.loads((tmp_path / "ntk.json").read_text())
+
+    monkeypatch.setattr("rnas.ntk.study.NASBench201.apply", None)  # nothing is computed again
+    assert main([*options, archs]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert main([*options, archs, "--seed=1"]) == 2
+    assert "seed" in capsys.readouterr().err
