@@ -265,7 +265,7 @@ def _finite(value: float) -> float | None:
 
 def as_text(answer: Answer) -> str:
     """The outcome in Markdown, which a terminal shows as well."""
-    settings, seconds = answer["settings"], answer["seconds"]
+    settings, seconds, cpu_seconds = (answer[key] for key in ("settings", "seconds", "cpu_seconds"))
     package = answer["versions"]
     lines = [
         f"{len(answer['architectures'])} architectures on {settings['images']} training images of "
@@ -273,7 +273,8 @@ def as_text(answer: Answer) -> str:
         f"Network: {settings['channels']} channels, {settings['cells']} cells a stage. Kernel: {settings['output']} of "
         f"the logits, {settings['parameters']} parameters. PGD-{settings['steps']}, L\u221e, radii "
         f"{', '.join(settings['epsilons'])}; \u03b2 = {settings['beta']:g}.",
-        f"{seconds['median']:.2f} s an architecture (median), {seconds['total'] / 60:.1f} min in all, one compilation; "
+        f"An architecture took {seconds['median']:.1f} s ({cpu_seconds['median']:.1f} s of processor time; medians), "
+        f"all {seconds['total'] / 60:.0f} min ({cpu_seconds['total'] / 60:.0f} min), one compilation included; "
         f"{answer['device']}, jax {package['jax']}, rnas {package.get('rnas', 'not installed')}.",
     ]
     if dead := [cell["code"] for cell in answer["architectures"] if cell["degenerate"]]:
@@ -319,6 +320,8 @@ def _score_table(answer: Answer) -> list[str]:
 def _coefficient_table(found: Sequence[Answer], columns: Sequence[str]) -> list[str]:
     at = {(row["score"], row["column"]): row for row in found}
     kernels = dict.fromkeys(row["score"].rpartition("/")[0] for row in found if "/" in row["score"])
+    # A cross kernel is scored by its symmetric part, which need not be positive; those figures are in the JSON alone.
+    kernels = [kernel for kernel in kernels if not kernel.startswith("cross")]
     names = [(score, kernel, f"{kernel}/{score}") for score in COMPARED for kernel in kernels]
     names += [(name, "", name) for name in (*PROXIES, *COSTS)]
     rows = [

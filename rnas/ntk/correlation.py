@@ -92,8 +92,10 @@ def gain(one: np.ndarray, other: np.ndarray, one_samples: np.ndarray, other_samp
     """
     differences = np.abs(one_samples) - np.abs(other_samples)
     low, high = _interval(differences)
+    count = np.isfinite(differences).sum(0)
     sides = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
-    return Gain(np.abs(one) - np.abs(other), low, high, np.minimum(2 * (sides + 1) / (len(differences) + 1), 1.0))
+    p_value = np.where(count, np.minimum(2 * (sides + 1) / (count + 1), 1.0), np.nan)
+    return Gain(np.abs(one) - np.abs(other), low, high, p_value)
 
 
 def _spearman(scores: np.ndarray, columns: np.ndarray) -> np.ndarray:

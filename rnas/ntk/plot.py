@@ -58,7 +58,7 @@ def plot_correlations(rows: Sequence[dict], kernels: Sequence[str], columns: Seq
             right=0.985,
             bottom=50 / height,
             top=1 - 60 / height,
-            wspace=0.06,
+            wspace=0.1,
             hspace=60 / (_ROW * len(names)),
         )
         for panel, column in zip(panels, columns, strict=False):
@@ -70,7 +70,7 @@ def plot_correlations(rows: Sequence[dict], kernels: Sequence[str], columns: Seq
             others = [(i, found.get((name, column))) for i, name in enumerate(names)]
             _points(panel, [(i, row) for i, row in others if row], FAINT, "o", "without a kernel")
             panel.set_title(column)
-            panel.set(yticks=range(len(names)), yticklabels=LABELS.values(), xlim=(-1, 1))
+            panel.set(yticks=range(len(names)), yticklabels=LABELS.values(), xlim=(-1.08, 1.08))
             panel.set_ylim(len(names) - 0.5, -0.5)
         for panel in panels[len(columns) :]:
             panel.set_visible(False)

@@ -53,6 +53,8 @@ def test_gains_compare_magnitudes_on_the_same_resamples(data, samples):
     found = correlation.gain(spearman[2], spearman[0], samples[:, 2], samples[:, 0])
     assert found.gain[1] == pytest.approx(1 - abs(spearman[0, 1]))
     assert found.low[1] > 0 and found.p_value[1] < 0.05
+    constant = correlation.gain(spearman[1], spearman[0], samples[:, 1], samples[:, 0])
+    assert all(np.isnan(value).all() for value in constant)
     same = correlation.gain(spearman[0], spearman[0], samples[:, 0], samples[:, 0])
     assert (same.gain == 0).all() and (same.low == 0).all() and (same.p_value == 1).all()
 

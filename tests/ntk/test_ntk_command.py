@@ -8,9 +8,20 @@ import pytest
 from rnas.main import main
 from rnas.ntk import command
 from rnas.ntk.study import Settings, Study
-from rnas.spaces.nasbench201 import encode, representatives
+from rnas.spaces.nasbench201 import encode, representatives, to_code
 from rnas.tabular import RobBench
 from rnas.tabular.table import METRICS
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_tests(monkeypatch):
+    monkeypatch.setattr("rnas.platform.prepare", lambda **_: None)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data directory of its own; the user's is left alone."""
+    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +69,8 @@ def test_columns(table):
         (["--archs=1", "--images=4000"], "choose at most"),
     ],
 )
-def test_mistakes_are_one_clear_line(options, says, capsys):
-    assert main(["ntk", "--dataset=digits", *options]) == 2
+def test_mistakes_are_one_clear_line(options, says, data, capsys):
+    assert main(["ntk", "--dataset=digits", f"--data-dir={data}", *options]) == 2
     shown = capsys.readouterr()
     assert says in shown.err and shown.err.count("\n") <= 3 and not shown.out
 
@@ -70,8 +81,8 @@ def test_a_data_set_without_columns_is_refused(table):
 
 
 @pytest.fixture(scope="module")
-def answer(table):
-    """Of a study whose clean λ_min is noise, and whose λ_min under attack is the accuracy itself."""
+def made_up(table):
+    """A study whose clean λ_min is noise, and whose λ_min under attack is the accuracy itself."""
     settings = Settings(images=4, initialisations=2)
     ids = command.choose_architectures(None, 60, table, ["cifar10/clean"], seed=0)
     random = np.random.default_rng(1)
@@ -81,20 +92,52 @@ def answer(table):
     scores[:, settings.scores.index("robust@8/255/lambda_min")] = truth
     scores[:, settings.scores.index("robust@8/255/fit")] = -truth
     scores[:, settings.scores.index("synflow")] = 1.0
-    study = Study(tuple(ids), settings.scores, scores, each, np.ones(60), np.ones(60), np.arange(4))
-    return command._agreement(study, settings, table, [f"cifar10/{metric}" for metric in METRICS]), settings
+    scores[:, settings.scores.index("clean/rank")] = 4
+    scores[3, settings.scores.index("clean/rank")] = 1
+    return Study(tuple(ids), settings.scores, scores, each, np.full(60, 2.0), np.full(60, 3.0), np.arange(4))
+
+
+@pytest.fixture
+def answer(made_up, table, data, tmp_path, capsys, monkeypatch):
+    """What the command says of it: (JSON, output folder)."""
+    monkeypatch.setattr(command, "run_study", lambda *_: made_up)
+    monkeypatch.setattr(command, "load_robbench", lambda *_, **__: table)
+    monkeypatch.setattr(command, "RESAMPLES", 300)
+    options = [
+        "ntk",
+        "--dataset=digits",
+        f"--data-dir={data}",
+        "--table=made_up",
+        "--images=4",
+        "--sample=60",
+        "--json",
+    ]
+    columns = ",".join(f"cifar10/{metric}" for metric in METRICS)
+    assert main([*options, f"--columns={columns}", f"--output={tmp_path}"]) == 0
+    return json.loads(capsys.readouterr().out), tmp_path
 
 
 def test_agreement_with_the_table(answer):
-    found, settings = answer
+    found, _ = answer
     at = {(row["score"], row["column"]): row for row in found["correlations"]}
     assert at["robust@8/255/lambda_min", "cifar10/pgd_8"]["spearman"] == pytest.approx(1)
     assert at["robust@8/255/fit", "cifar10/pgd_8"]["spearman"] == pytest.approx(-1)
     assert abs(at["clean/lambda_min", "cifar10/pgd_8"]["spearman"]) < 0.5
     assert at["synflow", "cifar10/clean"]["spearman"] is None
-    assert len(at) == len(found["columns"]) * (len(settings.kernels) * 7 + 4 + 3)
+    assert len(at) == 6 * (11 * 7 + 4 + 3)  # columns; kernels, their scores, proxies, costs
     assert found["best"]["count"] == pytest.approx(12, abs=1)
-    json.dumps(found, allow_nan=False)
+
+
+def test_what_is_kept(answer, made_up):
+    found, folder = answer
+    assert found == json.loads((folder / "ntk.json").read_text())
+    assert (folder / "ntk.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / "ntk.md").read_text()
+    assert "60 architectures on 4 training images of digits/" in text and "3 initialisations, seed 0" in text
+    assert f"does not depend on the image: {to_code(made_up.ids[3])}." in text
+    row = next(line for line in text.splitlines() if line.startswith("| λ min") and "| robust@8/255 " in line)
+    assert row.split("|")[7].split()[0] == "1.00"  # cifar10/pgd_8
+    assert " nan" not in text and "None" not in text
 
 
 def test_gains_name_both_kernels(answer):
@@ -125,8 +168,16 @@ def test_costs_are_those_of_the_benchmark(table):
 
 
 @pytest.mark.slow
-def test_a_study_of_the_digits_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
-    options = ["ntk", "--dataset=digits", "--images=10", "--initialisations=2", "--epsilon=0.1,0.3", "--steps=2"]
+def test_a_study_of_the_digits_goes_on_where_it_stopped(data, tmp_path, capsys, monkeypatch):
+    options = [
+        "ntk",
+        "--dataset=digits",
+        f"--data-dir={data}",
+        "--images=10",
+        "--initialisations=2",
+        "--epsilon=0.1,0.3",
+        "--steps=2",
+    ]
     options += ["--channels=2", "--cells=1", f"--output={tmp_path}", "--json"]
     archs = "--archs=333133,333000,1000"
     assert main([*options, archs]) == 0
