@@ -12,6 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import cross_entropy, initial_images, projected_ascent, radius
+from rnas.attacks.pgd import check_count
 from rnas.attacks.starts import per_example_keys
 from rnas.ntk.kernel import Apply, PyTree, empirical_ntk
 
@@ -78,8 +79,9 @@ def perturb(
       steps: of either attack, each 2.5 ε / steps long.
 
     Raises:
-      ValueError: see `rnas.attacks.projected_ascent`.
+      ValueError: less than one step, or as `rnas.attacks.projected_ascent`.
     """
+    check_count("steps", steps, least=1)
     keys = jax.vmap(jax.random.split, out_axes=1)(per_example_keys(key, len(images)))
 
     def attack(centre, keys):

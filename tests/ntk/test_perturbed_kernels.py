@@ -94,3 +94,9 @@ def test_kernels_of_several_radii_are_cut_from_one():
 def test_beta_is_a_share(kernels, beta):
     with pytest.raises(ValueError, match="beta=.*expected 0"):
         mixed_kernels(kernels, beta)
+
+
+def test_an_attack_has_steps(small):
+    apply, variables, images, labels = small
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 1"):
+        perturb(lambda x: apply(variables, x)[0], images, labels, epsilon=0.1, key=jax.random.key(0), steps=0)
