@@ -130,12 +130,14 @@ def run_study(
         "data": dataset.fingerprint,
         "image_ids": chosen.ids.tolist(),
     }
-    score = _scorer(dataset, chosen, settings)
     done = 0
 
     def run(left):
         nonlocal done
         done = len(rows) - len(left)
+        if not len(left):
+            return
+        score = _scorer(dataset, chosen, settings)
         for number in left.tolist():
             before = time.process_time()
             scores, each = score(number)

@@ -191,7 +191,7 @@ def test_a_study_of_the_digits_goes_on_where_it_stopped(data, tmp_path, capsys, 
     )
     assert first == json.loads((tmp_path / "ntk.json").read_text())
 
-    monkeypatch.setattr("rnas.ntk.study.NASBench201.apply", None)  # nothing is computed again
+    monkeypatch.setattr("rnas.ntk.study._scorer", None)  # nothing is computed again
     assert main([*options, archs]) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert main([*options, archs, "--seed=1"]) == 2
