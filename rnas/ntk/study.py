@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from pathlib import Path
 import time
 from typing import Any, NamedTuple
@@ -108,7 +109,7 @@ def run_study(
     folder: Path,
     finished: Callable[[int], None] = lambda architectures: None,
 ) -> Study:
-    """Scores cells on training images; goes on from what `folder` holds of the same study.
+    """Scores cells on training images, but for those that `folder` holds already under the same settings.
 
     Args:
       dataset: with images whose sides can be halved twice.
@@ -118,42 +119,37 @@ def run_study(
       finished: called after each architecture with how many are done.
 
     Raises:
-      ValueError: images that cannot be halved twice, more than the data set has, a folder that holds another study.
+      ValueError: images that cannot be halved twice, more than the data set has, a folder of other settings.
     """
     rows = np.unique(np.asarray(ids, np.int64))
     chosen = dataset.train.take(
         balanced_rows(dataset.train.labels, settings.images, num_classes=dataset.num_classes, seed=settings.seed)
     )
     identity = {
-        "architectures": rows.tolist(),
         "settings": {**dataclasses.asdict(settings), "epsilons": list(settings.epsilons)},
         "data": dataset.fingerprint,
         "image_ids": chosen.ids.tolist(),
     }
-    done = 0
+    scorer = functools.cache(lambda: _scorer(dataset, chosen, settings))
 
     def run(left):
-        nonlocal done
-        done = len(rows) - len(left)
-        if not len(left):
-            return
-        score = _scorer(dataset, chosen, settings)
         for number in left.tolist():
             before = time.process_time()
-            scores, each = score(number)
+            scores, each = scorer()(number)
             cpu_seconds = np.array([time.process_time() - before])
             yield np.array([number]), {"scores": scores[None], "each": each[None], "cpu_seconds": cpu_seconds}
 
-    def count(architectures):
-        nonlocal done
-        done += architectures
-        finished(done)
-
-    found = Ledger(folder, identity).measured("scores", rows, run, count)
+    # One measurement an architecture, so that a folder serves any choice of them.
+    ledger = Ledger(folder, identity)
+    found = []
+    for place, number in enumerate(rows.tolist(), start=1):
+        found.append(ledger.measured(nasbench201.to_code(number), np.array([number]), run))
+        finished(place)
+    fields = ("scores", "each", "seconds", "cpu_seconds")
     return Study(
         ids=tuple(rows.tolist()),
         names=settings.scores,
-        **{name: found[name] for name in ("scores", "each", "seconds", "cpu_seconds")},
+        **{field: np.concatenate([one[field] for one in found]) for field in fields},
         image_ids=chosen.ids,
     )
 

@@ -194,5 +194,7 @@ def test_a_study_of_the_digits_goes_on_where_it_stopped(data, tmp_path, capsys, 
     monkeypatch.setattr("rnas.ntk.study._scorer", None)  # nothing is computed again
     assert main([*options, archs]) == 0
     assert json.loads(capsys.readouterr().out) == first
+    assert main([*options, "--archs=1000"]) == 0
+    assert json.loads(capsys.readouterr().out)["architectures"] == first["architectures"][1:2]
     assert main([*options, archs, "--seed=1"]) == 2
     assert "seed" in capsys.readouterr().err
