@@ -270,7 +270,7 @@ def as_text(answer: Answer) -> str:
     lines = [
         f"{len(answer['architectures'])} architectures on {settings['images']} training images of "
         f"{answer['dataset']['name']}, {settings['initialisations']} initialisations, seed {settings['seed']}.",
-        f"Network: {settings['channels']} channels, {settings['cells']} cells a stage. Kernel: {settings['output']} of "
+        f"Network: {settings['channels']} channels, cells in each stage: {settings['cells']}. Kernel: {settings['output']} of "
         f"the logits, {settings['parameters']} parameters. PGD-{settings['steps']}, L\u221e, radii "
         f"{', '.join(settings['epsilons'])}; \u03b2 = {settings['beta']:g}.",
         f"An architecture took {seconds['median']:.1f} s ({cpu_seconds['median']:.1f} s of processor time; medians), "
