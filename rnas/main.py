@@ -65,6 +65,12 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         from rnas.tabular.command import add_arguments
 
         add_arguments(tabular)
+    words = "tangent kernels and other training-free scores of cells, and how they rank beside the table"
+    ntk = commands.add_parser("ntk", help=words, description=words)
+    if argv[:1] == ["ntk"]:
+        from rnas.ntk.command import add_arguments
+
+        add_arguments(ntk)
     _add_attack(command("attack", "AutoAttack and others on a trained model, with self-checks", config=False))
 
     arguments, rest = parser.parse_known_args(argv)
@@ -130,6 +136,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             run(arguments)
             return 0
+        if arguments.command == "ntk":
+            from rnas.ntk.command import run
+
+            with interruptible():
+                return run(arguments)
         workdir = arguments.workdir
         if arguments.command == "status":
             from rnas.describe import status

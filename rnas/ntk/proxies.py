@@ -1,0 +1,124 @@
+"""Training-free scores that kernels are compared with: synflow, gradient norm, Jacobian norm, NASWOT.
+
+Each is a number for a network at initialisation, of which more is taken to be better. Where a network would use batch
+statistics, it uses those that `frozen_statistics` has set; on the batch they came from that is the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.attacks import cross_entropy
+from rnas.layers import BatchNorm
+from rnas.ntk.kernel import Apply, PyTree, split
+
+SCALE = 1e-10  # of synflow's input and of its output: sums over paths outgrow float32 otherwise
+
+
+def gradient_norm(apply: Apply, variables: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns Σ ‖∂L/∂W‖₂ over all kernels W, L the mean cross-entropy (Abdelfattah et al. 2021, arXiv 2101.08134).
+
+    Args:
+      apply: see `rnas.ntk.empirical_ntk`.
+      variables: likewise.
+      images: [N, ...].
+      labels: integers [N].
+    """
+    params, logits = split(apply, variables)
+    gradient = jax.grad(lambda params: cross_entropy(logits(params, images), labels).mean())(params)
+    return sum(jnp.sqrt(jnp.sum(lax.square(leaf))) for leaf in _kernels(gradient).values())
+
+
+def jacobian_norm(apply: Apply, variables: PyTree, images: jax.Array) -> jax.Array:
+    """Returns the mean over images of ‖∂ logits / ∂ image‖_F, in logits per pixel unit (Hoffman et al. 2019).
+
+    Exact, by one backward pass for each of the K logits (arXiv 1908.02729, equation 3 and appendix).
+
+    Args:
+      apply: see `rnas.ntk.empirical_ntk`.
+      variables: likewise.
+      images: [N, ...].
+    """
+    params, logits = split(apply, variables)
+    found, pull = jax.vjp(lambda images: logits(params, images), images)
+
+    def square(direction):
+        (slope,) = pull(jnp.broadcast_to(direction, found.shape))
+        return lax.square(slope).reshape(len(images), -1).sum(1)
+
+    return jnp.sqrt(lax.map(square, jnp.eye(found.shape[1], dtype=found.dtype)).sum(0)).mean()
+
+
+def synflow(apply: Apply, variables: PyTree, inputs: jax.Array) -> jax.Array:
+    """Returns log Σ |W ⊙ ∂R/∂W| over all kernels W, R the sum of the logits of the network of absolute weights.
+
+    (Tanaka et al. 2020, arXiv 2006.05467, equation 2; as a score without BatchNorm, Abdelfattah et al. 2021.) The
+    logarithm, because sums over paths span forty orders of magnitude; a network through which nothing flows has a
+    finite one that is far below all others.
+
+    Args:
+      apply: see `rnas.ntk.empirical_ntk`; should not shift its input, and be piecewise linear.
+      variables: likewise; BatchNorm is passed over, whatever its statistics.
+      inputs: ones [1, ...].
+    """
+    params, logits = split(apply, jax.tree.map(jnp.abs, _without_normalization(variables)))
+    flow = jax.grad(lambda params: SCALE * logits(params, SCALE * inputs).sum())(params)
+    total = sum(jnp.vdot(kernel, flow) for kernel, flow in _pairs(params, flow))
+    return jnp.log(jnp.maximum(total, jnp.finfo(total.dtype).tiny)) - 2 * jnp.log(SCALE)
+
+
+def agreement(activations: jax.Array) -> jax.Array:
+    """Returns on how many ReLUs each two examples agree, [N, N], whole numbers.
+
+    Args:
+      activations: [N, ...]; a ReLU is on where its activation is above 0, before or after it.
+    """
+    codes = (activations.reshape(len(activations), -1) > 0).astype(jnp.float32)
+    both = jnp.matmul(codes, codes.T, precision=lax.Precision.HIGHEST)
+    on = codes.sum(1)
+    return codes.shape[1] - on[:, None] - on + 2 * both
+
+
+def naswot(kernel: np.ndarray) -> float:
+    """Returns log |K_H| of the agreements K_H of all ReLUs (Mellor et al. 2021, arXiv 2006.04647, equation 2).
+
+    Float64, on the host. Of a singular kernel, where two images have the same code, eigenvalues below rounding
+    (N · 2⁻⁵² · λ_max) count as that.
+
+    Args:
+      kernel: [N, N], the sum of `agreement` over all layers.
+
+    Raises:
+      ValueError: a network without ReLUs.
+    """
+    values = np.linalg.eigvalsh(np.asarray(kernel, np.float64))
+    if values[-1] <= 0:
+        raise ValueError("the network has no ReLU, whose codes NASWOT compares.")
+    return np.log(np.maximum(values, len(values) * 2.0**-52 * values[-1])).sum().item()
+
+
+def _without_normalization(variables: PyTree) -> PyTree:
+    """The variables with every BatchNorm an identity."""
+    flat = flax.traverse_util.flatten_dict(variables)
+    neutral = {"mean": 0.0, "var": 1.0 - BatchNorm.epsilon, "scale": 1.0, "bias": 0.0}
+
+    def normalizes(path):
+        return path[0] == "batch_stats" or ("batch_stats", *path[1:-1], "mean") in flat
+
+    return flax.traverse_util.unflatten_dict(
+        {path: jnp.full_like(leaf, neutral[path[-1]]) if normalizes(path) else leaf for path, leaf in flat.items()}
+    )
+
+
+def _kernels(tree: Mapping[str, Any]) -> dict[tuple[str, ...], jax.Array]:
+    return {path: leaf for path, leaf in flax.traverse_util.flatten_dict(tree).items() if path[-1] == "kernel"}
+
+
+def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[jax.Array, jax.Array]]:
+    others = _kernels(other)
+    return [(leaf, others[path]) for path, leaf in _kernels(one).items()]

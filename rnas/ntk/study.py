@@ -1,0 +1,217 @@
+"""Scores of many cells over several initialisations, kept architecture by architecture on disk."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from pathlib import Path
+import time
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.attacks import radius
+from rnas.data import Dataset, Split, to_float
+from rnas.data.balance import balanced_rows
+from rnas.evaluation.ledger import Ledger
+from rnas.models import NASBench201
+from rnas.ntk.measurement import Measurement, make_measurement
+from rnas.ntk.perturbed import STEPS, blocks, mixed_kernels
+from rnas.ntk.proxies import naswot
+from rnas.ntk.scores import Scores, ntk_scores
+from rnas.spaces import nasbench201
+
+PROXIES = ("synflow", "naswot", "gradient_norm", "jacobian_norm")
+COSTS = ("params", "macs", "conv_3x3")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every score depends on, beside the data set and the architecture.
+
+    Attributes:
+      images: N, an equal number of every class, the same for all architectures.
+      initialisations: independent draws of the parameters.
+      epsilons: radii of the attacks in pixel units, as written: '8/255'.
+      steps: of each attack.
+      beta: share of the adversarial loss in the mixed kernels.
+      output: of `empirical_ntk`.
+      parameters: of `empirical_ntk`.
+      channels: of the network's first stage.
+      cells: in each of its three stages.
+      seed: of images, parameters and attacks.
+    """
+
+    images: int = 64
+    initialisations: int = 3
+    epsilons: tuple[str, ...] = ("3/255", "8/255")
+    steps: int = STEPS
+    beta: float = 0.5
+    output: str = "sum"
+    parameters: str = "all"
+    channels: int = nasbench201.CHANNELS
+    cells: int = nasbench201.CELLS
+    seed: int = 0
+
+    def __post_init__(self):
+        least = {"images": 2, "initialisations": 1, "steps": 1, "channels": 1, "cells": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}.")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta={self.beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
+        for epsilon in self.epsilons:
+            radius(epsilon)
+        if not self.epsilons or len(set(self.epsilons)) < len(self.epsilons):
+            raise ValueError(f"radii {', '.join(self.epsilons)}: expected one or more, all different.")
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels that are scored: 'clean', and 'robust@8/255' and the like for every radius."""
+        of_radius = ("cross", "robust", "twice", "mixed_clean", "mixed_robust")
+        return ("clean", *(f"{kernel}@{epsilon}" for epsilon in self.epsilons for kernel in of_radius))
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of all scores: 'robust@8/255/lambda_min', 'synflow', 'params' and so on."""
+        of_kernels = [f"{kernel}/{score}" for kernel in self.kernels for score in Scores._fields]
+        return (*of_kernels, *PROXIES, *COSTS)
+
+
+class Study(NamedTuple):
+    """Scores of A architectures.
+
+    Attributes:
+      ids: of the architectures, ascending.
+      names: of the S scores.
+      scores: [A, S] of the kernels averaged over initialisations, of other scores the mean.
+      each: [A, I, S] of every initialisation.
+      seconds: [A] of wall time that each architecture took; the first includes compilation.
+      cpu_seconds: [A] of processor time, summed over threads.
+      image_ids: [N] rows of the images in the training part.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    scores: np.ndarray
+    each: np.ndarray
+    seconds: np.ndarray
+    cpu_seconds: np.ndarray
+    image_ids: np.ndarray
+
+
+def run_study(
+    dataset: Dataset,
+    ids: Sequence[int],
+    settings: Settings,
+    folder: Path,
+    finished: Callable[[int], None] = lambda architectures: None,
+) -> Study:
+    """Scores cells on training images, but for those that `folder` holds already under the same settings.
+
+    Args:
+      dataset: with images whose sides can be halved twice.
+      ids: of the cells, any order.
+      settings: see `Settings`.
+      folder: gets one small file an architecture.
+      finished: called after each architecture with how many are done.
+
+    Raises:
+      ValueError: images that cannot be halved twice, more than the data set has, a folder of other settings.
+    """
+    rows = np.unique(np.asarray(ids, np.int64))
+    chosen = dataset.train.take(
+        balanced_rows(dataset.train.labels, settings.images, num_classes=dataset.num_classes, seed=settings.seed)
+    )
+    identity = {
+        "settings": {**dataclasses.asdict(settings), "epsilons": list(settings.epsilons)},
+        "data": dataset.fingerprint,
+        "image_ids": chosen.ids.tolist(),
+    }
+    scorer = functools.cache(lambda: _scorer(dataset, chosen, settings))
+
+    def run(left):
+        for number in left.tolist():
+            before = time.process_time()
+            scores, each = scorer()(number)
+            cpu_seconds = np.array([time.process_time() - before])
+            yield np.array([number]), {"scores": scores[None], "each": each[None], "cpu_seconds": cpu_seconds}
+
+    # One measurement an architecture, so that a folder serves any choice of them.
+    ledger = Ledger(folder, identity)
+    found = []
+    for place, number in enumerate(rows.tolist(), start=1):
+        found.append(ledger.measured(nasbench201.to_code(number), np.array([number]), run))
+        finished(place)
+    fields = ("scores", "each", "seconds", "cpu_seconds")
+    return Study(
+        ids=tuple(rows.tolist()),
+        names=settings.scores,
+        **{field: np.concatenate([one[field] for one in found]) for field in fields},
+        image_ids=chosen.ids,
+    )
+
+
+def _scorer(dataset: Dataset, chosen: Split, settings: Settings) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Returns id → (scores [S], scores of each initialisation [I, S])."""
+    mean, std = _channel_statistics(dataset.train.images)
+    model = NASBench201(
+        num_classes=dataset.num_classes, mean=mean, std=std, channels=settings.channels, cells=settings.cells
+    )
+    images, labels = jnp.asarray(to_float(chosen.images)), jnp.asarray(chosen.labels)
+    radii = jnp.asarray([radius(epsilon) for epsilon in settings.epsilons], jnp.float32)
+    measure = make_measurement(model, steps=settings.steps, output=settings.output, parameters=settings.parameters)
+    # One compilation serves every cell; a second would be a mistake of ours.
+    measure = jax.jit(chex.assert_max_traces(measure, n=1))
+    root = jax.random.key(settings.seed)
+    init = jax.jit(lambda key: model.init(key, images[:1], jnp.zeros(len(nasbench201.EDGES), jnp.int32)))
+    keys = [jax.random.split(jax.random.fold_in(root, number)) for number in range(settings.initialisations)]
+    drawn = [(init(weights), attack) for weights, attack in keys]
+
+    def score(number: int) -> tuple[np.ndarray, np.ndarray]:
+        encoding = jnp.asarray(nasbench201.encodings()[number])
+        found = [jax.device_get(measure(variables, encoding, images, labels, radii, key)) for variables, key in drawn]
+        mean = Measurement(*(np.mean(parts, 0, dtype=np.float64) for parts in zip(*found, strict=True)))
+        codes = np.mean([naswot(one.agreement) for one in found])
+        costs = _costs(number, dataset)
+        each = [
+            [*_of_kernels(one.kernel, chosen.labels, settings), *_proxies(one, naswot(one.agreement)), *costs]
+            for one in found
+        ]
+        whole = [*_of_kernels(mean.kernel, chosen.labels, settings), *_proxies(mean, codes), *costs]
+        return np.array(whole), np.array(each)
+
+    return score
+
+
+def _channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels in [0, 1] of each channel of bytes [N, H, W, C]."""
+    levels = np.arange(256) / 255
+    counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])])
+    shares = counts / counts.sum(1, keepdims=True)
+    mean = shares @ levels
+    return tuple(mean.tolist()), tuple(np.sqrt(shares @ levels**2 - mean**2).tolist())
+
+
+def _of_kernels(whole: np.ndarray, labels: np.ndarray, settings: Settings) -> list[float]:
+    examples = len(labels)
+    scored = [whole[:examples, :examples]]
+    for place in range(len(settings.epsilons)):
+        kernels = blocks(whole, examples, place)
+        mixed = mixed_kernels(kernels, settings.beta)
+        scored += [(kernels.cross + kernels.cross.T) / 2, kernels.robust, kernels.twice, *mixed]
+    return [value for kernel in scored for value in ntk_scores(kernel, labels)]
+
+
+def _proxies(measured: Measurement, codes: float) -> list[float]:
+    return [float(measured.synflow), codes, float(measured.gradient_norm), float(measured.jacobian_norm)]
+
+
+def _costs(number: int, dataset: Dataset) -> list[float]:
+    """Parameters and MACs of the benchmark's own network, and 3x3 convolutions in the cell."""
+    encoding = nasbench201.encodings()[number]
+    task: dict[str, Any] = {"image_size": dataset.image_shape[0], "num_classes": dataset.num_classes}
+    counted = [float(nasbench201.cost(encoding, kind=kind, **task)) for kind in ("params", "macs")]
+    return [*counted, float((encoding == nasbench201.CONV_3X3).sum())]
