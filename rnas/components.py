@@ -98,9 +98,12 @@ class Components:
                 "and search with another objective."
             )
         self.objective(config.train)
-        for section in (config.teacher, config.train):
-            if not 0 <= section.weight_average < 1:
-                raise ValueError(f"weight_average = {section.weight_average} must be at least 0 and less than 1.")
+        for name in ("teacher", "train"):
+            decay, gamma = config[name].weight_average, config[name].perturbation.gamma
+            if not 0 <= decay < 1:
+                raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
+            if gamma < 0:
+                raise ValueError(f"{name}.perturbation.gamma = {gamma} must not be negative.")
         for section in (config.teacher, config.search, config.train, config.finetune):
             make_optimizer(section.optimizer, epochs=1, steps_per_epoch=1)
         make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)

@@ -209,13 +209,13 @@ class System(Components, abc.ABC):
             "teacher": (self.uses_teacher, self.config.teacher.path),
             "natural_teacher": (self.uses_natural_teacher, self.config.teacher.natural_path),
         }
-        if not any(used for used, _ in wanted.values()):
-            say("no stage learns from a teacher (gamma and kl_weight are 0): none is trained.")
         for stage, (used, path) in wanted.items():
             if path:
                 _ = self.loaded_teacher if stage == "teacher" else self.loaded_natural_teacher  # refuses now
             elif used:
                 self._train_teacher(stage)
+            elif stage == "teacher":
+                say("no stage learns from a teacher (gamma and kl_weight are 0): none is trained.")
 
     def _train_teacher(self, stage: str) -> None:
         """Trains one of `TEACHERS` and writes its directory, which has the name of the stage."""
