@@ -33,8 +33,8 @@ class Objective:
       epsilon, step_size: L∞ radius and attack step, pixels in [0, 1].
       steps: attack iterations.
       start: of the attack: own (as the method was published), uniform, gaussian, none.
-      attack_bn: BatchNorm mode of the attack: own (as published), eval, train_frozen (batch statistics) or train
-        (which also moves the running ones).
+      attack_bn: BatchNorm mode of the attack: eval, train_frozen (batch statistics), train (which also moves the
+        running ones) or own (as the method was published).
       bn_update: passes of the loss that move running statistics: both, clean, adversarial.
       clean_pass: run the network on clean images although no term of the loss may need it, for its statistics.
       auxiliary: weight of the cross-entropy of the network's auxiliary head, on clean images.
@@ -62,7 +62,7 @@ class Objective:
     def __post_init__(self):
         allowed = {
             "start": ("own", "uniform", "gaussian", "none"),
-            "attack_bn": ("own", "eval", "train_frozen", "train"),
+            "attack_bn": ("eval", "train_frozen", "train", "own"),
             "bn_update": ("both", "clean", "adversarial"),
             "normalise": ("per_sample", "per_batch"),
             "reduction": ("sum_layers", "paper"),
