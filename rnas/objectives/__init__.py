@@ -1,4 +1,7 @@
-"""Objectives as pure functions: arrays in, one number per example out, nothing reduced over the batch."""
+"""Objectives as pure functions: arrays in, one number per example out, nothing reduced over the batch.
+
+Only what a method remembers from step to step is a mean over the batch, see `methods`.
+"""
 
 from rnas.objectives.adversarial import (
     cross_entropy,

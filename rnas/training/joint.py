@@ -253,9 +253,7 @@ def remembered_terms(
         if objective.view != "clean":
             views.append(out)
 
-    logits = Logits(
-        clean, hostile, signals.logits, signals.teacher_attacked, signals.natural, signals.natural_attacked
-    )
+    logits = Logits(clean, hostile, signals.logits, signals.teacher_attacked, signals.natural, signals.natural_attacked)
     memory = objective.adversarial.remember(memory, logits, moment, average)
     terms["classification"] = objective.adversarial.loss(logits, labels, moment, memory)
     if objective.kl_weight:

@@ -14,6 +14,7 @@ from rnas.objectives import METHODS, Logits, Moment
 from rnas.objectives.methods import Akd2, Ard, Iad1, Method, Mtard, Rslad
 from rnas.training import steps
 from rnas.training.checkpoints import Checkpoints
+from rnas.training.feeds import replicate
 from rnas.training.joint import Objective, Signals, adversarial_images, further_signals
 from rnas.training.optimizers import Optimizer
 from rnas.training.state import State
@@ -67,12 +68,10 @@ class Study:
         method = METHODS[method]() if isinstance(method, str) else method
         return State.create(self.variables, optimizer, memory=method.first_memory(), **options)
 
-    def run(self, step, state, count=1, replicas=1):
-        """Returns (state, metric sums) after `count` steps; `step` may be compiled already, see `compiled`."""
+    def run(self, step, state, count=1):
+        """Returns (state, metric sums) on the host after `count` steps, see `compiled`."""
         for number in range(count):
-            state, sums = step(
-                state, *self.base.batch(number, replicas), {"robust": 2.0, "natural": 5.0}, self.base.root
-            )
+            state, sums = step(state, *self.base.batch(number, 1), {"robust": 2.0, "natural": 5.0}, self.base.root)
         return jax.device_get((state, sums))
 
 
@@ -308,14 +307,17 @@ def test_the_average_of_three_steps_by_hand(study):
 
 
 def test_memory_perturbation_and_average_do_not_depend_on_the_number_of_replicas(small):
-    step = small.compiled(
-        "mtard", perturbation=steps.WeightPerturbation(0.05), average=steps.WeightAverage(0.9),
+    """One replica of eight images, and four devices of two with donated states and two steps a dispatch."""
+    options = dict(
+        perturbation=steps.WeightPerturbation(0.05), average=steps.WeightAverage(0.9),
         changes=dict(steps=0, start="uniform"),
     )  # fmt: skip
-    found = [small.run(step, small.state("mtard", average=True), count=2, replicas=replicas)[0] for replicas in (1, 4)]
-    chex.assert_trees_all_close(*found, atol=1e-6, rtol=1e-4)
-    memory = found[0].memory
-    assert memory["first_natural"] > 0 and memory["natural_weight"] != 0.5
+    expected, _ = small.run(small.compiled("mtard", **options), small.state("mtard", average=True), count=2)
+    run = steps.run_steps(small.step("mtard", **options), steps.TRAIN_METRICS)
+    state, teachers = replicate((small.state("mtard", average=True), {"robust": 2.0, "natural": 5.0}))
+    found, _ = run(state, *small.base.feed().dispatch(0, 2), np.int32(2), teachers, small.base.root)
+    chex.assert_trees_all_close(jax.device_get(found), expected, atol=1e-6, rtol=1e-4)
+    assert expected.memory["first_natural"] > 0 and expected.memory["natural_weight"] != 0.5
 
 
 def test_a_checkpoint_keeps_memory_and_average(small, tmp_path):

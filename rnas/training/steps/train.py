@@ -134,9 +134,7 @@ def make_train_step(
             params = optax.tree.sub(params, shift)
         terms["learning_rate"] = rate
         # Synchronised BatchNorm already leaves equal statistics everywhere.
-        new = state.replace(
-            step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, memory=memory
-        )
+        new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, memory=memory)
         if average:
             new = new.replace(averaged=average.update(state.averaged, new.variables, state.step))
         return new, reduced(terms, state.step, new.params)
