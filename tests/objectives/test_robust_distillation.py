@@ -124,9 +124,7 @@ def torch_losses(torch):
         "ard_cold": lambda s, a, t, ta, n, na: 0.6 * kl(t, a, 0.5) + 0.4 * entropy(s),
         "rslad": lambda s, a, t, ta, n, na: 5 / 6 * kl(t, a) + 1 / 6 * kl(t, s),
         "akd2": lambda s, a, t, ta, n, na: 0.3 * entropy(a) + 0.3 * kl(ta, a) + 0.4 * kl(na, a),
-        "iad_1": lambda s, a, t, ta, n, na: (
-            0.8 * (kl(t, a, 3.0) + (1 - trust(ta)) * kl(s, a)) + 0.2 * entropy(s)
-        ),
+        "iad_1": lambda s, a, t, ta, n, na: 0.8 * (kl(t, a, 3.0) + (1 - trust(ta)) * kl(s, a)) + 0.2 * entropy(s),
         "iad_2": lambda s, a, t, ta, n, na: (
             0.3 * entropy(a) + 0.3 * (trust(ta) * kl(ta, a) + (1 - trust(ta)) * kl(s, a)) + 0.4 * kl(na, a)
         ),
@@ -223,7 +221,7 @@ T, TA, NAT, NA = map(jnp.float32, TEACHERS.values())
         # A teacher that is the student on clean images, and a label it trusts not at all: TRADES without its entropy.
         (
             lambda: objectives.iad_2_loss(TA, NA, S, A, LABELS, jnp.zeros(N), robust=1.0, natural=0.0),
-            lambda: (objectives.trades_loss(S, A, LABELS, 1.0) - objectives.cross_entropy(S, LABELS)),
+            lambda: objectives.trades_loss(S, A, LABELS, 1.0) - objectives.cross_entropy(S, LABELS),
         ),
         (
             lambda: objectives.rslad_loss(T, S, S),
@@ -267,9 +265,7 @@ def test_mtard_weighs_the_teachers_by_how_far_their_losses_have_fallen():
         np.testing.assert_allclose([memory["first_adversarial"], memory["first_natural"]], firsts, rtol=1e-5)
         # The new weights are used at once.
         expected = 0.1 * ((1 - weight) * losses[0] + weight * losses[1])
-        np.testing.assert_allclose(
-            method.loss(logits, LABELS, Moment(step, rate), memory).mean(), expected, rtol=1e-5
-        )
+        np.testing.assert_allclose(method.loss(logits, LABELS, Moment(step, rate), memory).mean(), expected, rtol=1e-5)
     assert abs(weight - 0.5) > 1e-3
 
 
