@@ -6,7 +6,7 @@ distillation, and the derived network is trained with the joint objective beside
 Arguments, joined by commas:
   pgd_at, trades, mart, score, ard, rslad, akd2, iad_1, iad_2, mtard   the student trained by this method alone, without
             cross-layer distillation (the search is the same); `none` for plain training
-  awp       weights perturbed against the loss (γ 0.01 with pgd_at, else 0.005 from epoch 10 on)
+  awp       named after a method: weights perturbed against the loss (γ 0.01 with pgd_at, else 0.005 from epoch 10 on)
   average   the student is a moving average of the weights, decay 0.995
   methods   beside the student of the joint objective a twin for every method: one architecture, one start, one budget
 
