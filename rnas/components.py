@@ -18,6 +18,7 @@ from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.order import Order
 from rnas.evaluation import Evaluator
 from rnas.evaluation.protocol import PGD_20
+from rnas.objectives import METHODS, Method
 from rnas.spaces.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher
 from rnas.training.checkpoints import Checkpoints
@@ -91,8 +92,18 @@ class Components:
         if not 0 <= config.seed < 2**32:
             raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
         # What follows refuses what it could not build later.
-        for stage in (config.search, config.train):
-            self.objective(stage)
+        if not self.objective(config.search).searches:
+            raise ValueError(
+                f"search.objective={config.search.objective!r} trains fixed networks only; name it in train.objective, "
+                "and search with another objective."
+            )
+        self.objective(config.train)
+        for name in ("teacher", "train"):
+            decay, gamma = config[name].weight_average, config[name].perturbation.gamma
+            if not 0 <= decay < 1:
+                raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
+            if gamma < 0:
+                raise ValueError(f"{name}.perturbation.gamma = {gamma} must not be negative.")
         for section in (config.teacher, config.search, config.train, config.finetune):
             make_optimizer(section.optimizer, epochs=1, steps_per_epoch=1)
         make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
@@ -110,6 +121,8 @@ class Components:
         _ = self.dataset
         if self.config.teacher.path:
             _ = self.loaded_teacher
+        if self.config.teacher.natural_path:
+            _ = self.loaded_natural_teacher
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -129,7 +142,13 @@ class Components:
 
     @functools.cached_property
     def loaded_teacher(self) -> Teacher:
-        path = self.config.teacher.path or self.workdir / "teacher"
+        return self._load_teacher(self.config.teacher.path or self.workdir / "teacher")
+
+    @functools.cached_property
+    def loaded_natural_teacher(self) -> Teacher:
+        return self._load_teacher(self.config.teacher.natural_path or self.workdir / "natural_teacher")
+
+    def _load_teacher(self, path: str | Path) -> Teacher:
         teacher = load_teacher(path, dtype=self.dtype)
         classes = tuple(self.config.data.class_ids)
         if len(classes) < teacher.num_classes > max(classes, default=teacher.num_classes):
@@ -159,7 +178,6 @@ class Components:
             step_size=adversarial.step,
             steps=adversarial.steps,
             start=adversarial.start,
-            beta=adversarial.beta,
             attack_bn=adversarial.bn,
             gamma=stage.gamma,
             kl_weight=stage.kl_weight,
@@ -170,12 +188,11 @@ class Components:
         )
         fields |= {field: stage[key] for key, field in OF_STAGE.items() if key in stage} | changes
         lengths = {field: attacks.radius(fields[field]) for field in ("epsilon", "step_size")}
-        return Objective(**{**fields, **lengths})
+        return Objective(**{**fields, **lengths, "adversarial": self.method(fields["adversarial"])})
 
-    @property
-    def uses_teacher(self) -> bool:
-        """Whether search or training learn from a teacher."""
-        return any(self.objective(self.config[stage]).needs_teacher for stage in ("search", "train"))
+    def method(self, name: str) -> Method | str:
+        """The adversarial method of this name with its coefficients; the name alone where there is no such method."""
+        return METHODS[name](**self.config.adversarial.get(name, {})) if name in METHODS else name
 
     @functools.cached_property
     def validation(self):

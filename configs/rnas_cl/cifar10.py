@@ -9,7 +9,10 @@ Argument: `<space>` with s3, s5, s7, m or l, then any of these, joined by commas
   per_batch         attention maps divided by one norm for the whole batch (released code)
   mean_layers       cross-layer loss averaged over layer pairs (eq. 1 as printed)
   search_only, train_only   the adversarial objective in one of the two stages
-  none, pgd_at, mart, rslad another adversarial objective than trades
+  none, pgd_at, mart, score, ard, rslad  another adversarial objective than trades
+  akd2, iad_1, iad_2, mtard the same in training alone: they ask a teacher about attacked images, most of them a second,
+                            naturally trained teacher too
+  awp, average              perturbed weights (γ = 0.005 from epoch 10 on), and a moving average of them, in training
   released_cost     the cost formula of the released code
   finetune          20 epochs of TRADES after training
   short             a few epochs with a small teacher, for two CPU cores
@@ -98,6 +101,23 @@ def _objective(name):
     return change
 
 
+def _trained_by(name):
+    def change(config):
+        config.train.objective = name
+        config.train.kl_weight = 0.0  # the method has its own
+
+    return change
+
+
+def _awp(config):
+    config.train.perturbation.gamma = 0.005
+    config.train.perturbation.first_epoch = 10
+
+
+def _average(config):
+    config.train.weight_average = 0.995
+
+
 def _released_cost(config):
     config.cost.kind = "released"
 
@@ -141,7 +161,15 @@ VARIANTS = {
     "none": _objective("none"),
     "pgd_at": _objective("pgd_at"),
     "mart": _objective("mart"),
+    "score": _objective("score"),
+    "ard": _objective("ard"),
     "rslad": _objective("rslad"),
+    "akd2": _trained_by("akd2"),
+    "iad_1": _trained_by("iad_1"),
+    "iad_2": _trained_by("iad_2"),
+    "mtard": _trained_by("mtard"),
+    "awp": _awp,
+    "average": _average,
     "released_cost": _released_cost,
     "finetune": _finetune,
     "short": _short,

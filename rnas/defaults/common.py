@@ -40,15 +40,65 @@ def data() -> ConfigDict:
 
 
 def adversarial(objective: str, step: str, steps: int) -> ConfigDict:
-    """The adversarial part of an objective and the attack inside it."""
+    """The adversarial part of an objective, the attack inside it, and a section of coefficients for each method."""
     config = ConfigDict()
-    config.objective = objective  # A: none | pgd_at | trades | mart | rslad
+    # A: none | pgd_at | trades | mart | score; with a robust teacher: ard | rslad; in training only: iad_1, and with a
+    # naturally trained teacher beside the robust one: akd2 | iad_2 | mtard
+    config.objective = objective
     config.epsilon = "8/255"  # L∞ radius
     config.step = step  # of one attack iteration
     config.steps = steps  # attack iterations
-    config.start = "own"  # own (uniform in pgd_at, gaussian elsewhere) | uniform | gaussian (0.001·N(0,1)) | none
-    config.beta = 6.0  # weight of the robust term in trades and mart
-    config.bn = "eval"  # eval | train_frozen | train: BatchNorm mode during the attack
+    config.start = "own"  # own (as the method was published) | uniform | gaussian (0.001·N(0,1)) | none
+    # BatchNorm mode during the attack: eval | train_frozen (batch statistics) | train (they also move the running
+    # ones: ard, iad_1, iad_2, akd2 as published) | own (as the method was published)
+    config.bn = "eval"
+    for name, coefficients in methods().items():
+        config[name] = coefficients
+    return config
+
+
+def methods() -> dict[str, ConfigDict]:
+    """Coefficients of the adversarial methods that have some, as published.
+
+    Divergences sum over the classes. `kl_scale` multiplies them: the code of ard averages over K classes, so 1/K; that
+    of rslad and mtard as well, but multiplies by 10 where K = 100, so 1/10 always.
+    """
+    return {
+        "trades": ConfigDict({"beta": 6.0}),  # weight of the robust term
+        "mart": ConfigDict({"beta": 6.0}),  # weight of the robust term
+        "score": ConfigDict({
+            "beta": 5.0,  # weight of the robust term; no published default
+            "smoothing": 0.1,  # of the labels
+        }),
+        "ard": ConfigDict({
+            "alpha": 1.0,  # share of the teacher; the rest is cross-entropy of clean images
+            "temperature": 30.0,
+            "kl_scale": 0.1,
+        }),
+        "rslad": ConfigDict({"kl_scale": 0.1}),
+        "akd2": ConfigDict({
+            "robust": 0.5,  # weight of the robust teacher
+            "natural": 0.25,  # weight of the naturally trained one; the rest is cross-entropy
+        }),
+        "iad_1": ConfigDict({
+            "alpha": 1.0,  # share of teacher and self; the rest is cross-entropy of clean images
+            "beta": 0.1,  # power of the teacher's probability of the label, which says how far to trust it
+            "temperature": 1.0,
+            "first_epoch": 60,  # of 200, from which on the teacher may be distrusted
+        }),
+        "iad_2": ConfigDict({"robust": 0.5, "natural": 0.25, "beta": 0.1, "first_epoch": 40}),  # as akd2 and iad_1
+        "mtard": ConfigDict({
+            "rate": 0.025,  # of the teachers' weights; falls with the learning rate
+            "kl_scale": 0.1,
+        }),
+    }  # fmt: skip
+
+
+def perturbation() -> ConfigDict:
+    """Adversarial weight perturbation (AWP) around any objective."""
+    config = ConfigDict()
+    config.gamma = 0.0  # of a kernel's norm; published: 0.01 with pgd_at, 0.005 with trades; 0: none
+    config.first_epoch = 0  # published: 0 with pgd_at, 10 with trades
     return config
 
 
@@ -79,22 +129,26 @@ def temperature() -> ConfigDict:
 
 
 def teacher() -> ConfigDict:
-    """The robust teacher: a directory, or how to train one."""
+    """The robust teacher: a directory, or how to train one. Some methods ask a second, naturally trained one too."""
     config = ConfigDict()
     config.path = ""  # a teacher directory; empty: train one here
-    config.architecture = "wide_resnet_34_10"  # of the teacher trained here
-    config.objective = "pgd_at"  # pgd_at | trades | none
+    config.natural_path = ""  # the same for the second teacher, which is trained like the first but without attack
+    config.architecture = "wide_resnet_34_10"  # of the teachers trained here
+    config.objective = "pgd_at"  # pgd_at | trades | mart | score | none
     config.steps = 10  # attack iterations; radius and step are those of `adversarial`
     config.epochs = 200
     config.batch_size = 128  # over all devices
     config.optimizer = optimizer("sgd", 0.1, 5e-4)
+    config.perturbation = perturbation()  # of the weights
+    config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
     return config
 
 
 def finetune(recipe: ConfigDict) -> ConfigDict:
-    """TRADES after training, with the distilling terms kept."""
+    """TRADES, or another method, after training, with the distilling terms kept."""
     config = ConfigDict()
     config.epochs = 0  # 0: none
+    config.objective = "trades"  # as adversarial.objective
     config.optimizer = recipe
     return config
 

@@ -70,11 +70,14 @@ def get_config() -> ConfigDict:
     train.cutout = 0  # side of the square that augmentation blanks, pixels; 0: none
     train.drop_path = 0.0  # probability of dropping a path, at the last epoch; grows linearly
     train.optimizer = common.optimizer("sgd", 0.1, 1e-4, clip_norm=5.0, schedule="step", milestones=(99, 149))
+    train.perturbation = common.perturbation()  # of the weights
+    train.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
 
     config.finetune = common.finetune(common.optimizer("sgd", 0.001, 1e-4, clip_norm=5.0))
 
     # Networks trained like the student, for comparison: random_0, random_1, … (cells of the space drawn at random),
-    # names of published genotypes, no_distillation (gamma = kl_weight = 0), plain (also without attack).
+    # names of published genotypes, no_distillation (gamma = kl_weight = 0), plain (also without attack), or one method
+    # alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
     config.twins = ()
 
     for stage in (search, train):

@@ -61,11 +61,13 @@ def get_config() -> ConfigDict:
     train.epochs = 200
     train.batch_size = 256  # over all devices
     train.optimizer = common.optimizer("adam", 0.004, 4e-5)
+    train.perturbation = common.perturbation()  # of the weights
+    train.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
 
     config.finetune = common.finetune(common.optimizer("adam", 0.004, 4e-5))  # the paper's optional one has 20 epochs
 
-    # The same student trained otherwise, for comparison: no_distillation (gamma = kl_weight = 0),
-    # plain (also without attack).
+    # The same student trained otherwise, for comparison: no_distillation (gamma = kl_weight = 0), plain (also without
+    # attack), or one method alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
     config.twins = ("no_distillation", "plain")
 
     # A stage may weigh the joint objective differently from the other.

@@ -2,17 +2,16 @@
 
 Logits are [N,K], labels integers [N], results [N], unreduced, in nats. p = softmax(clean logits), q =
 softmax(adversarial logits). KL divergences sum over the classes; some public codes divide by K as well.
-These functions stop no gradient but the teacher's; that attacked images carry none is the attack's affair.
+These functions stop no gradient; that attacked images carry none is the attack's affair.
 """
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks.losses import at, cross_entropy, others
 from rnas.objectives.distillation import kl_divergence
 
-__all__ = ["cross_entropy", "mart_loss", "pgd_at_loss", "rslad_loss", "trades_loss"]
+__all__ = ["cross_entropy", "mart_loss", "pgd_at_loss", "score_loss", "squared_distance", "trades_loss"]
 
 
 def pgd_at_loss(adversarial_logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -45,18 +44,28 @@ def mart_loss(
     return boosted + beta * kl_divergence(clean_logits, adversarial_logits) * unsure
 
 
-def rslad_loss(
-    teacher_logits: jax.Array, clean_logits: jax.Array, adversarial_logits: jax.Array, kl_scale: float = 1.0
+def score_loss(
+    clean_logits: jax.Array,
+    adversarial_logits: jax.Array,
+    labels: jax.Array,
+    beta: float = 5.0,
+    smoothing: float = 0.1,
 ) -> jax.Array:
-    """Returns kl_scale·(5/6·KL(t‖q) + 1/6·KL(t‖p)), t = softmax(teacher_logits) (RSLAD, arXiv 2108.07969).
+    """Returns ‖p - ỹ‖² + beta·‖q - p‖² (SCORE, squared error with a locally self-consistent term, arXiv 2202.10103).
 
-    The teacher sees clean images and receives no gradient; labels are not used.
+    The gradient flows through both arguments of the second distance.
 
     Args:
-      teacher_logits, clean_logits, adversarial_logits: [N,K].
-      kl_scale: 1 sums over the classes. The public code averages over them, 1/10 on CIFAR-10, and multiplies
-        by 10 on CIFAR-100: 1/10 reproduces both.
+      beta: no published default; 5 is that of the TRADES example in the same code.
+      smoothing: s; ỹ is 1 - s at the label and s/(K - 1) elsewhere.
     """
-    teacher_logits = lax.stop_gradient(teacher_logits)
-    attacked = kl_divergence(teacher_logits, adversarial_logits)
-    return kl_scale * (5 * attacked + kl_divergence(teacher_logits, clean_logits)) / 6
+    num_classes = clean_logits.shape[1]
+    truth = jax.nn.one_hot(labels, num_classes)
+    truth = (1 - smoothing) * truth + smoothing / (num_classes - 1) * (1 - truth)
+    fit = jnp.sum(jnp.square(jax.nn.softmax(clean_logits) - truth), axis=-1)
+    return fit + beta * squared_distance(clean_logits, adversarial_logits)
+
+
+def squared_distance(target_logits: jax.Array, logits: jax.Array) -> jax.Array:
+    """Returns ‖softmax(logits) - softmax(target_logits)‖² [N]; gradients flow into both."""
+    return jnp.sum(jnp.square(jax.nn.softmax(logits) - jax.nn.softmax(target_logits)), axis=-1)

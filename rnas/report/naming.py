@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 import re
 
+_TRAININGS = {  # by one adversarial method alone
+    "pgd_at": "PGD-AT",
+    "pgd_at_awp": "PGD-AT with AWP",
+    "trades": "TRADES",
+    "trades_awp": "TRADES with AWP",
+    "mart": "MART",
+    "score": "SCORE",
+    "ard": "ARD",
+    "rslad": "RSLAD",
+    "akd2": "AKD²",
+    "iad_1": "IAD-I",
+    "iad_2": "IAD-II",
+    "mtard": "MTARD",
+}
 _MODELS = {
     "student": "Student",
     "student_last": "The same, last epoch",
     "teacher": "Teacher",
     "twin_no_distillation": "Twin, no distillation",
     "twin_plain": "Twin, plain training",
+    **{f"twin_{name}": f"Twin, {label}" for name, label in _TRAININGS.items()},
 }
 _METHODS = {
     "dsara": "DSARA",
@@ -40,6 +55,11 @@ _RANDOM = re.compile(r"twin_random_(\d+)")
 def is_random(name: str) -> bool:
     """Whether a model is one of the networks with random cells (`twin_random_0`, …)."""
     return _RANDOM.fullmatch(name) is not None
+
+
+def is_method(name: str) -> bool:
+    """Whether a model is the student's network trained by one adversarial method alone (`twin_trades`, …)."""
+    return name.removeprefix("twin_") in _TRAININGS
 
 
 def is_published(name: str) -> bool:

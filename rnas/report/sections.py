@@ -8,7 +8,7 @@ from typing import Any
 from rnas.report import tables
 from rnas.report.canvas import Picture
 from rnas.report.markup import Markup, element
-from rnas.report.naming import is_published, model_label
+from rnas.report.naming import is_method, is_published, model_label
 from rnas.report.parts import example_figure, fact_list, figure, folded, image, note
 from rnas.report.pictures import Example, magnification
 from rnas.report.quantity import exact, norm_label
@@ -32,6 +32,10 @@ _STRIDE = " The operations on the two inputs have stride 2."
 _RANDOM = (
     "Random networks have cells drawn uniformly from the space of the search, stacked and trained like the {noun}; "
     "what it has over them is the part of its cells."
+)
+_METHODS = (
+    "Twins named after a method were trained by it alone: architecture, initial weights and the number of steps are "
+    "those of {own}."
 )
 _PUBLISHED_CELLS = "Networks named after a paper have the cells published there, stacked and trained in the same way."
 _MAP = (
@@ -91,6 +95,8 @@ def _twins(record: Record, results: Results) -> str:
         over = "the twin without distillation" if untaught else own
         part = "the part of both" if taught and not untaught else "adversarial training's part"
         said.append(f"The plain twin {_ANEW} {without}: what {over} has over it is {part}.")
+    if any(is_method(name) for name in results.models):
+        said.append(_METHODS.format(own=own))
     if results.random:
         said.append(_RANDOM.format(noun=record.noun))
     if any(is_published(name) for name in results.models):

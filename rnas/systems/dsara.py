@@ -283,21 +283,21 @@ class Dsara(System):
             known = ", ".join((*TWINS, "random_0, random_1, …", *cells.PUBLISHED))
             raise ValueError(f"unknown twin {name!r}; known: {known}.")
 
-    def twin(self, name: str) -> tuple[CellArchitecture, dict]:
+    def twin(self, name: str) -> CellArchitecture:
         """Random and published cells are trained exactly like the student, with its tutors."""
         if name in TWINS:
             return super().twin(name)
         tutelage = self.architecture.tutelage
         if name in cells.PUBLISHED:
-            return self._of(cells.PUBLISHED[name], {"published": name}, tutelage=tutelage), {}
+            return self._of(cells.PUBLISHED[name], {"published": name}, tutelage=tutelage)
         architecture = self._random(name)
-        return self._of(architecture.genotype, architecture.origin, tutelage=tutelage), {}
+        return self._of(architecture.genotype, architecture.origin, tutelage=tutelage)
 
     def twins(self) -> None:
         """Trains the twins; cells that are not the student's are kept in `architectures/`."""
         for name in self.config.twins:
             if name not in TWINS:
-                self.save_architecture(self.twin(name)[0], f"architectures/{name}.json")
+                self.save_architecture(self.twin(name), f"architectures/{name}.json")
         super().twins()
 
 

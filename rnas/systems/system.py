@@ -4,6 +4,7 @@ A system says what its supernet is, how it is searched, and what is read off it;
 """
 
 import abc
+from pathlib import Path
 import sys
 
 import jax
@@ -18,6 +19,7 @@ from rnas.evaluation.protocol import suite
 from rnas.files import read_json, write_arrays, write_json
 from rnas.layers.counting import count
 from rnas.models import build_model
+from rnas.objectives import METHODS
 from rnas.record import versions
 from rnas.report import write_report
 from rnas.spaces.architecture import Architecture, Tutelage
@@ -28,15 +30,22 @@ from rnas.training.checkpoints import Restored
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
 from rnas.training.log import MetricsLog
 from rnas.training.loop import fit
-from rnas.training.optimizers import make_optimizer
+from rnas.training.optimizers import Optimizer, make_optimizer
 from rnas.training.progress import Progress
 from rnas.training.state import State
 
-# The same student trained without parts of the joint objective.
+# The same student trained without parts of the joint objective, or by one method alone: what its objective changes.
+ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
 TWINS = {
-    "no_distillation": dict(gamma=0.0, kl_weight=0.0),
-    "plain": dict(gamma=0.0, kl_weight=0.0, adversarial="none"),
+    "no_distillation": ALONE,
+    "plain": dict(ALONE, adversarial="none"),
+    **{name: dict(ALONE, adversarial=name) for name in METHODS if name != "none"},
+    "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
+    "trades_awp": dict(ALONE, adversarial="trades"),
 }
+# Of the twins with perturbed weights, as published: γ and the first epoch.
+PERTURBED = {"twin_pgd_at_awp": (0.01, 0), "twin_trades_awp": (0.005, 10)}
+TEACHERS = ("teacher", "natural_teacher")
 
 
 def say(message: str) -> None:
@@ -46,7 +55,17 @@ def say(message: str) -> None:
 
 
 class System(Components, abc.ABC):
-    """The stages of one configuration over one work directory."""
+    """The stages of one configuration over one work directory.
+
+    Raises (on construction):
+      ValueError: naming the key at fault, what it holds and what it may hold.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        super().__init__(config, workdir)
+        if self.objective_of("teacher").needs_teacher:
+            raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
+        self.objective_of("finetune")
 
     # -- what a system says of itself ---------------------------------------------------------------------
 
@@ -75,12 +94,10 @@ class System(Components, abc.ABC):
     def derive(self) -> None:
         """Writes `architecture.json`."""
 
-    def twin(self, name: str) -> tuple[Architecture, dict]:
-        """What the twin `name` is: its architecture, and how its objective differs from the student's."""
-        changes = dict(TWINS[name])
-        if name == "no_distillation" and self.config.train.objective == "rslad":
-            changes["adversarial"] = "trades"  # rslad without a teacher is nothing; trades is its closest kin
-        return self.architecture, changes | {"view": "clean"}
+    def twin(self, name: str) -> Architecture:
+        """The architecture of the twin `name`."""
+        del name  # the student's own
+        return self.architecture
 
     def initial_student(self, architecture: Architecture):
         """Weights that training starts from. Twins of the same network start where the student does."""
@@ -93,35 +110,91 @@ class System(Components, abc.ABC):
 
     # -- training of a fixed network ----------------------------------------------------------------------
 
+    def objective_of(self, stage: str) -> Objective:
+        """The objective of a stage that trains a fixed network: a teacher, train, finetune, twin_…"""
+        config = self.config
+        changes = TWINS.get(stage.removeprefix("twin_"), {})
+        if stage in TEACHERS:
+            changes = dict(
+                ALONE, adversarial=config.teacher.objective if stage == "teacher" else "none",
+                steps=config.teacher.steps, start="own", step_size=config.adversarial.step, auxiliary=0.0,
+                clean_pass=False,
+            )  # fmt: skip
+        elif stage == "finetune":
+            changes = dict(adversarial=config.finetune.objective)
+        elif stage == "twin_no_distillation" and self.objective(config.train, **changes).needs_teacher:
+            # A method of distillation without a teacher is nothing; trades is the closest kin of most.
+            changes = dict(changes, adversarial="trades")
+        return self.objective(config.train, **changes)
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """Stages that train the student or a twin of it."""
+        finetune = ("finetune",) if self.config.finetune.epochs else ()
+        return ("train", *finetune, *(f"twin_{name}" for name in self.config.twins))
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether anything learns from a teacher."""
+        learners = (self.objective_of(stage).needs_teacher for stage in self.learners)
+        return self.objective(self.config.search).needs_teacher or any(learners)
+
+    @property
+    def uses_natural_teacher(self) -> bool:
+        """Whether anything learns from a second, naturally trained teacher."""
+        return any(self.objective_of(stage).needs_natural_teacher for stage in self.learners)
+
+    def _first_state(self, stage: str, variables, optimizer: Optimizer) -> State:
+        section = self._section(stage)
+        memory = self.objective_of(stage).adversarial.first_memory()
+        return State.create(variables, optimizer, memory=memory, average=section.weight_average > 0)
+
+    def _section(self, stage: str) -> ConfigDict:
+        """Where the configuration says how the weights of a stage are perturbed and averaged."""
+        return self.config.teacher if stage in TEACHERS else self.config.train
+
     def _train_network(
-        self, stage: str, model, objective: Objective, variables, recipe: ConfigDict, augmentation, *, epochs: int,
-        batch_size: int, what: str, teacher: Teacher | None = None, tutors=None, drop_path: float = 0.0,
+        self, stage: str, model, variables, recipe: ConfigDict, augmentation, *, epochs: int, batch_size: int,
+        what: str, tutors=None, drop_path: float = 0.0,
     ) -> None:  # fmt: skip
         """Trains a fixed network to the end of its stage; its checkpoints hold the outcome."""
+        objective, section = self.objective_of(stage), self._section(stage)
+        teacher = self.loaded_teacher if objective.needs_teacher else None
+        natural = self.loaded_natural_teacher if objective.needs_natural_teacher else None
+        gamma, first_epoch = PERTURBED.get(stage, (section.perturbation.gamma, section.perturbation.first_epoch))
         feed = self.feed(stage, batch_size, what)
         per_epoch = self.steps_per_epoch(batch_size)
         optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
         step = steps.make_train_step(
-            model, objective, augmentation, optimizer, teacher=teacher and teacher.apply, tutors=tutors,
+            model, objective, augmentation, optimizer, tutors=tutors,
+            teacher=teacher and (lambda variables, images: teacher.apply(variables["robust"], images)),
+            natural=natural and (lambda variables, images: natural.apply(variables["natural"], images)),
             drop_path=steps.DropPath(drop_path, epochs, per_epoch) if drop_path else None,
+            perturbation=steps.WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
+            average=steps.WeightAverage(section.weight_average) if section.weight_average else None,
+            steps_per_epoch=per_epoch,
         )  # fmt: skip
         with self.checkpoints(stage) as checkpoints, MetricsLog(self.workdir, stage) as log:
             fit(
                 self.plan(stage, epochs, per_epoch, validate_from=self.config.validation.first_epoch),
-                State.create(variables, optimizer),
+                self._first_state(stage, variables, optimizer),
                 steps.run_steps(step, steps.TRAIN_METRICS, streaming=feed.streaming),
                 feed,
                 checkpoints=checkpoints,
                 log=log,
-                teacher_variables=teacher and teacher.variables,
-                validate=self.validate(predict(model), lambda state: state.variables),
+                teacher_variables={
+                    name: known.variables for name, known in (("robust", teacher), ("natural", natural)) if known
+                },
+                validate=self.validate(predict(model), lambda state: state.outcome),
             )
 
     def _trained(self, stage: str, model, recipe: ConfigDict, which: str = "best") -> Restored:
         """The best checkpoint of a stage that trained `model`, by its score on held-out images, or the latest."""
         optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=1)
         images = jnp.zeros((1, *self.config.data.image_shape))
-        template = jax.eval_shape(lambda: State.create(dict(model.init(jax.random.key(0), images)), optimizer))
+        template = jax.eval_shape(
+            lambda: self._first_state(stage, dict(model.init(jax.random.key(0), images)), optimizer)
+        )
         with self.checkpoints(stage) as checkpoints:
             restored = checkpoints.restore(template, which)
         if restored is None:
@@ -131,14 +204,22 @@ class System(Components, abc.ABC):
     # -- stages -----------------------------------------------------------------------------------------
 
     def teacher(self) -> None:
-        """Trains the teacher, unless the configuration names one or no stage learns from it."""
+        """Trains the teachers that some stage learns from, where the configuration names none."""
+        wanted = {
+            "teacher": (self.uses_teacher, self.config.teacher.path),
+            "natural_teacher": (self.uses_natural_teacher, self.config.teacher.natural_path),
+        }
+        for stage, (used, path) in wanted.items():
+            if path:
+                _ = self.loaded_teacher if stage == "teacher" else self.loaded_natural_teacher  # refuses now
+            elif used:
+                self._train_teacher(stage)
+            elif stage == "teacher":
+                say("no stage learns from a teacher (gamma and kl_weight are 0): none is trained.")
+
+    def _train_teacher(self, stage: str) -> None:
+        """Trains one of `TEACHERS` and writes its directory, which has the name of the stage."""
         config = self.config.teacher
-        if config.path:
-            _ = self.loaded_teacher  # refuses now what could not be used later
-            return
-        if not self.uses_teacher:
-            say("no stage learns from a teacher (gamma and kl_weight are 0): none is trained.")
-            return
         model = build_model(
             config.architecture,
             num_classes=self.config.data.num_classes,
@@ -147,19 +228,13 @@ class System(Components, abc.ABC):
             dtype=self.dtype,
             axis_name=steps.AXIS,
         )
-        objective = self.objective(
-            self.config.train, adversarial=config.objective, steps=config.steps, start="own",
-            step_size=self.config.adversarial.step, gamma=0.0, kl_weight=0.0, auxiliary=0.0, clean_pass=False,
-            view="clean",
-        )  # fmt: skip
         self._train_network(
-            "teacher", model, objective, self.initial_variables(model, "teacher"), config.optimizer,
-            self.augmentation_of(config), epochs=config.epochs, batch_size=config.batch_size,
-            what="teacher.batch_size",
+            stage, model, self.initial_variables(model, stage), config.optimizer, self.augmentation_of(config),
+            epochs=config.epochs, batch_size=config.batch_size, what="teacher.batch_size",
         )  # fmt: skip
-        best = self._trained("teacher", model, config.optimizer)
+        best = self._trained(stage, model, config.optimizer)
         origin = {
-            "objective": config.objective,
+            "objective": config.objective if stage == "teacher" else "none",
             "epsilon": self.config.adversarial.epsilon,
             "epochs": config.epochs,
             "step": best.step,
@@ -167,11 +242,11 @@ class System(Components, abc.ABC):
             "seed": self.config.seed,
         }
         if len(self.validation):
-            origin["validation"] = self.validate(predict(model), lambda state: state.variables)(best.state)
+            origin["validation"] = self.validate(predict(model), lambda state: state.outcome)(best.state)
         save_teacher(
-            self.workdir / "teacher",
+            self.workdir / stage,
             model.clone(axis_name=None),
-            best.state.variables,
+            best.state.outcome,
             architecture=config.architecture,
             image_shape=tuple(self.config.data.image_shape),
             origin=origin,
@@ -219,30 +294,29 @@ class System(Components, abc.ABC):
             )
 
     def finetune(self) -> None:
-        """Goes on from the trained network with TRADES, where finetune.epochs asks for it."""
+        """Goes on from the trained network with TRADES or another method, where finetune.epochs asks for it."""
         config = self.config.finetune
         if config.epochs:
             start = self._trained("train", self.network(self.architecture), self.config.train.optimizer)
             self._train_student(
-                "finetune", self.architecture, start=start.state.variables, epochs=config.epochs,
-                recipe=config.optimizer, adversarial="trades",
+                "finetune", self.architecture, start=start.state.outcome, epochs=config.epochs,
+                recipe=config.optimizer,
             )  # fmt: skip
 
     def twins(self) -> None:
         """Trains what the student is compared with, alike but for what sets each twin apart."""
         for name in self.config.twins:
-            architecture, changes = self.twin(name)
-            self._train_student(f"twin_{name}", architecture, **changes)
+            self._train_student(f"twin_{name}", self.twin(name))
 
-    def _train_student(self, stage: str, architecture: Architecture, *, start=None, epochs=0, recipe=None, **changes):
+    def _train_student(self, stage: str, architecture: Architecture, *, start=None, epochs=0, recipe=None):
         config = self.config.train
         model = self.network(architecture)
-        objective = self.objective(config, **changes)
+        tutored = self.objective_of(stage).gamma
         self._train_network(
-            stage, model, objective, start or self.initial_student(architecture), recipe or config.optimizer,
+            stage, model, start or self.initial_student(architecture), recipe or config.optimizer,
             self.augmentation_of(config), epochs=epochs or config.epochs, batch_size=config.batch_size,
-            what="train.batch_size", teacher=self.loaded_teacher if objective.needs_teacher else None,
-            tutors=self._tutors(architecture) if objective.gamma else None, drop_path=config.get("drop_path", 0.0),
+            what="train.batch_size", tutors=self._tutors(architecture) if tutored else None,
+            drop_path=config.get("drop_path", 0.0),
         )  # fmt: skip
 
     def _tutors(self, architecture: Architecture):
@@ -363,13 +437,13 @@ class System(Components, abc.ABC):
             return teacher_subject(self.loaded_teacher, tuple(self.config.data.image_shape), source=str(self.workdir))
         architecture = self.architecture
         if name.startswith("twin_"):
-            architecture, _ = self.twin(name.removeprefix("twin_"))
+            architecture = self.twin(name.removeprefix("twin_"))
         network = self.network(architecture)
         if name == "student":
             variables = self._student_variables(network)
         else:
             stage, which = ("train", "latest") if name == "student_last" else (name, "best")
-            variables = self._trained(stage, network, self.config.train.optimizer, which).state.variables
+            variables = self._trained(stage, network, self.config.train.optimizer, which).state.outcome
         size = count(network, architecture.image_shape)
         return Subject(
             predict=predict(network),
@@ -387,12 +461,12 @@ class System(Components, abc.ABC):
         """The fine-tuned network if it scores higher on held-out images, else the trained one."""
         trained = self._trained("train", student, self.config.train.optimizer)
         if not self.config.finetune.epochs:
-            return trained.state.variables
+            return trained.state.outcome
         tuned = self._trained("finetune", student, self.config.finetune.optimizer)
-        score = self.validate(predict(student), lambda state: state.variables)
+        score = self.validate(predict(student), lambda state: state.outcome)
         if score is None or score(tuned.state)["score"] >= score(trained.state)["score"]:
-            return tuned.state.variables
-        return trained.state.variables
+            return tuned.state.outcome
+        return trained.state.outcome
 
     def report(self) -> None:
         """Writes `report.html` and its pictures."""

@@ -1,8 +1,8 @@
 """The joint objective of RNAS-CL: its settings, its attack, and its terms per example.
 
-Search and training, student and teacher share it: with gamma = kl_weight = 0 it is plain, PGD or TRADES
-training. BatchNorm running statistics move only in the passes of the loss, in the order clean, adversarial, and
-never during an attack unless `attack_bn` is 'train'.
+Search and training, student and teacher share it: with gamma = kl_weight = 0 it is the adversarial method alone, see
+`rnas.objectives.methods`. BatchNorm running statistics move only in the passes of the loss, in the order clean,
+adversarial, and never during an attack unless `attack_bn` is 'train'.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas import attacks, objectives
+from rnas.objectives import METHODS, Logits, Method, Moment
+
+START = Moment()
 
 PyTree = Any
 TeacherApply = Callable[[PyTree, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -26,13 +29,12 @@ class Objective:
     """The joint objective A + kl_weight·KL + gamma·L_attn (arXiv 2301.08092, eq. 2 and 3, extended).
 
     Attributes:
-      adversarial: A, one of none, pgd_at, trades, mart, rslad.
+      adversarial: A, a method; a name among those of `METHODS` stands for it with the published coefficients.
       epsilon, step_size: L∞ radius and attack step, pixels in [0, 1].
       steps: attack iterations.
-      start: of the attack: own (uniform for pgd_at, gaussian for the others), uniform, gaussian, none.
-      beta: weight of the robust term of trades and mart.
-      attack_bn: BatchNorm mode of the attack: eval, train_frozen (batch statistics) or train (which also
-        moves the running ones).
+      start: of the attack: own (as the method was published), uniform, gaussian, none.
+      attack_bn: BatchNorm mode of the attack: eval, train_frozen (batch statistics), train (which also moves the
+        running ones) or own (as the method was published).
       bn_update: passes of the loss that move running statistics: both, clean, adversarial.
       clean_pass: run the network on clean images although no term of the loss may need it, for its statistics.
       auxiliary: weight of the cross-entropy of the network's auxiliary head, on clean images.
@@ -41,12 +43,11 @@ class Objective:
       view: student images that are compared with the teacher's clean ones: clean, adversarial, both.
     """
 
-    adversarial: str
+    adversarial: Method | str
     epsilon: float
     step_size: float
     steps: int
     start: str = "own"
-    beta: float = 6.0
     attack_bn: str = "eval"
     bn_update: str = "both"
     clean_pass: bool = False
@@ -60,55 +61,100 @@ class Objective:
 
     def __post_init__(self):
         allowed = {
-            "adversarial": ("none", "pgd_at", "trades", "mart", "rslad"),
             "start": ("own", "uniform", "gaussian", "none"),
-            "attack_bn": ("eval", "train_frozen", "train"),
+            "attack_bn": ("eval", "train_frozen", "train", "own"),
             "bn_update": ("both", "clean", "adversarial"),
             "normalise": ("per_sample", "per_batch"),
             "reduction": ("sum_layers", "paper"),
             "view": ("clean", "adversarial", "both"),
         }
+        if not isinstance(self.adversarial, Method):
+            allowed["adversarial"] = tuple(METHODS)
         for field, values in allowed.items():
             if getattr(self, field) not in values:
                 raise ValueError(
                     f"unknown {field} {getattr(self, field)!r} of the objective; expected one of {', '.join(values)}."
                 )
-        if self.adversarial == "none" and self.gamma and self.view != "clean":
+        if "adversarial" in allowed:
+            object.__setattr__(self, "adversarial", METHODS[self.adversarial]())
+        for field in ("start", "attack_bn"):
+            if getattr(self, field) == "own":
+                object.__setattr__(self, field, getattr(self.adversarial, field))
+        if not self.attacks and self.gamma and self.view != "clean":
             raise ValueError(
                 f"attention.input={self.view!r} needs adversarial images, but the objective is 'none'; use 'clean'."
             )
 
     @property
     def attacks(self) -> bool:
-        return self.adversarial != "none"
+        return self.adversarial.attacks
 
     @property
     def needs_teacher(self) -> bool:
-        return bool(self.gamma or self.kl_weight or self.adversarial == "rslad")
+        return self.asks_teacher or "teacher_attacked" in self.adversarial.asks
+
+    @property
+    def needs_natural_teacher(self) -> bool:
+        """Whether it asks a second, naturally trained teacher."""
+        return bool({"natural", "natural_attacked"} & set(self.adversarial.asks))
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether it asks the teacher about clean images."""
+        return bool(self.gamma or self.kl_weight or "teacher" in self.adversarial.asks)
+
+    @property
+    def searches(self) -> bool:
+        """Whether a search can use it: the method asks nobody after the attack, and remembers nothing."""
+        return set(self.adversarial.asks) <= {"teacher"} and self.adversarial.first_memory() is None
 
     @property
     def needs_clean(self) -> bool:
         """Whether the student runs on clean images."""
         distils_clean = self.kl_weight or (self.gamma and self.view != "adversarial")
-        return bool(self.adversarial != "pgd_at" or distils_clean or self.auxiliary or self.clean_pass)
+        return bool(self.adversarial.clean or distils_clean or self.auxiliary or self.clean_pass)
 
 
 class Signals(NamedTuple):
-    """What a frozen teacher says about the clean images: logits [N,K] and attention maps [N,n_t,P] (or None)."""
+    """What frozen teachers say, None where nobody asks: logits [N,K] and attention maps [N,n_t,P] of clean images, and
+    what methods ask besides (see `objectives.Logits`)."""
 
     logits: jax.Array | None = None
     maps: jax.Array | None = None
+    teacher_attacked: jax.Array | None = None
+    natural: jax.Array | None = None
+    natural_attacked: jax.Array | None = None
 
 
 def teacher_signals(teacher: TeacherApply | None, variables: PyTree, images: jax.Array, objective: Objective, taps):
     """One teacher pass in inference mode, with attention maps of `taps` only where the objective uses them."""
-    if not objective.needs_teacher:
+    if not objective.asks_teacher:
         return Signals()
     logits, out = teacher(variables, images)
     maps = None
     if objective.gamma:
         maps = objectives.attention_maps(out, taps, objective.size, objective.normalise)
     return lax.stop_gradient(Signals(logits, maps))
+
+
+def further_signals(
+    signals: Signals,
+    teacher: TeacherApply | None,
+    natural: TeacherApply | None,
+    variables: PyTree,
+    images: jax.Array,
+    attacked: jax.Array,
+    objective: Objective,
+) -> Signals:
+    """Adds what the method asks after the attack: the teacher about attacked images, a second teacher about either."""
+    passes = {
+        "teacher_attacked": (teacher, attacked),
+        "natural": (natural, images),
+        "natural_attacked": (natural, attacked),
+    }
+    asked = (name for name in objective.adversarial.asks if name in passes)
+    further = {name: passes[name][0](variables, passes[name][1])[0] for name in asked}
+    return signals._replace(**lax.stop_gradient(further))
 
 
 def forward(model: nn.Module, params, batch_stats, images, sample, *, train: bool, update: bool = True, **options):
@@ -137,25 +183,22 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
     """
     train = objective.attack_bn != "eval"
     update = objective.attack_bn == "train"
+    method = objective.adversarial
 
-    if objective.adversarial == "trades":
+    target = None
+    if method.away_from == "student":
         target, _, _ = forward(model, params, batch_stats, images, sample, train=train, update=False)
-    else:
+    elif method.away_from == "teacher":
         target = signals.logits
     target = lax.stop_gradient(target)
 
     def ascent_loss(points, stats):
         logits, _, stats = forward(model, params, stats, points, sample, train=train, update=update)
-        if objective.adversarial in ("trades", "rslad"):
-            return objectives.kl_divergence(target, logits), stats
-        return objectives.cross_entropy(logits, labels), stats
+        return method.ascent(logits, target, labels), stats
 
-    start = objective.start
-    if start == "own":
-        start = "uniform" if objective.adversarial == "pgd_at" else "gaussian"
     return attacks.projected_ascent(
         ascent_loss,
-        attacks.initial_images(keys, images, objective.epsilon, start),
+        attacks.initial_images(keys, images, objective.epsilon, objective.start),
         images,
         epsilon=objective.epsilon,
         step_size=objective.step_size,
@@ -164,17 +207,27 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
     )
 
 
-def joint_terms(
-    model, objective: Objective, params, batch_stats, images, attacked, labels, sample, signals, compare, **options
-):
+def joint_terms(*args, **options):
+    """`remembered_terms` of a method without memory, without the memory."""
+    terms, stats, _ = remembered_terms(*args, **options)
+    return terms, stats
+
+
+def remembered_terms(
+    model, objective: Objective, params, batch_stats, images, attacked, labels, sample, signals, compare, *,
+    moment: Moment = START, memory: PyTree = None, average: Callable = lambda means: means, **options,
+):  # fmt: skip
     """The terms of the objective, per example, and the passes they need.
 
     Args:
       compare: student taps `out` → cross-layer loss [N] against the teacher's maps.
+      moment: where training stands.
+      memory: of the method, from the step before.
+      average: scalars of this replica → their means over all replicas, for the memory.
       **options: passed on to the model.
 
     Returns:
-      ({term: [N]}, running statistics); 'classification', 'kl' and 'attention' are always present, so are
+      ({term: [N]}, running statistics, memory); 'classification', 'kl' and 'attention' are always present, so are
       'accuracy' (on clean images, where they are seen) and 'adversarial_accuracy'.
     """
     zeros = jnp.zeros(labels.shape, jnp.float32)
@@ -200,21 +253,16 @@ def joint_terms(
         if objective.view != "clean":
             views.append(out)
 
-    beta = objective.beta
-    terms["classification"] = {
-        "none": lambda: objectives.cross_entropy(clean, labels),
-        "pgd_at": lambda: objectives.pgd_at_loss(hostile, labels),
-        "trades": lambda: objectives.trades_loss(clean, hostile, labels, beta),
-        "mart": lambda: objectives.mart_loss(clean, hostile, labels, beta),
-        "rslad": lambda: objectives.rslad_loss(signals.logits, clean, hostile),
-    }[objective.adversarial]()
+    logits = Logits(clean, hostile, signals.logits, signals.teacher_attacked, signals.natural, signals.natural_attacked)
+    memory = objective.adversarial.remember(memory, logits, moment, average)
+    terms["classification"] = objective.adversarial.loss(logits, labels, moment, memory)
     if objective.kl_weight:
         terms["kl"] = objectives.kl_divergence(signals.logits, clean)
     if objective.gamma:
         terms["attention"] = sum(compare(out) for out in views) / len(views)
     terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
     terms["loss"] += objective.auxiliary * auxiliary
-    return terms, stats
+    return terms, stats, memory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -115,7 +115,7 @@ def fit(
             keep = f"the checkpoint of step {left[-1]} is left" if left else "no checkpoint was written yet"
             raise DivergedError(
                 f"stage {plan.stage!r} diverged: the loss of step {bad}, or its gradient, is not finite; {keep}. "
-                "Lower the learning rate of this stage, or its adversarial.beta, in a new work directory."
+                "Lower the learning rate of this stage, or the beta of its method, in a new work directory."
             )
         total = {name: sum(float(each[name]) for each in sums) for name in sums[0] if name != "nonfinite_step"}
         count = total.pop("count")

@@ -21,6 +21,8 @@ class State:
       opt_state: of the weight optimiser.
       architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search, else None.
       architecture_opt_state: of its optimiser, else None.
+      memory: what the adversarial method carries from step to step, else None.
+      averaged: moving average of params and batch_stats, {'params', 'batch_stats'}, else None.
     """
 
     step: jax.Array
@@ -29,6 +31,8 @@ class State:
     opt_state: PyTree
     architecture: PyTree = None
     architecture_opt_state: PyTree = None
+    memory: PyTree = None
+    averaged: PyTree = None
 
     @classmethod
     def create(
@@ -37,7 +41,11 @@ class State:
         optimizer: optax.GradientTransformation,
         architecture: PyTree = None,
         architecture_optimizer: optax.GradientTransformation | None = None,
+        *,
+        memory: PyTree = None,
+        average: bool = False,
     ) -> "State":
+        """The state before the first step; `average` keeps a moving average from here on."""
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=variables["params"],
@@ -45,8 +53,16 @@ class State:
             opt_state=optimizer.init(variables["params"]),
             architecture=architecture,
             architecture_opt_state=architecture_optimizer and architecture_optimizer.init(architecture),
+            memory=memory,
+            # A copy: buffers of a state are donated, each once.
+            averaged=jax.tree.map(jnp.copy, variables) if average else None,
         )
 
     @property
     def variables(self) -> PyTree:
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def outcome(self) -> PyTree:
+        """What is judged, and handed on once training ends: the moving average where one is kept, else `variables`."""
+        return self.variables if self.averaged is None else self.averaged

@@ -12,6 +12,7 @@ import pytest
 from rnas.data.order import Order
 from rnas.layers import ConvBatchNorm
 from rnas.models.fbnet import FBNet
+from rnas.objectives.methods import Trades
 from rnas.spaces import fbnet
 from rnas.training import steps
 from rnas.training.feeds import ResidentFeed, replicate
@@ -87,8 +88,8 @@ class Study:
         return FBNet(self.space, num_classes=len(LEVELS), mean=(0.5,), std=(0.25,), momentum=0.9, axis_name=steps.AXIS)
 
     def objective(self, adversarial="trades", **changes) -> Objective:
-        fields = dict(epsilon=8 / 255, step_size=4 / 255, steps=2, beta=3.0, gamma=1.0, kl_weight=1.0, size=4)
-        return Objective(adversarial, **{**fields, **changes})
+        fields = dict(epsilon=8 / 255, step_size=4 / 255, steps=2, gamma=1.0, kl_weight=1.0, size=4)
+        return Objective(Trades(beta=3.0) if adversarial == "trades" else adversarial, **{**fields, **changes})
 
     def sampling(self) -> Sampling:
         return Sampling(start=5.0, decay=0.045, minimum=0.0, hard=False, steps_per_epoch=self.steps_per_epoch)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnas.objectives.methods import Mart, Trades
 from rnas.training.joint import (
     FixedTutors,
     Objective,
@@ -21,8 +22,9 @@ EPSILON, STEP = 0.06, 0.025
 
 
 def objective(adversarial, **changes):
-    fields = dict(epsilon=EPSILON, step_size=STEP, steps=3, beta=4.0, size=SIDE)
-    return Objective(adversarial, **{**fields, **changes})
+    fields = dict(epsilon=EPSILON, step_size=STEP, steps=3, size=SIDE)
+    weighed = {"trades": Trades(beta=4.0), "mart": Mart(beta=4.0)}
+    return Objective(weighed.get(adversarial, adversarial), **{**fields, **changes})
 
 
 class Linear:
@@ -93,7 +95,7 @@ def terms_by_hand(name, case, *, gamma, kl_weight, view):
         "pgd_at": -np.log(q[rows, labels]),
         "trades": entropy + 4 * kl(clean, hostile),
         "mart": -np.log(q[rows, labels]) - np.log(1.0001 - rival) + 4 * kl(clean, hostile) * (1 - p[rows, labels]),
-        "rslad": 5 / 6 * kl(teacher, hostile) + 1 / 6 * kl(teacher, clean),
+        "rslad": 0.1 * (5 / 6 * kl(teacher, hostile) + 1 / 6 * kl(teacher, clean)),  # the mean over ten classes
     }[name]
     views = {"clean": [x], "adversarial": [hostile_x], "both": [x, hostile_x]}[view]
     distances = [np.sum((student_maps(each) - case["maps"]) ** 2, (-1, -2)) for each in views]

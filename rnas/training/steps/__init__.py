@@ -18,7 +18,7 @@ from rnas.training.steps.cells import make_cell_search_step
 from rnas.training.steps.dispatch import run_frozen, run_steps
 from rnas.training.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
 from rnas.training.steps.search import SEARCH_METRICS, make_search_step
-from rnas.training.steps.train import TRAIN_METRICS, DropPath, make_train_step
+from rnas.training.steps.train import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step
 
 __all__ = [
     "AXIS",
@@ -28,6 +28,8 @@ __all__ = [
     "Augmentation",
     "DropPath",
     "Step",
+    "WeightAverage",
+    "WeightPerturbation",
     "augmented",
     "make_cell_search_step",
     "make_search_step",

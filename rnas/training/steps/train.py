@@ -6,14 +6,17 @@ import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
+import optax
 
+from rnas.objectives import Moment, weight_perturbation
 from rnas.training.joint import (
     FixedTutors,
     Objective,
     SampledTutors,
     TeacherApply,
     adversarial_images,
-    joint_terms,
+    further_signals,
+    remembered_terms,
     teacher_signals,
 )
 from rnas.training.optimizers import Optimizer
@@ -37,6 +40,28 @@ class DropPath:
         return self.rate * (step // self.steps_per_epoch) / self.epochs
 
 
+@dataclasses.dataclass(frozen=True)
+class WeightPerturbation:
+    """Training at weights perturbed against the loss, by `gamma` of their norm, from `first_step` on (AWP)."""
+
+    gamma: float
+    first_step: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightAverage:
+    """A moving average of weights and BatchNorm statistics, average ← d·average + (1 - d)·new.
+
+    d = min(decay, (1 + t)/(10 + t)) after t steps, so that the first steps are soon forgotten (as in arXiv 2302.04638).
+    """
+
+    decay: float
+
+    def update(self, averaged, new, step: jax.Array):
+        decay = jnp.minimum(self.decay, (1 + step) / (10 + step))
+        return optax.incremental_update(new, averaged, 1 - decay)
+
+
 def make_train_step(
     model: nn.Module,
     objective: Objective,
@@ -44,8 +69,12 @@ def make_train_step(
     optimizer: Optimizer,
     *,
     teacher: TeacherApply | None = None,
+    natural: TeacherApply | None = None,
     tutors: FixedTutors | SampledTutors | None = None,
     drop_path: DropPath | None = None,
+    perturbation: WeightPerturbation | None = None,
+    average: WeightAverage | None = None,
+    steps_per_epoch: int = 1,
 ) -> Step:
     """Builds the step of a fixed network, minimising the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
 
@@ -53,9 +82,17 @@ def make_train_step(
       model: `model.apply(variables, images, train=…) -> (logits, out)`; batch statistics must be averaged over
         `AXIS` by the model itself.
       teacher: (variables, images) -> (logits, out), frozen; needed if the objective distils.
+      natural: the same of a second, naturally trained teacher, out of the same variables; needed by some methods.
       tutors: which teacher tap each student tap matches; needed if gamma is not 0.
       drop_path: of the passes of the loss, for a model that takes `drop_path=(keys [N], rate)`; attacks see all paths.
+      perturbation: of the weights at which gradient and running statistics are taken. The attack sees the weights as
+        they are.
+      average: kept in the state, which must have been created with one.
+      steps_per_epoch: for methods that change from one epoch to another.
     """
+
+    def mean_over_replicas(tree):
+        return lax.pmean(tree, AXIS)
 
     def train_step(state: State, images, labels, teacher_variables, root):
         keys = step_keys(root, state.step, len(labels))
@@ -69,19 +106,37 @@ def make_train_step(
                 model, objective, state.params, stats, images, labels, keys.attack, None, signals
             )
 
-        def loss(params):
-            terms, new_stats = joint_terms(
-                model, objective, params, stats, images, attacked, labels, None, signals,
-                lambda out: tutors.loss(out, signals.maps, keys.tutors, objective), **options,
-            )  # fmt: skip
-            return jnp.mean(terms["loss"]), (terms, new_stats)
+        signals = further_signals(signals, teacher, natural, teacher_variables, images, attacked, objective)
+        rate = optimizer.schedule(state.step)
+        moment = Moment(state.step // steps_per_epoch, rate / optimizer.schedule(0))
 
-        gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params)
-        gradients = lax.pmean(gradients, AXIS)
-        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step)
-        terms["learning_rate"] = optimizer.schedule(state.step)
+        def loss(params):
+            terms, new_stats, memory = remembered_terms(
+                model, objective, params, stats, images, attacked, labels, None, signals,
+                lambda out: tutors.loss(out, signals.maps, keys.tutors, objective),
+                moment=moment, memory=state.memory, average=mean_over_replicas, **options,
+            )  # fmt: skip
+            return jnp.mean(terms["loss"]), (terms, new_stats, memory)
+
+        def perturbed(params):
+            gradients, _ = jax.grad(loss, has_aux=True)(params)
+            return weight_perturbation(params, mean_over_replicas(gradients), perturbation.gamma)
+
+        params, shift = state.params, None
+        if perturbation:
+            shift = lax.cond(state.step >= perturbation.first_step, perturbed, optax.tree.zeros_like, params)
+            params = optax.tree.add(params, shift)
+        gradients, (terms, stats, memory) = jax.grad(loss, has_aux=True)(params)
+        gradients = mean_over_replicas(gradients)
+        # The optimiser steps from where the gradient was taken, its decay of the weights included.
+        params, opt_state = optimizer.update(gradients, state.opt_state, params, state.step)
+        if perturbation:
+            params = optax.tree.sub(params, shift)
+        terms["learning_rate"] = rate
         # Synchronised BatchNorm already leaves equal statistics everywhere.
-        new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
+        new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, memory=memory)
+        if average:
+            new = new.replace(averaged=average.update(state.averaged, new.variables, state.step))
         return new, reduced(terms, state.step, new.params)
 
     return train_step

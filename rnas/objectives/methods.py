@@ -1,0 +1,321 @@
+"""What an adversarial method is: which loss its attack climbs, whom it asks, and what it minimises.
+
+A `Method` holds the coefficients of one method, with the published values as defaults, and states its facts:
+everything else (passes, attacks, teachers, steps) follows from them, so that a new method is a new class here. Losses
+are per example [N]. What a method carries from step to step is its memory, a pytree or None.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from rnas.objectives.adversarial import (
+    cross_entropy,
+    mart_loss,
+    pgd_at_loss,
+    score_loss,
+    squared_distance,
+    trades_loss,
+)
+from rnas.objectives.distillation import (
+    akd2_loss,
+    ard_loss,
+    balanced_weight,
+    iad_1_loss,
+    iad_2_loss,
+    kl_divergence,
+    mtard_losses,
+    reliability,
+    rslad_loss,
+)
+
+PyTree = Any
+
+
+class Logits(NamedTuple):
+    """What a loss may look at: logits [N,K] of one batch, None where the method does not ask for them."""
+
+    clean: jax.Array | None = None  # of the student
+    attacked: jax.Array | None = None
+    teacher: jax.Array | None = None  # of the robust teacher, clean images
+    teacher_attacked: jax.Array | None = None
+    natural: jax.Array | None = None  # of the naturally trained teacher
+    natural_attacked: jax.Array | None = None
+
+
+class Moment(NamedTuple):
+    """Where training stands, for what changes on the way.
+
+    Attributes:
+      epoch: epochs done, 0 during the first.
+      relative_rate: the learning rate over that of the first step.
+    """
+
+    epoch: jax.Array | int = 0
+    relative_rate: jax.Array | float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Facts and formulas of a method; those of plain training.
+
+    Attributes:
+      attacks: whether it trains on attacked images.
+      clean: whether the student sees clean images too.
+      asks: fields of `Logits` that teachers fill.
+      away_from: what the attack leads away from: the labels, or what the student or the teacher says of the clean
+        images.
+      start: of the attack, as published.
+      attack_bn: BatchNorm mode during the attack, as published.
+    """
+
+    attacks: ClassVar[bool] = False
+    clean: ClassVar[bool] = True
+    asks: ClassVar[tuple[str, ...]] = ()
+    away_from: ClassVar[str] = "labels"
+    start: ClassVar[str] = "gaussian"
+    attack_bn: ClassVar[str] = "eval"
+
+    def ascent(self, logits: jax.Array, target: jax.Array | None, labels: jax.Array) -> jax.Array:
+        """What the attack climbs: `target` [N,K] is what `away_from` says, None for labels."""
+        return cross_entropy(logits, labels)
+
+    def first_memory(self) -> PyTree:
+        return None
+
+    def remember(self, memory: PyTree, logits: Logits, moment: Moment, average) -> PyTree:
+        """The memory that the loss of this step works with; `average` takes scalars to their mean over replicas."""
+        return memory
+
+    def loss(self, logits: Logits, labels: jax.Array, moment: Moment, memory: PyTree) -> jax.Array:
+        return cross_entropy(logits.clean, labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class PgdAt(Method):
+    """Adversarial training (arXiv 1706.06083)."""
+
+    attacks = True
+    clean = False
+    start = "uniform"
+
+    def loss(self, logits, labels, moment, memory):
+        return pgd_at_loss(logits.attacked, labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trades(Method):
+    """TRADES (arXiv 1901.08573)."""
+
+    beta: float = 6.0
+
+    attacks = True
+    away_from = "student"
+
+    def ascent(self, logits, target, labels):
+        return kl_divergence(target, logits)
+
+    def loss(self, logits, labels, moment, memory):
+        return trades_loss(logits.clean, logits.attacked, labels, self.beta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mart(Method):
+    """MART (ICLR 2020)."""
+
+    beta: float = 6.0
+
+    attacks = True
+
+    def loss(self, logits, labels, moment, memory):
+        return mart_loss(logits.clean, logits.attacked, labels, self.beta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Score(Method):
+    """SCORE, squared error (arXiv 2202.10103)."""
+
+    beta: float = 5.0
+    smoothing: float = 0.1
+
+    attacks = True
+    away_from = "student"
+    start = "uniform"
+    attack_bn = "train_frozen"
+
+    def ascent(self, logits, target, labels):
+        return squared_distance(target, logits)
+
+    def loss(self, logits, labels, moment, memory):
+        return score_loss(logits.clean, logits.attacked, labels, self.beta, self.smoothing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ard(Method):
+    """ARD (arXiv 1905.09747). The clean pass stays at alpha = 1, as published: it moves running statistics."""
+
+    alpha: float = 1.0
+    temperature: float = 30.0
+    kl_scale: float = 0.1
+
+    attacks = True
+    asks = ("teacher",)
+    start = "uniform"
+    attack_bn = "train"
+
+    def loss(self, logits, labels, moment, memory):
+        return ard_loss(
+            logits.teacher, logits.clean, logits.attacked, labels, alpha=self.alpha, temperature=self.temperature,
+            kl_scale=self.kl_scale,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Rslad(Method):
+    """RSLAD (arXiv 2108.07969)."""
+
+    kl_scale: float = 0.1
+
+    attacks = True
+    asks = ("teacher",)
+    away_from = "teacher"
+
+    def ascent(self, logits, target, labels):
+        return kl_divergence(target, logits)
+
+    def loss(self, logits, labels, moment, memory):
+        return rslad_loss(logits.teacher, logits.clean, logits.attacked, self.kl_scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class Akd2(Method):
+    """AKD² (Chen et al., ICLR 2021): a robust and a naturally trained teacher."""
+
+    robust: float = 0.5
+    natural: float = 0.25
+
+    attacks = True
+    clean = False
+    asks = ("teacher_attacked", "natural_attacked")
+    start = "uniform"
+    attack_bn = "train"
+
+    def loss(self, logits, labels, moment, memory):
+        return akd2_loss(
+            logits.teacher_attacked, logits.natural_attacked, logits.attacked, labels, robust=self.robust,
+            natural=self.natural,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Iad1(Method):
+    """IAD-I (arXiv 2106.04928): ARD until `first_epoch`, then trusting the teacher by its own answers."""
+
+    alpha: float = 1.0
+    beta: float = 0.1
+    temperature: float = 1.0
+    first_epoch: int = 60
+
+    attacks = True
+    asks = ("teacher", "teacher_attacked")
+    start = "uniform"
+    attack_bn = "train"
+
+    def loss(self, logits, labels, moment, memory):
+        trust = jnp.where(
+            moment.epoch >= self.first_epoch, reliability(logits.teacher_attacked, labels, self.beta), 1.0
+        )
+        return iad_1_loss(
+            logits.teacher, logits.clean, logits.attacked, labels, trust, alpha=self.alpha,
+            temperature=self.temperature,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Iad2(Method):
+    """IAD-II (arXiv 2106.04928): AKD² until `first_epoch`, then trusting the robust teacher by its own answers."""
+
+    robust: float = 0.5
+    natural: float = 0.25
+    beta: float = 0.1
+    first_epoch: int = 40
+
+    attacks = True
+    asks = ("teacher_attacked", "natural_attacked")
+    start = "uniform"
+    attack_bn = "train"
+
+    def loss(self, logits, labels, moment, memory):
+        trust = jnp.where(
+            moment.epoch >= self.first_epoch, reliability(logits.teacher_attacked, labels, self.beta), 1.0
+        )
+        return iad_2_loss(
+            logits.teacher_attacked, logits.natural_attacked, logits.clean, logits.attacked, labels, trust,
+            robust=self.robust, natural=self.natural,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Mtard(Method):
+    """MTARD (ECCV 2022): two teachers, weighed so that their losses fall at one pace.
+
+    Its memory: the weight of the natural loss, and the means of both losses in the first step (0 before it).
+    """
+
+    rate: float = 0.025
+    kl_scale: float = 0.1
+
+    attacks = True
+    asks = ("teacher_attacked", "natural")
+
+    def first_memory(self):
+        return {"natural_weight": jnp.float32(0.5), "first_adversarial": jnp.zeros(()), "first_natural": jnp.zeros(())}
+
+    def remember(self, memory, logits, moment, average):
+        adversarial, natural = average(tuple(jnp.mean(each) for each in self._losses(logits)))
+
+        def first(name, value):
+            return jnp.where(memory[name] > 0, memory[name], value)
+
+        new = {
+            "first_adversarial": first("first_adversarial", adversarial),
+            "first_natural": first("first_natural", natural),
+        }
+        new["natural_weight"] = balanced_weight(
+            memory["natural_weight"],
+            _over(adversarial, new["first_adversarial"]),
+            _over(natural, new["first_natural"]),
+            self.rate * moment.relative_rate,
+        )
+        return lax.stop_gradient(new)
+
+    def loss(self, logits, labels, moment, memory):
+        adversarial, natural = self._losses(logits)
+        weight = memory["natural_weight"]
+        return self.kl_scale * ((1 - weight) * adversarial + weight * natural)
+
+    def _losses(self, logits: Logits):
+        return mtard_losses(logits.teacher_attacked, logits.natural, logits.clean, logits.attacked)
+
+
+def _over(value: jax.Array, first: jax.Array) -> jax.Array:
+    """value / first; 0 where both are, as for a student that equals its teacher from the start."""
+    return jnp.where(first > 0, value / jnp.where(first > 0, first, 1.0), 0.0)
+
+
+METHODS: dict[str, type[Method]] = {
+    "none": Method,
+    "pgd_at": PgdAt,
+    "trades": Trades,
+    "mart": Mart,
+    "score": Score,
+    "ard": Ard,
+    "rslad": Rslad,
+    "akd2": Akd2,
+    "iad_1": Iad1,
+    "iad_2": Iad2,
+    "mtard": Mtard,
+}

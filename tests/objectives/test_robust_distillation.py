@@ -1,0 +1,290 @@
+"""Every adversarial method against formulas in NumPy and, gradients included, in PyTorch; and what reduces to what."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnas import objectives
+from rnas.objectives import METHODS, Logits, Moment, kl_divergence, reliability, softened_divergence
+
+N, K, PIXELS = 6, 7, 12
+ROWS = np.arange(N)
+LABELS = np.array([0, 6, 3, 3, 1, 2])
+TRUTH = np.eye(K)[LABELS]
+FIELDS = Logits._fields
+MEMORY = {"natural_weight": 0.3, "first_adversarial": 2.0, "first_natural": 0.5}
+
+
+def case(seed=0):
+    """Images, attacked images, weights of a linear student, and the logits of every teacher."""
+    random = np.random.default_rng(seed)
+    images = random.uniform(size=(N, PIXELS))
+    attacked = np.clip(images + random.uniform(-0.3, 0.3, images.shape), 0, 1)
+    weights = random.normal(size=(PIXELS, K))
+    teachers = {name: 2 * random.normal(size=(N, K)) for name in FIELDS[2:]}
+    return images, attacked, weights, teachers
+
+
+def softmax(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def kl(target, z, temperature=1.0):
+    p, q = softmax(target / temperature), softmax(z / temperature)
+    return temperature**2 * np.sum(p * (np.log(p) - np.log(q)), 1)
+
+
+def entropy(z):
+    return -np.log(softmax(z)[ROWS, LABELS])
+
+
+def boosted(z):
+    q = softmax(z)
+    return -np.log(q[ROWS, LABELS]) - np.log(1.0001 - np.where(TRUTH == 1, 0, q).max(1))
+
+
+def smooth(share):
+    return np.where(TRUTH == 1, 1 - share, share / (K - 1))
+
+
+def squares(one, other):
+    return np.sum((one - other) ** 2, 1)
+
+
+def trusted(epoch, first, z, beta=0.1):
+    return softmax(z)[ROWS, LABELS] ** beta if epoch >= first else 1.0
+
+
+# Clean and attacked logits s and a; t, ta, n, na of the teachers; e the epoch. All as published.
+NUMPY = {
+    "none": lambda s, a, t, ta, n, na, e: entropy(s),
+    "pgd_at": lambda s, a, t, ta, n, na, e: entropy(a),
+    "trades": lambda s, a, t, ta, n, na, e: entropy(s) + 6 * kl(s, a),
+    "mart": lambda s, a, t, ta, n, na, e: boosted(a) + 6 * kl(s, a) * (1 - softmax(s)[ROWS, LABELS]),
+    "score": lambda s, a, t, ta, n, na, e: squares(softmax(s), smooth(0.1)) + 5 * squares(softmax(a), softmax(s)),
+    "ard": lambda s, a, t, ta, n, na, e: 0.1 * kl(t, a, 30.0),
+    "rslad": lambda s, a, t, ta, n, na, e: 0.1 * (5 / 6 * kl(t, a) + 1 / 6 * kl(t, s)),
+    "akd2": lambda s, a, t, ta, n, na, e: 0.25 * entropy(a) + 0.5 * kl(ta, a) + 0.25 * kl(na, a),
+    "iad_1": lambda s, a, t, ta, n, na, e: kl(t, a) + (1 - trusted(e, 60, ta)) * kl(s, a),
+    "iad_2": lambda s, a, t, ta, n, na, e: (
+        0.25 * entropy(a) + 0.25 * kl(na, a)
+        + 0.5 * (trusted(e, 40, ta) * kl(ta, a) + (1 - trusted(e, 40, ta)) * kl(s, a))
+    ),
+    "mtard": lambda s, a, t, ta, n, na, e: 0.1 * (0.7 * kl(ta, a) + 0.3 * kl(n, s)),
+}  # fmt: skip
+
+
+def seen(name, images, attacked, weights, teachers):
+    """What a method may look at: only what it asks for, so that it cannot work with anything else."""
+    method = METHODS[name]
+    own = [images @ weights if method.clean else None, attacked @ weights if method.attacks else None]
+    return Logits(*own, **{field: teachers[field] for field in method.asks})
+
+
+@pytest.mark.parametrize(("name", "epoch"), [*itertools.product(NUMPY, (0,)), ("iad_1", 60), ("iad_2", 40)])
+def test_methods_minimise_what_was_published(name, epoch):
+    assert NUMPY.keys() == METHODS.keys()
+    images, attacked, weights, teachers = case()
+    expected = NUMPY[name](images @ weights, attacked @ weights, *teachers.values(), epoch)
+    found = METHODS[name]().loss(
+        jax.tree.map(jnp.float32, seen(name, images, attacked, weights, teachers)), jnp.asarray(LABELS), Moment(epoch),
+        MEMORY,
+    )  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def torch_losses(torch):
+    """The same with other coefficients, in PyTorch's own functions."""
+    F = torch.nn.functional
+    labels, rows = torch.tensor(LABELS), torch.arange(N)
+
+    def entropy(z):
+        return F.cross_entropy(z, labels, reduction="none")
+
+    def kl(target, z, temperature=1.0):
+        inputs, targets = F.log_softmax(z / temperature, 1), F.log_softmax(target / temperature, 1)
+        return temperature**2 * F.kl_div(inputs, targets, reduction="none", log_target=True).sum(1)
+
+    def score(s, a):
+        truth = torch.full((N, K), 0.3 / (K - 1), dtype=torch.float64)
+        truth[rows, labels] = 0.7
+        p = F.softmax(s, 1)
+        return ((p - truth) ** 2).sum(1) + 3 * ((F.softmax(a, 1) - p) ** 2).sum(1)
+
+    def trust(z):
+        return F.softmax(z, 1)[rows, labels].pow(0.4).detach()
+
+    return {
+        "score": lambda s, a, t, ta, n, na: score(s, a),
+        "ard": lambda s, a, t, ta, n, na: 0.6 * 0.2 * kl(t, a, 5.0) + 0.4 * entropy(s),
+        "ard_cold": lambda s, a, t, ta, n, na: 0.6 * kl(t, a, 0.5) + 0.4 * entropy(s),
+        "rslad": lambda s, a, t, ta, n, na: 5 / 6 * kl(t, a) + 1 / 6 * kl(t, s),
+        "akd2": lambda s, a, t, ta, n, na: 0.3 * entropy(a) + 0.3 * kl(ta, a) + 0.4 * kl(na, a),
+        "iad_1": lambda s, a, t, ta, n, na: 0.8 * (kl(t, a, 3.0) + (1 - trust(ta)) * kl(s, a)) + 0.2 * entropy(s),
+        "iad_2": lambda s, a, t, ta, n, na: (
+            0.3 * entropy(a) + 0.3 * (trust(ta) * kl(ta, a) + (1 - trust(ta)) * kl(s, a)) + 0.4 * kl(na, a)
+        ),
+        "mtard": lambda s, a, t, ta, n, na: 0.7 * kl(ta, a) + 0.3 * kl(n, s),
+    }
+
+
+JAX = {
+    "score": lambda s, a, t, ta, n, na: objectives.score_loss(s, a, LABELS, beta=3.0, smoothing=0.3),
+    "ard": lambda s, a, t, ta, n, na: objectives.ard_loss(
+        t, s, a, LABELS, alpha=0.6, temperature=5.0, kl_scale=0.2
+    ),
+    "ard_cold": lambda s, a, t, ta, n, na: objectives.ard_loss(t, s, a, LABELS, alpha=0.6, temperature=0.5),
+    "rslad": lambda s, a, t, ta, n, na: objectives.rslad_loss(t, s, a),
+    "akd2": lambda s, a, t, ta, n, na: objectives.akd2_loss(ta, na, a, LABELS, robust=0.3, natural=0.4),
+    "iad_1": lambda s, a, t, ta, n, na: objectives.iad_1_loss(
+        t, s, a, LABELS, reliability(ta, LABELS, 0.4), alpha=0.8, temperature=3.0
+    ),
+    "iad_2": lambda s, a, t, ta, n, na: objectives.iad_2_loss(
+        ta, na, s, a, LABELS, reliability(ta, LABELS, 0.4), robust=0.3, natural=0.4
+    ),
+    "mtard": lambda s, a, t, ta, n, na: objectives.METHODS["mtard"](kl_scale=1.0).loss(
+        Logits(s, a, None, ta, n, None), LABELS, Moment(), {"natural_weight": 0.3}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JAX)
+def test_values_and_gradients_equal_those_of_torch(name, float64):
+    """Gradients in images, attacked images and weights; none reaches a teacher."""
+    torch = pytest.importorskip("torch")
+    images, attacked, weights, teachers = case(1)
+    given = [torch.tensor(each, requires_grad=True) for each in (images, attacked, weights)]
+    asked = [torch.tensor(each) for each in teachers.values()]
+    expected = torch_losses(torch)[name](given[0] @ given[2], given[1] @ given[2], *asked)
+    to_student = torch.autograd.grad(expected.sum(), given, allow_unused=True)
+
+    def total(images, attacked, weights, teachers):
+        losses = JAX[name](images @ weights, attacked @ weights, *teachers)
+        return losses.sum(), losses
+
+    gradients, found = jax.grad(total, (0, 1, 2, 3), has_aux=True)(images, attacked, weights, list(teachers.values()))
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-10)
+    for mine, theirs in zip(gradients[:3], to_student, strict=True):
+        np.testing.assert_allclose(mine, np.zeros(mine.shape) if theirs is None else theirs, rtol=1e-9, atol=1e-12)
+    assert all(np.all(gradient == 0) for gradient in gradients[3])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_softened_divergence_in_closed_form(temperature, float64):
+    """∂/∂z of τ²·KL(softmax(t/τ)‖softmax(z/τ)) is τ·(softmax(z/τ) - softmax(t/τ))."""
+    student, teacher = np.random.default_rng(2).normal(size=(2, N, K))
+    found = jax.grad(lambda z: softened_divergence(teacher, z, temperature).sum())(student)
+    np.testing.assert_allclose(
+        found, temperature * (softmax(student / temperature) - softmax(teacher / temperature)), atol=1e-12
+    )
+
+
+def test_softened_gradients_tend_to_differences_of_centred_logits(float64):
+    student, teacher = np.random.default_rng(3).normal(size=(2, N, K))
+    found = jax.grad(lambda z: softened_divergence(teacher, z, 1e4).sum())(student)
+    gap = student - teacher
+    np.testing.assert_allclose(found, (gap - gap.mean(1, keepdims=True)) / K, atol=1e-3)
+
+
+# -- what reduces to what -------------------------------------------------------------------------------
+
+IMAGES, ATTACKED, WEIGHTS, TEACHERS = case(4)
+S, A = (jnp.float32(each @ WEIGHTS) for each in (IMAGES, ATTACKED))
+T, TA, NAT, NA = map(jnp.float32, TEACHERS.values())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda: objectives.ard_loss(T, S, A, LABELS, alpha=0.0), lambda: objectives.cross_entropy(S, LABELS)),
+        (lambda: objectives.ard_loss(T, S, A, LABELS, temperature=1.0), lambda: kl_divergence(T, A)),
+        (
+            lambda: objectives.iad_1_loss(T, S, A, LABELS, jnp.ones(N), alpha=0.7, temperature=3.0),
+            lambda: 0.7 * softened_divergence(T, A, 3.0) + 0.3 * objectives.cross_entropy(S, LABELS),
+        ),
+        (
+            lambda: objectives.iad_1_loss(T, S, A, LABELS, jnp.ones(N), temperature=4.0),
+            lambda: objectives.ard_loss(T, S, A, LABELS, temperature=4.0),
+        ),
+        (
+            lambda: objectives.iad_2_loss(TA, NA, S, A, LABELS, jnp.ones(N)),
+            lambda: objectives.akd2_loss(TA, NA, A, LABELS),
+        ),
+        (
+            lambda: objectives.akd2_loss(TA, NA, A, LABELS, robust=0.0, natural=0.0),
+            lambda: objectives.pgd_at_loss(A, LABELS),
+        ),
+        # A teacher that is the student on clean images, and a label it trusts not at all: TRADES without its entropy.
+        (
+            lambda: objectives.iad_2_loss(TA, NA, S, A, LABELS, jnp.zeros(N), robust=1.0, natural=0.0),
+            lambda: objectives.trades_loss(S, A, LABELS, 1.0) - objectives.cross_entropy(S, LABELS),
+        ),
+        (
+            lambda: objectives.rslad_loss(T, S, S),
+            lambda: sum(objectives.mtard_losses(T, T, S, S)) / 2,
+        ),
+    ],
+)
+def test_reductions(one, other):
+    np.testing.assert_allclose(one(), other(), rtol=2e-5, atol=2e-6)
+
+
+def test_score_vanishes_only_at_the_smooth_labels():
+    truth = jnp.log(jnp.float32(smooth(0.1)))
+    np.testing.assert_allclose(objectives.score_loss(truth, truth, LABELS), 0.0, atol=1e-12)
+    assert np.all(objectives.score_loss(truth, A, LABELS) > 1e-3) and np.all(objectives.score_loss(S, S, LABELS) > 1e-3)
+
+
+def test_a_teacher_is_trusted_by_its_probability_of_the_label():
+    teacher = jnp.log(jnp.array([[0.5, 0.5], [1e-3, 1 - 1e-3], [1.0, 0.0]]))
+    found = reliability(teacher, jnp.array([0, 0, 0]), beta=0.1)
+    np.testing.assert_allclose(found, [0.5**0.1, 1e-3**0.1, 1.0], rtol=1e-5)
+
+
+# -- MTARD's memory -------------------------------------------------------------------------------------
+
+
+def test_mtard_weighs_the_teachers_by_how_far_their_losses_have_fallen():
+    """Five steps by hand: both losses over their first values, the share, then a step of 0.025 towards it."""
+    method, memory = METHODS["mtard"](), METHODS["mtard"]().first_memory()
+    weight, firsts, rates = 0.5, None, (1.0, 1.0, 0.1, 0.1, 0.01)
+    for step, rate in enumerate(rates):
+        images, attacked, weights, teachers = case(10 + step)
+        logits = jax.tree.map(jnp.float32, seen("mtard", images, attacked, weights, teachers))
+        robust, pure = teachers["teacher_attacked"], teachers["natural"]
+        losses = np.array([kl(robust, attacked @ weights).mean(), kl(pure, images @ weights).mean()])
+        firsts = losses if firsts is None else firsts
+        adversarial, natural = losses / firsts
+        weight -= 0.025 * rate * (weight - natural / (natural + adversarial))
+        memory = method.remember(memory, logits, Moment(step, rate), lambda means: means)
+        np.testing.assert_allclose(memory["natural_weight"], weight, rtol=1e-5)
+        np.testing.assert_allclose([memory["first_adversarial"], memory["first_natural"]], firsts, rtol=1e-5)
+        # The new weights are used at once.
+        expected = 0.1 * ((1 - weight) * losses[0] + weight * losses[1])
+        np.testing.assert_allclose(method.loss(logits, LABELS, Moment(step, rate), memory).mean(), expected, rtol=1e-5)
+    assert abs(weight - 0.5) > 1e-3
+
+
+def test_mtard_takes_no_gradient_through_its_weights(float64):
+    images, attacked, weights, teachers = case(5)
+    method = METHODS["mtard"]()
+
+    def total(weights, frozen):
+        logits = Logits(images @ weights, attacked @ weights, None, teachers["teacher_attacked"], teachers["natural"])
+        memory = frozen or method.remember(method.first_memory(), logits, Moment(), lambda means: means)
+        return method.loss(logits, LABELS, Moment(), memory).sum(), memory
+
+    gradient, memory = jax.grad(total, has_aux=True)(weights, None)
+    np.testing.assert_allclose(gradient, jax.grad(total, has_aux=True)(weights, memory)[0], rtol=1e-12)
+
+
+def test_mtard_of_a_student_that_is_both_its_teachers_stays_finite():
+    method = METHODS["mtard"]()
+    logits = Logits(T, T, None, T, T)
+    memory = method.remember(method.first_memory(), logits, Moment(), lambda means: means)
+    assert memory["natural_weight"] == 0.5
+    np.testing.assert_array_equal(method.loss(logits, LABELS, Moment(), memory), 0.0)
