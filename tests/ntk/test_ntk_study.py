@@ -10,7 +10,7 @@ from rnas.ntk.study import Settings, run_study
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Ids in the order they were scored; a score is the id, the seventh cell does not end."""
+    """Ids in the order they were scored; a score is the id, and cell 7 is interrupted."""
     found = []
 
     def scorer(dataset, chosen, settings):
