@@ -270,9 +270,9 @@ def as_text(answer: Answer) -> str:
     lines = [
         f"{len(answer['architectures'])} architectures on {settings['images']} training images of "
         f"{answer['dataset']['name']}, {settings['initialisations']} initialisations, seed {settings['seed']}.",
-        f"Network: {settings['channels']} channels, cells in each stage: {settings['cells']}. Kernel: {settings['output']} of "
-        f"the logits, {settings['parameters']} parameters. PGD-{settings['steps']}, L\u221e, radii "
-        f"{', '.join(settings['epsilons'])}; \u03b2 = {settings['beta']:g}.",
+        f"Network: {settings['channels']} channels, cells in each stage: {settings['cells']}. Kernel: "
+        f"{settings['output']} of the logits, {settings['parameters']} parameters. PGD-{settings['steps']}, "
+        f"L\u221e, radii {', '.join(settings['epsilons'])}; \u03b2 = {settings['beta']:g}.",
         f"An architecture took {seconds['median']:.1f} s ({cpu_seconds['median']:.1f} s of processor time; medians), "
         f"all {seconds['total'] / 60:.0f} min ({cpu_seconds['total'] / 60:.0f} min), one compilation included; "
         f"{answer['device']}, jax {package['jax']}, rnas {package.get('rnas', 'not installed')}.",
