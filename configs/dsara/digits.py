@@ -1,7 +1,7 @@
 """DSARA on 8×8 handwritten digits: both stages of the search, training, AutoAttack and report, on two CPU cores.
 
 Argument: as in `cifar10.py`, without `short`; and `compare`, which trains three random cells of the space like the
-searched ones. AutoAttack judges the searched ones alone; --config.evaluation.auto_attack names others (`twin_random_0`).
+searched ones. AutoAttack judges the searched ones alone unless --config.evaluation.auto_attack names others.
 """
 
 from rnas.defaults import dsara
