@@ -3,6 +3,7 @@
 from rnas.objectives.adversarial import cross_entropy, mart_loss, pgd_at_loss, rslad_loss, trades_loss
 from rnas.objectives.attention import (
     attention_distances,
+    attention_energies,
     attention_map,
     attention_maps,
     cross_layer_loss,
@@ -18,6 +19,7 @@ from rnas.objectives.selector import choose, gumbel_softmax, temperature
 __all__ = [
     "adversarial_perturbation",
     "attention_distances",
+    "attention_energies",
     "attention_map",
     "attention_maps",
     "budget_penalty",
