@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.files import read_json, write_json
-from rnas.training.interruption import Interruption, Interrupted
+from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.progress import Progress
 from rnas.training.steps import Told
 
@@ -60,14 +60,14 @@ class TeacherCache:
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], *, images: int, views: int, num_classes: int):
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         identity = json.loads(json.dumps({"format": FORMAT, **identity}))
-        path = self._folder / CARD
+        path = self.folder / CARD
         if path.exists():
             kept = read_json(path)
             if identity["maps"] is None and isinstance(kept, dict):  # a cache with maps serves those who need none
                 identity["maps"] = kept.get("maps")
-            check_same(kept, identity, self._folder)
+            check_same(kept, identity, self.folder)
         elif jax.process_index() == 0:
             write_json(path, identity)
         self.images, self.views = images, views
@@ -91,7 +91,7 @@ class TeacherCache:
 
     def missing(self) -> list[Shard]:
         """What is still to be made."""
-        return [shard for shard in self.shards() if not (self._folder / shard.name).exists()]
+        return [shard for shard in self.shards() if not (self.folder / shard.name).exists()]
 
     def build(
         self,
@@ -116,21 +116,21 @@ class TeacherCache:
         count = jax.process_count() if process_count is None else process_count
         # By its number, so that hosts agree on who makes what whatever each of them sees of the others' work.
         own = [shard for number, shard in enumerate(self.shards()) if number % count == index]
-        left = [shard for shard in own if not (self._folder / shard.name).exists()]
+        left = [shard for shard in own if not (self.folder / shard.name).exists()]
         if left:
             with Progress("teacher cache", len(own), len(own) - len(left), "shard") as progress, Interruption() as stop:
                 for done, shard in enumerate(left, len(own) - len(left) + 1):
                     self._write(shard, ask(shard.view, np.arange(shard.first, shard.last)))
                     progress.update(done)
                     if stop.requested and done < len(own):
-                        raise Interrupted(f"the teacher cache in {self._folder} was interrupted; {done} shards are kept.")
+                        raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
         if alone:
             return
         if count > 1:
             multihost_utils.sync_global_devices("teacher cache")
         if missing := self.missing():
             raise ValueError(
-                f"{self._folder} lacks {len(missing)} shards, {missing[0].name} among them, though every host has made "
+                f"{self.folder} lacks {len(missing)} shards, {missing[0].name} among them, though every host has made "
                 "its own: give all hosts one shared folder as teacher.cache.dir."
             )
 
@@ -156,7 +156,7 @@ class TeacherCache:
 
     def _records(self, view: int, number: int, places: list[int]) -> np.ndarray:
         shard = Shard(view, number * SHARD, min((number + 1) * SHARD, self.images))
-        path = self._folder / shard.name
+        path = self.folder / shard.name
         try:
             records = b"".join(self._reader(shard).read(places))
         except (OSError, RuntimeError, IndexError, ValueError) as error:
@@ -166,7 +166,7 @@ class TeacherCache:
         return np.frombuffer(records, self._record)
 
     def _open(self, shard: Shard) -> ArrayRecordReader:
-        reader = ArrayRecordReader(str(self._folder / shard.name), "readahead_buffer_size:0")
+        reader = ArrayRecordReader(str(self.folder / shard.name), "readahead_buffer_size:0")
         if (found := reader.num_records()) != shard.last - shard.first:
             raise ValueError(f"it holds {found} records, not {shard.last - shard.first}")
         return reader
@@ -175,7 +175,7 @@ class TeacherCache:
         records = np.empty(shard.last - shard.first, self._record)
         for name, values in told._asdict().items():
             records[name] = values
-        path = self._folder / shard.name
+        path = self.folder / shard.name
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
@@ -200,7 +200,7 @@ def check_same(kept: Any, given: dict[str, Any], folder: Path) -> None:
         )
         raise ValueError(
             f"{folder} holds a teacher cache that does not fit:\n{rows}\n"
-            "Give what it was made of, name another folder as teacher.cache.dir, or remove this one to have it made anew."
+            "Give what it was made of, name another folder as teacher.cache.dir, or remove this one to make it anew."
         )
 
 
@@ -220,8 +220,8 @@ def _shown(value: Any) -> str:
 def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[int, np.ndarray], Told]:
     """(view, rows [m]) → `Told` on the host, by a program of `rnas.training.steps.run_views`.
 
-    Every device is given `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is filled
-    up: an answer does not depend on who computed it.
+    Every device is given `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is
+    filled up: an answer does not depend on who computed it.
     """
     devices = len(jax.local_devices())
 

@@ -87,6 +87,11 @@ class Objective:
         return bool(self.gamma or self.kl_weight or self.adversarial == "rslad")
 
     @property
+    def asks_about_attacked(self) -> bool:
+        """Whether the teacher is asked about attacked images, so that no answer can be kept for later."""
+        return False  # rslad and views of attacked students compare with what it says of clean images
+
+    @property
     def needs_clean(self) -> bool:
         """Whether the student runs on clean images."""
         distils_clean = self.kl_weight or (self.gamma and self.view != "adversarial")

@@ -23,9 +23,9 @@ def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, 
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
 
-    With `recall` the step sees views that a teacher was asked about, and is given what it said in place of the teacher's
-    variables: `rows` is then a `Lesson` of such rows, and teacher_variables all that is kept on the device, or None. Such
-    a step must not augment again, and its teacher must be `recall.answer`.
+    With `recall` the step sees views that a teacher was asked about, and is given what it said in place of the
+    teacher's variables: `rows` is then a `Lesson` of such rows, and teacher_variables all that is kept on the device,
+    or None. Such a step must not augment again, and its teacher must be `recall.answer`.
     """
 
     def many(state, images, labels, rows, count, teacher_variables, root):
