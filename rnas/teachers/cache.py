@@ -176,6 +176,7 @@ class TeacherCache:
         for name, values in told._asdict().items():
             records[name] = values
         path = self.folder / shard.name
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
