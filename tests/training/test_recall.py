@@ -40,7 +40,7 @@ def shown(study, view):
 def remembered(study, memory, kind, *, resident, first=STEP, count=1):
     """(state, metric sums) after steps taught from memory, on four devices."""
     recall = steps.Recall(VIEWS, study.steps_per_epoch, study.teacher_taps)
-    made = dataclass_like(study, recall.answer)
+    made = taught_by(study, recall.answer)
     step = getattr(made, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
     metrics = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}[kind]
     run = steps.run_steps(step, metrics, recall=recall)
@@ -54,29 +54,28 @@ def remembered(study, memory, kind, *, resident, first=STEP, count=1):
     return made.run(run, state, count, feed)
 
 
-def dataclass_like(study, teacher):
-    """The study with another teacher."""
+def taught_by(study, teacher):
+    """The same study with another teacher."""
     made = object.__new__(type(study))
     made.__dict__.update({**vars(study), "teacher": teacher})
     return made
 
 
-def live(study, kind, view):
-    """The same step with the teacher itself, on images that are augmented already."""
+def live(study, kind, views):
+    """(state, metric sums) of the same step with the teacher itself, on images that are augmented already, by view."""
     step = getattr(study, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
     metrics = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}[kind]
-    feed = ResidentFeed(
-        shown(study, view), study.labels, study.rows_at, batch_size=study.batch_size, most=study.most, what="batch_size"
-    )
+    run = steps.run_steps(step, metrics)
+    sizes = dict(batch_size=study.batch_size, most=study.most, what="batch_size")
+    feeds = [ResidentFeed(shown(study, view), study.labels, study.rows_at, **sizes) for view in views]
     state = getattr(study, f"{kind}_state")(optimizer=DESCENT).replace(step=np.array(STEP, np.int32))
-    return study.run(steps.run_steps(step, metrics), state, 1, feed)
+    return [study.run(run, state, 1, feed) for feed in feeds]
 
 
 @pytest.mark.parametrize("kind", ["train", pytest.param("search", marks=pytest.mark.slow)])
 def test_a_step_from_memory_is_the_step_with_the_teacher(study, memory, kind):
     state, sums = remembered(study, memory, kind, resident=True)
-    expected, expected_sums = live(study, kind, view=1)
-    other, _ = live(study, kind, view=2)
+    (expected, expected_sums), (other, _) = live(study, kind, views=(1, 2))
     # Logits are kept as they are, maps with eleven bits.
     for name in expected_sums:
         np.testing.assert_allclose(sums[name], expected_sums[name], rtol=1e-3, err_msg=name)
