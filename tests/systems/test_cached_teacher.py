@@ -35,7 +35,7 @@ def get_config():
         stage.epochs, stage.batch_size, stage.objective = 2, 260, "none"
     config.gamma = config.kl_weight = 1.0
     config.twins = ()
-    config.validation.count = 0
+    config.validation.count = config.evaluation.batch_size = 8
     config.log_every_steps = config.checkpoint_every_steps = 4
     return config
 """
@@ -142,7 +142,7 @@ def test_the_command_makes_the_same_cache(given, finished, tmp_path, capsys):
         ("rnas_cl", ["--config.teacher.cache.views=-1"], "expected neither to be negative"),
         ("rnas_cl", ["--config.gamma=0", "--config.kl_weight=0"], "no stage learns from a teacher"),
         ("rnas_cl", ["--config.data.streaming=True"], "use teacher.cache.views=0 with data.streaming"),
-        ("dsara", ["--config.train.cutout=4"], "holds one augmentation, but search has .*cutout=0.*train.cutout=0"),
+        ("dsara", ["--config.search.objective=pgd_at", "--config.train.cutout=4"], "but search has .*train.cutout=0"),
     ],
 )
 def test_a_cache_that_cannot_serve_is_refused(given, tmp_path, capsys, system, overrides, message):
