@@ -3,16 +3,16 @@
     python tests/benchmarks/teacher_cache.py                                  # sizes of configs/rnas_cl/digits.py
     python tests/benchmarks/teacher_cache.py --space=s3 --teacher=wide_resnet_34_10 --batch=32 --repeats=3
 
-It prints one JSON line. A step is image bytes in, new weights out: augmentation, teacher, samples of widths and tutors,
-forward pass of the supernet, cross-entropy + KL + distances of all maps, gradients, Adam; without attack unless `--attack`
-asks for one, which makes the student's share larger. Weights and images are random. All sides run in this process, on
-one device, in turns.
+It prints one JSON line. A step is image bytes in, new weights out: augmentation, teacher, samples of widths and
+tutors, forward pass of the supernet, cross-entropy + KL + distances of all maps, gradients, Adam; without attack unless
+`--attack` asks for one, which makes the student's share larger. Weights and images are random. All sides run in this
+process, on one device, in turns.
 
 The fields: `theirs` is the step with the live teacher, `ours` from a cache on the device, `from_disk` from one that is
 read for every dispatch; seconds a step, medians over the repetitions in `seconds`. `ratio` is theirs / ours, `target`
 what is hoped for with a WideResNet-34-10. `build` is seconds a view of one image takes to be kept, `view_bytes` what it
-takes on disk, `pays_after` the epochs after which a cache of one view has cost less than the live teacher. `load` is the
-machine's load average before the start.
+takes on disk, `pays_after` the epochs after which a cache of one view has cost less than the live teacher. `load` is
+the machine's load average before the start.
 """
 
 import argparse

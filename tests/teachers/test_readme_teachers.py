@@ -1,0 +1,106 @@
+"""The README's section on teachers: its commands run as written, on a small network in place of a published one."""
+
+import dataclasses
+from pathlib import Path
+import re
+import shlex
+
+import numpy as np
+import pytest
+from torch_files import write_pt
+import torch_networks as nets
+
+from rnas import platform
+from rnas.main import main, parse
+from rnas.teachers import load_teacher, registry
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADING = "Bring your own teacher"
+SMALL = "wide_resnet_10_1"
+CONFIG = """
+from rnas.defaults import rnas_cl
+
+def get_config(space):
+    config = rnas_cl.get_config()
+    data = config.data
+    data.name, data.image_shape, data.held_out = "digits", (8, 8, 1), 137
+    data.crop_padding, data.flip = 1, False
+    data.mean, data.std = (0.305,), (0.376,)
+    config.space = "tiny"
+    config.attention.size = 4
+    config.adversarial.steps = 1
+    for stage in (config.search, config.train):
+        stage.epochs, stage.batch_size, stage.objective = 1, 640, "none"
+    config.twins = ()
+    config.validation.count = 0
+    evaluation = config.evaluation
+    evaluation.count = evaluation.batch_size = 8
+    evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.1",), ("0", "0.1"), 1
+    return config
+"""
+
+
+def section() -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {HEADING}\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)
+    assert found, f"README.md has no section {HEADING!r}"
+    return found[1]
+
+
+def commands() -> list[list[str]]:
+    """Its commands as words, without `rnas`."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", section(), flags=re.DOTALL | re.MULTILINE)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    assert all(words[0] == "rnas" for words in lines if words)
+    return [words[1:] for words in lines if words]
+
+
+def test_every_step_is_there():
+    assert [" ".join(words[:2]) for words in commands() if words[0] == "teacher"] == [
+        "teacher import", "teacher import", "teacher check", "teacher cache",
+    ]  # fmt: skip
+    assert commands()[-1][0] == "run"
+    for words in commands():
+        arguments, _ = parse(words)
+        if published := getattr(arguments, "published", None):
+            registry.find_published(published)
+        if config := getattr(arguments, "config", None):
+            assert (ROOT / config.partition(":")[0]).is_file()
+
+
+@pytest.mark.parametrize("until", ["cache", pytest.param("run", marks=pytest.mark.slow)])
+def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
+    """In a folder of the reader's own; the networks are small, the images digits, the figures few."""
+    monkeypatch.setattr(platform, "prepare", lambda **_: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    shapes = nets.wide(10, 1)
+    for name, entry in registry.PUBLISHED.items():
+        small = dataclasses.replace(entry, architecture=SMALL)
+        monkeypatch.setitem(registry.PUBLISHED, name, small)
+    config = Path("configs/rnas_cl/cifar10.py")
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG)
+    instead = {
+        "--architecture=wide_resnet_34_10": [f"--architecture={SMALL}", "--image-size=8"],
+        "--dataset=cifar10": ["--dataset=digits"],
+        "--count=1000": ["--count=8"],
+    }
+    used = set()
+    for words in commands():
+        if words[0] == "run" and until != "run":
+            continue
+        if words[:2] == ["teacher", "import"]:
+            channels = 3 if any(word.startswith("--published") for word in words) else 1
+            stem = {"conv1.weight": (16, channels, 3, 3)}
+            write_pt(words[2], {key: np.float32(value) for key, value in nets.filled({**shapes, **stem}).items()})
+        used |= instead.keys() & set(words)
+        said = [each for word in words for each in instead.get(word, [word])]
+        assert main(said) == 0, capsys.readouterr().err
+    assert used == instead.keys(), "the README says something else by now"
+    rice, mine = load_teacher("teachers/rice"), load_teacher("teachers/mine")
+    assert (rice.image_shape, mine.image_shape) == ((32, 32, 3), (8, 8, 1))
+    assert rice.origin["published"]["name"] == "cifar10/Rice2020Overfitting"
+    assert len(list(Path("teachers/mine_views").glob("*.array_record"))) == 8  # four views of 1,300 images
+    if until == "run":
+        assert (Path("runs/mine") / "report.html").is_file() and not (Path("runs/mine") / "teacher_cache").exists()
