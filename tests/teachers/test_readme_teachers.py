@@ -5,7 +5,6 @@ from pathlib import Path
 import re
 import shlex
 
-import numpy as np
 import pytest
 from torch_files import write_pt
 import torch_networks as nets
@@ -93,7 +92,7 @@ def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
         if words[:2] == ["teacher", "import"]:
             channels = 3 if any(word.startswith("--published") for word in words) else 1
             stem = {"conv1.weight": (16, channels, 3, 3)}
-            write_pt(words[2], {key: np.float32(value) for key, value in nets.filled({**shapes, **stem}).items()})
+            write_pt(words[2], nets.filled({**shapes, **stem}))
         used |= instead.keys() & set(words)
         said = [each for word in words for each in instead.get(word, [word])]
         assert main(said) == 0, capsys.readouterr().err
