@@ -11,7 +11,10 @@ import pytest
 
 from rnas import objectives
 from rnas.training import steps
-from rnas.training.feeds import LessonFeed, ResidentFeed
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.feeds import LessonFeed, ResidentFeed, replicate
+from rnas.training.log import MetricsLog
+from rnas.training.loop import Plan, fit
 from rnas.training.optimizers import Optimizer
 
 PLAIN = steps.Augmentation(0, False)
@@ -37,8 +40,8 @@ def shown(study, view):
     return np.asarray(VIEWS.show(study.images, view, np.arange(40)))
 
 
-def remembered(study, memory, kind, *, resident, first=STEP, count=1):
-    """(state, metric sums) after steps taught from memory, on four devices."""
+def from_memory(study, memory, kind, *, resident):
+    """(state, dispatch, feed, what the loop hands on) of steps taught from memory, on four devices."""
     recall = steps.Recall(VIEWS, study.steps_per_epoch, study.teacher_taps)
     made = taught_by(study, recall.answer)
     step = getattr(made, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
@@ -49,9 +52,16 @@ def remembered(study, memory, kind, *, resident, first=STEP, count=1):
         return jax.tree.map(lambda leaf: leaf[step // study.steps_per_epoch % VIEWS.count, rows], memory)
 
     feed = LessonFeed(study.feed(), None if resident else read)
-    made.teacher_variables = memory if resident else None
-    state = getattr(study, f"{kind}_state")(optimizer=DESCENT).replace(step=np.array(first, np.int32))
-    return made.run(run, state, count, feed)
+    state = getattr(study, f"{kind}_state")(optimizer=DESCENT)
+    return state, run, feed, memory if resident else None
+
+
+def remembered(study, memory, kind, *, resident, first=STEP, count=1):
+    """(state, metric sums) after `count` steps taught from memory."""
+    state, run, feed, variables = from_memory(study, memory, kind, resident=resident)
+    block = feed.dispatch(first, count)
+    state, variables = replicate((state.replace(step=np.array(first, np.int32)), variables))
+    return jax.device_get(run(state, *block, np.int32(count), variables, study.root))
 
 
 def taught_by(study, teacher):
@@ -96,6 +106,23 @@ def test_memory_on_the_device_and_off_it_are_the_same(study, memory):
     # From the last step of the first epoch, past the border between two views.
     on, off = (remembered(study, memory, "train", resident=resident, first=3, count=4) for resident in (True, False))
     chex.assert_trees_all_equal(on, off)
+
+
+def test_a_loop_from_memory_goes_on_to_the_same_end(study, memory, tmp_path):
+    """Eight steps at once, and in two goes that part in the middle of an epoch."""
+    plan = Plan("train", 8, study.steps_per_epoch, log_every=4, checkpoint_every=4, validate_every=0, seed=1)
+
+    def fitted(folder, total):
+        state, run, feed, variables = from_memory(study, memory, "train", resident=False)
+        with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, "train") as log:
+            return fit(
+                dataclasses.replace(plan, total=total), state, run, feed, checkpoints=checkpoints, log=log,
+                teacher_variables=variables,
+            )  # fmt: skip
+
+    whole = fitted(tmp_path / "whole", 8)
+    fitted(tmp_path / "parts", 6)
+    chex.assert_trees_all_equal(fitted(tmp_path / "parts", 8), whole)
 
 
 def test_views_depend_on_seed_view_and_row_alone(study):
