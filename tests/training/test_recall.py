@@ -1,6 +1,8 @@
 """Steps that are taught from memory do what the teacher itself would have made them do."""
 
+import copy
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -19,6 +21,7 @@ from rnas.training.optimizers import Optimizer
 
 PLAIN = steps.Augmentation(0, False)
 VIEWS = steps.Views(steps.Augmentation(1, True), seed=3, count=3)
+METRICS = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}
 STEP = 6  # the second of the second epoch: view 1
 # With this optimiser a step subtracts the gradient.
 DESCENT = Optimizer(optax.identity(), optax.constant_schedule(1.0))
@@ -40,42 +43,39 @@ def shown(study, view):
     return np.asarray(VIEWS.show(study.images, view, np.arange(40)))
 
 
-def from_memory(study, memory, kind, *, resident):
-    """(state, dispatch, feed, what the loop hands on) of steps taught from memory, on four devices."""
-    recall = steps.Recall(VIEWS, study.steps_per_epoch, study.teacher_taps)
-    made = taught_by(study, recall.answer)
-    step = getattr(made, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
-    metrics = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}[kind]
-    run = steps.run_steps(step, metrics, recall=recall)
+@pytest.fixture(scope="module")
+def from_memory(study, memory):
+    """(kind, resident) → (state, dispatch, feed, what the loop hands on) of steps taught from memory."""
 
-    def read(step, rows):
-        return jax.tree.map(lambda leaf: leaf[step // study.steps_per_epoch % VIEWS.count, rows], memory)
+    @functools.cache
+    def made(kind, resident):
+        recall = steps.Recall(VIEWS, study.steps_per_epoch, study.teacher_taps)
+        pupil = copy.copy(study)
+        pupil.teacher = recall.answer
+        step = getattr(pupil, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
 
-    feed = LessonFeed(study.feed(), None if resident else read)
-    state = getattr(study, f"{kind}_state")(optimizer=DESCENT)
-    return state, run, feed, memory if resident else None
+        def read(step, rows):
+            return jax.tree.map(lambda leaf: leaf[step // study.steps_per_epoch % VIEWS.count, rows], memory)
+
+        feed = LessonFeed(study.feed(), None if resident else read)
+        run = steps.run_steps(step, METRICS[kind], recall=recall)
+        return getattr(study, f"{kind}_state")(optimizer=DESCENT), run, feed, memory if resident else None
+
+    return made
 
 
-def remembered(study, memory, kind, *, resident, first=STEP, count=1):
+def remembered(study, taught, first=STEP, count=1):
     """(state, metric sums) after `count` steps taught from memory."""
-    state, run, feed, variables = from_memory(study, memory, kind, resident=resident)
+    state, run, feed, variables = taught
     block = feed.dispatch(first, count)
     state, variables = replicate((state.replace(step=np.array(first, np.int32)), variables))
     return jax.device_get(run(state, *block, np.int32(count), variables, study.root))
 
 
-def taught_by(study, teacher):
-    """The same study with another teacher."""
-    made = object.__new__(type(study))
-    made.__dict__.update({**vars(study), "teacher": teacher})
-    return made
-
-
 def live(study, kind, views):
     """(state, metric sums) of the same step with the teacher itself, on images that are augmented already, by view."""
     step = getattr(study, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
-    metrics = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}[kind]
-    run = steps.run_steps(step, metrics)
+    run = steps.run_steps(step, METRICS[kind])
     sizes = dict(batch_size=study.batch_size, most=study.most, what="batch_size")
     feeds = [ResidentFeed(shown(study, view), study.labels, study.rows_at, **sizes) for view in views]
     state = getattr(study, f"{kind}_state")(optimizer=DESCENT).replace(step=np.array(STEP, np.int32))
@@ -83,8 +83,8 @@ def live(study, kind, views):
 
 
 @pytest.mark.parametrize("kind", ["train", pytest.param("search", marks=pytest.mark.slow)])
-def test_a_step_from_memory_is_the_step_with_the_teacher(study, memory, kind):
-    state, sums = remembered(study, memory, kind, resident=True)
+def test_a_step_from_memory_is_the_step_with_the_teacher(study, from_memory, kind):
+    state, sums = remembered(study, from_memory(kind, True))
     (expected, expected_sums), (other, _) = live(study, kind, views=(1, 2))
     # Logits are kept as they are, maps with eleven bits.
     for name in expected_sums:
@@ -102,18 +102,18 @@ def test_a_step_from_memory_is_the_step_with_the_teacher(study, memory, kind):
     assert unlike > 30 * distance, "another view gives another step"
 
 
-def test_memory_on_the_device_and_off_it_are_the_same(study, memory):
-    # From the last step of the first epoch, past the border between two views.
-    on, off = (remembered(study, memory, "train", resident=resident, first=3, count=4) for resident in (True, False))
+def test_memory_on_the_device_and_off_it_are_the_same(study, from_memory):
+    # From the first epoch into the second: two views.
+    on, off = (remembered(study, from_memory("train", resident), first=3, count=4) for resident in (True, False))
     chex.assert_trees_all_equal(on, off)
 
 
-def test_a_loop_from_memory_goes_on_to_the_same_end(study, memory, tmp_path):
+def test_a_loop_from_memory_goes_on_to_the_same_end(study, from_memory, tmp_path):
     """Eight steps at once, and in two goes that part in the middle of an epoch."""
     plan = Plan("train", 8, study.steps_per_epoch, log_every=4, checkpoint_every=4, validate_every=0, seed=1)
 
     def fitted(folder, total):
-        state, run, feed, variables = from_memory(study, memory, "train", resident=False)
+        state, run, feed, variables = from_memory("train", False)
         with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, "train") as log:
             return fit(
                 dataclasses.replace(plan, total=total), state, run, feed, checkpoints=checkpoints, log=log,
