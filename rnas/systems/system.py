@@ -169,9 +169,8 @@ class System(Components, abc.ABC):
         state = f"{missing} shards to be made" if missing else "complete"
         size = f"{views.count} views of {cache.images} images, {cache.bytes / GIB:.3g} GiB"
         say(f"teacher cache in {cache.folder}: {size}, {state}.")
-        if missing:
-            program = steps.run_views(teacher.apply, views, cache.taps, cache.size)
-            cache.build(asker(program, teacher.variables, self.dataset.train.images))
+        program = steps.run_views(teacher.apply, views, cache.taps, cache.size)
+        cache.build(asker(program, teacher.variables, self.dataset.train.images))
         return cache
 
     # -- training of a fixed network ----------------------------------------------------------------------

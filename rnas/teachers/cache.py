@@ -93,46 +93,39 @@ class TeacherCache:
         """What is still to be made."""
         return [shard for shard in self.shards() if not (self.folder / shard.name).exists()]
 
-    def build(
-        self,
-        ask: Callable[[int, np.ndarray], Told],
-        *,
-        process_index: int | None = None,
-        process_count: int | None = None,
-    ) -> None:
-        """Makes this host's share of what is missing, and waits for the other hosts.
+    def build(self, ask: Callable[[int, np.ndarray], Told]) -> None:
+        """Makes what is missing, shared by all hosts; every host must call it, and returns when all are done.
 
         Args:
           ask: (view, rows [m]) → what the teacher says, with a leading axis [m].
-          process_index: this host's number; None is what JAX says.
-          process_count: hosts that share the work; None is what JAX says.
 
         Raises:
           Interrupted: after a whole shard, where SIGINT or SIGTERM asked for an end.
           ValueError: if something is missing although all hosts are done: they do not see one folder.
         """
-        alone = process_count is not None
-        index = jax.process_index() if process_index is None else process_index
-        count = jax.process_count() if process_count is None else process_count
-        # By its number, so that hosts agree on who makes what whatever each of them sees of the others' work.
-        own = [shard for number, shard in enumerate(self.shards()) if number % count == index]
-        left = [shard for shard in own if not (self.folder / shard.name).exists()]
-        if left:
-            with Progress("teacher cache", len(own), len(own) - len(left), "shard") as progress, Interruption() as stop:
-                for done, shard in enumerate(left, len(own) - len(left) + 1):
-                    self._write(shard, ask(shard.view, np.arange(shard.first, shard.last)))
-                    progress.update(done)
-                    if stop.requested and done < len(own):
-                        raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
-        if alone:
-            return
-        if count > 1:
+        self.make_share(ask, jax.process_index(), jax.process_count())
+        if jax.process_count() > 1:
             multihost_utils.sync_global_devices("teacher cache")
         if missing := self.missing():
             raise ValueError(
                 f"{self.folder} lacks {len(missing)} shards, {missing[0].name} among them, though every host has made "
                 "its own: give all hosts one shared folder as teacher.cache.dir."
             )
+
+    def make_share(self, ask: Callable[[int, np.ndarray], Told], host: int, hosts: int) -> None:
+        """Makes what is missing of the share of host number `host`, one of `hosts`; see `build`."""
+        # By its number, so that hosts agree on who makes what whatever each of them sees of the others' work.
+        own = [shard for number, shard in enumerate(self.shards()) if number % hosts == host]
+        left = [shard for shard in own if not (self.folder / shard.name).exists()]
+        if not left:
+            return
+        before = len(own) - len(left)
+        with Progress("teacher cache", len(own), before, "shard") as progress, Interruption() as interruption:
+            for done, shard in enumerate(left, before + 1):
+                self._write(shard, ask(shard.view, np.arange(shard.first, shard.last)))
+                progress.update(done)
+                if interruption.requested and done < len(own):
+                    raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
 
     def read(self, view: int, rows: np.ndarray) -> Told:
         """What the teacher said of view `view` of the images at `rows`, of any shape; host arrays.

@@ -137,9 +137,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         return (starts[:, None] + np.arange(arguments.batch)).astype(np.int32)
 
     def feed():
-        return ResidentFeed(
-            images, labels, rows_at, batch_size=arguments.batch, most=arguments.steps, what="--batch"
-        )
+        return ResidentFeed(images, labels, rows_at, batch_size=arguments.batch, most=arguments.steps, what="--batch")
 
     with tempfile.TemporaryDirectory() as folder:
         identity = {"maps": {"taps": list(teacher.tap_names), "size": arguments.size}}

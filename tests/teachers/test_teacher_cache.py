@@ -121,7 +121,7 @@ def test_shards_of_many_hosts_are_those_of_one(whole, tmp_path, hosts):
     made = []
     for index in reversed(range(hosts)):
         before = set(contents(tmp_path / "shared")) if made else set()
-        opened(tmp_path / "shared").build(ask, process_index=index, process_count=hosts)
+        opened(tmp_path / "shared").make_share(ask, index, hosts)
         made.append(set(contents(tmp_path / "shared")) - before - {"cache.json"})
     assert contents(tmp_path / "shared") == contents(whole)
     assert max(map(len, made)) <= -(-6 // hosts), "they share the work"
@@ -136,6 +136,14 @@ def test_further_views_are_added(whole, tmp_path):
     assert asked == {2}
     assert {name: content for name, content in contents(whole).items() if name in before} == before
     assert opened(whole, views=1).missing() == []
+
+
+def test_hosts_that_do_not_see_one_folder_are_told(tmp_path, monkeypatch):
+    """Two hosts, each of which makes its own share where the other cannot see it."""
+    monkeypatch.setattr(module.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(module.multihost_utils, "sync_global_devices", lambda name: None)
+    with pytest.raises(ValueError, match="lacks 3 shards, view_0000-rows_00000004.* give all hosts one shared folder"):
+        opened(tmp_path).build(ask)
 
 
 @pytest.mark.parametrize(
