@@ -1,5 +1,6 @@
 """Runs that learn from the teacher cache: what they make, that they go on where they stood, and what is refused."""
 
+from collections import OrderedDict
 import json
 import re
 import shutil
@@ -82,7 +83,7 @@ def latest(workdir, stage):
     folder = workdir / "checkpoints" / stage
     with Checkpoints(folder, best="score") as checkpoints:
         leaves = json.loads((folder / str(checkpoints.steps()[-1]) / "record" / "metadata").read_text())["leaves"]
-        template = {name: jax.ShapeDtypeStruct(shape, dtype) for name, dtype, shape in leaves}
+        template = OrderedDict((name, jax.ShapeDtypeStruct(shape, dtype)) for name, dtype, shape in leaves)
         restored = checkpoints.restore(template)
     assert restored.step == STEPS
     return {name: np.asarray(leaf).tobytes() for name, leaf in restored.state.items()}
