@@ -39,15 +39,17 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             )
         return made
 
-    actions = command("teacher", "train, import or check a teacher", config=False, workdir=False).add_subparsers(
+    words = "train, import or check a teacher, or cache what it says"
+    actions = command("teacher", words, config=False, workdir=False).add_subparsers(
         dest="action", required=True, metavar="action"
     )
     train = command("train", "train the teacher of a configuration", among=actions)
+    cache = command("cache", "make the teacher cache of a configuration (teacher.cache.views)", among=actions)
     if argv[:1] == ["teacher"]:  # imported only then, so that other commands answer --help at once
         from rnas.teachers.command import add_actions
 
         add_actions(actions)
-    for made in (*(command(name, description) for name, description in HELP.items()), train):
+    for made in (*(command(name, description) for name, description in HELP.items()), train, cache):
         made.add_argument("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
     describe = command("describe", "parameters, MACs and taps of supernet, teacher and derived network")
     describe.add_argument("--architecture", metavar="FILE", help="an architecture.json; default: the work directory's")
@@ -131,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from rnas.configuration import load_config
 
         platform.prepare(distributed=getattr(arguments, "distributed", False))
-        if arguments.command == "teacher" and arguments.action != "train":
+        if arguments.command == "teacher" and arguments.action in ("import", "check"):
             from rnas.teachers.command import run
 
             run(arguments)
@@ -167,8 +169,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from rnas import experiment
 
         until = "teacher" if arguments.command == "teacher" else UNTIL[arguments.command]
+        caching = arguments.command == "teacher" and arguments.action == "cache"
         with interruptible():
+            if caching:  # before a teacher is trained for it
+                experiment.open_experiment(config, workdir).check_cacheable()
             experiment.run(config, workdir, command=command, until=until)
+            if caching:
+                experiment.open_experiment(config, workdir).finished_cache()
     except Interrupted as interrupted:
         print(f"{interrupted} To go on: {command}", file=sys.stderr)
         return 130

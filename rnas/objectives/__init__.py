@@ -13,6 +13,7 @@ from rnas.objectives.adversarial import (
 )
 from rnas.objectives.attention import (
     attention_distances,
+    attention_energies,
     attention_map,
     attention_maps,
     cross_layer_loss,
@@ -47,6 +48,7 @@ __all__ = [
     "akd2_loss",
     "ard_loss",
     "attention_distances",
+    "attention_energies",
     "attention_map",
     "attention_maps",
     "balanced_weight",

@@ -46,6 +46,21 @@ def attention_maps(
     Raises:
       ValueError: as `attention_map`, or `names` is empty or holds a name that `out` lacks.
     """
+    maps = attention_energies(out, names, size)
+    squares = jnp.sum(jnp.square(maps), axis=-1, keepdims=True)
+    if normalise == "per_batch":
+        squares = jnp.mean(squares, axis=0, keepdims=True)
+    elif normalise != "per_sample":
+        raise ValueError(f"normalise is {normalise!r}; expected 'per_sample' or 'per_batch'.")
+    return maps / jnp.sqrt(squares + TINY)
+
+
+def attention_energies(out: Mapping[str, jax.Array], names: Sequence[str], size: int) -> jax.Array:
+    """Returns the maps of `attention_maps` before they are normalised.
+
+    Raises:
+      ValueError: as `attention_maps`.
+    """
     _require(size >= 1, f"size is {size}; give the side of an attention map, at least 1 pixel.")
     missing = [name for name in names if name not in out]
     _require(
@@ -59,14 +74,7 @@ def attention_maps(
         )
     # Neighbours of one resolution are resized together: few products, whatever the number of layers.
     runs = itertools.groupby((_energy(out[name]) for name in names), key=jnp.shape)
-    maps = jnp.concatenate([_resize(jnp.stack(list(run), axis=1), size) for _, run in runs], axis=1)
-
-    squares = jnp.sum(jnp.square(maps), axis=-1, keepdims=True)
-    if normalise == "per_batch":
-        squares = jnp.mean(squares, axis=0, keepdims=True)
-    elif normalise != "per_sample":
-        raise ValueError(f"normalise is {normalise!r}; expected 'per_sample' or 'per_batch'.")
-    return maps / jnp.sqrt(squares + TINY)
+    return jnp.concatenate([_resize(jnp.stack(list(run), axis=1), size) for _, run in runs], axis=1)
 
 
 def attention_distances(student: jax.Array, teacher: jax.Array) -> jax.Array:

@@ -72,6 +72,7 @@ class Dsara(System):
         self.check_models()
         if config.data.streaming:
             raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
+        self.check_teaching()
 
     # -- networks -----------------------------------------------------------------------------------------
 
@@ -188,17 +189,18 @@ class Dsara(System):
             self.order("search/architecture", architecture, stage.batch_size),
         )
         feed = self.feed("search", 2 * stage.batch_size, "twice search.batch_size", rows_at)
+        teaching = self.teaching(teacher, stage, feed, per_epoch)
         optimizer, arch_optimizer = self._optimizers(stage.epochs, per_epoch)
         supernet = self.supernet
         method = self._method(per_epoch)
         step, metrics = steps.make_cell_search_step(
-            supernet, self.objective(stage), self.augmentation_of(stage), optimizer, arch_optimizer, method,
+            supernet, self.objective(stage), teaching.augmentation, optimizer, arch_optimizer, method,
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
             Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, per_epoch),
             Perturbation(stage.epochs, per_epoch),
-            teacher=teacher and teacher.apply, teacher_taps=teacher.tap_names if teacher else (),
+            teacher=teaching.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
 
         def predict(variables, images):
@@ -212,11 +214,11 @@ class Dsara(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch, observe=True),
                 self._initial_state(teacher),
-                steps.run_steps(step, metrics),
-                feed,
+                steps.run_steps(step, metrics, recall=teaching.recall),
+                teaching.feed,
                 checkpoints=checkpoints,
                 log=log,
-                teacher_variables=teacher and teacher.variables,
+                teacher_variables=teaching.variables,
                 validate=self.validate(predict, pack),
                 observe=self._observed,
             )
@@ -299,5 +301,3 @@ class Dsara(System):
             if name not in TWINS:
                 self.save_architecture(self.twin(name), f"architectures/{name}.json")
         super().twins()
-
-

@@ -55,6 +55,7 @@ class RnasCl(System):
             raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
         Alternation(5, config.arch_fraction)  # refuses a fraction that cannot be
         self.check_models()
+        self.check_teaching()
 
     @property
     def supernet(self) -> FBNet:
@@ -64,9 +65,7 @@ class RnasCl(System):
         return {"supernet": (self.supernet, ()), "smallest": (self.at_widths(self.space.smallest), ())}
 
     def network(self, architecture: WidthArchitecture) -> FBNet:
-        return self.at_widths(architecture.widths).clone(
-            space=architecture.space, num_classes=architecture.num_classes
-        )
+        return self.at_widths(architecture.widths).clone(space=architecture.space, num_classes=architecture.num_classes)
 
     def at_widths(self, widths: Sequence[int] | None) -> FBNet:
         """The narrow network at `widths`; the supernet where they are None."""
@@ -112,7 +111,10 @@ class RnasCl(System):
                 self.order("search", rows[cut:], stage.batch_size),
                 self.order("search", rows[:cut], stage.batch_size),
             )
-        feed = self.feed("search", stage.batch_size, "search.batch_size", rows_at)
+        teaching = self.teaching(
+            teacher, stage, self.feed("search", stage.batch_size, "search.batch_size", rows_at), per_epoch
+        )
+        feed = teaching.feed
         recipe = dict(epochs=stage.epochs, steps_per_epoch=per_epoch)
         optimizer = make_optimizer(stage.optimizer, **recipe)
         arch_optimizer = make_optimizer(stage.arch_optimizer, **recipe)
@@ -128,8 +130,8 @@ class RnasCl(System):
         sampling = Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch)
         supernet = self.supernet
         step = steps.make_search_step(
-            supernet, objective, self.augmentation_of(stage), optimizer, arch_optimizer, sampling, alternation,
-            search_cost, teacher=teacher and teacher.apply, teacher_taps=teacher.tap_names if teacher else (),
+            supernet, objective, teaching.augmentation, optimizer, arch_optimizer, sampling, alternation,
+            search_cost, teacher=teaching.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
 
         def predict(variables, images):
@@ -146,11 +148,11 @@ class RnasCl(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch),
                 self._initial_state(teacher),
-                steps.run_steps(step, steps.SEARCH_METRICS, streaming=feed.streaming),
+                steps.run_steps(step, steps.SEARCH_METRICS, streaming=feed.streaming, recall=teaching.recall),
                 feed,
                 checkpoints=checkpoints,
                 log=log,
-                teacher_variables=teacher and teacher.variables,
+                teacher_variables=teaching.variables,
                 validate=self.validate(predict, derived),
             )
 

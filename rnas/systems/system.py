@@ -4,6 +4,7 @@ A system says what its supernet is, how it is searched, and what is read off it;
 """
 
 import abc
+import dataclasses
 from pathlib import Path
 import sys
 
@@ -24,7 +25,9 @@ from rnas.record import versions
 from rnas.report import write_report
 from rnas.spaces.architecture import Architecture, Tutelage
 from rnas.subjects import teacher_subject
+from rnas.systems.teaching import GIB, Teaching, live, recalled
 from rnas.teachers import Teacher, content_hash, save_teacher
+from rnas.teachers.cache import TeacherCache, asker
 from rnas.training import steps
 from rnas.training.checkpoints import Restored
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
@@ -108,6 +111,86 @@ class System(Components, abc.ABC):
         del stage  # the same everywhere
         return steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
 
+    # -- what stages learn from ---------------------------------------------------------------------------
+
+    def teaching(self, teacher: Teacher | None, stage: ConfigDict, feed, steps_per_epoch: int) -> Teaching:
+        """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first."""
+        cached = self.config.teacher.cache
+        if teacher is None or not cached.views:
+            return live(teacher, self.augmentation_of(stage), feed)
+        cache = self.finished_cache()
+        return recalled(cache, self._views, feed, steps_per_epoch=steps_per_epoch, resident_gib=cached.resident_gib)
+
+    def check_cacheable(self) -> None:
+        """Raises ValueError where the configuration asks for no teacher cache, or for no teacher."""
+        if not self.config.teacher.cache.views:
+            raise ValueError("teacher.cache.views is 0, so nothing is kept; give --config.teacher.cache.views=N.")
+        if not self.uses_teacher:
+            raise ValueError("no stage learns from a teacher (gamma and kl_weight are 0): there is nothing to keep.")
+
+    def check_teaching(self) -> None:
+        """Raises ValueError where a teacher cache is asked for that could not serve."""
+        config = self.config
+        cached = config.teacher.cache
+        if cached.views < 0 or cached.resident_gib < 0:
+            raise ValueError(
+                f"teacher.cache.views = {cached.views}, teacher.cache.resident_gib = {cached.resident_gib}: expected "
+                "neither to be negative."
+            )
+        if not cached.views:
+            return
+        if config.data.streaming:
+            raise ValueError(
+                "a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming."
+            )
+        for stage in self.learners:
+            if self.objective_of(stage).asks_about_attacked:
+                raise ValueError(
+                    f"stage {stage} asks a teacher about attacked images, which depend on the student: a teacher cache "
+                    "does not apply. Use teacher.cache.views=0, or another objective."
+                )
+        search, train = (self.augmentation_of(config[name]) for name in ("search", "train"))
+        if search != train:
+            raise ValueError(
+                f"a teacher cache holds one augmentation, but search has {search} and training {train}; make them "
+                "alike (train.cutout=0), or use teacher.cache.views=0."
+            )
+
+    @property
+    def _views(self) -> steps.Views:
+        config = self.config
+        return steps.Views(self.augmentation_of(config.train), config.seed, config.teacher.cache.views)
+
+    def finished_cache(self) -> TeacherCache:
+        """The teacher cache, after making what is missing of it.
+
+        Raises:
+          ValueError: if its folder holds what another teacher said, or the same one of other views.
+        """
+        config, teacher, views = self.config, self.loaded_teacher, self._views
+        tutored = [self.objective(config.search), *map(self.objective_of, self.learners)]
+        taps = teacher.tap_names if any(objective.gamma for objective in tutored) else ()
+        identity = {
+            "teacher": {"architecture": teacher.architecture, "hash": teacher.hash},
+            "classes": list(config.data.class_ids),
+            "data": {key: value for key, value in self.dataset.fingerprint.items() if key != "description"},
+            "augmentation": dataclasses.asdict(views.augmentation),
+            "seed": config.seed,
+            "dtype": config.dtype,
+            "maps": {"taps": list(taps), "size": config.attention.size} if taps else None,
+        }
+        cache = TeacherCache(
+            config.teacher.cache.dir or self.workdir / "teacher_cache", identity, images=len(self.dataset.train),
+            views=views.count, num_classes=teacher.num_classes,
+        )  # fmt: skip
+        missing = len(cache.missing())
+        state = f"{missing} shards to be made" if missing else "complete"
+        size = f"{views.count} views of {cache.images} images, {cache.bytes / GIB:.3g} GiB"
+        say(f"teacher cache in {cache.folder}: {size}, {state}.")
+        program = steps.run_views(teacher.apply, views, cache.taps, cache.size)
+        cache.build(asker(program, teacher.variables, self.dataset.train.images))
+        return cache
+
     # -- training of a fixed network ----------------------------------------------------------------------
 
     def objective_of(self, stage: str) -> Objective:
@@ -154,7 +237,7 @@ class System(Components, abc.ABC):
         return self.config.teacher if stage in TEACHERS else self.config.train
 
     def _train_network(
-        self, stage: str, model, variables, recipe: ConfigDict, augmentation, *, epochs: int, batch_size: int,
+        self, stage: str, model, variables, recipe: ConfigDict, *, epochs: int, batch_size: int,
         what: str, tutors=None, drop_path: float = 0.0,
     ) -> None:  # fmt: skip
         """Trains a fixed network to the end of its stage; its checkpoints hold the outcome."""
@@ -162,13 +245,15 @@ class System(Components, abc.ABC):
         teacher = self.loaded_teacher if objective.needs_teacher else None
         natural = self.loaded_natural_teacher if objective.needs_natural_teacher else None
         gamma, first_epoch = PERTURBED.get(stage, (section.perturbation.gamma, section.perturbation.first_epoch))
-        feed = self.feed(stage, batch_size, what)
         per_epoch = self.steps_per_epoch(batch_size)
+        teaching = self.teaching(teacher, section, self.feed(stage, batch_size, what), per_epoch)
+        if natural:
+            teaching = teaching.beside(natural)
+        feed = teaching.feed
         optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
         step = steps.make_train_step(
-            model, objective, augmentation, optimizer, tutors=tutors,
-            teacher=teacher and (lambda variables, images: teacher.apply(variables["robust"], images)),
-            natural=natural and (lambda variables, images: natural.apply(variables["natural"], images)),
+            model, objective, teaching.augmentation, optimizer, tutors=tutors, teacher=teaching.apply,
+            natural=teaching.natural,
             drop_path=steps.DropPath(drop_path, epochs, per_epoch) if drop_path else None,
             perturbation=steps.WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
             average=steps.WeightAverage(section.weight_average) if section.weight_average else None,
@@ -178,13 +263,11 @@ class System(Components, abc.ABC):
             fit(
                 self.plan(stage, epochs, per_epoch, validate_from=self.config.validation.first_epoch),
                 self._first_state(stage, variables, optimizer),
-                steps.run_steps(step, steps.TRAIN_METRICS, streaming=feed.streaming),
+                steps.run_steps(step, steps.TRAIN_METRICS, streaming=feed.streaming, recall=teaching.recall),
                 feed,
                 checkpoints=checkpoints,
                 log=log,
-                teacher_variables={
-                    name: known.variables for name, known in (("robust", teacher), ("natural", natural)) if known
-                },
+                teacher_variables=teaching.variables,
                 validate=self.validate(predict(model), lambda state: state.outcome),
             )
 
@@ -229,7 +312,7 @@ class System(Components, abc.ABC):
             axis_name=steps.AXIS,
         )
         self._train_network(
-            stage, model, self.initial_variables(model, stage), config.optimizer, self.augmentation_of(config),
+            stage, model, self.initial_variables(model, stage), config.optimizer,
             epochs=config.epochs, batch_size=config.batch_size, what="teacher.batch_size",
         )  # fmt: skip
         best = self._trained(stage, model, config.optimizer)
@@ -314,9 +397,8 @@ class System(Components, abc.ABC):
         tutored = self.objective_of(stage).gamma
         self._train_network(
             stage, model, start or self.initial_student(architecture), recipe or config.optimizer,
-            self.augmentation_of(config), epochs=epochs or config.epochs, batch_size=config.batch_size,
-            what="train.batch_size", tutors=self._tutors(architecture) if tutored else None,
-            drop_path=config.get("drop_path", 0.0),
+            epochs=epochs or config.epochs, batch_size=config.batch_size, what="train.batch_size",
+            tutors=self._tutors(architecture) if tutored else None, drop_path=config.get("drop_path", 0.0),
         )  # fmt: skip
 
     def _tutors(self, architecture: Architecture):

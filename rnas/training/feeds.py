@@ -12,6 +12,7 @@ import numpy as np
 
 from rnas.data.order import Order
 from rnas.training.search import Alternation
+from rnas.training.steps.recall import Lesson, Told
 
 if TYPE_CHECKING:
     from rnas.data.stream import Batches
@@ -22,7 +23,7 @@ class Block(NamedTuple):
 
     images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
     labels: Any
-    rows: np.ndarray  # [local devices, most, per device] rows of `images`
+    rows: Any  # [local devices, most, per device] rows of `images`, or a `Lesson` of such rows
 
 
 def replicate(tree: Any) -> Any:
@@ -105,6 +106,37 @@ class ResidentFeed:
 
     def seek(self, position: dict) -> None:
         del position
+
+
+class LessonFeed:
+    """The rows of another feed as lessons, with what a teacher said of them where the device does not hold that."""
+
+    streaming = False
+
+    def __init__(self, feed: ResidentFeed, read: Callable[[int, np.ndarray], Told] | None = None):
+        """`read(step, rows)` gives what was said of rows of any shape; None where the device holds everything."""
+        self._feed = feed
+        self._read = read
+        self.most = feed.most
+
+    def dispatch(self, first: int, count: int) -> Block:
+        images, labels, rows = self._feed.dispatch(first, count)
+        if self._read is None:
+            return Block(images, labels, Lesson(rows))
+        said = [self._read(first + index, rows[:, index]) for index in range(count)]
+
+        def together(*leaves: np.ndarray) -> np.ndarray:
+            padded = np.zeros((len(rows), self.most, *leaves[0].shape[1:]), leaves[0].dtype)
+            np.stack(leaves, axis=1, out=padded[:, :count])
+            return padded
+
+        return Block(images, labels, Lesson(rows, jax.tree.map(together, *said)))
+
+    def position(self) -> dict:
+        return self._feed.position()
+
+    def seek(self, position: dict) -> None:
+        self._feed.seek(position)
 
 
 class StreamFeed:

@@ -109,6 +109,11 @@ class Objective:
         return set(self.adversarial.asks) <= {"teacher"} and self.adversarial.first_memory() is None
 
     @property
+    def asks_about_attacked(self) -> bool:
+        """Whether a teacher is asked about attacked images, so that no answer can be kept for later."""
+        return any(name.endswith("attacked") for name in self.adversarial.asks)
+
+    @property
     def needs_clean(self) -> bool:
         """Whether the student runs on clean images."""
         distils_clean = self.kl_weight or (self.gamma and self.view != "adversarial")

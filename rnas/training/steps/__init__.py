@@ -4,7 +4,7 @@
 supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
 build `step(state, images, labels, teacher, root) -> (state, metrics)`; `run_steps` wraps many of them into one pmapped
 dispatch. `run_frozen` is the step of an evaluation: an attack, or another measurement, of a model that no longer
-changes.
+changes. `run_views` asks a teacher beforehand, and `Recall` answers for it inside the steps.
 
 Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
 gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
@@ -17,6 +17,7 @@ Not here: data, checkpoints, logging, model choice.
 from rnas.training.steps.cells import make_cell_search_step
 from rnas.training.steps.dispatch import run_frozen, run_steps
 from rnas.training.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
+from rnas.training.steps.recall import Lesson, Recall, Told, Views, run_views
 from rnas.training.steps.search import SEARCH_METRICS, make_search_step
 from rnas.training.steps.train import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step
 
@@ -27,7 +28,11 @@ __all__ = [
     "TRAIN_METRICS",
     "Augmentation",
     "DropPath",
+    "Lesson",
+    "Recall",
     "Step",
+    "Told",
+    "Views",
     "WeightAverage",
     "WeightPerturbation",
     "augmented",
@@ -36,5 +41,6 @@ __all__ = [
     "make_train_step",
     "run_frozen",
     "run_steps",
+    "run_views",
     "step_keys",
 ]

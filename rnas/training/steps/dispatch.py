@@ -9,11 +9,12 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.training.steps.parts import AXIS, NEVER, Step
+from rnas.training.steps.recall import Recall
 
 PyTree = Any
 
 
-def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False):
+def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, recall: Recall | None = None):
     """Wraps `step` so that one dispatch runs many of them on every device.
 
     The result takes (state, images, labels, rows, count, teacher_variables, root):
@@ -21,13 +22,22 @@ def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False):
       rows [devices, most, per_device]: rows of `images` in each step,
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
+
+    With `recall` the step sees views that a teacher was asked about, and is given what it said in place of the
+    teacher's variables: `rows` is then a `Lesson` of such rows, and teacher_variables all that is kept on the device,
+    or None. Such a step must not augment again, and its teacher must be `recall.answer`.
     """
 
     def many(state, images, labels, rows, count, teacher_variables, root):
         def body(index, carry):
             state, sums = carry
-            chosen = rows[index]
-            state, new = step(state, images[chosen], labels[chosen], teacher_variables, root)
+            taken = jax.tree.map(lambda leaf: leaf[index], rows)
+            if recall is None:
+                chosen, batch, teacher = taken, images[taken], teacher_variables
+            else:
+                chosen = taken.rows
+                batch, teacher = recall.look_up(images, taken, teacher_variables, state.step)
+            state, new = step(state, batch, labels[chosen], teacher, root)
             nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
             return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}
 

@@ -48,8 +48,8 @@ def step_keys(root: jax.Array, step: jax.Array, examples: int) -> Keys:
     return Keys(architecture, tutors, *(per_example(key, positions) for key in others))
 
 
-def augmented(augmentation: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
-    """uint8 [N,H,W,C] → cropped, mirrored, partly blanked float32 in [0, 1]."""
+def varied(augmentation: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Images [N,H,W,C] of any type, cropped, mirrored, partly blanked; by keys [N], one an image."""
     both = jax.vmap(jax.random.split)(keys)
     if augmentation.padding:
         images = augment.random_crop(both[:, 0], images, augmentation.padding)
@@ -57,7 +57,12 @@ def augmented(augmentation: Augmentation, keys: jax.Array, images: jax.Array) ->
         images = augment.random_flip(both[:, 1], images)
     if augmentation.cutout:
         images = augment.cutout(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 2), images, augmentation.cutout)
-    return augment.to_float(images)
+    return images
+
+
+def augmented(augmentation: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
+    """uint8 [N,H,W,C] → cropped, mirrored, partly blanked float32 in [0, 1]."""
+    return augment.to_float(varied(augmentation, keys, images))
 
 
 def reduced(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -> dict[str, jax.Array]:
