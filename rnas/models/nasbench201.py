@@ -57,7 +57,8 @@ class Edge(nn.Module):
             return branches[operation](self, x)
         if self.is_initializing():  # every branch makes its variables
             return jnp.stack([branch(self, x) for branch in branches])[operation]
-        return nn.switch(operation, branches, self, x)
+        # Every branch fills with zeros what another keeps for its gradient; so each keeps its input alone.
+        return nn.switch(operation, [nn.remat(branch, prevent_cse=False) for branch in branches], self, x)
 
 
 class Cell(nn.Module):

@@ -128,7 +128,7 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
     if not isinstance(names, list):
         raise ValueError(f'{file} is no table of means: expected names of columns under the key "".')
     if sorted(map(str, names)) != sorted(columns):
-        if columns is _MEANS and set(names) == set(_STANDARD):
+        if columns is _MEANS and set(map(str, names)) == set(_STANDARD):
             raise ValueError(f"{file} is the table after standard training; give it as standard=FILE (--standard).")
         missing = [name for name in columns if name not in names]
         unknown = [str(name) for name in names if name not in columns]
@@ -137,7 +137,7 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
             f"{_some(missing)}; unknown: {_some(unknown)}."
         )
     expected = {str(number) for number in range(nasbench201.SIZE)}
-    if odd := content.keys() - {""} ^ expected:
+    if odd := (content.keys() - {""}) ^ expected:
         first = min(odd, key=lambda key: (len(key), key))
         raise ValueError(
             f"{file} is incomplete or of another version: it has {len(content) - 1:,} ids, NAS-Bench-201 has "

@@ -70,7 +70,8 @@ class RobBench:
         Args:
           arch: id, code, string or operation indices.
           dataset: 'cifar10', 'cifar100' or 'imagenet16' (ImageNet16-120).
-          metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs'.
+          metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs';
+            'standard_clean' and so on, where that table was joined.
           seed: of one training run; None gives the mean over runs.
 
         Raises:
