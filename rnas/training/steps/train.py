@@ -1,6 +1,8 @@
 """The step that trains a fixed network: teacher, student or twin."""
 
+from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -46,8 +48,11 @@ def make_train_step(
     teacher: TeacherApply | None = None,
     tutors: FixedTutors | SampledTutors | None = None,
     drop_path: DropPath | None = None,
+    moving: Callable[[Any, Any], Any] | None = None,
 ) -> Step:
     """Builds the step of a fixed network, minimising the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
+
+    Where the state has an architecture, the model is told it beside the images; the step leaves it as it is.
 
     Args:
       model: `model.apply(variables, images, train=…) -> (logits, out)`; batch statistics must be averaged over
@@ -55,6 +60,8 @@ def make_train_step(
       teacher: (variables, images) -> (logits, out), frozen; needed if the objective distils.
       tutors: which teacher tap each student tap matches; needed if gamma is not 0.
       drop_path: of the passes of the loss, for a model that takes `drop_path=(keys [N], rate)`; attacks see all paths.
+      moving: (parameters, architecture) -> which parameters the architecture uses, as `Optimizer.update` takes it;
+        needed if it does not use all of them.
     """
 
     def train_step(state: State, images, labels, teacher_variables, root):
@@ -66,19 +73,20 @@ def make_train_step(
         attacked, stats = images, state.batch_stats
         if objective.attacks:
             attacked, stats = adversarial_images(
-                model, objective, state.params, stats, images, labels, keys.attack, None, signals
+                model, objective, state.params, stats, images, labels, keys.attack, state.architecture, signals
             )
 
         def loss(params):
             terms, new_stats = joint_terms(
-                model, objective, params, stats, images, attacked, labels, None, signals,
+                model, objective, params, stats, images, attacked, labels, state.architecture, signals,
                 lambda out: tutors.loss(out, signals.maps, keys.tutors, objective), **options,
             )  # fmt: skip
             return jnp.mean(terms["loss"]), (terms, new_stats)
 
         gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params)
         gradients = lax.pmean(gradients, AXIS)
-        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step)
+        mask = moving and moving(state.params, state.architecture)
+        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step, mask)
         terms["learning_rate"] = optimizer.schedule(state.step)
         # Synchronised BatchNorm already leaves equal statistics everywhere.
         new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state)
