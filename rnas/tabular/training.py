@@ -176,7 +176,12 @@ class TableTraining:
         config = self.config.to_dict()
         data = {key: value for key, value in config["data"].items() if key != "dir"}
         train = {key: value for key, value in config["train"].items() if key != "side_by_side"}
-        return {"data": data, "adversarial": config["adversarial"], "train": train, "count": config["evaluation"]["count"]}
+        return {
+            "data": data,
+            "adversarial": config["adversarial"],
+            "train": train,
+            "count": config["evaluation"]["count"],
+        }
 
     def work(self, groups: Sequence[Group]) -> float:
         """Multiply-accumulates of training: a pass forward and back is three passes forward."""
@@ -205,9 +210,7 @@ class TableTraining:
         """The training step of one network, of the cell that its state names."""
         data = self.config.data
         augmentation = steps.Augmentation(data.crop_padding, data.flip)
-        return steps.make_train_step(
-            self.network, self.objective, augmentation, self.optimizer, moving=used_parameters
-        )
+        return steps.make_train_step(self.network, self.objective, augmentation, self.optimizer, moving=used_parameters)
 
     @functools.cached_property
     def _run_one(self):

@@ -40,10 +40,10 @@ class Optimizer:
         new_params = optax.apply_updates(params, optax.tree.scale(rate, updates))
         if moving is None:
             return new_params, new_state
-        new_state = optax.tree.map_params(
-            self.direction, lambda new, old, moves: jnp.where(moves, new, old), new_state, opt_state, moving
+        kept = optax.tree.map_params(
+            self.direction, lambda _, moves: moves, opt_state, moving, transform_non_params=lambda _: True
         )
-        return jax.tree.map(jnp.where, moving, new_params, params), new_state
+        return jax.tree.map(jnp.where, moving, new_params, params), jax.tree.map(jnp.where, kept, new_state, opt_state)
 
 
 def one_cycle(first: float, peak: float, last: float, total: int, rise: float) -> optax.Schedule:

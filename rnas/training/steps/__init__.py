@@ -3,8 +3,8 @@
 `make_train_step` trains a fixed network (teacher, student, twin); `make_search_step` trains the channel-masked
 supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
 build `step(state, images, labels, teacher, root) -> (state, metrics)`; `side_by_side` makes one of many networks of
-it, and `run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack, or another measurement, of a model that no longer
-changes.
+it, and `run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack,
+or another measurement, of a model that no longer changes.
 
 Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
 gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
