@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from rnas.configuration import load_config
+from rnas.files import write_json
 from rnas.main import main
 from rnas.models.nasbench201 import NASBench201, fixed_variables, used_parameters
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
@@ -286,9 +287,9 @@ def test_cost_of_the_small_network_is_that_of_its_parameters():
     ("spoil", "message"),
     [
         (lambda folder: None, "no results in"),
-        (lambda folder: (result(folder), result(folder, 0, protocol=2)), "different protocols.*epochs 1 and 2|epochs 2 and 1"),
+        (lambda folder: (result(folder), result(folder, 0, protocol=2)), "different protocols"),
         (lambda folder: (result(folder), result(folder / "b", pgd_8=0.0)), "other figures"),
-        (lambda folder: (folder / "results").mkdir() or (folder / "results" / "0.json").write_text("{}"), "no result of"),
+        (lambda folder: write_json(folder / "results" / "0.json", {}), "no result of"),
         (lambda folder: result(folder, pgd=0.0), "no result of"),
     ],
 )  # fmt: skip
