@@ -177,6 +177,7 @@ class TableTraining:
         data = {key: value for key, value in config["data"].items() if key != "dir"}
         train = {key: value for key, value in config["train"].items() if key != "side_by_side"}
         return {
+            "images": self.dataset.fingerprint["data_sha256"],
             "data": data,
             "adversarial": config["adversarial"],
             "train": train,
