@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     config.data = data = ConfigDict()
     data.name = "cifar10"  # cifar10 | cifar100 | digits
     data.dir = ""  # TFDS data directory; empty: ~/tensorflow_datasets, or the user cache for digits
+    data.held_out = 0  # training images, equal numbers a class, that judge networks in place of the test set; 0: none
     data.crop_padding = 4  # pixels of zero padding before a random crop
     data.flip = True  # mirror half of the training images
     data.mean = (0.4914, 0.4824, 0.4467)  # normalisation inside the model, pixels in [0, 1]
@@ -26,6 +27,8 @@ def get_config() -> ConfigDict:
     adversarial.steps = 7  # attack iterations
 
     config.train = train = ConfigDict()
+    train.weights = "own"  # own | shared: one supernet a seed, of a uniformly drawn cell in each step
+    train.calibration = 1000  # shared: training images from which BatchNorm takes the statistics of each cell
     train.epochs = 50
     train.batch_size = 256  # over all devices
     train.side_by_side = 1  # cells trained in one program, each executing all operations; 1: only the chosen ones
@@ -44,4 +47,13 @@ def get_config() -> ConfigDict:
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
     config.checkpoint_every_steps = 500
+    return config
+
+
+def one_shot(config: ConfigDict) -> ConfigDict:
+    """Changes `config` so that cells are scored with the weights of a supernet, on images that are not the test's."""
+    config.seeds = (0,)
+    config.data.held_out = 5000
+    config.train.weights = "shared"
+    config.evaluation.auto_attack_seeds = ()
     return config

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add = made.add_argument
         add("--table", required=True, metavar="FILE", help="table of means or of runs, or the folder that holds it")
         add("--standard", metavar="FILE", help="also the table after standard training, as <data set>/standard_…")
+        add("--scores", metavar="FILE", help="also another table of runs, as <data set>/score_…")
         add("--partial", action="store_true", help="the table of runs may lack classes, data sets, metrics")
         add("--json", action="store_true", help="print one JSON object")
         return add
@@ -131,6 +132,8 @@ def _merge(arguments: argparse.Namespace, _: Sequence[str]) -> int:
 
 def _ask(arguments: argparse.Namespace, _: Sequence[str]) -> int:
     table = load_robbench(arguments.table, standard=arguments.standard, partial=arguments.partial)
+    if arguments.scores:
+        table = table.joined(load_robbench(arguments.scores, partial=True), "score")
     answer = {"table": {"source": table.source, "sha256": table.sha256, "classes": len(table.ids)}}
     answer |= arguments.answer(table, arguments)
     print(json.dumps(answer, allow_nan=False) if arguments.json else arguments.show(answer))

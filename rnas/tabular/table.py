@@ -128,6 +128,20 @@ class RobBench:
             )
         return name
 
+    def joined(self, other: "RobBench", prefix: str) -> "RobBench":
+        """Returns the table with the columns of another beside its own, as '<data set>/<prefix>_<metric>'.
+
+        Only classes that this table has are taken over; NaN stands where the other lacks one.
+        """
+        known = np.array([number in other._rows for number in self.ids])
+        rows = [other._rows[number] for number in np.array(self.ids)[known].tolist()]
+        columns = {}
+        for name, column in other.values.items():
+            dataset, _, metric = name.partition("/")
+            columns[f"{dataset}/{prefix}_{metric}"] = found = np.full(len(self.ids), np.nan)
+            found[known] = column[rows]
+        return dataclasses.replace(self, values={**self.values, **columns})
+
     def column(self, name: str) -> np.ndarray:
         """Returns a column [R] in the order of `ids`; a cost is that of the class's representative.
 

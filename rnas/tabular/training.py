@@ -2,7 +2,9 @@
 
 Every network is the same traced module, so one program trains, and one attacks, every cell. A network that was stopped
 goes on from its checkpoint; one whose result is written is never touched again. Shards share nothing but the work
-directory, and what a network reaches depends on its cell and seed alone.
+directory, and what a network reaches depends on its cell and seed alone. With shared weights the cells of a seed are
+one supernet, trained one uniformly drawn cell a step (Guo et al. 2020, "Single Path One-Shot Neural Architecture Search
+with Uniform Sampling", arXiv 1904.00420), and each is judged with its weights; a shard is then some of the seeds.
 
 Not here: model choice, of which the protocol has none; the last epoch counts.
 """
@@ -26,6 +28,7 @@ from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.order import Order
 from rnas.evaluation import Evaluator, Settings, Subject, Threat, assess_dataset, failed
 from rnas.evaluation.protocol import CLEAN, Attack
+from rnas.evaluation.runner import pixels
 from rnas.models.nasbench201 import NASBench201, used_parameters
 from rnas.record import versions
 from rnas.spaces import nasbench201
@@ -57,23 +60,24 @@ AUTO_ATTACK = "8/255"
 Group = tuple[Network, ...]
 
 
-def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int) -> list[Group]:
+def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) -> list[Group]:
     """Cuts the networks of a table into what is trained at a time: up to `size` cells, one seed.
 
     Args:
       archs: cells in any form of `rnas.spaces.nasbench201`; each stands for its class. Empty: all classes.
       seeds: different integers from 0.
-      size: 1 or larger.
+      size: 1 or larger; None for all cells together.
 
     Raises:
       ValueError: no such cell, a seed twice or out of range, a size below 1.
     """
     if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
-    if size < 1:
+    if size is not None and size < 1:
         raise ValueError(f"train.side_by_side={size}: expected at least 1.")
     ids = [nasbench201.canonical(arch) for arch in archs] or np.unique(nasbench201.representatives()).tolist()
     ids = list(dict.fromkeys(ids))
+    size = size or len(ids)
     groups = [ids[first : first + size] for first in range(0, len(ids), size)]
     return [tuple(Network(number, seed) for number in group) for seed in seeds for group in groups]
 
@@ -93,7 +97,7 @@ def train_table(config: ConfigDict, workdir: Path, index: int = 0, count: int = 
     if not 0 <= index < count:
         raise ValueError(f"shard {index}/{count}: expected i/n, with i from 0 to n - 1.")
     training = TableTraining(config, workdir)
-    groups = plan_groups(config.archs, config.seeds, config.train.side_by_side)
+    groups = plan_groups(config.archs, config.seeds, None if training.shared else config.train.side_by_side)
     mine = groups[index::count]
     waiting = [group for group in mine if not all(result_file(workdir, network).exists() for network in group)]
     training.check_surroundings()
@@ -104,7 +108,8 @@ def train_table(config: ConfigDict, workdir: Path, index: int = 0, count: int = 
     )
     diverged = []
     for number, group in enumerate(waiting, start=1):
-        say(f"[{number}/{len(waiting)}] " + ", ".join(f"{nasbench201.to_code(n.id)} ({n.name})" for n in group))
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        say(f"[{number}/{len(waiting)}] {nasbench201.to_code(group[0].id)} ({group[0].name}){more}")
         try:
             training.finish(group)
         except DivergedError as error:
@@ -129,7 +134,10 @@ class TableTraining:
         if config.data.name not in trainable:
             raise ValueError(f"data.name={config.data.name!r}: expected one of {', '.join(trainable)}.")
         self.task: Task = ALL_TASKS[config.data.name]
-        for section, key in (("train", "epochs"), ("adversarial", "steps")):
+        if config.train.weights not in ("own", "shared"):
+            raise ValueError(f"train.weights={config.train.weights!r}: expected own or shared.")
+        self.shared = config.train.weights == "shared"
+        for section, key in (("train", "epochs"), ("train", "calibration"), ("adversarial", "steps")):
             if config[section][key] < 1:
                 raise ValueError(f"{section}.{key}={config[section][key]}: expected at least 1.")
         if unknown := set(config.evaluation.auto_attack_seeds) - set(config.seeds):
@@ -153,7 +161,7 @@ class TableTraining:
     @functools.cached_property
     def dataset(self) -> Dataset:
         data, task = self.config.data, self.task
-        dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=0, seed=0)
+        dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=0)
         expected = task.num_classes, (task.image_size, task.image_size, task.inputs)
         assert (dataset.num_classes, dataset.image_shape) == expected, (dataset.num_classes, dataset.image_shape)
         return dataset
@@ -188,7 +196,8 @@ class TableTraining:
         """Multiply-accumulates of training: a pass forward and back is three passes forward."""
         passes = 3 * (self.config.adversarial.steps + 1) * self.config.train.epochs * len(self.dataset.train)
         encodings = nasbench201.encodings()[[network.id for group in groups for network in group]]
-        return float(passes * nasbench201.cost(encodings, **self.task._asdict()).sum())
+        costs = nasbench201.cost(nasbench201.encodings() if self.shared else encodings, **self.task._asdict())
+        return float(passes * (costs.mean() * len(groups) if self.shared else costs.sum()))
 
     # -- training -----------------------------------------------------------------------------------------
 
@@ -208,10 +217,13 @@ class TableTraining:
 
     @functools.cached_property
     def step(self) -> steps.Step:
-        """The training step of one network, of the cell that its state names."""
+        """The training step of one network, of the cell that its state names, or of the supernet."""
         data = self.config.data
         augmentation = steps.Augmentation(data.crop_padding, data.flip)
-        return steps.make_train_step(self.network, self.objective, augmentation, self.optimizer, moving=used_parameters)
+        return steps.make_train_step(
+            self.network, self.objective, augmentation, self.optimizer, moving=used_parameters,
+            draw=draw_cell if self.shared else None,
+        )  # fmt: skip
 
     @functools.cached_property
     def _run_one(self):
@@ -228,8 +240,10 @@ class TableTraining:
         return jax.jit(lambda key: self.network.init(key, images, jnp.zeros(len(nasbench201.EDGES), jnp.int32)))
 
     def initial_state(self, group: Group) -> State:
-        """Fresh weights, the same for every cell of a seed; of several cells along a leading axis."""
+        """Fresh weights, the same for every cell of a seed; of several cells along a leading axis, unless shared."""
         variables = jax.device_get(dict(self._init(stage_key(group[0].seed, f"{STAGE}/init"))))
+        if self.shared:
+            return State.create(variables, self.optimizer)
         encodings = nasbench201.encodings()[[network.id for network in group]]
         if len(group) == 1:
             return State.create(variables, self.optimizer, encodings[0])
@@ -255,12 +269,13 @@ class TableTraining:
         )
         folder = self.folder(group)
         with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, STAGE) as log:
-            run = self._run_one if len(group) == 1 else self._run_many
+            run = self._run_one if self.shared or len(group) == 1 else self._run_many
             return fit(plan, self.initial_state(group), run, feed, checkpoints=checkpoints, log=log)
 
     def folder(self, group: Group) -> Path:
         """Where the training of a group is recorded."""
-        return self.workdir / "training" / group[0].name
+        name = f"shared_seed{group[0].seed}" if self.shared else group[0].name
+        return self.workdir / "training" / name
 
     def finish(self, group: Group) -> None:
         """Trains a group and writes the results of those of its networks that have none yet.
@@ -275,17 +290,40 @@ class TableTraining:
             with filelock.FileLock(folder / ".lock", timeout=0):
                 began = time.monotonic()
                 state = self.train(group)
+                seconds = round(time.monotonic() - began, 1)
                 for row, network in enumerate(group):
                     if not result_file(self.workdir, network).exists():
-                        alone = state.variables, state.architecture
-                        if len(group) > 1:
-                            alone = jax.tree.map(lambda leaf, row=row: leaf[row], alone)
-                        self._record(network, *alone, round(time.monotonic() - began, 1))
+                        variables = state.variables
+                        if self.shared:
+                            variables = self.calibrated(variables, network.id)
+                        elif len(group) > 1:
+                            variables = jax.tree.map(lambda leaf, row=row: leaf[row], variables)
+                        self._record(network, variables, seconds)
                 shutil.rmtree(folder / "checkpoints")
         except filelock.Timeout as error:
             raise ValueError(f"another process is training in {folder}; was this shard started twice?") from error
 
+    @functools.cached_property
+    def _calibrate(self):
+        network = self.network.clone(momentum=0.0, axis_name=None)  # nothing is kept of what was there
+
+        def calibrate(variables, images, encoding):
+            _, changed = network.apply(variables, images, encoding, train=True, mutable=["batch_stats"])
+            return {**variables, **changed}
+
+        return jax.jit(calibrate)
+
+    def calibrated(self, variables, arch: nasbench201.Arch):
+        """The supernet's variables with BatchNorm statistics of one cell, from training images as they are."""
+        images = pixels(self.dataset.train.images[: self.config.train.calibration])
+        return jax.device_get(self._calibrate(variables, images, np.asarray(nasbench201.encode(arch), np.int32)))
+
     # -- evaluation ---------------------------------------------------------------------------------------
+
+    @property
+    def judging(self) -> str:
+        """The part of the data set that networks are judged on."""
+        return "validation" if self.config.data.held_out else "test"
 
     @functools.cached_property
     def predict(self):
@@ -301,10 +339,10 @@ class TableTraining:
     def evaluator(self) -> Evaluator:
         return Evaluator(self.predict, batch_size=self.config.evaluation.batch_size, seed=0)
 
-    def _record(self, network: Network, variables, encoding, seconds: float) -> None:
+    def _record(self, network: Network, variables, seconds: float) -> None:
         config = self.config.evaluation
-        variables = {**variables, "encoding": np.asarray(encoding)}
-        test = self.dataset.test
+        variables = {**variables, "encoding": nasbench201.encodings()[network.id]}
+        test = getattr(self.dataset, self.judging)
         if config.count:
             test = test.take(np.arange(min(config.count, len(test))))
         more = {}
@@ -338,10 +376,15 @@ class TableTraining:
         folder = self.workdir / "attacks" / network.name
         summary = assess_dataset(
             subject, self.dataset, Threat.of(AUTO_ATTACK), Settings(batch_size=config.batch_size), folder.parent,
-            count=config.count or None, output=folder,
+            split=self.judging, count=config.count or None, output=folder,
         )  # fmt: skip
         (folder / "adversarial.npz").unlink(missing_ok=True)  # of thousands of networks they would fill any disk
         return summary
+
+
+def draw_cell(key: jax.Array) -> jax.Array:
+    """Draws operation indices [6] of a cell, each of the 15,625 alike."""
+    return jax.random.randint(key, (len(nasbench201.EDGES),), 0, len(nasbench201.OPERATIONS))
 
 
 def accuracies(evaluator: Evaluator, variables, test) -> dict[str, float]:

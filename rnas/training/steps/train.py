@@ -49,6 +49,7 @@ def make_train_step(
     tutors: FixedTutors | SampledTutors | None = None,
     drop_path: DropPath | None = None,
     moving: Callable[[Any, Any], Any] | None = None,
+    draw: Callable[[jax.Array], Any] | None = None,
 ) -> Step:
     """Builds the step of a fixed network, minimising the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
 
@@ -62,30 +63,32 @@ def make_train_step(
       drop_path: of the passes of the loss, for a model that takes `drop_path=(keys [N], rate)`; attacks see all paths.
       moving: (parameters, architecture) -> which parameters the architecture uses, as `Optimizer.update` takes it;
         needed if it does not use all of them.
+      draw: key -> the architecture of this step, the same on all replicas, in place of the state's: a supernet.
     """
 
     def train_step(state: State, images, labels, teacher_variables, root):
         keys = step_keys(root, state.step, len(labels))
         images = augmented(augmentation, keys.augment, images)
         options = {"drop_path": (keys.drop_path, drop_path.at(state.step))} if drop_path else {}
+        architecture = draw(keys.architecture) if draw else state.architecture
         taps = tutors.teacher_taps if tutors else ()
         signals = teacher_signals(teacher, teacher_variables, images, objective, taps)
         attacked, stats = images, state.batch_stats
         if objective.attacks:
             attacked, stats = adversarial_images(
-                model, objective, state.params, stats, images, labels, keys.attack, state.architecture, signals
+                model, objective, state.params, stats, images, labels, keys.attack, architecture, signals
             )
 
         def loss(params):
             terms, new_stats = joint_terms(
-                model, objective, params, stats, images, attacked, labels, state.architecture, signals,
+                model, objective, params, stats, images, attacked, labels, architecture, signals,
                 lambda out: tutors.loss(out, signals.maps, keys.tutors, objective), **options,
             )  # fmt: skip
             return jnp.mean(terms["loss"]), (terms, new_stats)
 
         gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params)
         gradients = lax.pmean(gradients, AXIS)
-        mask = moving and moving(state.params, state.architecture)
+        mask = moving and moving(state.params, architecture)
         params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step, mask)
         terms["learning_rate"] = optimizer.schedule(state.step)
         # Synchronised BatchNorm already leaves equal statistics everywhere.
