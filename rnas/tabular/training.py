@@ -137,6 +137,8 @@ class TableTraining:
         if config.train.weights not in ("own", "shared"):
             raise ValueError(f"train.weights={config.train.weights!r}: expected own or shared.")
         self.shared = config.train.weights == "shared"
+        if self.shared and config.train.side_by_side != 1:
+            raise ValueError(f"train.side_by_side={config.train.side_by_side}: a supernet is trained by itself, use 1.")
         for section, key in (("train", "epochs"), ("train", "calibration"), ("adversarial", "steps")):
             if config[section][key] < 1:
                 raise ValueError(f"{section}.{key}={config[section][key]}: expected at least 1.")

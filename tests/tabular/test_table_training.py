@@ -17,7 +17,7 @@ from rnas.files import write_json
 from rnas.main import main
 from rnas.models.nasbench201 import NASBench201, fixed_variables, used_parameters
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
-from rnas.tabular import load_robbench, training
+from rnas.tabular import RobBench, load_robbench, training
 from rnas.tabular.results import Network, merge, write_result
 from rnas.training import steps
 from rnas.training.joint import Objective
@@ -82,6 +82,7 @@ def test_configurations_hold_the_published_protocol(name, tmp_path):
     [
         ("data.name=svhn", "expected one of cifar10, cifar100, digits"),
         ("data.name=cifar10", "images of 3 channels"),
+        ("train.weights=mine", "expected own or shared"),
         ("train.epochs=0", "train.epochs=0"),
         ("adversarial.steps=0", "adversarial.steps=0"),
         ("evaluation.auto_attack_seeds=(5,)", "not among seeds"),
@@ -168,10 +169,12 @@ class Steps:
         key = jax.random.key(0, impl="unsafe_rbg")  # compiles sooner than the default
         self.variables = jax.device_get(dict(init(key, jnp.zeros((1, SIDE, SIDE, 1)), jnp.zeros(6, int))))
 
-    def make(self, network, moving=None, adversarial="none"):
+    def make(self, network, moving=None, draw=None):
         # Without an attack, whose signs turn the last bit of a gradient into whole steps.
-        objective = Objective(adversarial, epsilon=8 / 255, step_size=8 / 255, steps=1)
-        return steps.make_train_step(network, objective, steps.Augmentation(1, False), self.optimizer, moving=moving)
+        objective = Objective("none", epsilon=8 / 255, step_size=8 / 255, steps=1)
+        return steps.make_train_step(
+            network, objective, steps.Augmentation(1, False), self.optimizer, moving=moving, draw=draw
+        )
 
     def run(self, step, state, replicas=1, count=2):
         """State after `count` steps on virtual replicas of one device; the last sums of metrics."""
@@ -223,6 +226,46 @@ def test_traced_training_on_replicas_equals_fixed_training_on_one(tiny):
 
 
 @pytest.mark.slow
+def test_a_supernet_trains_the_cell_that_was_drawn(tiny):
+    """Each step moves what its cell uses; what only an earlier cell used keeps weights and momentum."""
+    cells = ("231403", "303132")
+    draw = lambda key: jnp.asarray([encode(arch) for arch in cells])[jax.random.bernoulli(key).astype(int)]  # noqa: E731
+    step = tiny.make(tiny.traced, used_parameters, draw=draw)
+    state = State.create(tiny.variables, tiny.optimizer)
+    seen = set()
+    for _ in range(6):
+        new, _ = tiny.run(step, state, count=1)
+        before, after = (flax.traverse_util.flatten_dict(tree.variables) for tree in (state, new))
+        moved = {path for path in before if not np.array_equal(before[path], after[path])}
+        used = {arch: set(flax.traverse_util.flatten_dict(fixed_variables(state.variables, arch))) for arch in cells}
+        drawn = [arch for arch in cells if moved == used[arch]]
+        assert len(drawn) == 1
+        seen.add(drawn[0])
+        state = new
+    assert seen == set(cells)
+
+
+def test_cells_are_drawn_uniformly():
+    drawn = jax.vmap(training.draw_cell)(jax.random.split(jax.random.key(0), 5000))
+    counts = np.stack([(np.asarray(drawn) == operation).sum(0) for operation in range(5)])
+    assert counts.sum() == 5000 * 6 and np.abs(counts - 1000).max() < 5 * (5000 * 0.2 * 0.8) ** 0.5
+
+
+def test_a_calibrated_cell_normalises_as_the_batch_does(tmp_path):
+    """In inference mode it then answers what training mode answers on the calibration images."""
+    config = load_config(f"{CONFIGS / 'digits.py'}:one_shot", ["--config.train.calibration=30"])
+    made = training.TableTraining(config, tmp_path)
+    assert (len(made.dataset.train), len(made.dataset.validation), made.judging) == (1300, 137, "validation")
+    variables = made.initial_state((Network(0, 0),)).variables
+    images = made.dataset.train.images[:30].astype(np.float32) / 255
+    network = made.network.clone(axis_name=None)
+    encoding = jnp.asarray(encode("231403"))
+    expected, _ = jax.jit(lambda: network.apply(variables, images, encoding, train=True, mutable="batch_stats"))()
+    found = jax.jit(made.predict)({**made.calibrated(variables, "231403"), "encoding": encoding}, images)
+    np.testing.assert_allclose(found, expected[0], atol=1e-4)
+
+
+@pytest.mark.slow
 def test_cells_side_by_side_train_as_they_do_alone(tiny):
     archs = ("231403", "000000", "333133")
     alone = [tiny.run(tiny.traced_step, tiny.start(arch)) for arch in archs]
@@ -264,6 +307,17 @@ def test_merged_results_are_a_table_of_runs(tmp_path):
     small = dict(image_size=8, num_classes=10, inputs=1, channels=8, cells=1, kind="params")
     assert table.query("333133", "digits", "params") == cost(encode("333133"), **small)
     assert content == merge([tmp_path / "one", tmp_path / "two", tmp_path / "two"])
+
+
+def test_a_table_beside_another(small):
+    class_of = {number: row for row, number in enumerate(small.ids)}
+    other = RobBench("other", "", (2, 10, 12), {"cifar10/clean": np.array([0.25, 0.5, 0.75])})
+    both = small.joined(other, "score")
+    expected = np.full(5, np.nan)
+    expected[class_of[2]], expected[class_of[10]] = 0.25, 0.5
+    np.testing.assert_array_equal(both.column("cifar10/score_clean"), expected)
+    np.testing.assert_array_equal(both.column("cifar10/clean"), small.column("cifar10/clean"))
+    assert both.ids == small.ids and "cifar10/score_clean" not in small.columns
 
 
 def test_cost_of_the_small_network_is_that_of_its_parameters():
