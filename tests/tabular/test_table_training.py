@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import chex
+import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import pytest
 
 from rnas.configuration import load_config
 from rnas.files import write_json
+from rnas.layers import ConvBatchNorm
 from rnas.main import main
 from rnas.models.nasbench201 import NASBench201, fixed_variables, used_parameters
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
@@ -251,20 +253,6 @@ def test_cells_are_drawn_uniformly():
     assert counts.sum() == 5000 * 6 and np.abs(counts - 1000).max() < 5 * (5000 * 0.2 * 0.8) ** 0.5
 
 
-def test_a_calibrated_cell_normalises_as_the_batch_does(tmp_path):
-    """In inference mode it then answers what training mode answers on the calibration images."""
-    config = load_config(f"{CONFIGS / 'digits.py'}:one_shot", ["--config.train.calibration=30"])
-    made = training.TableTraining(config, tmp_path)
-    assert (len(made.dataset.train), len(made.dataset.validation), made.judging) == (1300, 137, "validation")
-    variables = made.initial_state((Network(0, 0),)).variables
-    images = made.dataset.train.images[:30].astype(np.float32) / 255
-    network = made.network.clone(axis_name=None)
-    encoding = jnp.asarray(encode("231403"))
-    expected, _ = jax.jit(lambda: network.apply(variables, images, encoding, train=True, mutable="batch_stats"))()
-    found = jax.jit(made.predict)({**made.calibrated(variables, "231403"), "encoding": encoding}, images)
-    np.testing.assert_allclose(found, expected[0], atol=1e-4)
-
-
 @pytest.mark.slow
 def test_cells_side_by_side_train_as_they_do_alone(tiny):
     archs = ("231403", "000000", "333133")
@@ -346,7 +334,42 @@ def test_results_that_do_not_fit_together_are_refused(tmp_path, spoil, message):
         merge([tmp_path, tmp_path / "b"])
 
 
-# -- the command -----------------------------------------------------------------------------------------
+# -- the whole way ---------------------------------------------------------------------------------------
+
+
+class Layer(nn.Module):
+    """In place of the real network, which takes long to compile: one convolution, and a shift that tells cells apart."""
+
+    axis_name: str | None = steps.AXIS
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(self, images, encoding, *, train=False):
+        conv = ConvBatchNorm(4, momentum=self.momentum, axis_name=self.axis_name, name="conv")
+        x = nn.relu(conv(images, train=train) + 0.5 * jnp.sin(encoding[:4]))
+        return nn.Dense(10, name="classifier")(x.mean((1, 2))), {}
+
+
+@pytest.fixture(scope="module")
+def layer():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.TableTraining, "network", Layer())
+        yield
+
+
+def test_a_calibrated_cell_normalises_as_the_batch_does(layer, tmp_path):
+    """In inference mode it then answers what training mode answers on the calibration images."""
+    config = load_config(f"{CONFIGS / 'digits.py'}:one_shot", ["--config.train.calibration=30"])
+    made = training.TableTraining(config, tmp_path)
+    assert (len(made.dataset.train), len(made.dataset.validation), made.judging) == (1300, 137, "validation")
+    variables = made.initial_state((Network(0, 0),)).variables
+    images = made.dataset.train.images[:30].astype(np.float32) / 255
+    network = made.network.clone(axis_name=None)
+    encoding = jnp.asarray(encode("231403"))
+    expected, _ = jax.jit(lambda: network.apply(variables, images, encoding, train=True, mutable="batch_stats"))()
+    found = jax.jit(made.predict)({**made.calibrated(variables, "231403"), "encoding": encoding}, images)
+    np.testing.assert_allclose(found, expected[0], atol=1e-4)
+
 
 SMALL = (
     "--config.archs=('333133','132013')", "--config.seeds=(0,)", "--config.train.epochs=1",
@@ -360,7 +383,7 @@ def train(workdir, *options):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(layer, tmp_path_factory):
     """A table of two cells made by one process."""
     workdir = tmp_path_factory.mktemp("whole")
     assert train(workdir) == 0
@@ -381,8 +404,8 @@ def test_shards_make_the_same_table(whole, tmp_path, capsys):
     figures = json.loads((whole / "results" / "9930_seed0.json").read_text())["accuracy"]
     for metric, value in figures.items():
         assert found["runs"][f"digits/{metric}"] == {"0": value}
-        assert (value * 40) % 1 == 0
-    assert figures["clean"] >= figures["fgsm_3"] >= figures["fgsm_8"] and figures["pgd_3"] >= figures["pgd_8"]
+        assert value * 40 == pytest.approx(round(value * 40)) and value <= figures["clean"]
+    assert figures != json.loads((whole / "results" / "1000_seed0.json").read_text())["accuracy"]
 
 
 def test_finished_networks_are_left_alone(whole):
@@ -421,6 +444,20 @@ def test_a_killed_training_goes_on_to_the_same_table(whole, tmp_path, monkeypatc
 
     assert train(tmp_path, every) == 0
     assert merge([tmp_path]) == merge([whole])
+
+
+@pytest.mark.slow
+def test_real_cells_make_the_same_table_in_shards(tmp_path):
+    assert train(tmp_path / "whole") == 0
+    assert train(tmp_path / "parts", "--shard=1/2") == 0 == train(tmp_path / "parts", "--shard=0/2")
+    assert merge([tmp_path / "parts"]) == merge([tmp_path / "whole"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--config.train.side_by_side=2", "--config.train.weights=shared"])
+def test_cells_that_are_trained_together_have_results_each(tmp_path, option):
+    assert train(tmp_path, option) == 0
+    assert len(list((tmp_path / "results").iterdir())) == 2 and set(merge([tmp_path])["digits"]) == {"1000", "9930"}
 
 
 @pytest.mark.parametrize(
