@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import functools
 from pathlib import Path
 import shutil
-import time
 import zlib
 
 import filelock
@@ -290,9 +289,7 @@ class TableTraining:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(folder / ".lock", timeout=0):
-                began = time.monotonic()
                 state = self.train(group)
-                seconds = round(time.monotonic() - began, 1)
                 for row, network in enumerate(group):
                     if not result_file(self.workdir, network).exists():
                         variables = state.variables
@@ -300,7 +297,7 @@ class TableTraining:
                             variables = self.calibrated(variables, network.id)
                         elif len(group) > 1:
                             variables = jax.tree.map(lambda leaf, row=row: leaf[row], variables)
-                        self._record(network, variables, seconds)
+                        self._record(network, variables)
                 shutil.rmtree(folder / "checkpoints")
         except filelock.Timeout as error:
             raise ValueError(f"another process is training in {folder}; was this shard started twice?") from error
@@ -341,7 +338,7 @@ class TableTraining:
     def evaluator(self) -> Evaluator:
         return Evaluator(self.predict, batch_size=self.config.evaluation.batch_size, seed=0)
 
-    def _record(self, network: Network, variables, seconds: float) -> None:
+    def _record(self, network: Network, variables) -> None:
         config = self.config.evaluation
         variables = {**variables, "encoding": nasbench201.encodings()[network.id]}
         test = getattr(self.dataset, self.judging)
@@ -355,7 +352,7 @@ class TableTraining:
             more["failed_checks"] = failed(summary)
         write_result(
             self.workdir, network, dataset=self.config.data.name, accuracy=accuracy, protocol=self.protocol,
-            count=len(test), **more, train_seconds=seconds, versions=versions(), device=jax.devices()[0].device_kind,
+            count=len(test), **more, versions=versions(), device=jax.devices()[0].device_kind,
         )  # fmt: skip
         say(f"{network.name}: " + ", ".join(f"{name} {value:.4f}" for name, value in accuracy.items()))
 
