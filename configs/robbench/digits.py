@@ -3,6 +3,9 @@
 Cells of one instead of five a stage and eight instead of 16 channels; otherwise the network of the published table.
 
 Argument: `one_shot` trains a supernet instead and scores the same cells with its weights.
+
+Cost: two and a half minutes of one CPU core. Expect, mean of both seeds (clean, PGD-20 at 8/255): 333133 .989 .954,
+132013 .990 .951, 444444 .883 .703; 333000, whose output is constant, guesses: .100 .100.
 """
 
 from rnas.defaults import robbench

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from rnas import platform
 from rnas.configuration import load_config
 from rnas.files import write_json
 from rnas.layers import ConvBatchNorm
@@ -377,6 +378,14 @@ SMALL = (
     "--config.adversarial.steps=1", "--config.train.batch_size=256", "--config.evaluation.count=200",
     "--config.evaluation.batch_size=100", "--config.log_every_steps=2",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settings():
+    """Leaves JAX as the tests set it up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(platform, "prepare", lambda: None)
+        yield
 
 
 def train(workdir, *options):
