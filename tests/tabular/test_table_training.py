@@ -204,7 +204,8 @@ def tiny():
 def assert_close(ours, theirs):
     chex.assert_trees_all_equal_structs(ours, theirs)
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        # Of the largest entry: BatchNorm over a few pixels enlarges what sums in another order differ by.
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max() + 1e-6)
 
 
 def test_traced_training_on_replicas_equals_fixed_training_on_one(tiny):
