@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "tabular":
             from rnas.tabular.command import run
 
-            return run(arguments)
+            return run(arguments, overrides)
         # Imported late, so that --help and what needs no device answer at once.
         from rnas import platform
         from rnas.configuration import load_config

@@ -57,7 +57,8 @@ class Edge(nn.Module):
             return branches[operation](self, x)
         if self.is_initializing():  # every branch makes its variables
             return jnp.stack([branch(self, x) for branch in branches])[operation]
-        return nn.switch(operation, branches, self, x)
+        # Every branch fills with zeros what another keeps for its gradient; so each keeps its input alone.
+        return nn.switch(operation, [nn.remat(branch, prevent_cse=False) for branch in branches], self, x)
 
 
 class Cell(nn.Module):
@@ -119,8 +120,8 @@ class NASBench201(nn.Module, kw_only=True):
       cells: in a stage.
       momentum: share of the old running statistics that is kept.
       dtype: of the computation; parameters, statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are averaged. The traced network must have none: replicas
-        with different architectures would wait for each other within different branches.
+      axis_name: mapped axis over which batch statistics are averaged. All replicas of a traced network must then run
+        the same architecture: within different branches they would wait for each other.
     """
 
     num_classes: int
@@ -167,8 +168,6 @@ class NASBench201(nn.Module, kw_only=True):
                 "a network built with arch=… takes no encoding; one built without is told which architecture to run "
                 "by encoding=…, six operation indices."
             )
-        if self.arch is None and self.axis_name is not None:
-            raise ValueError(f"axis_name={self.axis_name!r}: the traced network keeps its statistics per replica.")
         for side in images.shape[1:3]:
             check_image_size(side)
         encoding = encode(self.arch) if encoding is None else jnp.asarray(encoding)
@@ -194,6 +193,29 @@ class NASBench201(nn.Module, kw_only=True):
 
 def _uniform(bound: float, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def used_parameters(params: Mapping[str, Any], encoding: jax.Array) -> dict[str, Any]:
+    """Marks which parameters of the traced network an architecture uses.
+
+    Args:
+      params: of the traced network.
+      encoding: [6] integers, operation index of each edge; traced or not.
+
+    Returns:
+      A boolean scalar for each parameter, in their structure: whether it belongs to an operation that was chosen, or
+      to no edge at all.
+    """
+    edges = {f"edge{source}{target}": encoding[index] for index, (source, target) in enumerate(EDGES)}
+
+    def used(path):
+        for edge, part in zip(path, path[1:], strict=False):
+            if edge in edges:
+                return edges[edge] == OPERATIONS.index(part)
+        return jnp.bool_(True)
+
+    flat = flax.traverse_util.flatten_dict(dict(params))
+    return flax.traverse_util.unflatten_dict({path: used(path) for path in flat})
 
 
 def fixed_variables(variables: Mapping[str, Any], arch: Arch) -> dict[str, Any]:

@@ -206,7 +206,15 @@ def neighbours() -> np.ndarray:
 # -- cost ------------------------------------------------------------------------------------------------
 
 
-def operation_costs(kind: str, *, image_size: int = 32, num_classes: int = 10) -> tuple[int, np.ndarray]:
+def operation_costs(
+    kind: str,
+    *,
+    image_size: int = 32,
+    num_classes: int = 10,
+    inputs: int = 3,
+    channels: int = CHANNELS,
+    cells: int = CELLS,
+) -> tuple[int, np.ndarray]:
     """What the network costs without its cells' edges, and what each operation adds on one edge of all cells.
 
     Args:
@@ -214,6 +222,9 @@ def operation_costs(kind: str, *, image_size: int = 32, num_classes: int = 10) -
         weights, biases, BatchNorm scale and shift.
       image_size: side of the square image in pixels, a multiple of 4.
       num_classes: K.
+      inputs: channels of the image.
+      channels: of the first stage.
+      cells: in each stage.
 
     Returns:
       (integer, [5] int64).
@@ -230,24 +241,22 @@ def operation_costs(kind: str, *, image_size: int = 32, num_classes: int = 10) -
         weights = inputs * outputs * kernel**2
         return side**2 * weights if macs else weights + 2 * norm * outputs
 
-    fixed = convolution(image_size, 3, CHANNELS, 3)
+    fixed = convolution(image_size, inputs, channels, 3)
     of_operation = np.zeros(len(OPERATIONS), np.int64)
-    width, side = CHANNELS, image_size
+    width, side = channels, image_size
     for stage in range(3):
         if stage:
             side //= 2
             fixed += convolution(side, width, 2 * width, 3) + convolution(side, 2 * width, 2 * width, 3)
             fixed += convolution(side, width, 2 * width, 1, norm=False)
             width *= 2
-        of_operation[CONV_1X1] += CELLS * convolution(side, width, width, 1)
-        of_operation[CONV_3X3] += CELLS * convolution(side, width, width, 3)
+        of_operation[CONV_1X1] += cells * convolution(side, width, width, 1)
+        of_operation[CONV_3X3] += cells * convolution(side, width, width, 3)
     fixed += width * num_classes + (0 if macs else num_classes + 2 * width)
     return fixed, of_operation
 
 
-def cost(
-    indices: Sequence[int] | np.ndarray, *, image_size: int = 32, num_classes: int = 10, kind: str = "macs"
-) -> np.ndarray:
+def cost(indices: Sequence[int] | np.ndarray, *, kind: str = "macs", **network: int) -> np.ndarray:
     """Cost of networks, as `operation_costs` counts it.
 
     Every edge of an encoding counts, also one whose value never reaches the output, so that members of a class may
@@ -255,11 +264,12 @@ def cost(
 
     Args:
       indices: [..., 6] operation indices.
+      **network: images and size of the network, as `operation_costs` takes them.
 
     Returns:
       [...] int64.
     """
-    fixed, of_operation = operation_costs(kind, image_size=image_size, num_classes=num_classes)
+    fixed, of_operation = operation_costs(kind, **network)
     return fixed + of_operation[np.asarray(indices)].sum(-1)
 
 

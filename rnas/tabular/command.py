@@ -1,16 +1,17 @@
-"""`rnas tabular`: questions to the table, each answered by one object, in text or as JSON."""
+"""`rnas tabular`: questions to a table, each answered by one object, in text or as JSON; and how tables are made."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 import numpy as np
 
-from rnas.files import write_arrays
+from rnas.files import write_arrays, write_json
 from rnas.spaces import nasbench201
-from rnas.tabular import ranks, simulation
+from rnas.tabular import ranks, results, simulation
 from rnas.tabular.reading import load_robbench
 from rnas.tabular.table import RobBench, is_cost
 
@@ -18,15 +19,16 @@ Answer = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the questions and their options to the parser of `rnas tabular`."""
+    """Adds the questions, and what makes a table, to the parser of `rnas tabular`."""
     questions = parser.add_subparsers(dest="question", required=True, metavar="question")
 
     def question(name: str, description: str, answer: Callable, show: Callable) -> Callable:
         made = questions.add_parser(name, help=description, description=description)
-        made.set_defaults(answer=answer, show=show)
+        made.set_defaults(act=_ask, answer=answer, show=show)
         add = made.add_argument
         add("--table", required=True, metavar="FILE", help="table of means or of runs, or the folder that holds it")
         add("--standard", metavar="FILE", help="also the table after standard training, as <data set>/standard_…")
+        add("--scores", metavar="FILE", help="also another table of runs, as <data set>/score_…")
         add("--partial", action="store_true", help="the table of runs may lack classes, data sets, metrics")
         add("--json", action="store_true", help="print one JSON object")
         return add
@@ -57,15 +59,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", help="draw the learning curve as a PNG")
     add("--trajectories", metavar="FILE", help="write the queried ids [repeats, budget] as an .npz")
 
+    words = "train the networks of a table adversarially and attack them, or a shard of them"
+    made = questions.add_parser(
+        "train",
+        help=words,
+        description=words,
+        epilog="Any configuration key can be changed with --config.key=value. Started again, it goes on.",
+    )
+    made.set_defaults(act=_train)
+    made.add_argument("--config", required=True, metavar="FILE[:ARG]", help="configuration file")
+    made.add_argument("--workdir", metavar="DIR", help="shared by all shards; default: runs/robbench_<config>")
+    made.add_argument("--shard", default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all")
 
-def run(arguments: argparse.Namespace) -> int:
-    """Answers a question on standard output; returns the exit code.
+    words = "write the results of `train` as one table, which the questions take as --table"
+    made = questions.add_parser("merge", help=words, description=words)
+    made.set_defaults(act=_merge)
+    made.add_argument("workdir", nargs="+", metavar="DIR", help="work directory of `train`")
+    made.add_argument("--output", required=True, metavar="FILE", help="the table")
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
+    """Answers a question on standard output, or makes a table; returns the exit code.
+
+    Args:
+      overrides: `--config.key=value`, of `train` alone.
 
     Raises:
       ValueError: a file, an architecture, a column or a number that cannot be; says which.
       OSError: a file that could not be written.
+      Interrupted: a training that was asked to stop.
     """
+    if overrides and arguments.act is not _train:
+        raise ValueError(f"{overrides[0]}: only `rnas tabular train` has a configuration.")
+    return arguments.act(arguments, overrides)
+
+
+# -- tables ----------------------------------------------------------------------------------------------
+
+
+def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    shard = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
+    if not shard:
+        raise ValueError(f"--shard={arguments.shard}: expected I/N, such as 0/8.")
+    # Imported late: the questions need no device.
+    from rnas import platform
+    from rnas.configuration import load_config
+    from rnas.tabular.training import train_table
+    from rnas.training.interruption import interruptible
+
+    platform.prepare()
+    config = load_config(arguments.config, list(overrides))
+    name, _, argument = arguments.config.partition(":")
+    workdir = arguments.workdir or Path("runs") / "_".join(filter(None, ["robbench", Path(name).stem, argument]))
+    with interruptible():
+        train_table(config, Path(workdir), *map(int, shard.groups()))
+    return 0
+
+
+def _merge(arguments: argparse.Namespace, _: Sequence[str]) -> int:
+    content = results.merge(arguments.workdir)
+    write_json(arguments.output, content)
+    table = load_robbench(arguments.output, partial=True)
+    answer = {
+        "table": {"source": table.source, "sha256": table.sha256, "classes": len(table.ids)},
+        "datasets": {dataset: len(entries) for dataset, entries in content.items()},
+    }
+    found = ", ".join(f"{count} classes of {dataset}" for dataset, count in answer["datasets"].items())
+    print(json.dumps(answer) if arguments.json else f"{table.source}: {found}")
+    return 0
+
+
+def _ask(arguments: argparse.Namespace, _: Sequence[str]) -> int:
     table = load_robbench(arguments.table, standard=arguments.standard, partial=arguments.partial)
+    if arguments.scores:
+        table = table.joined(load_robbench(arguments.scores, partial=True), "score")
     answer = {"table": {"source": table.source, "sha256": table.sha256, "classes": len(table.ids)}}
     answer |= arguments.answer(table, arguments)
     print(json.dumps(answer, allow_nan=False) if arguments.json else arguments.show(answer))

@@ -23,6 +23,7 @@ from rnas.tabular.table import METRICS, TASKS, RobBench
 FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
 
 _DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet16", "ImageNet16-120": "imagenet16"}
+_RUN_DATASETS = {**_DATASETS, "digits": "digits"}
 _METRICS = {
     "val_acc": "clean",
     "val_fgsm_3_acc": "fgsm_3",
@@ -31,8 +32,8 @@ _METRICS = {
     "val_pgd_8_acc": "pgd_8",
     "autoattack": "autoattack",
 }
-_RUN_METRICS = {re.sub(r"_(\d)_", r"_\1.0_", theirs): ours for theirs, ours in _METRICS.items()}
-_MEAN_OF_RUNS = "threeseed"  # stands among the seeds
+RUN_METRICS = {re.sub(r"_(\d)_", r"_\1.0_", theirs): ours for theirs, ours in _METRICS.items()}
+MEAN_OF_RUNS = "threeseed"  # stands among the seeds
 _MEANS = {
     f"{dataset}#{theirs}": f"{_DATASETS[dataset]}/{ours}"
     for dataset in ("cifar10", "cifar100", "imagenet")
@@ -73,14 +74,14 @@ def load_robbench(
     content, sha256 = _parse(file)
     if isinstance(content, dict) and "" in content:
         ids, values, seeds = _representatives(), _means(file, content, _MEANS), {}
-    elif isinstance(content, dict) and content and content.keys() <= _DATASETS.keys():
+    elif isinstance(content, dict) and content and content.keys() <= _RUN_DATASETS.keys():
         ids, values, seeds = _runs(file, content)
         if not partial:
             _check_complete(file, ids, values)
     else:
         raise ValueError(
             f'{file} is no table of NAS-RobBench-201: expected acc={{…}} with column names under "", or data sets '
-            f"{', '.join(_DATASETS)} with the runs of each id. Published names: {' or '.join(FILES)}."
+            f"{', '.join(_RUN_DATASETS)} with the runs of each id. Published names: {' or '.join(FILES)}."
         )
     if standard is not None:
         joined = _means(Path(standard), _parse(Path(standard))[0], _STANDARD)
@@ -128,7 +129,7 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
     if not isinstance(names, list):
         raise ValueError(f'{file} is no table of means: expected names of columns under the key "".')
     if sorted(map(str, names)) != sorted(columns):
-        if columns is _MEANS and set(names) == set(_STANDARD):
+        if columns is _MEANS and set(map(str, names)) == set(_STANDARD):
             raise ValueError(f"{file} is the table after standard training; give it as standard=FILE (--standard).")
         missing = [name for name in columns if name not in names]
         unknown = [str(name) for name in names if name not in columns]
@@ -137,7 +138,7 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
             f"{_some(missing)}; unknown: {_some(unknown)}."
         )
     expected = {str(number) for number in range(nasbench201.SIZE)}
-    if odd := content.keys() - {""} ^ expected:
+    if odd := (content.keys() - {""}) ^ expected:
         first = min(odd, key=lambda key: (len(key), key))
         raise ValueError(
             f"{file} is incomplete or of another version: it has {len(content) - 1:,} ids, NAS-Bench-201 has "
@@ -197,14 +198,14 @@ def _runs(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, ...], dict
         for key, metrics in entries.items():
             row = row_of[numbers[key]]
             for metric, runs in _mapping(file, metrics).items():
-                if metric not in _RUN_METRICS:
-                    raise ValueError(f"{file}: id {key} has the metric {metric!r}; known: {', '.join(_RUN_METRICS)}.")
-                name = f"{_DATASETS[dataset]}/{_RUN_METRICS[metric]}"
+                if metric not in RUN_METRICS:
+                    raise ValueError(f"{file}: id {key} has the metric {metric!r}; known: {', '.join(RUN_METRICS)}.")
+                name = f"{_RUN_DATASETS[dataset]}/{RUN_METRICS[metric]}"
                 if not isinstance(runs, dict):
-                    runs = {_MEAN_OF_RUNS: runs}  # AutoAttack, of one run that is not named
+                    runs = {MEAN_OF_RUNS: runs}  # AutoAttack, of one run that is not named
                 where = f"{dataset} {metric}"
                 found = {seed: _accuracy(file, key, where, run) for seed, run in _mapping(file, runs).items()}
-                mean = found.pop(_MEAN_OF_RUNS, None)
+                mean = found.pop(MEAN_OF_RUNS, None)
                 for seed, run in found.items():
                     seeds[name][seed][row] = run
                 values[name][row] = np.mean(list(found.values())) if mean is None else mean

@@ -13,18 +13,26 @@ from rnas.spaces.nasbench201 import Arch
 
 
 class Task(NamedTuple):
-    """What the networks were trained on.
+    """What networks are trained on, and how large they are for it.
 
     Attributes:
       num_classes: length of the logits.
       image_size: side of the images in pixels.
+      inputs: channels of the images.
+      channels: of the first stage.
+      cells: in each of the three stages.
     """
 
     num_classes: int
     image_size: int
+    inputs: int = 3
+    channels: int = nasbench201.CHANNELS
+    cells: int = nasbench201.CELLS
 
 
+# The published table; and beside it handwritten digits, for tables that are made within minutes.
 TASKS = {"cifar10": Task(10, 32), "cifar100": Task(100, 32), "imagenet16": Task(120, 16)}
+ALL_TASKS = {**TASKS, "digits": Task(10, 8, inputs=1, channels=8, cells=1)}
 METRICS = ("clean", "fgsm_3", "pgd_3", "fgsm_8", "pgd_8", "autoattack")
 COSTS = ("params", "macs")
 
@@ -69,8 +77,9 @@ class RobBench:
 
         Args:
           arch: id, code, string or operation indices.
-          dataset: 'cifar10', 'cifar100' or 'imagenet16' (ImageNet16-120).
-          metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs'.
+          dataset: 'cifar10', 'cifar100' or 'imagenet16' (ImageNet16-120); 'digits', of tables made here.
+          metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs';
+            'standard_clean' and so on, where that table was joined.
           seed: of one training run; None gives the mean over runs.
 
         Raises:
@@ -119,6 +128,20 @@ class RobBench:
             )
         return name
 
+    def joined(self, other: "RobBench", prefix: str) -> "RobBench":
+        """Returns the table with the columns of another beside its own, as '<data set>/<prefix>_<metric>'.
+
+        Only classes that this table has are taken over; NaN stands where the other lacks one.
+        """
+        known = np.array([number in other._rows for number in self.ids])
+        rows = [other._rows[number] for number in np.array(self.ids)[known].tolist()]
+        columns = {}
+        for name, column in other.values.items():
+            dataset, _, metric = name.partition("/")
+            columns[f"{dataset}/{prefix}_{metric}"] = found = np.full(len(self.ids), np.nan)
+            found[known] = column[rows]
+        return dataclasses.replace(self, values={**self.values, **columns})
+
     def column(self, name: str) -> np.ndarray:
         """Returns a column [R] in the order of `ids`; a cost is that of the class's representative.
 
@@ -155,4 +178,4 @@ def is_cost(column: str) -> bool:
 
 def _cost(column: str, encodings: np.ndarray) -> np.ndarray:
     dataset, _, kind = column.partition("/")
-    return nasbench201.cost(encodings, kind=kind, **TASKS[dataset]._asdict())
+    return nasbench201.cost(encodings, kind=kind, **ALL_TASKS[dataset]._asdict())

@@ -19,7 +19,8 @@ class State:
       params: network weights.
       batch_stats: BatchNorm running statistics.
       opt_state: of the weight optimiser.
-      architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search, else None.
+      architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search; what a network that can be of
+        several architectures is told; else None.
       architecture_opt_state: of its optimiser, else None.
       memory: what the adversarial method carries from step to step, else None.
       averaged: moving average of params and batch_stats, {'params', 'batch_stats'}, else None.

@@ -2,9 +2,10 @@
 
 `make_train_step` trains a fixed network (teacher, student, twin); `make_search_step` trains the channel-masked
 supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
-build `step(state, images, labels, teacher, root) -> (state, metrics)`; `run_steps` wraps many of them into one pmapped
-dispatch. `run_frozen` is the step of an evaluation: an attack, or another measurement, of a model that no longer
-changes. `run_views` asks a teacher beforehand, and `Recall` answers for it inside the steps.
+build `step(state, images, labels, teacher, root) -> (state, metrics)`; `side_by_side` makes one of many networks of
+it, and `run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack,
+or another measurement, of a model that no longer changes. `run_views` asks a teacher beforehand, and `Recall` answers
+for it inside the steps.
 
 Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
 gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
@@ -17,6 +18,7 @@ Not here: data, checkpoints, logging, model choice.
 from rnas.training.steps.cells import make_cell_search_step
 from rnas.training.steps.dispatch import run_frozen, run_steps
 from rnas.training.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
+from rnas.training.steps.population import side_by_side
 from rnas.training.steps.recall import Lesson, Recall, Told, Views, run_views
 from rnas.training.steps.search import SEARCH_METRICS, make_search_step
 from rnas.training.steps.train import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step
@@ -42,5 +44,6 @@ __all__ = [
     "run_frozen",
     "run_steps",
     "run_views",
+    "side_by_side",
     "step_keys",
 ]

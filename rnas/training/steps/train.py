@@ -1,6 +1,8 @@
 """The step that trains a fixed network: teacher, student or twin."""
 
+from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -75,8 +77,12 @@ def make_train_step(
     perturbation: WeightPerturbation | None = None,
     average: WeightAverage | None = None,
     steps_per_epoch: int = 1,
+    moving: Callable[[Any, Any], Any] | None = None,
+    draw: Callable[[jax.Array], Any] | None = None,
 ) -> Step:
     """Builds the step of a fixed network, minimising the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
+
+    Where the state has an architecture, the model is told it beside the images; the step leaves it as it is.
 
     Args:
       model: `model.apply(variables, images, train=…) -> (logits, out)`; batch statistics must be averaged over
@@ -89,6 +95,9 @@ def make_train_step(
         they are.
       average: kept in the state, which must have been created with one.
       steps_per_epoch: for methods that change from one epoch to another.
+      moving: (parameters, architecture) -> which parameters the architecture uses, as `Optimizer.update` takes it;
+        needed if it does not use all of them.
+      draw: key -> the architecture of this step, the same on all replicas, in place of the state's: a supernet.
     """
 
     def mean_over_replicas(tree):
@@ -98,12 +107,13 @@ def make_train_step(
         keys = step_keys(root, state.step, len(labels))
         images = augmented(augmentation, keys.augment, images)
         options = {"drop_path": (keys.drop_path, drop_path.at(state.step))} if drop_path else {}
+        architecture = draw(keys.architecture) if draw else state.architecture
         taps = tutors.teacher_taps if tutors else ()
         signals = teacher_signals(teacher, teacher_variables, images, objective, taps)
         attacked, stats = images, state.batch_stats
         if objective.attacks:
             attacked, stats = adversarial_images(
-                model, objective, state.params, stats, images, labels, keys.attack, None, signals
+                model, objective, state.params, stats, images, labels, keys.attack, architecture, signals
             )
 
         signals = further_signals(signals, teacher, natural, teacher_variables, images, attacked, objective)
@@ -112,7 +122,7 @@ def make_train_step(
 
         def loss(params):
             terms, new_stats, memory = remembered_terms(
-                model, objective, params, stats, images, attacked, labels, None, signals,
+                model, objective, params, stats, images, attacked, labels, architecture, signals,
                 lambda out: tutors.loss(out, signals.maps, keys.tutors, objective),
                 moment=moment, memory=state.memory, average=mean_over_replicas, **options,
             )  # fmt: skip
@@ -129,7 +139,8 @@ def make_train_step(
         gradients, (terms, stats, memory) = jax.grad(loss, has_aux=True)(params)
         gradients = mean_over_replicas(gradients)
         # The optimiser steps from where the gradient was taken, its decay of the weights included.
-        params, opt_state = optimizer.update(gradients, state.opt_state, params, state.step)
+        mask = moving and moving(params, architecture)
+        params, opt_state = optimizer.update(gradients, state.opt_state, params, state.step, mask)
         if perturbation:
             params = optax.tree.sub(params, shift)
         terms["learning_rate"] = rate
