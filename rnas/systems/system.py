@@ -568,11 +568,14 @@ class System(Components, abc.ABC):
 
 
 def headline(evaluation: dict) -> str:
-    """A small table: one line a model, clean and under the attacks at the headline radius."""
+    """A small table: one line a model, clean and under the attacks at the headline radius; '-' where it met none."""
     names = [name for name, value in evaluation.items() if isinstance(value, dict) and "accuracy" in value]
     width = max(len(model) for model in evaluation["models"]) + 2
-    lines = ["accuracy, %".ljust(width) + "".join(name.rjust(10) for name in names)]
+    rows = [("accuracy, %", names)]
     for model, figures in evaluation["models"].items():
-        cells = (f"{100 * figures[name]['accuracy']:.2f}".rjust(10) for name in names)
-        lines.append(model.ljust(width) + "".join(cells))
-    return "\n".join(lines)
+        rows.append((model, [f"{100 * figures[name]['accuracy']:.2f}" if name in figures else "-" for name in names]))
+    return "\n".join(
+        title.ljust(width)
+        + "".join(cell.rjust(max(10, len(name) + 2)) for name, cell in zip(names, cells, strict=True))
+        for title, cells in rows
+    )
