@@ -47,7 +47,7 @@ _PANELS = (
 )
 _UNITS = {"accuracy": 100.0, "adversarial_accuracy": 100.0, "cost": 1e-6, "macs": 1e-6}
 _BOUNDS = {"gamma": (0, 1), "cosine": (-1, 1)}
-_TERMS = ("kl", "attention")  # of the loss; a stage without them records zeros
+_OPTIONAL = ("kl", "attention", "accuracy")  # a stage without a teacher, or without clean images, records zeros
 _CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
 _LEGEND = 4  # entries a line
 _POINTS = 200  # means over this many equal runs of steps are all a small panel can show
@@ -276,7 +276,7 @@ def plot_learning(
 
 def _recorded(row: Mapping[str, Any], metric: str) -> bool:
     value = row.get(metric)
-    return isinstance(value, int | float) and not (metric in _TERMS and value == 0)
+    return isinstance(value, int | float) and not (metric in _OPTIONAL and value == 0)
 
 
 def _line(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, axis: str, **looks: Any) -> None:
