@@ -89,10 +89,15 @@ def akd2_loss(
       teacher_logits, natural_logits: of a robust and of a naturally trained teacher, both on the attacked images.
       robust, natural: a₁ and a₂.
     """
-    teacher_logits, natural_logits = lax.stop_gradient((teacher_logits, natural_logits))
+    guided = kl_divergence(lax.stop_gradient(teacher_logits), adversarial_logits)
+    return _between_two_teachers(guided, natural_logits, adversarial_logits, labels, robust, natural)
+
+
+def _between_two_teachers(guided, natural_logits, adversarial_logits, labels, robust, natural) -> jax.Array:
+    """Returns -(1-a₁-a₂)·log q_y + a₁·guided + a₂·KL(n‖q), what AKD² and IAD-II have in common."""
     remaining = (1 - robust - natural) * cross_entropy(adversarial_logits, labels)
-    guided = robust * kl_divergence(teacher_logits, adversarial_logits)
-    return remaining + guided + natural * kl_divergence(natural_logits, adversarial_logits)
+    natural_term = natural * kl_divergence(lax.stop_gradient(natural_logits), adversarial_logits)
+    return remaining + robust * guided + natural_term
 
 
 def reliability(teacher_logits: jax.Array, labels: jax.Array, beta: float = 0.1) -> jax.Array:
@@ -142,11 +147,9 @@ def iad_2_loss(
       trust: w [N] or scalar, see `reliability`; 1 leaves AKD².
       robust, natural: a₁ and a₂.
     """
-    teacher_logits, natural_logits = lax.stop_gradient((teacher_logits, natural_logits))
-    guided = trust * kl_divergence(teacher_logits, adversarial_logits)
+    guided = trust * kl_divergence(lax.stop_gradient(teacher_logits), adversarial_logits)
     introspective = (1 - trust) * kl_divergence(clean_logits, adversarial_logits)
-    remaining = (1 - robust - natural) * cross_entropy(adversarial_logits, labels)
-    return remaining + robust * (guided + introspective) + natural * kl_divergence(natural_logits, adversarial_logits)
+    return _between_two_teachers(guided + introspective, natural_logits, adversarial_logits, labels, robust, natural)
 
 
 def mtard_losses(

@@ -210,6 +210,11 @@ class Akd2(Method):
         )  # fmt: skip
 
 
+def _trust(logits: Logits, labels: jax.Array, moment: Moment, first_epoch: int, beta: float) -> jax.Array:
+    """How far IAD trusts its robust teacher [N]: wholly until `first_epoch`, then by its answers on attacked images."""
+    return jnp.where(moment.epoch >= first_epoch, reliability(logits.teacher_attacked, labels, beta), 1.0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Iad1(Method):
     """IAD-I (arXiv 2106.04928): ARD until `first_epoch`, then trusting the teacher by its own answers."""
@@ -225,9 +230,7 @@ class Iad1(Method):
     attack_bn = "train"
 
     def loss(self, logits, labels, moment, memory):
-        trust = jnp.where(
-            moment.epoch >= self.first_epoch, reliability(logits.teacher_attacked, labels, self.beta), 1.0
-        )
+        trust = _trust(logits, labels, moment, self.first_epoch, self.beta)
         return iad_1_loss(
             logits.teacher, logits.clean, logits.attacked, labels, trust, alpha=self.alpha,
             temperature=self.temperature,
@@ -249,9 +252,7 @@ class Iad2(Method):
     attack_bn = "train"
 
     def loss(self, logits, labels, moment, memory):
-        trust = jnp.where(
-            moment.epoch >= self.first_epoch, reliability(logits.teacher_attacked, labels, self.beta), 1.0
-        )
+        trust = _trust(logits, labels, moment, self.first_epoch, self.beta)
         return iad_2_loss(
             logits.teacher_attacked, logits.natural_attacked, logits.clean, logits.attacked, labels, trust,
             robust=self.robust, natural=self.natural,

@@ -168,8 +168,7 @@ class System(Components, abc.ABC):
           ValueError: if its folder holds what another teacher said, or the same one of other views.
         """
         config, teacher, views = self.config, self.loaded_teacher, self._views
-        tutored = [self.objective(config.search), *map(self.objective_of, self.learners)]
-        taps = teacher.tap_names if any(objective.gamma for objective in tutored) else ()
+        taps = teacher.tap_names if any(objective.gamma for objective in self.objectives) else ()
         identity = {
             "teacher": {"architecture": teacher.architecture, "hash": teacher.hash},
             "classes": list(config.data.class_ids),
@@ -217,15 +216,19 @@ class System(Components, abc.ABC):
         return ("train", *finetune, *(f"twin_{name}" for name in self.config.twins))
 
     @property
+    def objectives(self) -> list[Objective]:
+        """Of the search, and of every stage that trains the student or a twin of it."""
+        return [self.objective(self.config.search), *map(self.objective_of, self.learners)]
+
+    @property
     def uses_teacher(self) -> bool:
         """Whether anything learns from a teacher."""
-        learners = (self.objective_of(stage).needs_teacher for stage in self.learners)
-        return self.objective(self.config.search).needs_teacher or any(learners)
+        return any(objective.needs_teacher for objective in self.objectives)
 
     @property
     def uses_natural_teacher(self) -> bool:
         """Whether anything learns from a second, naturally trained teacher."""
-        return any(self.objective_of(stage).needs_natural_teacher for stage in self.learners)
+        return any(objective.needs_natural_teacher for objective in self.objectives)
 
     def _first_state(self, stage: str, variables, optimizer: Optimizer) -> State:
         section = self._section(stage)
