@@ -3,22 +3,16 @@
 import importlib
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
 for name in ("torch", "torchattacks"):
     pytest.importorskip(name, reason=f"{name} is the other side of this benchmark; pip install '.[agreement]'")
 
-FOLDER = Path(__file__).resolve().parent
-
 
 @pytest.fixture(scope="module")
-def benchmark():
-    """The script, which imports its neighbours by bare names."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module("auto_attack")
+def benchmark(script):
+    return script("auto_attack")
 
 
 def small_problem(benchmark, *options):

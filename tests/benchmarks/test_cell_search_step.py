@@ -1,7 +1,5 @@
 """The benchmark of the cell search compares like with like: one network, one step."""
 
-import importlib
-from pathlib import Path
 import types
 
 import jax
@@ -15,17 +13,14 @@ from rnas.training.optimizers import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")
 
-FOLDER = Path(__file__).resolve().parent
 LATER_EDGES = [EDGES.index(edge) for pair in LATER for edge in pair]
 
 
 @pytest.fixture(scope="module")
-def modules():
-    """The files of the benchmark, which import each other by bare names, as a script's neighbours do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        names = ("cell_problem", "cell_jax", "cell_torch", "search_step")
-        yield types.SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+def modules(script):
+    """The files of the benchmark."""
+    names = ("cell_problem", "cell_jax", "cell_torch", "search_step")
+    return types.SimpleNamespace(**{name: script(name) for name in names})
 
 
 def in_torch_form(params):

@@ -1,8 +1,6 @@
 """The benchmark of the search step compares like with like, and runs."""
 
-import importlib
 import json
-from pathlib import Path
 import types
 
 import jax
@@ -16,17 +14,14 @@ from rnas.training.optimizers import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")
 
-FOLDER = Path(__file__).resolve().parent
 LAYERS = {"bn/scale": "bn.weight", "kernel": "weight", "/": "."}
 
 
 @pytest.fixture(scope="module")
-def modules():
-    """The files of the benchmark, which import each other by bare names, as a script's neighbours do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        names = ("search_problem", "search_jax", "search_torch", "search_step")
-        yield types.SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+def modules(script):
+    """The files of the benchmark."""
+    names = ("search_problem", "search_jax", "search_torch", "search_step")
+    return types.SimpleNamespace(**{name: script(name) for name in names})
 
 
 def in_torch_form(params):

@@ -1,19 +1,13 @@
 """The benchmark of the teacher cache runs, and its sides do the same work."""
 
-import importlib
 import json
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parent
-
 
 @pytest.fixture(scope="module")
-def benchmark():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module("teacher_cache")
+def benchmark(script):
+    return script("teacher_cache")
 
 
 @pytest.mark.slow
