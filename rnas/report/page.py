@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,16 @@ from rnas.report.canvas import Picture
 from rnas.report.cells import blocks
 from rnas.report.choices import plot_choices
 from rnas.report.comparison import comparison, read_runs
+from rnas.report.document import care, document, dotted, save
 from rnas.report.drawing import draw_network, draw_tutors
 from rnas.report.graph import draw_cells
 from rnas.report.headline import headline, lead, tiles
-from rnas.report.markup import Markup, element
 from rnas.report.naming import method_label
 from rnas.report.parts import note
 from rnas.report.pictures import adversarial_examples
 from rnas.report.plots import plot_learning, plot_robustness
 from rnas.report.record import STAGES, Record, read_record
 from rnas.report.scores import Results, cautions, read_results
-from rnas.report.style import STYLE
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
@@ -53,7 +50,7 @@ def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path
     examples = adversarial_examples(record.adversarial, results.epsilon) if record.adversarial else []
     attacked = [suite.illustrate(one) for one in suites]
     notes = _notes(record, unfinished, [*cautions(record, results), *suite_cautions(suites, measured)])
-    text = _document(
+    text = document(
         title=headline(record, results),
         eyebrow=_eyebrow(record),
         opening=[lead(record, results), tiles(record, results), notes],
@@ -71,7 +68,7 @@ def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path
         ],
     )
     pictures = [*plots.values(), *(example.strip for example in examples)]
-    return _write(workdir, text, [*pictures, *(picture for one in attacked for picture in one.pictures)])
+    return save(workdir / "report.html", text, [*pictures, *(picture for one in attacked for picture in one.pictures)])
 
 
 def write_attack_page(folder: str | Path) -> Path:
@@ -93,22 +90,13 @@ def write_attack_page(folder: str | Path) -> Path:
         raise ValueError(f"{folder} holds no finished evaluation (attack.json, complete); finish it first")
     illustrated = suite.illustrate(one)
     dataset = (one.summary.get("dataset") or {}).get("name")
-    text = _document(
+    text = document(
         title=suite.title(one),
-        eyebrow=_dotted("rnas", "attack suite", dataset, one.summary["model"].get("architecture")),
-        opening=[_care(suite_cautions([one]))],
+        eyebrow=dotted("rnas", "attack suite", dataset, one.summary["model"].get("architecture")),
+        opening=[care(suite_cautions([one]))],
         parts=suite.parts(illustrated),
     )
-    return _write(folder, text, illustrated.pictures)
-
-
-def _write(folder: Path, text: str, pictures: Iterable[Picture]) -> Path:
-    (folder / "report").mkdir(exist_ok=True)
-    for picture in pictures:
-        (folder / "report" / f"{picture.name}.png").write_bytes(picture.png)
-    path = folder / "report.html"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return save(folder / "report.html", text, illustrated.pictures)
 
 
 def _plots(record: Record, results: Results) -> dict[str, Picture]:
@@ -128,38 +116,12 @@ def _plots(record: Record, results: Results) -> dict[str, Picture]:
     return {picture.name: picture for picture in drawn if picture is not None}
 
 
-def _document(title: str, eyebrow: str, opening: list[Any], parts: Sequence[tuple[str, str, Any]]) -> str:
-    """The page: title and opening, then a section for each of `parts` (anchor, heading, content) that has content."""
-    parts = [part for part in parts if part[2]]
-    links = [element("a", name, href=f"#{anchor}") for anchor, name, _ in parts]
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", title),
-        element("style", Markup(STYLE)),
-    ]
-    main = [
-        element("p", eyebrow, class_="eyebrow"),
-        element("h1", title),
-        opening,
-        element("nav", links, aria_label="Contents"),
-        [element("section", element("h2", name), content, id=anchor) for anchor, name, content in parts],
-    ]
-    document = element("html", element("head", head), element("body", element("main", main)), lang="en")
-    return f"<!DOCTYPE html>\n{document}\n"
-
-
 def _eyebrow(record: Record) -> str:
     """Program, dataset, search space and, of cells, where they come from, as far as the run names them."""
     dataset = record.evaluation.get("dataset", {}).get("name") or record.setting("data.name")
     space = record.architecture.get("space") or record.setting("space")
     cells = record.origin and f"cells: {method_label(record.origin)}"
-    return _dotted("rnas", dataset, space and f"space {space}", cells)
-
-
-def _dotted(*words: Any) -> str:
-    return " \u00b7 ".join(str(word) for word in words if word)
+    return dotted("rnas", dataset, space and f"space {space}", cells)
 
 
 def _notes(record: Record, unfinished: list[str], warnings: list[str]) -> list[Any]:
@@ -168,9 +130,4 @@ def _notes(record: Record, unfinished: list[str], warnings: list[str]) -> list[A
     said = [f"Missing stages: {', '.join(missing)}."] if missing else []
     if unfinished:
         said.append(f"Attack evaluations begun: {', '.join(unfinished)}.")
-    return [note("Unfinished.", " ".join(said)) if said else None, _care(warnings)]
-
-
-def _care(warnings: list[str]) -> Markup | None:
-    items = [element("li", warning) for warning in warnings]
-    return note("Read with care.", element("ul", items)) if items else None
+    return [note("Unfinished.", " ".join(said)) if said else None, care(warnings)]
