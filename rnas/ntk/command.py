@@ -14,7 +14,8 @@ import numpy as np
 from rnas.files import write_json, write_text
 from rnas.ntk import correlation
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
-from rnas.ntk.plot import LABELS, plot_correlations
+from rnas.ntk.page import FILE, write_study_page
+from rnas.ntk.plot import LABELS
 from rnas.ntk.scores import Scores
 from rnas.ntk.study import COSTS, PROXIES, Settings, Study, run_study
 from rnas.spaces import nasbench201
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--channels", type=int, default=default.channels, metavar="C", help=f"default: {default.channels}")
     add("--cells", type=int, default=default.cells, metavar="N", help=f"in each stage; default: {default.cells}")
     add("--seed", type=int, default=default.seed, help="of every random draw; default: 0")
-    add("--output", metavar="DIR", help="keep what is done, to go on from, and ntk.json, ntk.md and ntk.png")
+    add("--output", metavar="DIR", help="keep what is done, to go on from; ntk.json, ntk.md, report.html")
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -93,11 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
         answer = study(arguments, settings, ids, table, columns, folder)
         text = as_text(answer)
         if arguments.output:
-            write_json(folder / "ntk.json", answer)
+            write_json(folder / FILE, answer)
             write_text(folder / "ntk.md", text + "\n")
-            if "correlations" in answer:
-                picture = plot_correlations(answer["correlations"], answer["shown"], columns)
-                (folder / "ntk.png").write_bytes(picture.png)
+            write_study_page(folder)
     print(json.dumps(answer, allow_nan=False) if arguments.json else text)
     return 0
 

@@ -85,12 +85,69 @@ def plot_correlations(rows: Sequence[dict], kernels: Sequence[str], columns: Seq
     )
 
 
-def _points(panel, points, colour, marker, label):
+def plot_strength(rows: Sequence[dict], epsilons: Sequence[str], column: str) -> Picture:
+    """Spearman's coefficient of kernel scores against the radius of the attack, with its interval; a panel a score.
+
+    At radius 0 every kernel is the clean one.
+
+    Args:
+      rows: as `plot_correlations` takes them.
+      epsilons: radii as written, smallest first.
+      column: of the table.
+    """
+    found = {row["score"]: row for row in rows if row["spearman"] is not None and row["column"] == column}
+    scores = [name for name in LABELS if f"clean/{name}" in found]
+    families = dict.fromkeys(name.partition("@")[0] for name in found if "@" in name)
+    places = range(len(epsilons) + 1)
+    lines = -(-(len(scores) + 1) // _PANELS)
+    height = 64 + 186 * lines
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(lines, _PANELS, sharex=True, sharey=True, squeeze=False).ravel()
+        figure.subplots_adjust(
+            left=0.07, right=0.985, bottom=52 / height, top=1 - 24 / height, wspace=0.08, hspace=0.24
+        )
+        for panel, name in zip(panels, scores, strict=False):
+            panel.axhline(0, color=FAINT, linewidth=0.8)
+            if "params" in found:
+                dashes = {"color": INK, "linewidth": 1, "linestyle": (0, (1, 2))}
+                panel.axhline(found["params"]["spearman"], **dashes, label="parameters alone")
+            for number, (family, (colour, marker)) in enumerate(zip(families, _LOOKS[1:], strict=False)):
+                keys = [f"clean/{name}", *(f"{family}@{epsilon}/{name}" for epsilon in epsilons)]
+                shift = 0.05 * (number - (len(families) - 1) / 2)
+                points = [
+                    (place + shift * (place > 0), found.get(key)) for place, key in zip(places, keys, strict=True)
+                ]
+                points = [(x, row) for x, row in points if row]
+                panel.plot([x for x, _ in points], [row["spearman"] for _, row in points], color=colour, linewidth=0.9)
+                _points(panel, points[1:], colour, marker, family.replace("_", " "), across=False)
+            _points(panel, [(0, found[f"clean/{name}"])], *_LOOKS[0], "clean", across=False)
+            panel.set_title(LABELS[name])
+            panel.set(xticks=places, xticklabels=["0", *epsilons], ylim=(-1.05, 1.05), xlim=(-0.25, places[-1] + 0.25))
+        for panel in panels[len(scores) :]:
+            panel.set_axis_off()
+        handles, labels = panels[0].get_legend_handles_labels()
+        panels[len(scores)].legend(handles, labels, loc="upper left", ncols=2)
+        figure.supxlabel("Radius \u03b5 of the attack on the images of the kernel", fontsize=8.5)
+        figure.supylabel("Spearman\u2019s \u03c1, with its 95 % interval", fontsize=8.5)
+
+    said = ", ".join(f"{LABELS[name]} {found[f'clean/{name}']['spearman']:.2f}" for name in scores)
+    words = (
+        f"Rank correlations of kernel scores with {column} against the attack's radius; of the clean kernel: {said}."
+    )
+    return draw(f"strength_{column.replace('/', '_')}", words, (860, height), paint)
+
+
+def _points(panel, points, colour, marker, label, across=True):
+    """Coefficients with their intervals, `across` the panel or upright."""
     if not points:
         return
     at = [row["spearman"] for _, row in points]
     ends = [[max(0.0, value - row["low"]) for value, (_, row) in zip(at, points, strict=True)]]
     ends.append([max(0.0, row["high"] - value) for value, (_, row) in zip(at, points, strict=True)])
-    panel.errorbar(
-        at, [y for y, _ in points], xerr=ends, fmt=marker, color=colour, markersize=3.4, elinewidth=0.9, label=label
-    )
+    looks = {"fmt": marker, "color": colour, "markersize": 3.4, "elinewidth": 0.9, "label": label}
+    places = [place for place, _ in points]
+    if across:
+        panel.errorbar(at, places, xerr=ends, **looks)
+    else:
+        panel.errorbar(places, at, yerr=ends, **looks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rnas.report.markup import Markup, element
+from rnas.report.parts import tile
 from rnas.report.quantity import compact, exact, percent
 from rnas.report.record import Record
 from rnas.report.scores import HEADLINE_ATTACK, Results, Score, Scores, Spread, accuracy_of, attack_label, spread
@@ -131,14 +132,4 @@ def _tile(
     drawn = spread(map(value, results.random))
     beside = {f"{drawn.count} random" if drawn and drawn.count > 1 else "random": drawn and drawn.mean}
     beside |= {label: of(name) for name, label in _BESIDE.items()}
-    return element(
-        "div",
-        element("dt", title),
-        element("dd", words(own), class_="student"),
-        [
-            element("dd", element("span", label), element("span", words(figure)))
-            for label, figure in beside.items()
-            if figure is not None
-        ],
-        class_="tile",
-    )
+    return tile(title, words(own), {label: None if other is None else words(other) for label, other in beside.items()})

@@ -20,18 +20,19 @@ from rnas.report.naming import method_label
 from rnas.report.parts import note
 from rnas.report.pictures import adversarial_examples
 from rnas.report.plots import plot_learning, plot_robustness
-from rnas.report.record import STAGES, Record, read_record
+from rnas.report.record import STAGES, Record, read_object, read_record
 from rnas.report.scores import Results, cautions, read_results
 
 
 def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
     """Writes `report.html`, one file with everything in it, and its pictures as PNG files under `report/`.
 
-    What the run has not made yet is left out, and named as missing. The same files give the same bytes.
+    What the run has not made yet is left out, and named as missing. The same files give the same bytes. The work
+    directories of `rnas tabular train` and `rnas ntk` have pages of their own.
 
     Args:
         workdir: the work directory of a run, finished or not.
-        beside: work directories of other runs, to show in one table with it.
+        beside: work directories of other runs, to show in one table with it; of a table in the making, a published one.
 
     Returns:
         The path of the page.
@@ -41,6 +42,17 @@ def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path
             message names the file); the same of a directory of `beside`, or one is given twice.
     """
     workdir = Path(workdir)
+    # Imported late: these packages draw by this one.
+    if (workdir / "ntk.json").exists():
+        from rnas.ntk.page import write_study_page
+
+        if beside:
+            raise ValueError(f"{workdir} holds a study of tangent kernels; nothing can stand beside it.")
+        return write_study_page(workdir)
+    if read_object(workdir / "config.json").get("system") == "robbench":
+        from rnas.tabular.page import write_training_page
+
+        return write_training_page(workdir, beside)
     record = read_record(workdir)
     measured = read_results(record)
     suites, unfinished = read_suites(workdir, record.label)

@@ -24,6 +24,21 @@ def fact_list(known: Mapping[str, Any]) -> Markup | None:
     return element("dl", pairs, class_="facts") if pairs else None
 
 
+def tile(title: str, figure: Any, beside: Mapping[str, Any] | None = None) -> Markup:
+    """One figure, large, above those it is compared with."""
+    return element(
+        "div",
+        element("dt", title),
+        element("dd", figure, class_="student"),
+        [
+            element("dd", element("span", label), element("span", other))
+            for label, other in (beside or {}).items()
+            if other is not None
+        ],
+        class_="tile",
+    )
+
+
 def folded(title: Any, content: Any, unfolded: bool = False) -> Markup:
     """Content behind its title, to be opened by the reader."""
     return element("details", element("summary", title), content, open=True if unfolded else None)

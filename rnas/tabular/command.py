@@ -5,25 +5,20 @@ from collections.abc import Callable, Sequence
 import json
 from pathlib import Path
 import re
-from typing import Any
-
-import numpy as np
 
 from rnas.files import write_arrays, write_json
-from rnas.spaces import nasbench201
-from rnas.tabular import ranks, results, simulation
+from rnas.tabular import questions, results, simulation
+from rnas.tabular.questions import Answer
 from rnas.tabular.reading import load_robbench
-from rnas.tabular.table import RobBench, is_cost
-
-Answer = dict[str, Any]
+from rnas.tabular.table import RobBench
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the questions, and what makes a table, to the parser of `rnas tabular`."""
-    questions = parser.add_subparsers(dest="question", required=True, metavar="question")
+    asked = parser.add_subparsers(dest="question", required=True, metavar="question")
 
     def question(name: str, description: str, answer: Callable, show: Callable) -> Callable:
-        made = questions.add_parser(name, help=description, description=description)
+        made = asked.add_parser(name, help=description, description=description)
         made.set_defaults(act=_ask, answer=answer, show=show)
         add = made.add_argument
         add("--table", required=True, metavar="FILE", help="table of means or of runs, or the folder that holds it")
@@ -33,19 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--json", action="store_true", help="print one JSON object")
         return add
 
-    add = question("query", "all figures of one architecture", query, _show_query)
+    add = question("query", "all figures of one architecture", _query, _show_query)
     add("--arch", required=True, help="id, six-digit code, or string of NAS-Bench-201")
 
-    add = question("rank", "the best cells by a column, and a summary of all columns", rank, _show_rank)
+    add = question("rank", "the best cells by a column, and a summary of all columns", _rank, _show_rank)
     add("--by", default="cifar10/pgd_8", metavar="COLUMN", help="default: cifar10/pgd_8")
     add("--top", type=int, default=10, metavar="N", help="number of cells; default: 10")
 
-    add = question("correlate", "rank correlations between columns", correlate, _show_correlate)
+    add = question("correlate", "rank correlations between columns", _correlate, _show_correlate)
     add("--columns", metavar="A,B,…", help="default: every accuracy")
     add("--best", type=float, default=1.0, metavar="SHARE", help="only that share of the classes; default: 1")
     add("--by", default="cifar10/clean", metavar="COLUMN", help="best by what; default: cifar10/clean")
 
-    add = question("search", "search algorithms, simulated many times", search, _show_search)
+    add = question("search", "search algorithms, simulated many times", _search, _show_search)
     add("--algorithm", required=True, choices=simulation.ALGORITHMS)
     add(
         "--objective",
@@ -59,8 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", help="draw the learning curve as a PNG")
     add("--trajectories", metavar="FILE", help="write the queried ids [repeats, budget] as an .npz")
 
+    add = question("report", "write a page: front, best cells, agreement of columns, searches", _report, _show_report)
+    add("--by", default="cifar10/pgd_8", metavar="COLUMN", help="robust accuracy; default: cifar10/pgd_8")
+    add("--budget", type=int, default=150, metavar="N", help="queries of each search; default: 150")
+    add("--repeats", type=int, default=200, metavar="N", help="searches by each algorithm; default: 200")
+    add("--seed", type=int, default=0, help="of all searches; default: 0")
+    add("--output", required=True, metavar="FILE", help="the page, such as report.html; pictures beside it")
+
     words = "train the networks of a table adversarially and attack them, or a shard of them"
-    made = questions.add_parser(
+    made = asked.add_parser(
         "train",
         help=words,
         description=words,
@@ -72,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--shard", default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all")
 
     words = "write the results of `train` as one table, which the questions take as --table"
-    made = questions.add_parser("merge", help=words, description=words)
+    made = asked.add_parser("merge", help=words, description=words)
     made.set_defaults(act=_merge)
     made.add_argument("workdir", nargs="+", metavar="DIR", help="work directory of `train`")
     made.add_argument("--output", required=True, metavar="FILE", help="the table")
@@ -140,181 +142,45 @@ def _ask(arguments: argparse.Namespace, _: Sequence[str]) -> int:
     return 0
 
 
-# -- answers ---------------------------------------------------------------------------------------------
+def _query(table: RobBench, arguments: argparse.Namespace) -> Answer:
+    return questions.query(table, arguments.arch)
 
 
-def query(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    """Names, class and every figure of one architecture, with the rank of its class."""
-    number = nasbench201.identify(arguments.arch)
-    canonical = table.canonical(number)
-    row = table.ids.index(canonical) if canonical in table.ids else None
-    values, places, runs = {}, {}, {}
-    for name in table.columns:
-        column = table.column(name)
-        if is_cost(name):
-            values[name] = table.query(number, *name.split("/"))
-        elif row is not None and np.isfinite(column[row]):
-            values[name] = column[row].item()
-            places[name] = 1 + (column > column[row]).sum().item()
-            for seed, run in table.seeds.get(name, {}).items():
-                if np.isfinite(run[row]):
-                    runs.setdefault(name, {})[seed] = run[row].item()
-    members = np.flatnonzero(nasbench201.representatives() == canonical)
-    return {
-        **_names(number),
-        "string": nasbench201.to_string(number),
-        "canonical": canonical,
-        "class_size": len(members),
-        "values": values,
-        "ranks": places,
-        "runs": runs,
-    }
-
-
-def rank(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    """The first cells by a column, the operations on their edges, and median, mean and best of every column."""
+def _rank(table: RobBench, arguments: argparse.Namespace) -> Answer:
     if arguments.top < 1:
         raise ValueError(f"--top={arguments.top}: expected at least 1.")
-    ordered = ranks.ranking(table, arguments.by)[: arguments.top]
-    columns = {name: table.column(name) for name in table.columns}
-    cells = []
-    for place, number in enumerate(ordered, start=1):
-        row = table.ids.index(number)
-        figures = {name: column[row].item() for name, column in columns.items() if np.isfinite(column[row])}
-        cells.append({"rank": place, **_names(number), "values": figures})
-    return {
-        "by": arguments.by,
-        "top": cells,
-        "operations": ranks.count_operations(ordered),
-        "summary": {name: ranks.summarize(table, name)._asdict() for name in columns},
-    }
+    return questions.rank(table, arguments.by, arguments.top)
 
 
-def correlate(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    """Spearman's and Kendall's coefficient of every pair of columns; null where a column is constant."""
-    given = arguments.columns
-    names = given.split(",") if given else [name for name in table.columns if not is_cost(name)]
-    ids = ranks.best_share(table, arguments.by, arguments.best) if arguments.best != 1 else None
-    size = len(names)
-    found = [[ranks.correlate(table, names[i], names[j], ids=ids) for j in range(i + 1)] for i in range(size)]
-    whole = [[found[max(i, j)][min(i, j)] for j in range(size)] for i in range(size)]
-    return {
-        "columns": names,
-        "best": arguments.best,
-        "by": arguments.by if ids else None,
-        **{
-            kind: [[_finite(getattr(pair, kind)) for pair in row] for row in whole]
-            for kind in ("spearman", "kendall", "count")
-        },
-    }
+def _correlate(table: RobBench, arguments: argparse.Namespace) -> Answer:
+    columns = arguments.columns.split(",") if arguments.columns else ()
+    return questions.correlate(table, columns, best=arguments.best, by=arguments.by)
 
 
-def search(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    """What simulated searches choose and reach; see `rnas.tabular.simulation`."""
-    objectives = arguments.objective.split(",")
+def _search(table: RobBench, arguments: argparse.Namespace) -> Answer:
     done = simulation.simulate(
         table,
-        objectives,
+        arguments.objective.split(","),
         arguments.algorithm,
         budget=arguments.budget,
         repeats=arguments.repeats,
         seed=arguments.seed,
     )
-    answer = {
-        "algorithm": arguments.algorithm,
-        "objectives": objectives,
-        "budget": arguments.budget,
-        "repeats": arguments.repeats,
-        "seed": arguments.seed,
-    }
     if arguments.trajectories:
         write_arrays(arguments.trajectories, {"queries": done.queries})
-    answer |= (_single if len(objectives) == 1 else _several)(table, done)
+    answer = questions.search(table, done)
     if arguments.plot:
-        _plot(answer, arguments.plot)
+        from rnas.tabular.plot import plot_search
+
+        Path(arguments.plot).write_bytes(plot_search([answer]).png)
     return answer
 
 
-def _single(table: RobBench, done: simulation.Simulation) -> Answer:
-    (objective,) = done.objectives
-    sign = -1 if is_cost(objective) else 1
-    scores = done.scores[:, 0]
-    chosen = done.chosen()[:, -1]
-    numbers = simulation.spaced(done.queries.shape[1])
-    best = int(np.flatnonzero(scores == scores.max())[0])
-    when = done.queries_to_optimum()
-    reached = np.isfinite(when)
-    expected = simulation.expected_best(scores, numbers)
-    return {
-        "chosen": {name: _spread((-1 if is_cost(name) else 1) * table.scores(name)[chosen]) for name in table.columns},
-        "optimum": {
-            **_names(best),
-            "value": sign * scores.max(),
-            "reached": reached.mean(),
-            "queries": _spread(when[reached]) if reached.any() else None,
-        },
-        "regret": _spread(scores.max() - scores[chosen]),
-        "random_search": sign * expected[-1],
-        "curve": {
-            **_curve(sign * done.reached()[:, numbers - 1], numbers),
-            "random_search": (sign * expected).tolist(),
-        },
-    }
+def _report(table: RobBench, arguments: argparse.Namespace) -> Answer:
+    from rnas.tabular.page import write_table_page
 
-
-def _several(table: RobBench, done: simulation.Simulation) -> Answer:
-    budget = done.queries.shape[1]
-    numbers = simulation.spaced(budget, points=15)
-    volumes = done.hypervolumes(numbers)
-    front = np.flatnonzero(simulation.non_dominated(done.scores))
-    _, first = np.unique(done.scores[front], axis=0, return_index=True)
-    front = front[first]
-    return {
-        "hypervolume": _spread(volumes[:, -1]),
-        "front_found": _spread(done.front_shares()),
-        "front": [
-            {**_names(number), "values": {name: table.query(number, *name.split("/")) for name in done.objectives}}
-            for number in front[np.argsort(-done.scores[front, 0], kind="stable")].tolist()
-        ],
-        "curve": _curve(volumes, numbers),
-    }
-
-
-def _names(number: int) -> Answer:
-    return {"id": number, "code": nasbench201.to_code(number)}
-
-
-def _spread(values: np.ndarray) -> Answer:
-    """Mean, standard deviation (of the sample: divided by n) and standard error of the mean."""
-    return {"mean": values.mean(), "std": values.std(), "standard_error": values.std() / len(values) ** 0.5}
-
-
-def _curve(values: np.ndarray, numbers: np.ndarray) -> Answer:
-    queries, mean, quantiles = simulation.curve(values, numbers)
-    return {
-        "queries": queries.tolist(),
-        "mean": mean.tolist(),
-        "quantiles": {str(q): row.tolist() for q, row in zip(simulation.QUANTILES, quantiles, strict=True)},
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
-
-
-def _plot(answer: Answer, file: str) -> None:
-    from rnas.tabular.plot import plot_search
-
-    curve = answer["curve"]
-    quantiles = np.array(list(curve["quantiles"].values()))
-    drawn = simulation.Curve(np.array(curve["queries"]), np.array(curve["mean"]), quantiles)
-    if "optimum" in answer:
-        label, best = answer["objectives"][0], answer["optimum"]["value"]
-        expected = (drawn.queries, np.array(curve["random_search"]))
-    else:
-        label, best, expected = "Share of the hypervolume of the table's front", 1.0, None
-    picture = plot_search({answer["algorithm"]: drawn}, label, best=best, expected=expected)
-    Path(file).write_bytes(picture.png)
+    settings = {key: getattr(arguments, key) for key in ("by", "budget", "repeats", "seed")}
+    return {"report": arguments.output, **write_table_page(table, arguments.output, **settings)}
 
 
 # -- text ------------------------------------------------------------------------------------------------
@@ -391,3 +257,7 @@ def _show_search(answer: Answer) -> str:
             figures = " ".join(f"{_number(value):>12}" for value in cell["values"].values())
             lines.append(f"{cell['id']:7} {cell['code']:>7} {figures}")
     return "\n".join(lines)
+
+
+def _show_report(answer: Answer) -> str:
+    return answer["report"]

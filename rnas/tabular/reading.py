@@ -75,7 +75,7 @@ def load_robbench(
     if isinstance(content, dict) and "" in content:
         ids, values, seeds = _representatives(), _means(file, content, _MEANS), {}
     elif isinstance(content, dict) and content and content.keys() <= _RUN_DATASETS.keys():
-        ids, values, seeds = _runs(file, content)
+        ids, values, seeds = of_runs(file, content)
         if not partial:
             _check_complete(file, ids, values)
     else:
@@ -187,8 +187,16 @@ def _some(words: list[str]) -> str:
 # -- runs ------------------------------------------------------------------------------------------------
 
 
-def _runs(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, ...], dict, dict]:
-    """Returns ids, means [R] per column, and runs [R] per column and seed; NaN where there is none."""
+def of_runs(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, ...], dict, dict]:
+    """Returns ids, means [R] per column, and runs [R] per column and seed; NaN where there is none.
+
+    Args:
+      file: that messages name.
+      content: data set → id → metric → seed → accuracy.
+
+    Raises:
+      ValueError: an id, a metric or a figure that cannot be.
+    """
     numbers = {key: _own_class(file, key) for entries in content.values() for key in _mapping(file, entries)}
     ids = tuple(sorted(set(numbers.values())))
     row_of = {number: row for row, number in enumerate(ids)}
