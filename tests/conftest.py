@@ -1,5 +1,6 @@
 """Settings that every test shares: four CPU devices, a compilation cache, the slow marker."""
 
+from html.parser import HTMLParser
 import logging
 import os
 from pathlib import Path
@@ -50,3 +51,47 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder} (environment variable RNAS_SHARED)")
     return folder
+
+
+_VOID = {"meta", "img", "br", "link"}
+
+
+class _Page(HTMLParser):
+    """The elements of a page, its visible text, and the cells of its tables row by row."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.text, self.rows, self._open, self._cell = [], [], [], [], None
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self._open, "unclosed elements"
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in _VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.text.append(data)
+            if {"td", "th"} & set(self._open):
+                self.rows[-1][-1] += data + " "
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def said(self):
+        return " ".join("".join(self.text).replace("\u202f", " ").split())
+
+
+@pytest.fixture(scope="session")
+def read_page():
+    """`read_page(path)`: a page of a report taken apart."""
+    return _Page

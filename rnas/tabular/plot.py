@@ -32,7 +32,7 @@ def plot_search(searches: Sequence[Mapping[str, Any]]) -> Picture:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.1, right=0.975, bottom=0.14, top=0.9)
+        figure.subplots_adjust(left=0.1, right=0.975, bottom=0.13, top=0.85)
         axes.axhline(best, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), label="best of the table")
         expected = next((curve for curve in curves.values() if "random_search" in curve), None)
         if expected is not None:
@@ -42,19 +42,19 @@ def plot_search(searches: Sequence[Mapping[str, Any]]) -> Picture:
             low, quarter, median, three_quarters, high = curve["quantiles"].values()
             for bounds in ((low, high), (quarter, three_quarters)):
                 axes.fill_between(curve["queries"], *bounds, color=colour, alpha=0.14, linewidth=0)
-            axes.plot(curve["queries"], median, color=colour, label=f"{name}, median")
+            axes.plot(curve["queries"], median, color=colour, label=f"{name.replace('_', ' ')}, median")
         axes.set(xlabel="Queries", ylabel=label, xlim=(1, max(curve["queries"][-1] for curve in curves.values())))
         lowest = [next(iter(curve["quantiles"].values())) for curve in curves.values()]
         start = min(np.interp(5, curve["queries"], low) for curve, low in zip(curves.values(), lowest, strict=True))
         if start != best:
             axes.set_ylim(start, best + 0.04 * (best - start))  # better is up, also for a cost
-        figure.legend(loc="upper left", bbox_to_anchor=(0.085, 1.0), ncols=5, columnspacing=1.2, handlelength=2)
+        figure.legend(loc="upper left", bbox_to_anchor=(0.085, 1.0), ncols=3, columnspacing=1.6, handlelength=2.4)
 
     said = "; ".join(
         f"{name} has a median of {curve['quantiles']['0.5'][-1]:.4g} after {curve['queries'][-1]} queries"
         for name, curve in curves.items()
     )
-    return draw("search", f"{label} by the number of queries: {said}; the best is {best:.4g}.", (740, 380), paint)
+    return draw("search", f"{label} by the number of queries: {said}; the best is {best:.4g}.", (740, 400), paint)
 
 
 def plot_front(
@@ -107,8 +107,11 @@ def _approach(axes: Axes, points: np.ndarray, members: np.ndarray) -> None:
 
 
 def _name(axes: Axes, points: np.ndarray, names: Sequence[str]) -> None:
+    """Writes names to the right of the points; to the left of those in the right half."""
+    middle = sum(axes.get_xlim()) / 2
     for point, name in zip(100 * points, names, strict=True):
-        axes.annotate(name, point, (6, 3), textcoords="offset points", fontsize=7, color=INK)
+        side = {"xytext": (-6, 3), "ha": "right"} if point[0] > middle else {"xytext": (6, 3), "ha": "left"}
+        axes.annotate(name, point, textcoords="offset points", fontsize=7, color=INK, **side)
 
 
 def plot_agreement(answer: Mapping[str, Any]) -> Picture:
@@ -128,9 +131,9 @@ def plot_agreement(answer: Mapping[str, Any]) -> Picture:
 
     def paint(figure: Figure) -> None:
         axes = figure.add_axes((left / width, below / height, cell * size / width, 1 - (above + below) / height))
-        least = np.nanmin(shown, initial=1.0)
-        colours = {"cmap": "RdBu", "vmin": -1, "vmax": 1} if least < 0 else {"cmap": "Blues", "vmin": 0, "vmax": 1}
-        image = axes.imshow(shown, aspect="auto", **colours)
+        least = np.floor(10 * np.nanmin(shown, initial=0.9)) / 10
+        colours = {"cmap": "RdBu", "vmin": -1} if least < 0 else {"cmap": "Blues", "vmin": least}
+        image = axes.imshow(shown, aspect="auto", vmax=1, **colours)
         axes.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=7.5)
         axes.set_yticks(range(size), names, fontsize=7.5)
         axes.grid(False)
@@ -142,7 +145,7 @@ def plot_agreement(answer: Mapping[str, Any]) -> Picture:
             axes.axhline(place - 0.5, **looks)
             axes.axvline(place - 0.5, **looks)
         for i, j in zip(*np.nonzero(np.isfinite(shown)), strict=True):
-            strong = abs(shown[i, j]) > 0.6
+            strong = abs(shown[i, j]) > 0.6 if least < 0 else shown[i, j] > 0.4 * least + 0.6
             words = f"{shown[i, j]:.3f}".replace("0.", ".", 1)
             axes.text(j, i, words, ha="center", va="center", fontsize=7, color="white" if strong else INK)
         scale = figure.add_axes((1 - 52 / width, below / height, 10 / width, 1 - (above + below) / height))

@@ -8,6 +8,7 @@ import pytest
 from rnas.main import main
 from rnas.ntk import command
 from rnas.ntk.study import Settings, Study
+from rnas.report import write_report
 from rnas.spaces.nasbench201 import encode, representatives, to_code
 from rnas.tabular import RobBench
 from rnas.tabular.table import METRICS
@@ -131,13 +132,35 @@ def test_agreement_with_the_table(answer):
 def test_what_is_kept(answer, made_up):
     found, folder = answer
     assert found == json.loads((folder / "ntk.json").read_text())
-    assert (folder / "ntk.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report" / "ntk.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "ntk.md").read_text()
     assert "60 architectures on 4 training images of digits/" in text and "3 initialisations, seed 0" in text
     assert f"does not depend on the image: {to_code(made_up.ids[3])}." in text
     row = next(line for line in text.splitlines() if line.startswith("| λ min") and "| robust@8/255 " in line)
     assert row.split("|")[7].split()[0] == "1.00"  # cifar10/pgd_8
     assert " nan" not in text and "None" not in text
+
+
+def test_the_page_says_the_same(answer, read_page):
+    found, folder = answer
+    page = read_page(folder / "report.html")
+    said = page.said()
+    assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in said
+    assert "does not depend on the image" in said and "4 training images of digits/" in said
+    assert len(page.all("img")) == len(METRICS) + 1  # against attack strength, and all scores
+    at = {(row["score"], row["column"]): row for row in found["correlations"]}
+    rows = [[cell.strip() for cell in row] for row in page.rows]
+    shown = next(row for row in rows if row[:2] == ["\u03bb min", "robust (8/255)"])
+    for cell, metric in zip(shown[2:], METRICS, strict=True):
+        row = at["robust@8/255/lambda_min", f"cifar10/{metric}"]
+        assert [float(word) for word in cell.replace("to", " ").split()] == pytest.approx(
+            [row["spearman"], row["low"], row["high"]], abs=0.0051
+        )
+    written = (folder / "report.html").read_bytes()
+    (folder / "report.html").unlink()
+    assert write_report(folder).read_bytes() == written
+    with pytest.raises(ValueError, match="nothing can stand beside"):
+        write_report(folder, [folder])
 
 
 def test_gains_name_both_kernels(answer):

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-from html.parser import HTMLParser
 import json
 import re
 
@@ -458,51 +457,7 @@ def architecture():
     return copy.deepcopy(ARCHITECTURE)
 
 
-VOID = {"meta", "img", "br", "link"}
-
-
-class Page(HTMLParser):
-    """The elements of a page, its visible text, and the cells of its tables row by row."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.elements, self.text, self.rows, self._open, self._cell = [], [], [], [], None
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert not self._open, "unclosed elements"
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text.append(data)
-            if {"td", "th"} & set(self._open):
-                self.rows[-1][-1] += data + " "
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def said(self):
-        return " ".join("".join(self.text).replace("\u202f", " ").split())
-
-
 @pytest.fixture
-def read_page():
-    """`read_page(path)`: a page taken apart."""
-    return Page
-
-
-@pytest.fixture
-def page_of():
+def page_of(read_page):
     """`page_of(workdir)`: the page of a run, written and taken apart."""
-    return lambda workdir: Page(write_report(workdir))
+    return lambda workdir: read_page(write_report(workdir))
