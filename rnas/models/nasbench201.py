@@ -1,7 +1,8 @@
 """The network of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326), of one architecture or of any.
 
 Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and is told
-at each call which to run, by an array: one compiled program serves all 15,625. A parameter has the same path in both,
+at each call which to run, by an array: one compiled program serves all 15,625. Told by shares instead, it runs the
+mixture of all operations, of which a search by gradients moves the shares. A parameter has the same path in all three,
 and its first value depends on nothing but the key and that path.
 """
 
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from rnas.layers import BatchNorm, Conv, ConvBatchNorm, Normalize
-from rnas.spaces.nasbench201 import CELLS, CHANNELS, EDGES, OPERATIONS, Arch, check_image_size, encode
+from rnas.spaces.cells import NASBENCH201
+from rnas.spaces.nasbench201 import CELLS, CHANNELS, EDGES, OPERATIONS, Arch, blocks, check_image_size, encode, taps
 
 # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), what PyTorch draws kernels and weights from.
 uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -42,7 +44,7 @@ class Edge(nn.Module):
         Args:
           x: value of the node where the edge begins.
           operation: index into `OPERATIONS`, a Python integer or a traced scalar. Of a traced one only the chosen
-            branch is executed, unless it is mapped by `jax.vmap`: then all are.
+            branch is executed, unless it is mapped by `jax.vmap`: then all are. Or a share of each operation, [5].
           train: whether batch statistics normalise.
         """
         branches = {
@@ -55,6 +57,9 @@ class Edge(nn.Module):
         branches = [branches[name] for name in OPERATIONS]
         if isinstance(operation, int):
             return branches[operation](self, x)
+        if jnp.ndim(operation):
+            mixed = [operation[i].astype(x.dtype) * branch(self, x) for i, branch in enumerate(branches)]
+            return sum(mixed[1:], start=mixed[0])
         if self.is_initializing():  # every branch makes its variables
             return jnp.stack([branch(self, x) for branch in branches])[operation]
         # Every branch fills with zeros what another keeps for its gradient; so each keeps its input alone.
@@ -74,7 +79,7 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, encoding: tuple[int, ...] | jax.Array, *, train: bool) -> jax.Array:
-        """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` is six integers or [6]."""
+        """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` is six integers, [6] or [6,5]."""
         nodes = [x]
         for node in (1, 2, 3):
             incoming = [
@@ -135,19 +140,9 @@ class NASBench201(nn.Module, kw_only=True):
     axis_name: str | None = None
 
     @property
-    def blocks(self) -> list[tuple[str, int]]:
-        """(name, channels) of every cell and reduction, in forward order."""
-        found = []
-        for stage in range(3):
-            width = self.channels * 2**stage
-            found += [(f"reduction{stage}", width)] if stage else []
-            found += [(f"stage{stage + 1}.cell{cell}", width) for cell in range(self.cells)]
-        return found
-
-    @property
     def taps(self) -> tuple[str, ...]:
         """Names of the intermediate outputs, in forward order."""
-        return ("stem", *(name for name, _ in self.blocks))
+        return taps(self.cells)
 
     @nn.compact
     def __call__(
@@ -157,7 +152,8 @@ class NASBench201(nn.Module, kw_only=True):
 
         Args:
           images: [N, H, W, C] in [0, 1], H and W multiples of 4.
-          encoding: [6] integers, operation index of each edge; for the traced network alone.
+          encoding: [6] integers, operation index of each edge, or [6, 5] shares of the operations on each edge; for
+            the traced network alone.
           train: whether batch statistics normalise, instead of the running ones.
 
         Raises:
@@ -178,7 +174,7 @@ class NASBench201(nn.Module, kw_only=True):
         conv_norm = functools.partial(ConvBatchNorm, **shared, kernel_init=uniform_fan_in)
         x = conv_norm(self.channels, name="stem")(Normalize(self.mean, self.std)(images), train=train)
         out = {"stem": x}
-        for name, width in self.blocks:
+        for name, width in blocks(self.channels, self.cells):
             if name.startswith("reduction"):
                 x = Reduction(width, conv, conv_norm, name=name)(x, train=train)
             else:
@@ -189,6 +185,29 @@ class NASBench201(nn.Module, kw_only=True):
         bias_init = functools.partial(_uniform, x.shape[-1] ** -0.5)
         logits = nn.Dense(self.num_classes, kernel_init=uniform_fan_in, bias_init=bias_init, name="classifier")(pooled)
         return logits, out
+
+
+class NASBench201Supernet(NASBench201, kw_only=True):
+    """The network of a search by gradients: on every edge the mixture of all operations (arXiv 1806.09055, eq. 2).
+
+    Its variables are those of the traced network, which can run any cell with them.
+    """
+
+    def __call__(
+        self, images: jax.Array, probabilities: Mapping[str, jax.Array], *, train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.
+
+        Args:
+          images: [N, H, W, C] in [0, 1], H and W multiples of 4.
+          probabilities: {'cell': [6, 5]}, shares of the operations on each edge.
+          train: whether batch statistics normalise, instead of the running ones.
+
+        Raises:
+          ValueError: other probabilities, images that cannot be halved twice.
+        """
+        NASBENCH201.check(probabilities)
+        return super().__call__(images, probabilities["cell"], train=train)
 
 
 def _uniform(bound: float, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnas.files import read_json, write_json
-from rnas.spaces import cells, fbnet
+from rnas.spaces import cells, fbnet, nasbench201
 
 FORMAT = 1
 
@@ -189,6 +189,47 @@ class CellArchitecture(Architecture):
         return {**self.summary(), "placement": list(self.space.placement(self.cells))}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NASBench201Architecture(Architecture):
+    """A cell of NAS-Bench-201 in the network of its table.
+
+    Attributes:
+      code: of the cell, six digits.
+      channels: of the first stage.
+      cells: in each of the three stages.
+      origin: {'method': …} that found it ('given' may have a 'file' too).
+      probabilities: [6, 5] of the operations on each edge that it was read from; empty if from none.
+    """
+
+    code: str
+    channels: int
+    cells: int
+    origin: dict = dataclasses.field(default_factory=dict)
+    probabilities: Sequence = ()
+
+    @property
+    def name(self) -> str:
+        return f"nasbench201 {self.code} ({self.origin.get('method', 'given')}), C={self.channels}, N={self.cells}"
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        return nasbench201.taps(self.cells)
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "space": cells.NASBENCH201.name,
+            "code": self.code,
+            "id": nasbench201.identify(self.code),
+            "string": nasbench201.to_string(self.code),
+            "channels": self.channels,
+            "cells": self.cells,
+            "origin": self.origin,
+        }
+
+    def content(self) -> dict[str, Any]:
+        return {**self.summary(), "operation_probabilities": np.asarray(self.probabilities).tolist()}
+
+
 def load_architecture(path: str | Path) -> Architecture:
     """Reads an `architecture.json`; counts and probabilities in it are not required.
 
@@ -199,8 +240,12 @@ def load_architecture(path: str | Path) -> Architecture:
     if not path.is_file():
         raise ValueError(f"no architecture at {path}; run the search first, or name another file.")
     content = read_json(path)
-    of_cells = isinstance(content, dict) and str(content.get("space")) in cells.SPACES
-    own = ("channels", "cells") if of_cells else ("widths",)
+    space = str(content.get("space")) if isinstance(content, dict) else ""
+    read, own = _of_widths, ("widths",)
+    if space in cells.SPACES:
+        read, own = _of_cells, ("channels", "cells")
+    elif space == cells.NASBENCH201.name:
+        read, own = _of_nasbench201, ("code", "channels", "cells")
     required = ("format", "space", *own, "image_shape", "num_classes")
     missing = [key for key in required if not isinstance(content, dict) or key not in content]
     if missing:
@@ -213,7 +258,7 @@ def load_architecture(path: str | Path) -> Architecture:
         if not isinstance(content["num_classes"], int):
             raise ValueError(f"num_classes is {content['num_classes']!r}, not a whole number.")
         shared = {"image_shape": tuple(content["image_shape"]), "num_classes": content["num_classes"]}
-        architecture = (_of_cells if of_cells else _of_widths)(content, shared)
+        architecture = read(content, shared)
         tutelage = Tutelage.of(content, architecture.taps)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} does not describe a network: {error}") from error
@@ -234,15 +279,30 @@ def _of_cells(content: dict, shared: dict) -> CellArchitecture:
     space = cells.get_space(content["space"])
     parts = ("space", *space.types, "concat")
     genotype = cells.Genotype.from_json({part: content[part] for part in parts if part in content})
-    for key in ("channels", "cells"):
-        if not isinstance(content[key], int) or content[key] < 1:
-            raise ValueError(f"{key} is {content[key]!r}, not a whole number above 0.")
     ratio = content.get("width_ratio", space.width_ratio)
     return CellArchitecture(
         genotype=genotype,
-        channels=content["channels"],
-        cells=content["cells"],
+        **_size(content),
         width_ratio=tuple(ratio),
         origin=content.get("origin", {}),
         **shared,
     )
+
+
+def _of_nasbench201(content: dict, shared: dict) -> NASBench201Architecture:
+    code = content["code"]
+    if not isinstance(code, str) or nasbench201.to_code(code) != code:
+        raise ValueError(f"code is {code!r}, not six digits from 0 to 4 as text.")
+    probabilities = content.get("operation_probabilities", ())
+    if len(probabilities):
+        nasbench201.most_probable(probabilities)  # refuses what are none
+    return NASBench201Architecture(
+        code=code, origin=content.get("origin", {}), probabilities=probabilities, **_size(content), **shared
+    )
+
+
+def _size(content: dict) -> dict[str, int]:
+    for key in ("channels", "cells"):
+        if not isinstance(content[key], int) or content[key] < 1:
+            raise ValueError(f"{key} is {content[key]!r}, not a whole number above 0.")
+    return {key: content[key] for key in ("channels", "cells")}

@@ -3,7 +3,8 @@
 Scope: what a cell is, as tables, NumPy and JAX functions. A network is a stack of cells; all cells of a type share one
 architecture. DARTS (arXiv 1806.09055) has two types of cell and doubles the channels at both reductions; DSARA
 (arXiv 2212.14049) and ARNAS (arXiv 2405.05502) have accurate cells near the input, robust cells near the output,
-and double the channels once. The networks are in `rnas.models.cells`.
+and double the channels once. The networks are in `rnas.models.cells`. Of NAS-Bench-201 there is here what a search by
+mixtures needs of any space; its cells are in `rnas.spaces.nasbench201`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from rnas.spaces import nasbench201
 
 NODES = 4  # intermediate nodes of a cell, numbered from 2; 0 and 1 are the outputs of the two cells before
 FIRST = 2
@@ -38,26 +41,41 @@ Edge = tuple[str, int]  # operation and source
 
 
 @dataclasses.dataclass(frozen=True)
-class CellSpace:
-    """A space of cells and how they are stacked.
+class EdgeSpace:
+    """What a search by mixtures chooses from: an operation on every edge of every type of cell.
 
     Attributes:
       name: of the space.
       operations: candidates on every edge, in the order of their index.
-      types: of cells; 'reduce' halves the images, the first of the others stands before the second reduction, the
-        last of the others after it.
-      width_ratio: channels up to the first reduction, from it on, and from the second on, as multiples.
+      types: of cells.
+      edges: (node, source) of every edge, in the order of the rows of the logits.
     """
 
     name: str
     operations: tuple[str, ...]
     types: tuple[str, ...]
-    width_ratio: tuple[int, int, int]
+    edges: tuple[tuple[int, int], ...]
 
-    @property
-    def edges(self) -> tuple[tuple[int, int], ...]:
-        """(node, source) of every edge, in the order of the rows of the logits."""
-        return EDGES
+    def check(self, probabilities: Mapping[str, jax.Array]) -> None:
+        """Raises ValueError where `probabilities` (or logits) are not one array [edges, operations] per type."""
+        expected = {name: (len(self.edges), len(self.operations)) for name in self.types}
+        shapes = {name: tuple(jnp.shape(rows)) for name, rows in probabilities.items()}
+        if shapes != expected:
+            raise ValueError(f"space {self.name!r} takes per type of cell an array of shape {expected}, got {shapes}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellSpace(EdgeSpace):
+    """A space of cells and how they are stacked.
+
+    Of its types 'reduce' halves the images, the first of the others stands before the second reduction, the last of the
+    others after it.
+
+    Attributes:
+      width_ratio: channels up to the first reduction, from it on, and from the second on, as multiples.
+    """
+
+    width_ratio: tuple[int, int, int]
 
     def reductions(self, cells: int) -> tuple[int, int]:
         """Returns the indices of the two reductions among `cells`.
@@ -87,13 +105,6 @@ class CellSpace:
         before, between, after = width_ratio or self.width_ratio
         return tuple(channels * (before if i < first else between if i < second else after) for i in range(cells))
 
-    def check(self, probabilities: Mapping[str, jax.Array]) -> None:
-        """Raises ValueError where `probabilities` (or logits) are not one array [edges, operations] per type."""
-        expected = {name: (len(self.edges), len(self.operations)) for name in self.types}
-        shapes = {name: tuple(jnp.shape(rows)) for name, rows in probabilities.items()}
-        if shapes != expected:
-            raise ValueError(f"space {self.name!r} takes per type of cell an array of shape {expected}, got {shapes}.")
-
     def taps(self, cells: int) -> tuple[str, ...]:
         """Names of the intermediate outputs of a network of this space, in forward order."""
         return ("stem", *(f"cell{i}.node{node}" for i in range(cells) for node in CONCAT))
@@ -120,10 +131,14 @@ class CellSpace:
 SPACES: Mapping[str, CellSpace] = {
     space.name: space
     for space in (
-        CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), (1, 2, 2)),
-        CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), (1, 2, 4)),
+        CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)),
+        CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)),
     )
 }
+
+NASBENCH201 = EdgeSpace(
+    "nasbench201", nasbench201.OPERATIONS, ("cell",), tuple((node, source) for source, node in nasbench201.EDGES)
+)
 
 
 def get_space(name: str) -> CellSpace:
@@ -133,7 +148,7 @@ def get_space(name: str) -> CellSpace:
     return SPACES[name]
 
 
-def initial_logits(space: CellSpace, key: jax.Array) -> dict[str, jax.Array]:
+def initial_logits(space: EdgeSpace, key: jax.Array) -> dict[str, jax.Array]:
     """Returns α, per type [edges, operations], drawn from 0.001·N(0, 1): every operation about equally likely."""
     shape = (len(space.edges), len(space.operations))
     keys = jax.random.split(key, len(space.types))

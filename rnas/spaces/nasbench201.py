@@ -183,6 +183,45 @@ def canonical(arch: Arch) -> int:
     return int(representatives()[identify(arch)])
 
 
+# -- what a search says of every cell ---------------------------------------------------------------------
+
+
+def most_probable(probabilities: Sequence | np.ndarray) -> int:
+    """Returns the id of the cell that has on every edge the most probable operation, the lower index of equals.
+
+    Args:
+      probabilities: [6, 5], of the operations on each edge.
+
+    Raises:
+      ValueError: another shape, a number that is none or negative, or edges whose sum is not 1.
+    """
+    return int(_ids()[tuple(_checked(probabilities).argmax(1))])
+
+
+def log_probabilities(probabilities: Sequence | np.ndarray) -> np.ndarray:
+    """Returns the logarithm of the probability [15625] of every cell, edges being drawn independently; -inf for 0.
+
+    Args:
+      probabilities: [6, 5], of the operations on each edge.
+
+    Raises:
+      ValueError: as `most_probable`.
+    """
+    with np.errstate(divide="ignore"):
+        logs = np.log(_checked(probabilities))
+    return np.take_along_axis(logs[None], encodings()[..., None], axis=2)[..., 0].sum(1)
+
+
+def _checked(probabilities: Sequence | np.ndarray) -> np.ndarray:
+    found = np.asarray(probabilities, np.float64)
+    expected = len(EDGES), len(OPERATIONS)
+    if found.shape != expected:
+        raise ValueError(f"probabilities of shape {found.shape}: expected {expected}, of operations on each edge.")
+    if not (found >= 0).all() or np.abs(found.sum(1) - 1).max() > 1e-3:
+        raise ValueError(f"probabilities {found.tolist()}: expected numbers from 0 that sum to 1 on each edge.")
+    return found
+
+
 # -- neighbours ------------------------------------------------------------------------------------------
 
 
@@ -201,6 +240,29 @@ def neighbours() -> np.ndarray:
     found = found.reshape(SIZE, -1)
     found.flags.writeable = False
     return found
+
+
+# -- network ---------------------------------------------------------------------------------------------
+
+
+def blocks(channels: int = CHANNELS, cells: int = CELLS) -> list[tuple[str, int]]:
+    """Returns (name, channels) of every cell and reduction of the network, in forward order.
+
+    Args:
+      channels: of the first stage; each further one has twice as many.
+      cells: in each of the three stages.
+    """
+    found = []
+    for stage in range(3):
+        width = channels * 2**stage
+        found += [(f"reduction{stage}", width)] if stage else []
+        found += [(f"stage{stage + 1}.cell{cell}", width) for cell in range(cells)]
+    return found
+
+
+def taps(cells: int = CELLS) -> tuple[str, ...]:
+    """Returns the names of the network's intermediate outputs, in forward order."""
+    return ("stem", *(name for name, _ in blocks(cells=cells)))
 
 
 # -- cost ------------------------------------------------------------------------------------------------

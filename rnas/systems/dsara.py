@@ -1,5 +1,6 @@
 """Cell search for accuracy and robustness together: DSARA (arXiv 2212.14049), ARNAS (2405.05502), and their kin."""
 
+import dataclasses
 from pathlib import Path
 import re
 import zlib
@@ -11,10 +12,9 @@ import numpy as np
 
 from rnas.components import check_allowed, check_positive
 from rnas.data.order import permutation
-from rnas.files import read_json
-from rnas.models.cells import CellNetwork, CellSupernet
 from rnas.spaces import cells
-from rnas.spaces.architecture import CellArchitecture, load_architecture
+from rnas.spaces.architecture import Architecture, Tutelage
+from rnas.systems.families import FAMILIES
 from rnas.systems.system import TWINS, System, say
 from rnas.teachers import Teacher
 from rnas.training import steps
@@ -28,7 +28,7 @@ from rnas.training.state import State
 
 RANDOM = re.compile(r"random_(\d+)")
 ALLOWED = {
-    "space": tuple(cells.SPACES),
+    "space": tuple(FAMILIES),
     "search.method": (*METHODS, "random"),
     "search.second_order": SECOND_ORDER,
     "search.attack_bn": ("eval", "train_frozen"),
@@ -48,11 +48,8 @@ class Dsara(System):
         check_allowed(config, ALLOWED)
         check_positive(config, POSITIVE)
         super().__init__(config, workdir)
-        self.space = cells.get_space(config.space)
-        for section in ("search", "train"):
-            self.space.placement(config[section].cells)  # refuses what has no room for two reductions
-        if len(config.width_ratio) not in (0, 3):
-            raise ValueError(f"width_ratio = {config.width_ratio} must have three numbers, or none.")
+        self.family = FAMILIES[config.space](config, self._common)
+        self.space = self.family.space
         if self._searches:
             if self._method(1).kind.pair and not self.objective(config.search).attacks:
                 raise ValueError(
@@ -77,22 +74,16 @@ class Dsara(System):
     # -- networks -----------------------------------------------------------------------------------------
 
     @property
-    def supernet(self) -> CellSupernet:
-        search = self.config.search
-        return CellSupernet(space=self.space, cells=search.cells, channels=search.channels,
-                            width_ratio=self._width_ratio(self.space), **self._common)  # fmt: skip
+    def supernet(self):
+        return self.family.supernet
 
     def described(self) -> dict[str, tuple]:
         operations = len(self.space.operations)
         even = np.full((len(self.space.edges), operations), 1 / operations, np.float32)
         return {"supernet": (self.supernet, (dict.fromkeys(self.space.types, even),))}
 
-    def network(self, architecture: CellArchitecture) -> CellNetwork:
-        return CellNetwork(
-            genotype=architecture.genotype, cells=architecture.cells, channels=architecture.channels,
-            width_ratio=architecture.width_ratio, auxiliary=self.config.train.auxiliary > 0,
-            **{**self._common, "num_classes": architecture.num_classes},
-        )  # fmt: skip
+    def network(self, architecture: Architecture):
+        return self.family.network(architecture)
 
     @property
     def _common(self) -> dict:
@@ -106,33 +97,8 @@ class Dsara(System):
             axis_name=steps.AXIS,
         )
 
-    def _width_ratio(self, space: cells.CellSpace) -> tuple[int, int, int]:
-        return tuple(self.config.width_ratio) or space.width_ratio
-
-    def _of(self, genotype: cells.Genotype, origin: dict, **fields) -> CellArchitecture:
-        config = self.config
-        return CellArchitecture(
-            genotype=genotype, channels=config.train.channels, cells=config.train.cells,
-            width_ratio=self._width_ratio(cells.get_space(genotype.space)), origin=origin,
-            image_shape=tuple(config.data.image_shape), num_classes=config.data.num_classes, **fields,
-        )  # fmt: skip
-
-    def given_architecture(self) -> CellArchitecture | None:
-        name = self.config.genotype
-        if not name:
-            return None
-        if name in cells.PUBLISHED:
-            return self._of(cells.PUBLISHED[name], {"published": name})
-        if not Path(name).is_file():
-            raise ValueError(
-                f"genotype = {name!r} is neither a file nor a published genotype: {', '.join(cells.PUBLISHED)}."
-            )
-        content = read_json(name)
-        if isinstance(content, dict) and "channels" in content:  # a whole architecture.json
-            genotype = load_architecture(name).genotype
-        else:
-            genotype = cells.Genotype.from_json(content, where=name)
-        return self._of(genotype, {"method": "given", "file": Path(name).name})
+    def given_architecture(self) -> Architecture | None:
+        return self.family.named(self.config.genotype) if self.config.genotype else None
 
     # -- search -------------------------------------------------------------------------------------------
 
@@ -258,42 +224,36 @@ class Dsara(System):
             teacher = self.searching_teacher()
             state = self.searched_state(jax.eval_shape(lambda: self._initial_state(teacher)))
             found = jax.device_get(state.architecture)
-            genotype = cells.discretise(self.space, cells.probabilities(found["cells"]))
-            if poor := cells.collapsed(genotype):
-                say(f"warning: the {' and '.join(poor)} cell has collapsed: at least six of its edges have no weights.")
-            given = self._of(
-                genotype, {"method": self.config.search.method}, tutelage=self._tutelage(found.get("tutors"))
-            )
+            origin = {"method": self.config.search.method}
+            given, warning = self.family.found(cells.probabilities(found["cells"]), origin)
+            if warning:
+                say(f"warning: {warning}")
+            given = dataclasses.replace(given, tutelage=self._tutelage(given, found.get("tutors")))
         self.save_architecture(given)
 
-    def _tutelage(self, selector: np.ndarray | None):
+    def _tutelage(self, architecture: Architecture, selector: np.ndarray | None) -> Tutelage:
         """Tutors of the deeper network: each of its cells takes those of the searched cell at its place."""
         if selector is None:
             return self.tutelage(np.zeros((0, 0)))
-        config = self.config
-        places = self.space.places(config.train.cells, config.search.cells)
-        deep, searched = self.space.taps(config.train.cells), self.space.taps(config.search.cells)
-        rows = [searched.index(re.sub(r"^cell(\d+)", lambda m: f"cell{places[int(m[1])]}", tap)) for tap in deep]
-        return self.tutelage(selector[rows])
+        searched = self.supernet.taps
+        return self.tutelage(selector[[searched.index(self.family.searched_tap(tap)) for tap in architecture.taps]])
 
-    def _random(self, word: str) -> CellArchitecture:
+    def _random(self, word: str) -> Architecture:
         draw = np.random.Generator(np.random.Philox(key=np.array([self.config.seed, zlib.crc32(word.encode())], "u8")))
-        return self._of(cells.random_genotype(self.space, draw), {"method": "random"})
+        return self.family.random(draw)
 
     def _check_twin(self, name: str) -> None:
-        if name not in TWINS and name not in cells.PUBLISHED and not RANDOM.fullmatch(name):
-            known = ", ".join((*TWINS, "random_0, random_1, …", *cells.PUBLISHED))
+        published = self.family.published
+        if name not in TWINS and name not in published and not RANDOM.fullmatch(name):
+            known = ", ".join((*TWINS, "random_0, random_1, …", *published))
             raise ValueError(f"unknown twin {name!r}; known: {known}.")
 
-    def twin(self, name: str) -> CellArchitecture:
+    def twin(self, name: str) -> Architecture:
         """Random and published cells are trained exactly like the student, with its tutors."""
         if name in TWINS:
             return super().twin(name)
-        tutelage = self.architecture.tutelage
-        if name in cells.PUBLISHED:
-            return self._of(cells.PUBLISHED[name], {"published": name}, tutelage=tutelage)
-        architecture = self._random(name)
-        return self._of(architecture.genotype, architecture.origin, tutelage=tutelage)
+        architecture = self.family.named(name) if name in self.family.published else self._random(name)
+        return dataclasses.replace(architecture, tutelage=self.architecture.tutelage)
 
     def twins(self) -> None:
         """Trains the twins; cells that are not the student's are kept in `architectures/`."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 import re
 
-from rnas.files import write_arrays, write_json
+from rnas.files import read_json, write_arrays, write_json
 from rnas.tabular import questions, results, simulation
 from rnas.tabular.questions import Answer
 from rnas.tabular.reading import load_robbench
@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of all searches; default: 0")
     add("--plot", metavar="FILE", help="draw the learning curve as a PNG")
     add("--trajectories", metavar="FILE", help="write the queried ids [repeats, budget] as an .npz")
+
+    words = "what a search by gradients in this space found, and how its probabilities rank all cells"
+    add = question("judge", words, _judge, _show_judge)
+    add("--workdir", required=True, metavar="DIR", help="of a run with --config.space=nasbench201")
+    add("--by", default="cifar10/pgd_8", metavar="COLUMN", help="default: cifar10/pgd_8")
 
     add = question("report", "write a page: front, best cells, agreement of columns, searches", _report, _show_report)
     add("--by", default="cifar10/pgd_8", metavar="COLUMN", help="robust accuracy; default: cifar10/pgd_8")
@@ -176,6 +181,15 @@ def _search(table: RobBench, arguments: argparse.Namespace) -> Answer:
     return answer
 
 
+def _judge(table: RobBench, arguments: argparse.Namespace) -> Answer:
+    path = Path(arguments.workdir) / "architecture.json"
+    content = read_json(path) if path.is_file() else {}
+    probabilities = content.get("operation_probabilities")
+    if not probabilities:
+        raise ValueError(f"{path} holds no probabilities of operations; expected that of a search in this space.")
+    return {"origin": content.get("origin", {}), **questions.judge(table, probabilities, arguments.by)}
+
+
 def _report(table: RobBench, arguments: argparse.Namespace) -> Answer:
     from rnas.tabular.page import write_table_page
 
@@ -256,6 +270,23 @@ def _show_search(answer: Answer) -> str:
         for cell in answer["front"]:
             figures = " ".join(f"{_number(value):>12}" for value in cell["values"].values())
             lines.append(f"{cell['id']:7} {cell['code']:>7} {figures}")
+    return "\n".join(lines)
+
+
+def _show_judge(answer: Answer) -> str:
+    found, by = answer["found"], answer["by"]
+    lines = [f"found by {' '.join(answer['origin'].values()) or 'a search'}: probability {answer['probability']:.3g}"]
+    lines.append(_show_query({**found, "runs": {}}))
+    if answer["better"] is not None:
+        lines.append(f"{answer['better']:.1%} of all cells are better by {by}")
+    head = ("Spearman", "Kendall", "cells", "mean", "searched")
+    lines += ["", "rank correlation of cells' probabilities, and mean over cells, uniform and by these probabilities"]
+    lines.append(f"{'column':32} " + " ".join(f"{name:>9}" for name in head))
+    for name, row in answer["agreement"].items():
+        figures = [row["spearman"], row["kendall"], row["count"], *answer["expected"][name].values()]
+        shown = (f"{'-' if value is None else f'{value:,}' if isinstance(value, int) else f'{value:.4f}':>9}"
+                 for value in figures)  # fmt: skip
+        lines.append(f"{name:32} {' '.join(shown)}")
     return "\n".join(lines)
 
 

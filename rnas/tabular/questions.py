@@ -149,6 +149,49 @@ def _several(table: RobBench, done: simulation.Simulation) -> Answer:
     }
 
 
+def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) -> Answer:
+    """What a search by probabilities is worth: the cell it found, and the order in which it puts all cells.
+
+    The space is that of the 15,625 cells, as far as the table has their class.
+
+    Args:
+      probabilities: [6, 5], of the operations on each edge.
+      by: column that places and chances are about.
+    """
+    found = nasbench201.most_probable(probabilities)
+    logs = nasbench201.log_probabilities(probabilities)
+    known = np.isin(nasbench201.representatives(), table.ids)
+    rows = np.searchsorted(table.ids, nasbench201.representatives()[known])
+    chances = np.exp(logs[known])
+    agreement, expected = {}, {}
+    for name in dict.fromkeys((by, *(name for name in table.columns if not is_cost(name)))):
+        values = table.column(table.check_column(name))[rows]
+        has = np.isfinite(values)
+        agreement[name] = _coefficients(logs[known][has], values[has])
+        expected[name] = {
+            "uniform": values[has].mean().item(),
+            "searched": np.average(values[has], weights=chances[has]).item() if chances[has].any() else None,
+        }
+    values = table.column(by)[rows]
+    values = values[np.isfinite(values)]
+    answer = query(table, found)
+    own = answer["values"].get(by)
+    better = (values < own if is_cost(by) else values > own) if own is not None else None
+    return {
+        "by": by,
+        "found": answer,
+        "better": None if better is None else better.mean().item(),
+        "probability": float(np.exp(logs[found])),
+        "agreement": agreement,
+        "expected": expected,
+    }
+
+
+def _coefficients(one: np.ndarray, other: np.ndarray) -> Answer:
+    pair = ranks.coefficients(one, other) if len(one) > 1 else ranks.Correlation(np.nan, np.nan, len(one))
+    return {"spearman": _finite(pair.spearman), "kendall": _finite(pair.kendall), "count": pair.count}
+
+
 def names_of(number: int) -> Answer:
     return {"id": number, "code": nasbench201.to_code(number)}
 

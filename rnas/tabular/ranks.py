@@ -95,14 +95,18 @@ def correlate(table: RobBench, one: str, other: str, *, ids: Sequence[int] | Non
     Raises:
       ValueError: no such column, an id without a row, or less than two classes.
     """
-    from scipy.stats import kendalltau, spearmanr  # half a second that only correlations need
-
     rows = slice(None) if ids is None else np.searchsorted(table.ids, ids)
     pair = np.stack([table.column(one)[rows], table.column(other)[rows]])
     pair = pair[:, np.isfinite(pair).all(0)]
-    count = pair.shape[1]
-    if count < 2:
-        raise ValueError(f"{one} and {other} have {count} classes in common; a correlation needs two.")
-    if (np.ptp(pair, axis=1) == 0).any():
-        return Correlation(np.nan, np.nan, count)
-    return Correlation(spearmanr(*pair).statistic.item(), kendalltau(*pair).statistic.item(), count)
+    if pair.shape[1] < 2:
+        raise ValueError(f"{one} and {other} have {pair.shape[1]} classes in common; a correlation needs two.")
+    return coefficients(*pair)
+
+
+def coefficients(one: np.ndarray, other: np.ndarray) -> Correlation:
+    """Returns how far two rows [n] of numbers, at least two, agree on the order; infinities count too."""
+    from scipy.stats import kendalltau, spearmanr  # half a second that only correlations need
+
+    if (one == one[0]).all() or (other == other[0]).all():
+        return Correlation(np.nan, np.nan, len(one))
+    return Correlation(spearmanr(one, other).statistic.item(), kendalltau(one, other).statistic.item(), len(one))

@@ -1,0 +1,70 @@
+"""DSARA's search, or RNAS-CL's objective, among the cells of NAS-Bench-201, on 8×8 handwritten digits.
+
+The supernet has on every edge the mixture of all five operations; its cells stand in the network of the digits' table
+(`digits.py`), so that what is found can be looked up there:
+
+  rnas search --config=configs/robbench/digits_search.py --workdir=runs/digits_search
+  rnas tabular judge --table=digits.json --partial --by=digits/pgd_8 --workdir=runs/digits_search
+
+`rnas run` also trains the cell that was found, beside one drawn at random, and attacks both.
+
+Argument: strategies, joined by commas, as in `configs/dsara/cifar10.py`; `distil` gives the cells a robust teacher,
+whose layers are their tutors.
+
+Cost: the search a minute or two of one CPU core, most of it compilation.
+"""
+
+from rnas.defaults import dsara
+
+
+def get_config(argument: str = ""):
+    config = dsara.get_config()
+    config.space = "nasbench201"
+    dsara.with_variants(config, argument)
+    data = config.data
+    data.name = "digits"
+    data.image_shape = (8, 8, 1)
+    data.num_classes = 10
+    data.held_out = 137
+    data.crop_padding = 1
+    data.flip = False
+    data.mean = (0.0,)
+    data.std = (1.0,)
+    config.attention.size = 8
+    config.adversarial.steps = 4
+
+    config.teacher.architecture = "wide_resnet_10_2"
+    config.teacher.steps = 4
+    config.teacher.epochs = 8
+    config.teacher.batch_size = 64
+    config.teacher.optimizer.learning_rate = 0.05
+    config.teacher.optimizer.final_factor = 0.0
+
+    search = config.search
+    search.channels = 8
+    search.cells = 1  # in each of the three stages
+    search.epochs = 16
+    search.batch_size = 32
+    search.stage1_epochs = 6
+    search.arch_optimizer.learning_rate = 0.02  # 320 steps in all
+    config.tau.decay = 0.3
+
+    train = config.train
+    train.channels = 8
+    train.cells = 1
+    train.epochs = 8
+    train.batch_size = 64
+    train.attack_step = "2/255"
+    train.attack_start = "uniform"
+    train.bn_update = "adversarial"
+    train.optimizer.milestones = (4, 6)
+    config.twins = ("random_0",)
+    config.validation.every_epochs = 4
+    config.validation.first_epoch = 4
+    config.validation.steps = 10
+    config.evaluation.batch_size = 120
+    config.evaluation.pgd_100_restarts = 1
+    config.evaluation.epsilons = ("8/255", "3/255")
+    config.evaluation.auto_attack = ()
+    config.checkpoint_every_steps = 100
+    return config
