@@ -79,7 +79,7 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, encoding: tuple[int, ...] | jax.Array, *, train: bool) -> jax.Array:
-        """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` is six integers, [6] or [6,5]."""
+        """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` as the network takes it."""
         nodes = [x]
         for node in (1, 2, 3):
             incoming = [

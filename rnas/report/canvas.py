@@ -15,6 +15,8 @@ BLUE = "#0072b2"
 KINDS = {  # of operations: colour, dashes
     "separable": (BLUE, "-"),
     "dilated": (ACCENT, "-"),
+    "convolution": (BLUE, "-"),
+    "pointwise": (ACCENT, "-"),
     "pool": ("#007d5a", "-"),
     "skip": ("#6b7177", (0, (4, 2))),
     "none": (FAINT, (0, (1, 1.5))),

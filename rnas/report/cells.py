@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import re
 from typing import Any, NamedTuple
 
-TYPES = ("accurate", "normal", "reduce", "robust")  # near the image first, as far as a space has them
+from rnas.spaces import nasbench201
+
+TYPES = ("accurate", "normal", "reduce", "robust", "cell")  # near the image first, as far as a space has them
 NODES = (2, 3, 4, 5)  # states 0 and 1 are the outputs of the two cells before
 EDGES = 14  # into node n lead n of them
+TABULAR = "nasbench201"  # space of one type of cell, with an operation on every edge
 _RATIOS = {"darts": (1, 2, 4)}  # widths before, between and after the reductions; elsewhere 1:2:2
 _COLLAPSED = 6  # pools and skips among the 8 edges of a cell
 
@@ -21,20 +25,52 @@ OPERATIONS = {
     "sep_conv_5x5": ("sep 5\u00d75", "separable"),
     "dil_conv_3x3": ("dil 3\u00d73", "dilated"),
     "dil_conv_5x5": ("dil 5\u00d75", "dilated"),
+    "nor_conv_1x1": ("conv 1\u00d71", "pointwise"),
+    "nor_conv_3x3": ("conv 3\u00d73", "convolution"),
 }
 
 
+class Layout(NamedTuple):
+    """The states of a cell: so many inputs, numbered from 0, and the nodes after them."""
+
+    inputs: int
+    nodes: tuple[int, ...]
+
+    @property
+    def states(self) -> range:
+        return range(self.inputs + len(self.nodes))
+
+    @property
+    def edges(self) -> int:
+        """Into node n lead n of them."""
+        return sum(self.nodes)
+
+
+STACKED, IN_TABLE = Layout(2, NODES), Layout(1, (1, 2, 3))
+
+
+def layout(kind: str) -> Layout:
+    """The states of a type of cell."""
+    return IN_TABLE if kind == "cell" else STACKED
+
+
+def cell_name(kind: str) -> str:
+    """What a type of cell is called at the beginning of a sentence; the only one of its space needs no name."""
+    return "The cell" if kind == "cell" else f"{kind.capitalize()} cell"
+
+
 class Edge(NamedTuple):
-    """An operation on the output of one state (`source`, 0 to 5), added into a node (2 to 5)."""
+    """An operation on the output of one state (`source`), added into a later one (`node`), in a cell with `inputs`."""
 
     operation: str
     source: int
     node: int
+    inputs: int = STACKED.inputs
 
     @property
     def number(self) -> int:
         """Its place among all edges of a cell: node by node, sources ascending."""
-        return first_edge(self.node) + self.source
+        return first_edge(self.node, self.inputs) + self.source
 
     @property
     def short(self) -> str:
@@ -45,22 +81,26 @@ class Edge(NamedTuple):
         return OPERATIONS[self.operation][1]
 
 
-def first_edge(node: int) -> int:
-    """The number of the edge from state 0 to a node: 0, 2, 5, 9."""
-    return node * (node - 1) // 2 - 1
+def first_edge(node: int, inputs: int = STACKED.inputs) -> int:
+    """The number of the edge from state 0 to a node: 0, 2, 5, 9, or 0, 1, 3 after a single input."""
+    return (node * (node - 1) - inputs * (inputs - 1)) // 2
 
 
-def state_name(state: int) -> str:
-    """A state in formulas: the two inputs by the cell they come from, nodes by their number."""
-    return f"c_{{k-{2 - state}}}" if state < 2 else str(state)
+def state_name(state: int, inputs: int = STACKED.inputs) -> str:
+    """A state in formulas: two inputs by the cell they come from, all else by its number."""
+    return f"c_{{k-{2 - state}}}" if state < inputs == 2 else str(state)
 
 
 def read_cells(architecture: Mapping[str, Any]) -> dict[str, tuple[Edge, ...]]:
     """The cells of an architecture, type -> 8 edges, two a node with the stronger first; empty if it has none.
 
+    Of NAS-Bench-201 it is one cell with 6 edges, in the order of the digits of its code.
+
     Raises:
         ValueError: a cell is not such a list of [operation, source], or `placement` names a type without a cell.
     """
+    if architecture.get("space") == TABULAR:
+        return {"cell": _read_code(architecture.get("code"))}
     cells = {kind: _read_cell(kind, architecture[kind]) for kind in TYPES if kind in architecture}
     strangers = sorted(set(architecture.get("placement", ())) - set(cells)) if cells else []
     if strangers:
@@ -87,6 +127,15 @@ def _read_cell(kind: str, entries: Any) -> tuple[Edge, ...]:
             raise ValueError(f"cell {kind!r}: node {node} takes state {source} twice, expected two different ones")
         edges.append(Edge(operation, source, node))
     return tuple(edges)
+
+
+def _read_code(code: Any) -> tuple[Edge, ...]:
+    if not isinstance(code, str) or not re.fullmatch(f"[0-4]{{{IN_TABLE.edges}}}", code):
+        raise ValueError(f"code is {code!r}, expected {IN_TABLE.edges} digits from 0 to 4")
+    ends = [(source, node) for node in IN_TABLE.nodes for source in range(node)]
+    return tuple(
+        Edge(nasbench201.OPERATIONS[int(digit)], *end, IN_TABLE.inputs) for digit, end in zip(code, ends, strict=True)
+    )
 
 
 def blocks(architecture: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnas.report.canvas import BOUNDARY, INK, KINDS, Picture, draw
-from rnas.report.cells import EDGES, NODES, OPERATIONS, TYPES, Edge, first_edge, state_name
+from rnas.report.cells import OPERATIONS, TYPES, Edge, first_edge, layout, state_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ class Choices:
     Attributes:
         time: [T] epochs, or steps where epochs were not recorded; `axis` says which.
         operations: names [O].
-        probabilities: [T, 14, O].
+        probabilities: [T, E, O], of the E edges of the type.
     """
 
     axis: str
@@ -59,23 +59,25 @@ def read_choices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Choices]:
     names: dict[str, dict[str, None]] = {}
     for key in dict.fromkeys(key for row in rows for key in row if key.count("/") == 2):
         kind, edge, operation = key.split("/")
-        if kind not in TYPES or operation not in OPERATIONS or edge not in map(str, range(EDGES)):
+        last = layout(kind).edges - 1
+        if kind not in TYPES or operation not in OPERATIONS or edge not in map(str, range(last + 1)):
             raise ValueError(
                 f"probability {key!r} is of no known edge; expected type/edge/operation, the type one of "
-                f"{', '.join(TYPES)}, the edge 0 to {EDGES - 1}, the operation one of {', '.join(OPERATIONS)}"
+                f"{', '.join(TYPES)}, the edge 0 to {last}, the operation one of {', '.join(OPERATIONS)}"
             )
         names.setdefault(kind, {})[operation] = None
     return {kind: _choices(kind, axis, rows, tuple(names[kind])) for kind in TYPES if kind in names}
 
 
 def _choices(kind: str, axis: str, rows: Sequence[Mapping[str, Any]], operations: tuple[str, ...]) -> Choices:
-    keys = [f"{kind}/{edge}/{operation}" for edge in range(EDGES) for operation in operations]
+    edges = layout(kind).edges
+    keys = [f"{kind}/{edge}/{operation}" for edge in range(edges) for operation in operations]
     for row in rows:
         if absent := [key for key in keys if not isinstance(row.get(key), int | float)]:
             raise ValueError(f"step {row['step']} lacks the probabilities {', '.join(absent[:3])}")
     values = np.array([[row[key] for key in keys] for row in rows], float)
     time = np.array([row[axis] for row in rows], float)
-    return Choices(axis, time, operations, values.reshape(len(rows), EDGES, len(operations)))
+    return Choices(axis, time, operations, values.reshape(len(rows), edges, len(operations)))
 
 
 def plot_choices(kind: str, choices: Choices, kept: Sequence[Edge], mark: float | None = None) -> Picture:
@@ -86,7 +88,8 @@ def plot_choices(kind: str, choices: Choices, kept: Sequence[Edge], mark: float 
         kept: edges of the cell; empty while the search has not ended.
         mark: an epoch to mark; left out where epochs were not recorded.
     """
-    columns, rows = max(NODES), len(NODES)
+    inputs, nodes = layout(kind)
+    columns, rows = max(nodes), len(nodes)
     width = _LEFT + columns * _PANEL_WIDTH + (columns - 1) * _COLUMN_GAP + _RIGHT
     height = _TOP + rows * _PANEL_HEIGHT + (rows - 1) * _ROW_GAP + _BELOW
     chosen = {edge.number: edge for edge in kept}
@@ -101,33 +104,35 @@ def plot_choices(kind: str, choices: Choices, kept: Sequence[Edge], mark: float 
                 (left / width, 1 - (above + _PANEL_HEIGHT) / height, wide / width, _PANEL_HEIGHT / height)
             )
 
-        for row, node in enumerate(NODES):
+        for row, node in enumerate(nodes):
             for source in range(node):
-                number = first_edge(node) + source
+                number = first_edge(node, inputs) + source
                 axes = place(row, source)
                 _paint_edge(axes, choices, number, chosen.get(number))
-                axes.set_title(_title(source, node, chosen.get(number)), fontsize=7.5, pad=3, fontweight="normal")
+                title = _title(source, node, inputs, chosen.get(number))
+                axes.set_title(title, fontsize=7.5, pad=3, fontweight="normal")
                 axes.set_ylim(0, 1.06 * top)
                 _frame(axes, choices, mark, left=source == 0, lowest=row == rows - 1)
-        _paint_legend(place(0, 3, 2), choices.operations)
-        axes = place(1, 4)
+        _paint_legend(place(0, columns - 2, 2), choices.operations)
+        axes = place(1, columns - 1)
         axes.plot(choices.time, choices.uncertainty, color=INK, linewidth=1.4)
         axes.set_title("undecided, 1 = uniform", fontsize=7.5, pad=3, fontweight="normal")
         _frame(axes, choices, mark, left=True, lowest=True)
         axes.set(ylim=(0, 1.05), yticks=(0, 1))
 
     ends = ", ".join(
-        f"{edge.short} from {state_name(edge.source)} to {edge.node} "
+        f"{edge.short} from {state_name(edge.source, inputs)} to {edge.node} "
         f"{choices.probabilities[-1, edge.number, choices.operations.index(edge.operation)]:.2f}"
         for edge in kept
         if edge.operation in choices.operations
     )
-    alt = f"Probability of every operation on every edge of the {kind} cell{f'; kept: {ends}' if ends else ''}."
+    of = "" if kind == "cell" else f"{kind} "
+    alt = f"Probability of every operation on every edge of the {of}cell{f'; kept: {ends}' if ends else ''}."
     return draw(f"choices_{kind}", alt, (width, height), paint)
 
 
-def _title(source: int, node: int, kept: Edge | None) -> str:
-    way = f"${state_name(source)}$ \u2192 {node}" if source < 2 else f"{source} \u2192 {node}"
+def _title(source: int, node: int, inputs: int, kept: Edge | None) -> str:
+    way = f"${state_name(source, inputs)}$ \u2192 {node}" if source < inputs else f"{source} \u2192 {node}"
     return f"{way}: {kept.short}" if kept else way
 
 

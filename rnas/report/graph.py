@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rnas.report.canvas import FAINT, INK, KINDS, Picture, draw
-from rnas.report.cells import NODES, Edge, state_name
+from rnas.report.cells import Edge, cell_name, layout, state_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # All in CSS pixels. Arcs of one span are equally high and their tops a step apart; of two spans, one is higher.
 # So no two labels can meet.
-_STEP, _MARGIN = 106, 52
-_WIDTH = 2 * _MARGIN + 6 * _STEP
+_SPAN, _MARGIN = 636, 52  # from the first state to the output
+_WIDTH = 2 * _MARGIN + _SPAN
 _LOW, _RISE = 38, 31  # height of an arc to the next state, and what each further state adds
 _BOX, _HALF = 46, 13  # width and half the height of a state
 _SLOT = 8  # between the ends of arcs at one state
@@ -42,41 +42,50 @@ def draw_cells(name: str, cells: Mapping[str, Sequence[Edge]]) -> Picture:
         for kind, edges in cells.items():
             if title:
                 axes.text(8, top - 14, f"{kind} cell", fontsize=9, fontweight="bold", va="center")
-            _paint_cell(axes, edges, top - above[kind])
+            _paint_cell(axes, kind, edges, top - above[kind])
             top -= above[kind] + _BELOW
 
-    said = (f"{kind.capitalize()} cell: {', '.join(map(_words, edges))}." for kind, edges in cells.items())
+    said = (f"{cell_name(kind)}: {', '.join(map(_words, edges))}." for kind, edges in cells.items())
     return draw(name, " ".join(said), (_WIDTH, height), paint)
 
 
 def _words(edge: Edge) -> str:
-    return f"{edge.short} from {state_name(edge.source)} to {edge.node}"
+    return f"{edge.short} from {state_name(edge.source, edge.inputs)} to {edge.node}"
 
 
 def _rise(edge: Edge) -> float:
     return _LOW + (edge.node - edge.source - 1) * _RISE
 
 
-def _across(state: int) -> float:
-    return _MARGIN + state * _STEP
+def _step(kind: str) -> float:
+    """From one state to the next. After two inputs the output has a place of its own; after one the last node is it."""
+    cell = layout(kind)
+    return _SPAN / (len(cell.states) if cell.inputs == 2 else cell.states[-1])
 
 
-def _paint_cell(axes: Axes, edges: Sequence[Edge], floor: float) -> None:
+def _across(state: int, kind: str) -> float:
+    return _MARGIN + state * _step(kind)
+
+
+def _paint_cell(axes: Axes, kind: str, edges: Sequence[Edge], floor: float) -> None:
     """Paints a cell whose arcs stand on `floor`, the upper side of its states."""
     middle = floor - _HALF
-    for state in (0, 1, *NODES):
-        given = state < 2
-        name = f"${state_name(state)}$" if given else str(state)
-        _box(axes, _across(state), middle, name, "white" if given else "#e3edf6", bold=not given)
-    for edge, start, end in _ends(edges):
+    inputs, nodes = layout(kind)
+    for state in layout(kind).states:
+        given = state < inputs
+        name = f"${state_name(state, inputs)}$" if given and inputs == 2 else str(state)
+        _box(axes, _across(state, kind), middle, name, "white" if given else "#e3edf6", bold=not given)
+    for edge, start, end in _ends(kind, edges):
         _arc(axes, edge, start, end, floor)
-    bus, output = middle - _HALF - _BUS + 13, _across(6)
+    if inputs == 1:
+        return
+    bus, output = middle - _HALF - _BUS + 13, _across(len(layout(kind).states), kind)
     quiet = {"color": FAINT, "linewidth": 1.1, "zorder": 1}
-    axes.vlines([_across(node) for node in NODES], bus, middle - _HALF, **quiet)
+    axes.vlines([_across(node, kind) for node in nodes], bus, middle - _HALF, **quiet)
     axes.annotate(
         "",
         (output - _BOX / 2 - 4, bus),
-        (_across(NODES[0]), bus),
+        (_across(nodes[0], kind), bus),
         arrowprops={"arrowstyle": "-|>", "color": FAINT, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0},
     )
     _box(axes, output, bus, "output", "white")
@@ -91,11 +100,11 @@ def _box(axes: Axes, x: float, y: float, words: str, colour: str, bold: bool = F
     axes.text(x, y, words, ha="center", va="center", fontsize=8.5, zorder=4, fontweight="bold" if bold else "normal")
 
 
-def _ends(edges: Sequence[Edge]) -> list[tuple[Edge, float, float]]:
+def _ends(kind: str, edges: Sequence[Edge]) -> list[tuple[Edge, float, float]]:
     """Where each arc leaves and arrives: side by side on top of a state, ordered so that nested arcs do not cross."""
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
-    for state in (0, 1, *NODES):
+    for state in layout(kind).states:
         # From left to right: what arrives, the nearest source first; then what leaves, the farthest node first.
         arriving = sorted((at for at, edge in enumerate(edges) if edge.node == state), key=lambda at: -edges[at].source)
         leaving = sorted((at for at, edge in enumerate(edges) if edge.source == state), key=lambda at: -edges[at].node)
@@ -103,7 +112,7 @@ def _ends(edges: Sequence[Edge]) -> list[tuple[Edge, float, float]]:
         gap = min(_SLOT, (_BOX - 8) / max(1, slots - 1))
         for slot, at in enumerate((*arriving, *leaving)):
             place = ends if slot < len(arriving) else starts
-            place[at] = _across(state) + (slot - (slots - 1) / 2) * gap
+            place[at] = _across(state, kind) + (slot - (slots - 1) / 2) * gap
     return [(edge, starts[at], ends[at]) for at, edge in enumerate(edges)]
 
 

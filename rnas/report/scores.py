@@ -233,7 +233,7 @@ def cautions(record: Record, results: Results) -> list[str]:
     for kind, edges in record.cells.items():
         if weightless := collapsed(edges):
             notes.append(
-                f"The {kind} cell has collapsed: {weightless} of its {len(edges)} operations are pools or skips, so "
+                f"The {'' if kind == 'cell' else f'{kind} '}cell has collapsed: {weightless} of its {len(edges)} operations are pools or skips, so "
                 "little is left in it to learn."
             )
     for model in results.models.values():

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnas.report import tables
 from rnas.report.canvas import Picture
+from rnas.report.cells import cell_name
 from rnas.report.markup import Markup, element
 from rnas.report.naming import is_method, is_published, model_label
 from rnas.report.parts import example_figure, fact_list, figure, folded, image, note
@@ -27,6 +28,10 @@ _CELLS = (
 _GRAPH = (
     " are the outputs of the two cells before, every node adds up what reaches it, and the output is the four nodes "
     "side by side. Separable convolutions are blue, dilated ones orange, pools green, skips dashed."
+)
+_IN_TABLE = (
+    "State 0 is the output of the block before, every node adds up what reaches it, and node 3 is the output. "
+    "Convolutions of 3\u00d73 are blue, of 1\u00d71 orange, pools green, skips dashed, edges without any dotted."
 )
 _STRIDE = " The operations on the two inputs have stride 2."
 _RANDOM = (
@@ -115,9 +120,9 @@ def network(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
         size = f"{exact(params)} parameters; {exact(macs)} multiply-accumulates in convolutions and classifier."
     return [
         size and element("p", size),
-        element("p", tables.state(0), " and ", tables.state(1), _GRAPH) if record.cells else None,
+        element("p", _graph(record)) if record.cells else None,
         [
-            figure(plots[f"cell_{kind}"], f"{kind.capitalize()} cell.{_STRIDE if kind == 'reduce' else ''}")
+            figure(plots[f"cell_{kind}"], f"{cell_name(kind)}.{_STRIDE if kind == 'reduce' else ''}")
             for kind in record.cells
         ],
         figure(plots["architecture"], _CELLS if record.cells else _BLOCKS) if "architecture" in plots else None,
@@ -127,6 +132,12 @@ def network(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     ]
 
 
+def _graph(record: Record) -> Any:
+    if "cell" in record.cells:
+        return _IN_TABLE
+    return [tables.state(0), " and ", tables.state(1), _GRAPH]
+
+
 def search(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     """How the search came to its cells."""
     if not record.choices:
@@ -134,7 +145,7 @@ def search(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
     mark = "" if record.second_stage is None else _SECOND_STAGE
     return [
         element("p", _CHOICES.format(kept=_KEPT if record.cells else "", mark=mark)),
-        [_plot(f"{kind.capitalize()} cell", plots[f"choices_{kind}"], unfolded=True) for kind in record.choices],
+        [_plot(cell_name(kind), plots[f"choices_{kind}"], unfolded=True) for kind in record.choices],
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from rnas.report.cells import NODES, Edge
+from rnas.report.cells import Edge, layout
 from rnas.report.drawing import maximum
 from rnas.report.markup import Markup, element, markup
 from rnas.report.quantity import compact, decimals, duration, exact, percent
@@ -161,23 +161,27 @@ def block_table(architecture: Mapping[str, Any]) -> Markup:
 
 
 def cell_table(cells: Mapping[str, Sequence[Edge]]) -> Markup:
-    """The two edges of every node: operation and where it comes from, the stronger first."""
+    """What leads into every node: operation and where it comes from, of two a node the stronger first."""
+    (nodes,) = {layout(kind).nodes for kind in cells}
     rows = [
         [
             kind,
             *(
-                [[element("br") if place else None, edge.short, " from ", state(edge.source)] for place, edge in pairs]
-                for pairs in (list(enumerate(edge for edge in edges if edge.node == node)) for node in NODES)
+                [
+                    [element("br") if place else None, edge.short, " from ", state(edge.source, edge.inputs)]
+                    for place, edge in pairs
+                ]
+                for pairs in (list(enumerate(edge for edge in edges if edge.node == node)) for node in nodes)
             ),
         ]
         for kind, edges in cells.items()
     ]
-    return table(["Cell", *(f"Node {node}" for node in NODES)], rows)
+    return table(["Cell", *(f"Node {node}" for node in nodes)], rows)
 
 
-def state(number: int) -> Markup:
-    """A state of a cell: its two inputs by the cell they come from, nodes by their number."""
-    return markup(number if number > 1 else [element("i", "c"), element("sub", f"k\u2212{2 - number}")])
+def state(number: int, inputs: int = 2) -> Markup:
+    """A state of a cell: two inputs by the cell they come from, all else by its number."""
+    return markup([element("i", "c"), element("sub", f"k\u2212{2 - number}")] if number < inputs == 2 else number)
 
 
 def tutor_table(architecture: Mapping[str, Any]) -> Markup:
