@@ -34,12 +34,11 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-import platform
 import shutil
-import statistics
 import sys
 
 import turns
+from turns import cores, positive
 
 from rnas.spaces.cells import SPACES
 
@@ -68,17 +67,6 @@ def parse(argv=None) -> argparse.Namespace:
     if importlib.util.find_spec("torch") is None:
         parser.error("PyTorch, the other side, is not installed; pip install 'rnas[torch]'.")
     return arguments
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} must be at least 1.")
-    return value
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -110,33 +98,17 @@ def measure(arguments: argparse.Namespace) -> dict:
         if not arguments.json:
             print(*words, file=sys.stderr)
 
-    load = os.getloadavg()
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     sides = SIDES if compiler and not arguments.no_compile and arguments.files == "search" else SIDES[:2]
     command = [sys.executable, str(Path(__file__).resolve())]
     for name in ("space", "batch", "channels", "cells", "steps", "threads"):
         command.append(f"--{name}={getattr(arguments, name)}")
-    # OpenMP and MKL read theirs when they are loaded.
-    environment = {"JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": str(arguments.threads)}
-    rivals = {}
-    try:
-        for side in sides:
-            rivals[side] = turns.Rival([*command, f"--side={side}"], environment)
-            tell(f"{side}: warm after {rivals[side].warm_up:.1f} s")
-        for repeat in range(arguments.repeats):
-            # Nobody always runs right after the same rival's cache is cold.
-            for side in sides[repeat % len(sides) :] + sides[: repeat % len(sides)]:
-                tell(f"{side}: {rivals[side].take(arguments.steps)['seconds']:.4f} s a step")
-    finally:
-        for rival in rivals.values():
-            rival.close()
-
-    seconds = {side: [turn["seconds"] for turn in rival.turns] for side, rival in rivals.items()}
-    medians = {side: statistics.median(values) for side, values in seconds.items()}
+    measured = turns.contest(
+        {side: [*command, f"--side={side}"] for side in sides},
+        repeats=arguments.repeats, steps=arguments.steps, threads=arguments.threads, tell=tell,
+    )  # fmt: skip
+    medians = turns.medians(measured)
     theirs = min(medians[side] for side in sides[1:])
-    versions = {"python": platform.python_version()}
-    for rival in rivals.values():
-        versions |= rival.versions
     return {
         "name": "search_step",
         "ratio": round(theirs / medians["ours"], 3),
@@ -146,26 +118,9 @@ def measure(arguments: argparse.Namespace) -> dict:
         "eager": medians["eager"],
         "compiled": medians.get("compiled"),
         "ratio_eager": round(medians["eager"] / medians["ours"], 3),
-        "seconds": seconds,
-        "cpu_seconds": {
-            side: statistics.median(turn["cpu_seconds"] for turn in rival.turns) for side, rival in rivals.items()
-        },
-        "loss": {side: rival.turns[-1]["loss"] for side, rival in rivals.items()},
-        "warm_up": {side: round(rival.warm_up, 1) for side, rival in rivals.items()},
-        "peak_memory": {side: mebibytes(rival.turns) for side, rival in rivals.items()},
         "sizes": make_problem(arguments).sizes,
-        "repeats": arguments.repeats,
-        "steps": arguments.steps,
-        "threads": arguments.threads,
-        "load": load,
-        "machine": platform.machine(),
-        "versions": versions,
+        **measured,
     }
-
-
-def mebibytes(taken: list[dict]) -> int | None:
-    peaks = [turn["peak_memory"] for turn in taken if turn["peak_memory"]]
-    return max(peaks) >> 20 if peaks else None
 
 
 def main(argv=None) -> None:

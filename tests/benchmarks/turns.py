@@ -5,14 +5,30 @@ memory apart. The host starts each with a command line that ends in `serve`, one
 for turns over standard input; a rival answers on standard output, one JSON line a turn.
 """
 
+import argparse
 from collections.abc import Callable, Sequence
 import contextlib
 import json
 import os
 from pathlib import Path
+import platform
+import statistics
 import subprocess
 import sys
 import time
+
+
+def positive(text: str) -> int:
+    """A command line's whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} must be at least 1.")
+    return value
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def limit_threads(threads: int) -> None:
@@ -96,3 +112,60 @@ class Rival:
         if not line:
             raise RuntimeError(f"`{' '.join(self._process.args)}` ended with status {self._process.wait()}.")
         return json.loads(line)
+
+
+def contest(
+    commands: dict[str, Sequence[str]], *, repeats: int, steps: int, threads: int, tell: Callable[[str], None]
+) -> dict:
+    """Starts a rival of every name, lets all take turns, and returns what was measured of each, by name.
+
+    Args:
+      commands: that start them.
+      repeats: turns of each.
+      steps: of a turn.
+      threads: of each rival.
+      tell: is given progress in words.
+    """
+    load = os.getloadavg()
+    # OpenMP and MKL read theirs when they are loaded.
+    environment = {"JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": str(threads)}
+    sides, rivals = tuple(commands), {}
+    try:
+        for side, command in commands.items():
+            rivals[side] = Rival(command, environment)
+            tell(f"{side}: warm after {rivals[side].warm_up:.1f} s")
+        for repeat in range(repeats):
+            # Nobody always runs right after the same rival's cache is cold.
+            for side in sides[repeat % len(sides) :] + sides[: repeat % len(sides)]:
+                tell(f"{side}: {rivals[side].take(steps)['seconds']:.4f} s a step")
+    finally:
+        for rival in rivals.values():
+            rival.close()
+    versions = {"python": platform.python_version()}
+    for rival in rivals.values():
+        versions |= rival.versions
+    return {
+        "seconds": {side: [turn["seconds"] for turn in rival.turns] for side, rival in rivals.items()},
+        "cpu_seconds": {
+            side: statistics.median(turn["cpu_seconds"] for turn in rival.turns) for side, rival in rivals.items()
+        },
+        "loss": {side: rival.turns[-1]["loss"] for side, rival in rivals.items()},
+        "warm_up": {side: round(rival.warm_up, 1) for side, rival in rivals.items()},
+        "peak_memory": {side: _mebibytes(rival.turns) for side, rival in rivals.items()},
+        "repeats": repeats,
+        "steps": steps,
+        "threads": threads,
+        "load": load,
+        "machine": platform.machine(),
+        "versions": versions,
+    }
+
+
+def medians(measured: dict) -> dict[str, float]:
+    """Seconds a step of each side of a contest."""
+    return {side: statistics.median(values) for side, values in measured["seconds"].items()}
+
+
+def _mebibytes(taken: list[dict]) -> int | None:
+    peaks = [turn["peak_memory"] for turn in taken if turn["peak_memory"]]
+    return max(peaks) >> 20 if peaks else None
