@@ -234,8 +234,8 @@ def cautions(record: Record, results: Results) -> list[str]:
         if weightless := collapsed(edges):
             of = "" if kind == "cell" else f"{kind} "
             notes.append(
-                f"The {of}cell has collapsed: {weightless} of its {len(edges)} operations are pools or skips, so little "
-                "is left in it to learn."
+                f"The {of}cell has collapsed: {weightless} of its {len(edges)} operations are pools or skips, so "
+                "little is left in it to learn."
             )
     for model in results.models.values():
         for epsilon, attacks in model.attacks.items():

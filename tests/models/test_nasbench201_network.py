@@ -11,7 +11,7 @@ import pytest
 
 from rnas.layers import ConvBatchNorm, count
 from rnas.models import NASBench201, build_model
-from rnas.models.nasbench201 import Cell, fixed_variables
+from rnas.models.nasbench201 import Cell, Edge, NASBench201Supernet, fixed_variables
 from rnas.spaces.nasbench201 import SIZE, cost, encode, encodings, to_string
 
 PIXELS = {"num_classes": 10, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
@@ -208,6 +208,40 @@ def test_many_architectures_side_by_side(variables, images):
     for row, encoding in enumerate(archs):
         for one, other in zip(jax.tree.leaves(alone(variables, encoding)), jax.tree.leaves(many), strict=True):
             np.testing.assert_allclose(other[row], one, atol=2e-5 * max(1.0, float(np.abs(one).max())))
+
+
+# -- mixtures --------------------------------------------------------------------------------------------
+
+
+def test_an_edge_mixes_what_its_operations_give(images):
+    edge = Edge(3, functools.partial(ConvBatchNorm))
+    x = jnp.asarray(images)
+    variables = filled(functools.partial(edge.init, train=False), x, jnp.full(5, 0.2))
+    shares = jnp.array([0.3, 0.1, 0.2, 0.25, 0.15])
+
+    @jax.jit
+    def run(variables, x):
+        alone = [edge.apply(variables, x, operation, train=False) for operation in range(5)]
+        return edge.apply(variables, x, shares, train=False), sum(s * y for s, y in zip(shares, alone, strict=True))
+
+    ours, expected = run(variables, x)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_a_mixture_of_one_operation_an_edge_is_that_cell(images, variables):
+    supernet, traced = NASBench201Supernet(**TINY), NASBench201(**TINY)
+    encoding = jnp.array(encode("324102"))
+    shares = {"cell": jnp.eye(5)[encoding]}
+    fresh = jax.eval_shape(supernet.init, jax.random.key(0), images, shares)
+    chex.assert_trees_all_equal_shapes_and_dtypes(fresh, variables)  # one supernet's weights serve both
+    ours, theirs = (
+        jax.jit(functools.partial(model.apply, train=False))(variables, images, how)
+        for model, how in ((supernet, shares), (traced, encoding))
+    )
+    assert_close(ours, theirs)
+    assert supernet.taps == tuple(ours[1])
+    with pytest.raises(ValueError, match="'cell': \\(6, 5\\)"):
+        jax.eval_shape(supernet.init, jax.random.key(0), images, {"cell": jnp.ones((6, 4))})
 
 
 # -- PyTorch ---------------------------------------------------------------------------------------------

@@ -16,6 +16,18 @@ def test_operations_types_and_edges_are_those_of_the_space(space):
     assert numbers == list(range(len(space.edges)))
 
 
+def test_cells_of_the_table_are_read_edge_by_edge():
+    space = cells.NASBENCH201
+    assert set(space.operations) <= shown.OPERATIONS.keys() and set(space.types) <= set(shown.TYPES)
+    assert shown.layout("cell").edges == len(space.edges) and shown.layout("accurate").edges == shown.EDGES
+    (edges,) = shown.read_cells({"space": space.name, "code": "324102"}).values()
+    assert [edge.number for edge in edges] == list(range(6))
+    assert [(edge.node, edge.source) for edge in edges] == list(space.edges)
+    assert [space.operations.index(edge.operation) for edge in edges] == [3, 2, 4, 1, 0, 2]
+    with pytest.raises(ValueError, match="code is '32410', expected 6 digits"):
+        shown.read_cells({"space": space.name, "code": "32410"})
+
+
 @pytest.mark.parametrize("name", cells.PUBLISHED)
 def test_published_cells_are_read_and_named(name):
     genotype = cells.PUBLISHED[name]

@@ -1,5 +1,6 @@
 """`architecture.json`: what is written comes back, and what describes no network is refused by name."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from rnas.spaces import fbnet
-from rnas.spaces.architecture import Tutelage, WidthArchitecture, load_architecture
+from rnas.spaces.architecture import NASBench201Architecture, Tutelage, WidthArchitecture, load_architecture
+from rnas.spaces.nasbench201 import identify
 
 S3 = fbnet.get_space("s3")
 WIDTHS = (16,) * 3 + (20,) * 3 + (52,) * 3  # the published ones
@@ -114,4 +116,40 @@ def test_what_is_missing_is_named(tmp_path, content):
     path = tmp_path / "architecture.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="is no architecture: it lacks .*widths, image_shape, num_classes"):
+        load_architecture(path)
+
+
+# -- cells of NAS-Bench-201 --------------------------------------------------------------------------------
+
+CELL = NASBench201Architecture(
+    code="324102", channels=8, cells=2, origin={"method": "arnas"}, image_shape=(8, 8, 1), num_classes=10,
+    probabilities=np.full((6, 5), 0.2).tolist(),
+)  # fmt: skip
+
+
+def test_a_cell_of_the_table_comes_back(tmp_path):
+    path = tmp_path / "architecture.json"
+    CELL.save(path, params=1, macs=2)
+    assert load_architecture(path) == dataclasses.replace(CELL, tutelage=load_architecture(path).tutelage)
+    content = json.loads(path.read_text())
+    assert (content["space"], content["code"], content["id"]) == ("nasbench201", "324102", identify("324102"))
+    assert content["student_taps"][:3] == ["stem", "stage1.cell0", "stage1.cell1"] and len(content["student_taps"]) == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"code": 324102}, "code is 324102, not six digits"),
+        ({"code": "324105"}, "has 5 as digit 6"),
+        ({"code": "9930"}, "code is '9930', not six digits"),
+        ({"cells": 0}, "cells is 0"),
+        ({"operation_probabilities": [[0.5, 0.5]]}, "expected \\(6, 5\\)"),
+        ({"code": None}, "code is None"),
+    ],
+)
+def test_what_is_no_cell_of_the_table_is_refused(tmp_path, change, message):
+    path = tmp_path / "architecture.json"
+    CELL.save(path, params=1, macs=2)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
         load_architecture(path)

@@ -154,6 +154,35 @@ def test_what_is_no_architecture_is_refused(arch, message):
             function(arch)
 
 
+def test_probabilities_of_edges_are_probabilities_of_cells():
+    rows = np.random.default_rng(0).dirichlet(np.ones(5), size=6)
+    logs = nasbench201.log_probabilities(rows)
+    assert np.exp(logs).sum() == pytest.approx(1)
+    for number in (0, 58, 9930, 15_624):
+        assert np.exp(logs[number]) == pytest.approx(np.prod([rows[e, o] for e, o in enumerate(encode(number))]))
+    assert nasbench201.most_probable(rows) == logs.argmax()
+    certain = np.eye(5)[list(encode("324102"))]
+    assert nasbench201.most_probable(certain) == identify("324102")
+    logs = nasbench201.log_probabilities(certain)
+    assert logs[identify("324102")] == 0 and np.isneginf(logs).sum() == SIZE - 1
+    assert to_code(nasbench201.most_probable(np.full((6, 5), 0.2))) == "000000"  # the lower index of equals
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.full((6, 4), 0.25), r"shape \(6, 4\): expected \(6, 5\)"),
+        (np.full((6, 5), 0.25), "sum to 1"),
+        (np.eye(6, 5) * 2 - np.eye(6, 5, 1), "sum to 1"),
+        (np.full((6, 5), np.nan), "numbers from 0"),
+    ],
+)
+def test_what_are_no_probabilities_is_refused(rows, message):
+    for function in (nasbench201.most_probable, nasbench201.log_probabilities):
+        with pytest.raises(ValueError, match=message):
+            function(rows)
+
+
 def test_unknown_costs_are_refused():
     with pytest.raises(ValueError, match="'flops'; expected 'macs' or 'params'"):
         nasbench201.cost(encode(0), kind="flops")

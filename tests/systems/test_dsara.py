@@ -86,7 +86,7 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
         tap_names, architecture, hash = ("a", "b", "c"), "fake", "0"
 
     experiment.loaded_teacher = Fake()
-    tutelage = experiment._tutelage(selector)
+    tutelage = experiment._tutelage(experiment.family.named("dsara"), selector)
     rows = np.asarray(tutelage.logits)[:, 0]
     assert rows[0] == 0 and len(tutelage.tutors) == 1 + 4 * 8
     np.testing.assert_array_equal(rows[1:].reshape(8, 4), 1 + 4 * np.array(places)[:, None] + np.arange(4))

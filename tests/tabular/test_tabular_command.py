@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from rnas.main import main
 from rnas.spaces.nasbench201 import encodings, representatives
@@ -170,3 +171,29 @@ def test_answers_start_no_device(file):
         [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_search_by_probabilities_is_judged(answer, means, tmp_path):
+    rows = np.random.default_rng(0).dirichlet(np.ones(5), size=6)
+    content = {"origin": {"method": "arnas"}, "operation_probabilities": rows.tolist()}
+    (tmp_path / "architecture.json").write_text(json.dumps(content))
+    found = answer("judge", f"--workdir={tmp_path}", "--by=cifar10/pgd_8")
+    chances = np.prod(rows[np.arange(6), encodings()], axis=1)
+    best = int(chances.argmax())
+    values = np.array([means[str(first)][4] for first in representatives()])
+    assert found["found"]["id"] == best and found["origin"] == {"method": "arnas"}
+    assert found["probability"] == pytest.approx(chances[best])
+    assert found["better"] == (values > values[best]).mean()
+    expected = found["expected"]["cifar10/pgd_8"]
+    assert expected["searched"] == pytest.approx(chances @ values) and expected["uniform"] == pytest.approx(
+        values.mean()
+    )
+    ranks = [rankdata(one) for one in (chances.round(15), values)]
+    agreement = found["agreement"]["cifar10/pgd_8"]
+    assert agreement["spearman"] == pytest.approx(np.corrcoef(ranks)[0, 1], abs=1e-4)
+    assert agreement["count"] == 15_625 and len(found["agreement"]) == 18
+
+
+def test_a_search_without_probabilities_is_not_judged(file, capsys, tmp_path):
+    assert main(["tabular", "judge", f"--table={file}", f"--workdir={tmp_path}"]) == 2
+    assert "holds no probabilities of operations" in capsys.readouterr().err
