@@ -42,7 +42,7 @@ def test_the_page_shows_the_cell_and_how_it_was_chosen(workdir, page_of):
         "space nasbench201" in said and "node 3 is the output" in said and "outputs of the two cells before" not in said
     )
     alts = [image["alt"] for image in page.all("img")]
-    cell = "conv 3\u00d73 from 0 to 1, conv 1\u00d71 from 0 to 2, avg 3\u00d73 from 1 to 2, skip from 0 to 3, none from 1 to 3"
+    cell = "conv 3\u00d73 from 0 to 1, conv 1\u00d71 from 0 to 2, avg 3\u00d73 from 1 to 2, skip from 0 to 3"
     assert sum(alt.startswith(f"The cell: {cell}") for alt in alts) == 1
     choice = next(alt for alt in alts if alt.startswith("Probability of every operation on every edge of the cell"))
     top = np.exp(2) / (np.exp(2) + 4)
