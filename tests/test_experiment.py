@@ -341,24 +341,32 @@ def test_evaluating_without_a_trained_student_is_refused(mini, copy):
 
 # Marks that do not coincide, so that dispatches of every length occur.
 REDUCED = (
-    "--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.epochs=4", "--config.search.epochs=3",
-    "--config.train.epochs=4", "--config.twins=('plain',)", "--config.log_every_steps=4",
+    "--config.search.epochs=3", "--config.train.epochs=4", "--config.log_every_steps=4",
     "--config.checkpoint_every_steps=6", "--config.validation.every_epochs=1", "--config.evaluation.count=60",
     "--config.evaluation.batch_size=60", "--config.evaluation.pgd_100_restarts=1",
+)  # fmt: skip
+WIDTHS = (
+    f"--config={DIGITS}", *REDUCED, "--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.epochs=4",
+    "--config.twins=('plain',)",
+)  # fmt: skip
+CELLS = (
+    f"--config={ROOT / 'configs' / 'dsara' / 'digits.py'}", *REDUCED, "--config.search.channels=2",
+    "--config.search.cells=3", "--config.search.stage1_epochs=1", "--config.train.channels=4", "--config.train.cells=3",
+    "--config.validation.first_epoch=0", "--config.evaluation.auto_attack=()",
 )  # fmt: skip
 
 
 class Command:
     """`rnas run` in a process of its own; standard error goes to a file."""
 
-    def __init__(self, workdir: Path, data: Path):
+    def __init__(self, workdir: Path, data: Path, arguments: tuple[str, ...] = WIDTHS):
         self.workdir, self.log = workdir, workdir.with_suffix(".log")
         # Not the folder of the other tests: it has a limit, which this command knows nothing of.
         cache = ROOT / ".jax_cache" / "commands"
         settings = {"CACHE_DIR": str(cache), "CACHE_MAX_SIZE": "-1"}
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         environment |= {f"JAX_COMPILATION_{name}": value for name, value in settings.items()}
-        arguments = [f"--config={DIGITS}", f"--workdir={workdir}", f"--config.data.dir={data}", *REDUCED]
+        arguments = [*arguments, f"--workdir={workdir}", f"--config.data.dir={data}"]
         with open(self.log, "ab") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "rnas.main", "run", *arguments],
@@ -425,3 +433,27 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path):
         assert all(np.array_equal(one[name], other[name]) for name in one.files)
     for stage in ("teacher", "search", "train", "twin_plain"):
         assert metrics(undisturbed, stage) == metrics(disturbed, stage)
+
+
+@pytest.mark.slow
+def test_a_search_over_cells_killed_in_either_stage_and_where_they_meet_ends_as_an_undisturbed_one(tmp_path):
+    undisturbed, disturbed, data = tmp_path / "undisturbed", tmp_path / "disturbed", tmp_path / "data"
+    command = Command(undisturbed, data, CELLS)
+    assert command.wait() == 0, command.log.read_text()
+
+    chance = random.Random(1)
+    steps_per_epoch = 20  # half of the 1,300 training images in batches of 32; the first epoch is the first stage
+    for step in (4, steps_per_epoch, 32):
+        delay = chance.uniform(0, 0.2)
+        assert Command(disturbed, data, CELLS).stop("search", step, delay, signal.SIGKILL) == -signal.SIGKILL
+    command = Command(disturbed, data, CELLS)
+    assert command.wait() == 0, command.log.read_text()
+
+    assert read(disturbed / "run.json")["stages"]["search"]["starts"] == 4
+    assert_same_checkpoints(undisturbed, disturbed)
+    for name in ("evaluation.json", "architecture.json"):
+        assert read(undisturbed / name) == read(disturbed / name), name
+    for stage in ("search", "train"):
+        assert metrics(undisturbed, stage) == metrics(disturbed, stage)
+    gamma = {line["step"]: line["gamma"] for line in read_metrics(undisturbed) if "gamma" in line}
+    assert all((value > 0) == (step > steps_per_epoch) for step, value in gamma.items()), "both stages were there"
