@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnas.configuration import record_config
+from rnas.memory import forget_programs
 from rnas.record import RunRecord
 from rnas.systems.dsara import Dsara
 from rnas.systems.rnas_cl import RnasCl
@@ -51,4 +52,5 @@ def run(config: ConfigDict, workdir: str | Path, *, command: str, until: str = "
         if not record.is_complete(stage):
             with record.stage(stage):
                 getattr(experiment, stage)()
+            forget_programs()
     experiment.summarise()

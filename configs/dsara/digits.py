@@ -39,7 +39,7 @@ def get_config(argument: str = ""):
     search.epochs = 16
     search.batch_size = 32
     search.stage1_epochs = 6
-    # 320 steps in all, against 35,000 of the published search, whose rates would leave loss and choice where they began.
+    # 320 steps in all, against 35,000 of the published search: its rates would leave loss and choice where they began.
     search.optimizer.learning_rate = 0.1
     search.arch_optimizer.learning_rate = 0.02
     config.tau.decay = 0.3

@@ -19,6 +19,7 @@ from rnas.evaluation import Evaluator, Settings, Subject, Threat, assess_dataset
 from rnas.evaluation.protocol import suite
 from rnas.files import read_json, write_arrays, write_json
 from rnas.layers.counting import count
+from rnas.memory import forget_programs
 from rnas.models import build_model
 from rnas.objectives import METHODS
 from rnas.record import versions
@@ -393,6 +394,7 @@ class System(Components, abc.ABC):
         """Trains what the student is compared with, alike but for what sets each twin apart."""
         for name in self.config.twins:
             self._train_student(f"twin_{name}", self.twin(name))
+            forget_programs()
 
     def _train_student(self, stage: str, architecture: Architecture, *, start=None, epochs=0, recipe=None):
         config = self.config.train
@@ -443,6 +445,7 @@ class System(Components, abc.ABC):
             results[name] = {**read_json(parts / f"{name}.json"), **size}
             if name in config.auto_attack:
                 results[name]["auto_attack"] = self._auto_attack(subject)
+                forget_programs()
         write_json(
             self.workdir / "evaluation.json",
             {
