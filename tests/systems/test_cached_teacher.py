@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas import experiment, platform
+from rnas import components, experiment, platform
 from rnas.configuration import load_config
+from rnas.data.datasets import load_dataset
 from rnas.main import main
 from rnas.models import build_model
 from rnas.systems.rnas_cl import RnasCl
@@ -128,21 +129,29 @@ def test_a_run_and_the_command_make_the_same_cache(finished, kept):
 
 @pytest.fixture(scope="module")
 def kept(given):
-    """The command that makes a cache in a folder of its own, and the folder."""
+    """The command that makes a cache in a folder of its own, the folder, and the sets that were read meanwhile."""
     folder = given.folder / "kept"
     command = [
         "teacher", "cache", f"--config={given.config}", f"--workdir={given.folder / 'only_cached'}", *given.overrides,
         f"--config.teacher.cache.dir={folder}",
     ]  # fmt: skip
+    read = []
+
+    def load(name, **options):
+        read.append(name)
+        return load_dataset(name, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platform, "prepare", lambda **_: None)
+        patch.setattr(components, "load_dataset", load)
         assert main(command) == 0
-    return SimpleNamespace(command=command, folder=folder)
+    return SimpleNamespace(command=command, folder=folder, read=read)
 
 
 def test_the_command_makes_a_cache_once(kept, capsys):
     before = shards(kept.folder)
     assert len(before) == 4  # two views of 1,300 images, 1,024 a file
+    assert kept.read == ["digits"]
     assert main(kept.command) == 0
     shown = capsys.readouterr().err
     assert "2 views of 1300 images" in shown and "complete" in shown
