@@ -1,8 +1,8 @@
 """Pickles written by `torch.save`, read without PyTorch and without running anything they ask for.
 
 A pickle is a program: it names functions and calls them. Here a name can only mean one of a few functions of this
-module, which build arrays, mappings, tuples and numbers; any other name ends the reading before anything is called. What
-the functions are given is checked too: a tensor must lie inside its storage.
+module, which build arrays, mappings, tuples and numbers; any other name ends the reading before anything is called.
+What the functions are given is checked too: a tensor must lie inside its storage.
 """
 
 from collections.abc import Callable

@@ -11,9 +11,9 @@ process, on one device, in turns.
 The fields: `theirs` is the step with the live teacher, `ours` from a cache on the device, `from_disk` from one that is
 read for every dispatch; seconds a step, medians over the repetitions in `seconds`. `ratio` is theirs / ours, `target`
 what is hoped for with a WideResNet-34-10. `cpu_seconds` are medians of processor time a step, all threads together, and
-`cpu_ratio` is theirs / ours of them: on a machine that others use too, it is the one to look at. `build` is seconds a view of one image takes to be kept, `view_bytes` what it
-takes on disk, `pays_after` the epochs after which a cache of one view has cost less than the live teacher. `load` is
-the machine's load average before the start.
+`cpu_ratio` is theirs / ours of them: on a machine that others use too, it is the one to look at. `build` is seconds a
+view of one image takes to be kept, `view_bytes` what it takes on disk, `pays_after` the epochs after which a cache of
+one view has cost less than the live teacher. `load` is the machine's load average before the start.
 """
 
 import argparse
