@@ -411,6 +411,7 @@ def test_files_of_pytorch_itself(file):
         "integers": base.long(),
         "size": base.shape,
         "optimizer": optimiser.state_dict(),
+        "best": base.numpy().max(),
     }
     torch.save(content, file)
     found = read_checkpoint(file).content
@@ -421,4 +422,4 @@ def test_files_of_pytorch_itself(file):
     np.testing.assert_array_equal(found["half"], base.numpy().astype(np.float16))
     np.testing.assert_array_equal(found["bfloat16"], base.numpy().astype(ml_dtypes.bfloat16))
     np.testing.assert_array_equal(found["integers"], base.numpy().astype(np.int64))
-    assert found["size"] == (4, 6) and found["optimizer"]["param_groups"][0]["lr"] == 0.1
+    assert found["size"] == (4, 6) and found["best"] == 23 and found["optimizer"]["param_groups"][0]["lr"] == 0.1
