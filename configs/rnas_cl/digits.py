@@ -18,6 +18,7 @@ student, the twin without distillation and the teacher, 0 % for the plainly trai
 
 from rnas.defaults import rnas_cl
 from rnas.objectives import METHODS
+from rnas.systems.system import TWINS
 
 
 def get_config(argument: str = ""):
@@ -80,8 +81,7 @@ def _change(config, name: str) -> None:
     elif name == "average":
         train.weight_average = 0.995
     elif name == "methods":
-        methods = (method for method in METHODS if method != "none")
-        config.twins = ("plain", *methods, "pgd_at_awp", "trades_awp")
+        config.twins = tuple(twin for twin in TWINS if twin != "no_distillation")
         config.evaluation.auto_attack = ("student", *(f"twin_{twin}" for twin in config.twins))
     else:
         raise ValueError(f"unknown variant {name!r}; expected any of {', '.join(METHODS)}, awp, average, methods.")
