@@ -70,6 +70,13 @@ class System(Components, abc.ABC):
         if self.objective_of("teacher").needs_teacher:
             raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
         self.objective_of("finetune")
+        for stage in ("teacher", "train", *(f"twin_{name}" for name in config.twins)):
+            gamma, first_epoch = self._perturbation_of(stage)
+            if gamma and first_epoch >= (epochs := self._section(stage).epochs):
+                raise ValueError(
+                    f"stage {stage} perturbs its weights from epoch {first_epoch} on, which it never reaches in "
+                    f"{epochs}: train longer, or without."
+                )
 
     # -- what a system says of itself ---------------------------------------------------------------------
 
@@ -240,6 +247,11 @@ class System(Components, abc.ABC):
         """Where the configuration says how the weights of a stage are perturbed and averaged."""
         return self.config.teacher if stage in TEACHERS else self.config.train
 
+    def _perturbation_of(self, stage: str) -> tuple[float, int]:
+        """γ of the perturbed weights of a stage, 0 for none, and the first epoch that has them."""
+        perturbation = self._section(stage).perturbation
+        return PERTURBED.get(stage, (perturbation.gamma, perturbation.first_epoch))
+
     def _train_network(
         self, stage: str, model, variables, recipe: ConfigDict, *, epochs: int, batch_size: int,
         what: str, tutors=None, drop_path: float = 0.0,
@@ -248,7 +260,7 @@ class System(Components, abc.ABC):
         objective, section = self.objective_of(stage), self._section(stage)
         teacher = self.loaded_teacher if objective.needs_teacher else None
         natural = self.loaded_natural_teacher if objective.needs_natural_teacher else None
-        gamma, first_epoch = PERTURBED.get(stage, (section.perturbation.gamma, section.perturbation.first_epoch))
+        gamma, first_epoch = self._perturbation_of(stage)
         per_epoch = self.steps_per_epoch(batch_size)
         teaching = self.teaching(teacher, section, self.feed(stage, batch_size, what), per_epoch)
         if natural:
