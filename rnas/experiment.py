@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnas.configuration import record_config
+from rnas.memory import forget_programs
 from rnas.record import RunRecord
 from rnas.systems.dsara import Dsara
 from rnas.systems.rnas_cl import RnasCl
@@ -36,7 +37,24 @@ def run(config: ConfigDict, workdir: str | Path, *, command: str, until: str = "
     Raises:
       ValueError: for a configuration that cannot work, or one that is not the directory's.
     """
+    _run(open_experiment(config, workdir), command, until)
+
+
+def make_teacher_cache(config: ConfigDict, workdir: str | Path, *, command: str) -> None:
+    """Makes what is missing of the teacher cache, after the teacher where that is missing too.
+
+    Raises:
+      ValueError: as `run`; where the configuration asks for no cache; or for one that another teacher, or the same one
+        of other views, has filled.
+    """
     experiment = open_experiment(config, workdir)
+    experiment.check_cacheable()  # before a teacher is trained for it
+    _run(experiment, command, until="teacher")
+    experiment.finished_cache()
+
+
+def _run(experiment: System, command: str, until: str) -> None:
+    config, workdir = experiment.config, experiment.workdir
     wanted = STAGES[: STAGES.index(until) + 1]
     record = RunRecord(workdir, command)
     complete = all(record.is_complete(stage) for stage in wanted)
@@ -45,10 +63,11 @@ def run(config: ConfigDict, workdir: str | Path, *, command: str, until: str = "
         experiment.check_surroundings()
     record_config(workdir, config)
     if complete:
-        say(f"{workdir}: the run is complete up to {until!r}; nothing to do. Report: {Path(workdir) / 'report.html'}")
+        say(f"{workdir}: the run is complete up to {until!r}; nothing to do. Report: {workdir / 'report.html'}")
         return
     for stage in wanted:
         if not record.is_complete(stage):
             with record.stage(stage):
                 getattr(experiment, stage)()
+            forget_programs()
     experiment.summarise()

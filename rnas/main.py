@@ -168,14 +168,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _answer(describe(config, workdir, arguments.architecture), arguments.json)
         from rnas import experiment
 
-        until = "teacher" if arguments.command == "teacher" else UNTIL[arguments.command]
-        caching = arguments.command == "teacher" and arguments.action == "cache"
         with interruptible():
-            if caching:  # before a teacher is trained for it
-                experiment.open_experiment(config, workdir).check_cacheable()
-            experiment.run(config, workdir, command=command, until=until)
-            if caching:
-                experiment.open_experiment(config, workdir).finished_cache()
+            if arguments.command == "teacher" and arguments.action == "cache":
+                experiment.make_teacher_cache(config, workdir, command=command)
+            else:
+                until = "teacher" if arguments.command == "teacher" else UNTIL[arguments.command]
+                experiment.run(config, workdir, command=command, until=until)
     except Interrupted as interrupted:
         print(f"{interrupted} To go on: {command}", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""Which arrays a CPU writes down."""
+"""Which arrays a CPU writes down, and when compiled programs are let go."""
 
 import jax
 from jax import lax
@@ -21,3 +21,12 @@ def stored(x: jax.Array) -> jax.Array:
         return lax.cond(x.ravel()[0] > 0, lax.optimization_barrier, lambda x: x, x)
 
     return lax.platform_dependent(x, cpu=written, default=lambda x: x)
+
+
+def forget_programs() -> None:
+    """Lets go of every compiled program; one that is called again comes from the cache on disk.
+
+    On a CPU each takes hundreds of pieces of memory, of which Linux grants a process 65,530: a run that trains and
+    attacks a dozen networks in one process would be aborted.
+    """
+    jax.clear_caches()

@@ -66,7 +66,7 @@ def mini(tmp_path_factory):
     (folder / "mini.py").write_text(MINI)
     config = load_config(str(folder / "mini.py"), [f"--config.data.dir={folder / 'data'}"])
     run(config, folder / "run", command="rnas run --config=mini.py")
-    return SimpleNamespace(config=config, workdir=folder / "run")
+    return SimpleNamespace(config=config, file=folder / "mini.py", workdir=folder / "run")
 
 
 @pytest.fixture
@@ -341,27 +341,35 @@ def test_evaluating_without_a_trained_student_is_refused(mini, copy):
 
 # Marks that do not coincide, so that dispatches of every length occur.
 REDUCED = (
-    "--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.epochs=4", "--config.search.epochs=3",
-    "--config.train.epochs=4", "--config.twins=('plain',)", "--config.log_every_steps=4",
+    "--config.search.epochs=3", "--config.train.epochs=4", "--config.log_every_steps=4",
     "--config.checkpoint_every_steps=6", "--config.validation.every_epochs=1", "--config.evaluation.count=60",
     "--config.evaluation.batch_size=60", "--config.evaluation.pgd_100_restarts=1",
+)  # fmt: skip
+WIDTHS = (
+    f"--config={DIGITS}", *REDUCED, "--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.epochs=4",
+    "--config.twins=('plain',)",
+)  # fmt: skip
+CELLS = (
+    f"--config={ROOT / 'configs' / 'dsara' / 'digits.py'}", *REDUCED, "--config.search.channels=2",
+    "--config.search.cells=3", "--config.search.stage1_epochs=1", "--config.search.adversarial_weight=1.0",
+    "--config.train.channels=4", "--config.train.cells=3",
+    "--config.validation.first_epoch=0", "--config.evaluation.auto_attack=()",
 )  # fmt: skip
 
 
 class Command:
     """`rnas run` in a process of its own; standard error goes to a file."""
 
-    def __init__(self, workdir: Path, data: Path):
+    def __init__(self, workdir: Path, *settings: str):
         self.workdir, self.log = workdir, workdir.with_suffix(".log")
         # Not the folder of the other tests: it has a limit, which this command knows nothing of.
         cache = ROOT / ".jax_cache" / "commands"
-        settings = {"CACHE_DIR": str(cache), "CACHE_MAX_SIZE": "-1"}
+        compilation = {"CACHE_DIR": str(cache), "CACHE_MAX_SIZE": "-1"}
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        environment |= {f"JAX_COMPILATION_{name}": value for name, value in settings.items()}
-        arguments = [f"--config={DIGITS}", f"--workdir={workdir}", f"--config.data.dir={data}", *REDUCED]
+        environment |= {f"JAX_COMPILATION_{name}": value for name, value in compilation.items()}
         with open(self.log, "ab") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rnas.main", "run", *arguments],
+                [sys.executable, "-m", "rnas.main", "run", f"--workdir={workdir}", *settings],
                 cwd=ROOT, env=environment, stdout=stream, stderr=stream,
             )  # fmt: skip
 
@@ -400,21 +408,22 @@ def record_of(stage: str) -> str:
 @pytest.mark.slow
 def test_killed_runs_end_as_undisturbed_ones(tmp_path):
     """Killed outright in teacher, search and training, and asked to stop in a twin: every bit is the same."""
-    undisturbed, disturbed, data = tmp_path / "undisturbed", tmp_path / "disturbed", tmp_path / "data"
-    command = Command(undisturbed, data)
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    settings = (*WIDTHS, f"--config.data.dir={tmp_path / 'data'}")
+    command = Command(undisturbed, *settings)
     assert command.wait() == 0, command.log.read_text()
 
     chance = random.Random(0)
     for stage in ("teacher", "search", "train"):
         step, delay = chance.randrange(0, 40), chance.uniform(0, 0.3)
-        assert Command(disturbed, data).stop(stage, step, delay, signal.SIGKILL) == -signal.SIGKILL
-    command = Command(disturbed, data)
+        assert Command(disturbed, *settings).stop(stage, step, delay, signal.SIGKILL) == -signal.SIGKILL
+    command = Command(disturbed, *settings)
     assert command.stop("twin_plain", 8, chance.uniform(0, 0.3), signal.SIGTERM) == 130
     shown = command.log.read_text()
     assert "SIGTERM: saving, then stopping." in shown
     assert "stage 'twin_plain' was interrupted and saved at step " in shown
-    assert f"To go on: rnas run --config={DIGITS} --workdir={disturbed} " in shown.splitlines()[-1]
-    assert Command(disturbed, data).wait() == 0
+    assert f"To go on: rnas run --workdir={disturbed} --config={DIGITS} " in shown.splitlines()[-1]
+    assert Command(disturbed, *settings).wait() == 0
 
     stages = read(disturbed / "run.json")["stages"]
     assert [stages[stage]["starts"] for stage in ("teacher", "search", "train", "twins")] == [2, 2, 2, 2]
@@ -425,3 +434,78 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path):
         assert all(np.array_equal(one[name], other[name]) for name in one.files)
     for stage in ("teacher", "search", "train", "twin_plain"):
         assert metrics(undisturbed, stage) == metrics(disturbed, stage)
+
+
+@pytest.mark.slow
+def test_a_search_over_cells_killed_in_either_stage_and_where_they_meet_ends_as_an_undisturbed_one(tmp_path):
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    settings = (*CELLS, f"--config.data.dir={tmp_path / 'data'}")
+    command = Command(undisturbed, *settings)
+    assert command.wait() == 0, command.log.read_text()
+
+    chance = random.Random(1)
+    steps_per_epoch = 20  # half of the 1,300 training images in batches of 32; the first epoch is the first stage
+    for step in (4, steps_per_epoch, 32):
+        delay = chance.uniform(0, 0.2)
+        assert Command(disturbed, *settings).stop("search", step, delay, signal.SIGKILL) == -signal.SIGKILL
+    command = Command(disturbed, *settings)
+    assert command.wait() == 0, command.log.read_text()
+
+    assert read(disturbed / "run.json")["stages"]["search"]["starts"] == 4
+    assert_same_checkpoints(undisturbed, disturbed)
+    for name in ("evaluation.json", "architecture.json"):
+        assert read(undisturbed / name) == read(disturbed / name), name
+    for stage in ("search", "train"):
+        assert metrics(undisturbed, stage) == metrics(disturbed, stage)
+    gamma = {line["step"]: line["gamma"] for line in read_metrics(undisturbed) if "gamma" in line}
+    assert not any(gamma[step] for step in gamma if step <= steps_per_epoch) and gamma[60] > 0, "there were two stages"
+
+
+def trained_by(method: str, *further: str) -> tuple[str, ...]:
+    """Training and fine-tuning by one method alone."""
+    return f"train.objective={method}", f"finetune.objective={method}", *further
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        pytest.param("finetune", trained_by("akd2"), id="akd2"),
+        # Killed after the first epoch of their own.
+        pytest.param("train", trained_by("iad_1", "adversarial.iad_1.first_epoch=1"), id="iad_1"),
+        pytest.param("finetune", trained_by("iad_2", "adversarial.iad_2.first_epoch=1"), id="iad_2"),
+        pytest.param("train", trained_by("mtard"), id="mtard"),
+        pytest.param("finetune", trained_by("pgd_at", "train.perturbation.gamma=0.01"), id="pgd_at_awp"),
+        pytest.param(
+            "train",
+            trained_by("trades", "train.perturbation.gamma=0.005", "train.perturbation.first_epoch=1"),
+            id="trades_awp",
+        ),
+        pytest.param("train", trained_by("none", "train.weight_average=0.9"), id="average"),
+    ],
+)
+def test_a_method_killed_in_the_middle_ends_as_undisturbed(mini, copy, tmp_path, stage, settings):
+    """From the searched network on: trained, fine-tuned and evaluated, with SIGKILL half way through one of the two."""
+    disturbed = copy("train")
+    shutil.rmtree(disturbed / "evaluation")
+    for old in ("train", "twin_plain"):
+        shutil.rmtree(disturbed / "checkpoints" / old)
+    (disturbed / "config.json").unlink()
+    undisturbed = Path(shutil.copytree(disturbed, tmp_path / "undisturbed"))
+    given = [f"teacher.path={mini.workdir / 'teacher'}", f"teacher.natural_path={mini.workdir / 'teacher'}"]
+    lengths = ["train.epochs=6", "finetune.epochs=6", "checkpoint_every_steps=6"]
+    alone = ["train.gamma=0.0", "train.kl_weight=0.0", "twins=()"]
+    overrides = [f"--config.{each}" for each in (*given, *lengths, *alone, *settings)]
+    arguments = (f"--config={mini.file}", f"--config.data.dir={mini.config.data.dir}", *overrides)
+    command = Command(undisturbed, *arguments)
+    assert command.wait() == 0, command.log.read_text()
+    assert Command(disturbed, *arguments).stop(stage, 24, 0.0, signal.SIGKILL) == -signal.SIGKILL
+    command = Command(disturbed, *arguments)
+    assert command.wait() == 0, command.log.read_text()
+
+    assert read(disturbed / "run.json")["stages"][stage]["starts"] == 2
+    assert_same_checkpoints(undisturbed, disturbed)
+    assert read(undisturbed / "evaluation.json") == read(disturbed / "evaluation.json")
+    for each in ("train", "finetune"):
+        assert metrics(undisturbed, each) == metrics(disturbed, each)
+        assert metrics(undisturbed, each)[-1]["step"] == 60

@@ -1,11 +1,14 @@
-"""An array that is written down is the same array, and so are its derivatives."""
+"""What is written down stays what it is, and so do its derivatives; what is forgotten gives its memory back."""
+
+import gc
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.memory import stored
+from rnas.memory import forget_programs, stored
 
 ODD = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45, 3e38, -1.5], np.float32)
 
@@ -49,3 +52,20 @@ def test_the_compiler_leaves_it_in_place_on_a_cpu_and_sees_nothing_elsewhere():
     for platform in ("cuda", "tpu"):
         lowered = jax.jit(shifted).trace(jnp.ones(100)).lower(lowering_platforms=(platform,)).as_text()
         assert "optimization_barrier" not in lowered
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts pieces of memory as Linux shows them")
+def test_forgotten_programs_give_their_pieces_of_memory_back():
+    def pieces():
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    before = pieces()
+    programs = [jax.jit(lambda x, i=i: jnp.sort(i * x) @ x + jnp.sin(x)) for i in range(40)]
+    for program in programs:
+        program(jnp.ones((4, 4)))
+    taken = pieces() - before
+    assert taken > 100
+    forget_programs()
+    gc.collect()
+    assert pieces() - before < taken / 2
+    assert programs[2](jnp.ones((4, 4))).shape == (4, 4)

@@ -8,7 +8,8 @@ Arguments, joined by commas:
             cross-layer distillation (the search is the same); `none` for plain training
   awp       named after a method: weights perturbed against the loss (γ 0.01 with pgd_at, else 0.005 from epoch 10 on)
   average   the student is a moving average of the weights, decay 0.995
-  methods   beside the student of the joint objective a twin for every method: one architecture, one start, one budget
+  methods   beside the student of the joint objective a twin for every method: one architecture, one start, one budget;
+            AutoAttack judges the student and each twin
 
 Cost: about 4 minutes of training and 2 of evaluation on two CPU cores.
 Expect (seed 0): 98 to 99 % clean for every network; under PGD-100 at ε = 0.15 about 70 %, give or take 3, for the
@@ -17,6 +18,7 @@ student, the twin without distillation and the teacher, 0 % for the plainly trai
 
 from rnas.defaults import rnas_cl
 from rnas.objectives import METHODS
+from rnas.systems.system import TWINS
 
 
 def get_config(argument: str = ""):
@@ -79,7 +81,7 @@ def _change(config, name: str) -> None:
     elif name == "average":
         train.weight_average = 0.995
     elif name == "methods":
-        methods = (method for method in METHODS if method != "none")
-        config.twins = ("plain", *methods, "pgd_at_awp", "trades_awp")
+        config.twins = tuple(twin for twin in TWINS if twin != "no_distillation")
+        config.evaluation.auto_attack = ("student", *(f"twin_{twin}" for twin in config.twins))
     else:
         raise ValueError(f"unknown variant {name!r}; expected any of {', '.join(METHODS)}, awp, average, methods.")

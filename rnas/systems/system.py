@@ -19,6 +19,7 @@ from rnas.evaluation import Evaluator, Settings, Subject, Threat, assess_dataset
 from rnas.evaluation.protocol import suite
 from rnas.files import read_json, write_arrays, write_json
 from rnas.layers.counting import count
+from rnas.memory import forget_programs
 from rnas.models import build_model
 from rnas.objectives import METHODS
 from rnas.record import versions
@@ -69,6 +70,13 @@ class System(Components, abc.ABC):
         if self.objective_of("teacher").needs_teacher:
             raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
         self.objective_of("finetune")
+        for stage in ("teacher", "train", *(f"twin_{name}" for name in config.twins)):
+            gamma, first_epoch = self._perturbation_of(stage)
+            if gamma and first_epoch >= (epochs := self._section(stage).epochs):
+                raise ValueError(
+                    f"stage {stage} perturbs its weights from epoch {first_epoch} on, which it never reaches in "
+                    f"{epochs}: train longer, or without."
+                )
 
     # -- what a system says of itself ---------------------------------------------------------------------
 
@@ -239,6 +247,11 @@ class System(Components, abc.ABC):
         """Where the configuration says how the weights of a stage are perturbed and averaged."""
         return self.config.teacher if stage in TEACHERS else self.config.train
 
+    def _perturbation_of(self, stage: str) -> tuple[float, int]:
+        """γ of the perturbed weights of a stage, 0 for none, and the first epoch that has them."""
+        perturbation = self._section(stage).perturbation
+        return PERTURBED.get(stage, (perturbation.gamma, perturbation.first_epoch))
+
     def _train_network(
         self, stage: str, model, variables, recipe: ConfigDict, *, epochs: int, batch_size: int,
         what: str, tutors=None, drop_path: float = 0.0,
@@ -247,7 +260,7 @@ class System(Components, abc.ABC):
         objective, section = self.objective_of(stage), self._section(stage)
         teacher = self.loaded_teacher if objective.needs_teacher else None
         natural = self.loaded_natural_teacher if objective.needs_natural_teacher else None
-        gamma, first_epoch = PERTURBED.get(stage, (section.perturbation.gamma, section.perturbation.first_epoch))
+        gamma, first_epoch = self._perturbation_of(stage)
         per_epoch = self.steps_per_epoch(batch_size)
         teaching = self.teaching(teacher, section, self.feed(stage, batch_size, what), per_epoch)
         if natural:
@@ -393,6 +406,7 @@ class System(Components, abc.ABC):
         """Trains what the student is compared with, alike but for what sets each twin apart."""
         for name in self.config.twins:
             self._train_student(f"twin_{name}", self.twin(name))
+            forget_programs()
 
     def _train_student(self, stage: str, architecture: Architecture, *, start=None, epochs=0, recipe=None):
         config = self.config.train
@@ -443,6 +457,7 @@ class System(Components, abc.ABC):
             results[name] = {**read_json(parts / f"{name}.json"), **size}
             if name in config.auto_attack:
                 results[name]["auto_attack"] = self._auto_attack(subject)
+                forget_programs()
         write_json(
             self.workdir / "evaluation.json",
             {

@@ -1,8 +1,8 @@
 """Pickles written by `torch.save`, read without PyTorch and without running anything they ask for.
 
 A pickle is a program: it names functions and calls them. Here a name can only mean one of a few functions of this
-module, which build arrays, mappings and tuples; any other name ends the reading before anything is called. What the
-functions are given is checked too: a tensor must lie inside its storage.
+module, which build arrays, mappings, tuples and numbers; any other name ends the reading before anything is called.
+What the functions are given is checked too: a tensor must lie inside its storage.
 """
 
 from collections.abc import Callable
@@ -30,17 +30,19 @@ _DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
     *("double", "float", "half", "long", "int", "short"),
 )
+# Types of NumPy's numbers as its pickles name them; not those of objects, texts, dates and records.
+_NUMBERS = ("b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8")
 
 
 class ForeignGlobal(ValueError):
-    """A pickle names something that is neither a tensor nor a container.
+    """A pickle names something that is no tensor, container or number.
 
     Attributes:
       name: module and name, joined by a dot.
     """
 
     def __init__(self, name: str):
-        super().__init__(f"it asks for {name!r}, which is neither a tensor nor a container")
+        super().__init__(f"it asks for {name!r}, which is no tensor, container or number")
         self.name = name
 
 
@@ -90,11 +92,65 @@ class _MakeParameter:
         return tensor
 
 
+class _NumberType:
+    """A `numpy.dtype` of numbers. NumPy's own takes from a state what it never checks, such as fields and sizes."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, name: str):
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: Any) -> None:
+        match state:
+            case (int(), "<" | ">" | "|" | "=" as order, None, None, None, -1, -1, 0):
+                self.dtype = self.dtype.newbyteorder(order)
+            case _:
+                raise ValueError(f"the type {self.dtype} is given the state {state!r:.100}")
+
+
+class _MakeNumberType:
+    """`numpy.dtype`, called with its name and two flags that concern records."""
+
+    __slots__ = ()
+
+    def __call__(self, name: Any, *flags: Any) -> _NumberType:
+        if type(name) is not str or name not in _NUMBERS:
+            raise ForeignGlobal(f"numpy.dtype({str(name):.20})")
+        return _NumberType(name)
+
+
+class _MakeNumber:
+    """`numpy.core.multiarray.scalar`: a number of its type and its bytes."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: Any, content: Any) -> np.generic:
+        if not (isinstance(kind, _NumberType) and type(content) is bytes and len(content) == kind.dtype.itemsize):
+            raise ValueError(f"a number is made of {kind!r:.50} and {content!r:.50}")
+        (number,) = np.frombuffer(content, kind.dtype)
+        return number
+
+
+class _MakeBytes:
+    """`_codecs.encode`, by which pickles before protocol 3 hold bytes: each one is a character of Latin-1."""
+
+    __slots__ = ()
+
+    def __call__(self, text: Any, encoding: Any) -> bytes:
+        if type(text) is not str or encoding != "latin1":
+            raise ValueError(f"bytes are made of {text!r:.50} by {encoding!r:.50}")
+        return text.encode("latin1")
+
+
 GLOBALS: dict[str, Any] = {
     "collections.OrderedDict": _MakeMapping(),
     "torch.Size": _MakeSize(),
     "torch._utils._rebuild_tensor_v2": _MakeTensor(),
     "torch._utils._rebuild_parameter": _MakeParameter(),
+    "numpy.dtype": _MakeNumberType(),
+    "numpy.core.multiarray.scalar": _MakeNumber(),
+    "numpy._core.multiarray.scalar": _MakeNumber(),  # since NumPy 2
+    "_codecs.encode": _MakeBytes(),
     # Only named, never called: a text will do.
     **{f"torch.{name}": f"torch.{name}" for name in (*STORAGES, *_DTYPES)},
 }

@@ -113,10 +113,16 @@ def architecture_gradients(
         to_weights, to_architecture = jax.grad(lambda w, a: train_loss(w, a)[0], (0, 1))(weights, architecture)
         return to_architecture, to_weights
 
+    _, gradient = both(weights)
+
     if look_ahead.second_order == "exact":
-        _, product, gradient = jax.linearize(both, weights, has_aux=True)
+
+        def product(direction):
+            # Linearised once for all directions this would be faster by the gradient it repeats, but everything that
+            # gradient computes would be kept, in twice the memory.
+            return jax.jvp(lambda w: both(w)[0], (weights,), (direction,))[1]
+
     else:
-        _, gradient = both(weights)
 
         def product(direction):
             length = optax.tree.norm(direction)

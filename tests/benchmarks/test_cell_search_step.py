@@ -57,11 +57,21 @@ def test_the_other_supernet_has_the_published_size(modules, channels, cells, cou
     assert sum(weight.numel() for weight in search.weights) == count
 
 
+@pytest.fixture
+def double():
+    """Everything in float64: in float32 the signs of slopes of rounding size part, and seven steps make many of few."""
+    torch.set_default_dtype(torch.float64)
+    with jax.enable_x64(True):
+        yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.slow
-def test_both_sides_take_the_same_step(modules):
+def test_both_sides_take_the_same_step(modules, double):
     problem = modules.cell_problem.make_problem("dsara", 4, 2, 4)
     plain = Optimizer(optax.identity(), optax.constant_schedule(1.0))
     ours = modules.cell_jax.Search(problem, 1, arch_optimizer=plain, start="none")
+    ours.state = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, ours.state)
     before = jax.device_get(ours.state)
     loss = ours(1)
     after = jax.device_get(ours.state)
@@ -72,17 +82,17 @@ def test_both_sides_take_the_same_step(modules):
     for kind, alpha in theirs.alpha.items():
         alpha.data = torch.tensor(before.architecture["cells"][kind])
     theirs.arch_optimizer = torch.optim.SGD(theirs.alpha.values(), 1.0)
-    np.testing.assert_allclose(loss, theirs(1), rtol=1e-4)
+    np.testing.assert_allclose(loss, theirs(1), rtol=1e-6)
     for kind, alpha in theirs.alpha.items():
         start = before.architecture["cells"][kind]
         moved, expected = after.architecture["cells"][kind] - start, alpha.detach().numpy() - start
-        np.testing.assert_allclose(moved, expected, rtol=0.02, atol=0.02 * np.abs(expected).max() + 1e-7, err_msg=kind)
+        np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=kind)
     weights = dict(theirs.network.named_parameters())
     start = in_torch_form(before.params)
     for name, weight in in_torch_form(after.params).items():
         moved, expected = weight - start[name], weights[name].detach() - start[name]
         scale = float(expected.abs().max())
-        torch.testing.assert_close(moved, expected, rtol=0.02, atol=0.02 * scale + 1e-6, msg=name)
+        torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5 * scale, msg=name)
 
 
 def test_sizes_are_those_of_the_space(modules):

@@ -18,6 +18,8 @@ def test_it_prints_one_line_of_results(benchmark, capsys):
     assert result["name"] == "teacher_cache" and result["sizes"]["batch"] == 8
     assert all(len(result["seconds"][side]) == 2 for side in benchmark.SIDES)
     assert result["ratio"] == pytest.approx(result["theirs"] / result["ours"], rel=1e-2)
+    processor = result["cpu_seconds"]
+    assert result["cpu_ratio"] == pytest.approx(processor["theirs"] / processor["ours"], rel=1e-2)
     # Seven taps of 4×4 pixels in half precision with their lengths, and ten logits.
     assert result["view_bytes"] == 7 * (2 * 16 + 4) + 4 * 10
     loss = result["loss"]

@@ -136,14 +136,14 @@ def relative_difference(part, full):
     return max(float(np.max(np.abs(a - b)) / (np.max(np.abs(b)) + 1e-30)) for a, b in leaves)
 
 
-@pytest.mark.parametrize("name", ["tiny", "s1", "s3"])
+@pytest.mark.parametrize("name", ["tiny", "s1"])
 def test_narrow_network_equals_masked_supernet(name):
     pairs = narrow_and_masked(name, 8 if name == "tiny" else 32, seed=3)
     assert max(relative_difference(*pair) for pair in pairs) < 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["s5", "s7", "m", "l"])
+@pytest.mark.parametrize("name", ["s3", "s5", "s7", "m", "l"])
 def test_narrow_network_equals_masked_supernet_in_every_space(name):
     pairs = narrow_and_masked(name, 32, seed=5)
     assert max(relative_difference(*pair) for pair in pairs) < 1e-5

@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas import experiment, platform
+from rnas import components, experiment, platform
 from rnas.configuration import load_config
+from rnas.data.datasets import load_dataset
 from rnas.main import main
 from rnas.models import build_model
 from rnas.systems.rnas_cl import RnasCl
 from rnas.teachers import save_teacher
 from rnas.training import steps
 from rnas.training.checkpoints import Checkpoints
+from rnas.training.log import read_metrics
 
 CONFIG = """
 from rnas.defaults import {system}
@@ -128,21 +130,29 @@ def test_a_run_and_the_command_make_the_same_cache(finished, kept):
 
 @pytest.fixture(scope="module")
 def kept(given):
-    """The command that makes a cache in a folder of its own, and the folder."""
+    """The command that makes a cache in a folder of its own, the folder, and the sets that were read meanwhile."""
     folder = given.folder / "kept"
     command = [
         "teacher", "cache", f"--config={given.config}", f"--workdir={given.folder / 'only_cached'}", *given.overrides,
         f"--config.teacher.cache.dir={folder}",
     ]  # fmt: skip
+    read = []
+
+    def load(name, **options):
+        read.append(name)
+        return load_dataset(name, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platform, "prepare", lambda **_: None)
+        patch.setattr(components, "load_dataset", load)
         assert main(command) == 0
-    return SimpleNamespace(command=command, folder=folder)
+    return SimpleNamespace(command=command, folder=folder, read=read)
 
 
 def test_the_command_makes_a_cache_once(kept, capsys):
     before = shards(kept.folder)
     assert len(before) == 4  # two views of 1,300 images, 1,024 a file
+    assert kept.read == ["digits"]
     assert main(kept.command) == 0
     shown = capsys.readouterr().err
     assert "2 views of 1300 images" in shown and "complete" in shown
@@ -153,6 +163,29 @@ def test_another_seed_may_not_use_it(kept, tmp_path, capsys):
     assert main([*kept.command, "--config.seed=1", f"--workdir={tmp_path / 'other'}"]) == 2
     shown = capsys.readouterr().err
     assert "seed: 0 is what it was made of, 1 is given" in shown and "teacher.cache.dir" in shown
+
+
+@pytest.mark.slow
+def test_cells_learn_from_it_what_they_learn_from_the_teacher(given, tmp_path):
+    """Search and training of DSARA's networks, on images that are not varied: both sides see the same ones."""
+    small = (
+        "data.crop_padding=0", "search.method=darts1", "search.second_order=none", "search.cells=3",
+        "search.channels=2", "train.cells=3", "train.channels=2",
+    )  # fmt: skip
+    common = [each for each in given.overrides if each not in TINY] + [f"--config.{each}" for each in small]
+    logged = {}
+    for views in (0, 1):
+        config = load_config(f"{given.folder / 'dsara'}.py", [*common, f"--config.teacher.cache.views={views}"])
+        workdir = tmp_path / str(views)
+        experiment.run(config, workdir, command="rnas train", until="train")
+        logged[views] = [record for record in read_metrics(workdir) if record["split"] == "train"]
+        assert json.loads((workdir / "architecture.json").read_text())["tutors"]
+        assert (workdir / "teacher_cache").exists() == bool(views)
+    assert {record["stage"] for record in logged[0]} == {"search", "train"}
+    for live, kept in zip(logged[0], logged[1], strict=True):
+        assert live["kl"] > 0 and live["attention"] > 0
+        for name in ("loss", "kl", "attention"):
+            assert kept[name] == pytest.approx(live[name], rel=1e-3), (live["stage"], live["step"], name)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ def opened(tmp_path, *overrides, config=DIGITS, argument=""):
     ("config", "overrides", "student"),
     [
         ("cifar10", ("genotype=dsara",), (4_520_394, 1_240_151_040)),
-        ("cifar10", ("genotype=dsara", "train.auxiliary=0.4"), (4_988_628, 1_240_151_040)),
-        ("cifar10:wide", ("genotype=dsara",), (9_639_754, 1_591_535_616)),
-        ("cifar100", ("genotype=arnas",), (4_566_564, 1_240_197_120)),
+        pytest.param(
+            "cifar10", ("genotype=dsara", "train.auxiliary=0.4"), (4_988_628, 1_240_151_040), marks=pytest.mark.slow
+        ),
+        pytest.param("cifar10:wide", ("genotype=dsara",), (9_639_754, 1_591_535_616), marks=pytest.mark.slow),
+        pytest.param("cifar100", ("genotype=arnas",), (4_566_564, 1_240_197_120), marks=pytest.mark.slow),
         ("tiny_imagenet", ("genotype=dsara", "train.auxiliary=0.0"), (5_405_684, 5_818_987_776)),
         ("cifar10:darts", ("genotype=advrush",), (4_158_046, 645_337_728)),
     ],

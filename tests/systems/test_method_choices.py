@@ -116,6 +116,11 @@ def test_what_training_kept_is_found_again(tmp_path):
         (("train.weight_average=1.0",), "train.weight_average = 1.0 must be at least 0 and less than 1"),
         (("teacher.weight_average=-0.1",), "teacher.weight_average = -0.1 must be at least 0"),
         (("train.perturbation.gamma=-0.1",), "train.perturbation.gamma = -0.1 must not be negative"),
+        (
+            ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=40"),
+            "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
+        ),
+        (("twins=('trades_awp',)", "train.epochs=10"), "stage twin_trades_awp perturbs its weights from epoch 10 on"),
         (("twins=('fgsm',)",), "unknown twins ..fgsm..; known: no_distillation, plain, pgd_at"),
     ],
 )
@@ -124,9 +129,19 @@ def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, m
         opened(tmp_path, *overrides)
 
 
+@pytest.mark.parametrize(("file", "argument"), [("digits", "methods"), ("fashion_mnist", "short,methods")])
+def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argument):
+    """One that never sees the strongest attack could lead the table by masked gradients."""
+    experiment = opened(tmp_path, argument=argument, file=file)
+    assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
+    assert len(experiment.subjects) > 12 and {"twin_plain", "twin_pgd_at_awp", "twin_mtard"} < set(experiment.subjects)
+
+
 def test_unknown_variants_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown variant 'fgsm'; expected any of none, pgd_at, .*, methods"):
         opened(tmp_path, argument="fgsm")
+    with pytest.raises(ValueError, match="unknown variant 'long'; expected any of short, methods"):
+        opened(tmp_path, argument="short,long", file="fashion_mnist")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+import pickle
 import struct
 import sys
 
@@ -45,6 +46,19 @@ def test_containers_and_plain_values(file):
     found = read_checkpoint(file).content
     np.testing.assert_array_equal(found.pop("state")["w"], numbers((2,)))
     assert found == {"epoch": 7, "loss": 0.5, "who": "us", "flags": [True, None, ()]}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_numbers_of_numpy_beside_a_state(file, protocol):
+    """Pickled by NumPy itself: accuracies and epochs that scripts put beside the state."""
+    dtypes = ["f8", "f4", "f2", ">f8", ">i4", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
+    expected = {dtype: np.array([3.375, -7.0]).astype(dtype)[1 if "i" in dtype else 0] for dtype in dtypes}
+    content = {"numbers": expected, "type": np.dtype("f4"), "best": np.float64(0.9375)}
+    write_archive(file, {"data.pkl": pickle.dumps(content, protocol)})
+    found = read_checkpoint(file).content
+    assert found["best"] == 0.9375 and found["numbers"] == expected
+    for dtype, number in found["numbers"].items():
+        assert type(number) is type(expected[dtype]), dtype
 
 
 def test_a_state_dict_as_pytorch_writes_it(file):
@@ -214,6 +228,21 @@ def test_an_archive_that_would_fill_the_memory_is_refused(file, monkeypatch):
 # -- pickles that ask for more ---------------------------------------------------------------------------
 
 
+SCALAR = Global("numpy.core.multiarray", "scalar")
+
+
+def number_type(name) -> Call:
+    return Call(Global("numpy", "dtype"), (name, False, True))
+
+
+def latin1(text: str) -> Call:
+    return Call(Global("_codecs", "encode"), (text, "latin1"))
+
+
+F4 = number_type("f4")
+STATE = (3, "<", None, None, None, -1, -1, 0)
+
+
 def attacks(marker: Path) -> dict[str, bytes]:
     """Programs each of which would write a file, were it run."""
     code = f"open({str(marker)!r}, 'w').close()"
@@ -232,6 +261,14 @@ def attacks(marker: Path) -> dict[str, bytes]:
         "torch.load": pickled(Call(Global("torch", "load"), ("http://",))),
         "collections.namedtuple": pickled(Call(Global("collections", "namedtuple"), ("a", "b"))),
         "numpy.core.multiarray._reconstruct": pickled(Global("numpy.core.multiarray", "_reconstruct")),
+        # In the place of a number, of its type, and of its bytes.
+        "posix.popen": pickled(Call(SCALAR, (Call(Global("posix", "popen"), (f"touch {marker}",)), "bytes"))),
+        "builtins.open": pickled(Call(Global("numpy", "dtype"), (Call(Global("builtins", "open"), (str(marker),)),))),
+        "_codecs.lookup": pickled(Call(SCALAR, (F4, Call(Global("_codecs", "lookup"), ("latin1",))))),
+        # NumPy would take the bytes of an object for an address.
+        "numpy.dtype(O8)": pickled(Call(SCALAR, (number_type("O8"), latin1("A" * 8)))),
+        "numpy.dtype(V8)": pickled(Call(SCALAR, (number_type("V8"), latin1("A" * 8)))),
+        "numpy.dtype(f4,O)": pickled(number_type("f4,O")),
     }
 
 
@@ -250,8 +287,6 @@ def test_a_pickle_that_tries_to_run_code_is_refused_and_runs_nothing(file, tmp_p
 
 def test_the_attacks_of_these_tests_would_work(tmp_path):
     """What the reader refuses does write its file when it is run; else the tests above would prove nothing."""
-    import pickle
-
     programs = attacks(tmp_path / "marker")
     for name in ("builtins.exec", "os.system", "builtins.eval"):
         pickle.loads(programs[name])
@@ -274,6 +309,17 @@ TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
         pickled(Call("text", ())),
         pickled(Call(Global("torch", "Size"), (3,))),
         pickled(Call(Global("torch._utils", "_rebuild_parameter"), ("text", True, {}))),
+        # Numbers that are none: too few bytes, too many, no bytes; a type with fields, with a size of its own.
+        pickled(Call(SCALAR, (F4, latin1("abc")))),
+        pickled(Call(SCALAR, (F4, latin1("abcdefgh")))),
+        pickled(Call(SCALAR, (F4, "abcd"))),
+        pickled(Call(SCALAR, ("f4", latin1("abcd")))),
+        pickled(Build(F4, (*STATE[:2], None, ("a",), {"a": (F4, 0)}, -1, -1, 0))),
+        pickled(Build(F4, (*STATE[:5], 4096, 1, 0))),
+        pickled(Build(F4, (None, {"dtype": "text"}))),
+        pickled(Call(number_type("f4"), ())),
+        pickled(Call(Global("_codecs", "encode"), ("abcd", "idna"))),
+        pickled(Call(Global("_codecs", "encode"), ("\u0394", "latin1"))),
         pickled({"a": 1})[:-3],
         b"\x80\x02\x95\xff",
         b"(" * 100 + b"a.",
@@ -365,6 +411,7 @@ def test_files_of_pytorch_itself(file):
         "integers": base.long(),
         "size": base.shape,
         "optimizer": optimiser.state_dict(),
+        "best": base.numpy().max(),
     }
     torch.save(content, file)
     found = read_checkpoint(file).content
@@ -375,4 +422,4 @@ def test_files_of_pytorch_itself(file):
     np.testing.assert_array_equal(found["half"], base.numpy().astype(np.float16))
     np.testing.assert_array_equal(found["bfloat16"], base.numpy().astype(ml_dtypes.bfloat16))
     np.testing.assert_array_equal(found["integers"], base.numpy().astype(np.int64))
-    assert found["size"] == (4, 6) and found["optimizer"]["param_groups"][0]["lr"] == 0.1
+    assert found["size"] == (4, 6) and found["best"] == 23 and found["optimizer"]["param_groups"][0]["lr"] == 0.1

@@ -114,7 +114,7 @@ def float64():
 # -- second order ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("conv", [lax.conv_general_dilated, convolve])
+@pytest.mark.parametrize("conv", [pytest.param(lax.conv_general_dilated, marks=pytest.mark.slow), convolve])
 def test_exact_gradients_equal_both_oracles(float64, conv):
     problem = Problem(conv=conv)
     found = problem.gradients("exact")

@@ -252,7 +252,12 @@ def test_a_teacher_moves_tutors_and_adds_its_terms():
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("arnas", {}), ("arnas", dict(gamma=1.0, kl_weight=1.0)), ("smooth_adv", {})]
+    ("method", "options"),
+    [
+        pytest.param("arnas", {}, marks=pytest.mark.slow),
+        ("arnas", dict(gamma=1.0, kl_weight=1.0)),
+        ("smooth_adv", {}),
+    ],
 )
 def test_four_replicas_equal_one(data, method, options):
     step, names = make_step(method, **options)

@@ -263,6 +263,7 @@ def test_a_train_step_does_not_depend_on_the_number_of_replicas(study):
     assert found[0][0].step == 1 and not unmoved(before.variables, found[0][0].variables)
 
 
+@pytest.mark.slow
 def test_a_train_step_is_the_same_without_jit(study):
     objective = study.objective("pgd_at", steps=1, gamma=0.0, kl_weight=0.0)
     step = study.over_replicas(study.train_step(objective, DESCENT, PLAIN))

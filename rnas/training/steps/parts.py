@@ -66,9 +66,9 @@ def augmented(augmentation: Augmentation, keys: jax.Array, images: jax.Array) ->
 
 
 def reduced(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -> dict[str, jax.Array]:
-    """Sums over all examples of all replicas, their count, and the step if loss or `updated` are not finite."""
+    """Float32 sums over all examples of all replicas, their count, and the step if loss or `updated` are not finite."""
     examples = terms["loss"].shape[0]
-    sums = {name: jnp.sum(jnp.broadcast_to(value, (examples,))) for name, value in terms.items()}
+    sums = {name: jnp.sum(jnp.broadcast_to(value, (examples,)), dtype=jnp.float32) for name, value in terms.items()}
     sums["count"] = jnp.float32(examples)
     sums = lax.psum(sums, AXIS)
     # A finite loss may still have a gradient that is not: its weights must not reach a checkpoint.
