@@ -8,8 +8,9 @@ import pytest
 from rnas.report import choices, write_report
 from rnas.report.cells import OPERATIONS, read_cells
 from rnas.report.choices import Choices, plot_choices, read_choices
+from rnas.spaces import cells
 
-CANDIDATES = [name for name in OPERATIONS if name != "none"]
+CANDIDATES = list(cells.OPERATIONS)
 PANEL = [(node, source) for node in (2, 3, 4, 5) for source in range(node)]
 
 

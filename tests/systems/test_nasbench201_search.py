@@ -1,4 +1,4 @@
-"""The cell search among the cells of NAS-Bench-201: the same stages, its own networks, an outcome the table can judge."""
+"""The cell search in the space of NAS-Bench-201: the same stages, its own networks, an outcome the table can judge."""
 
 import json
 from pathlib import Path
