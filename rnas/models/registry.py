@@ -100,6 +100,6 @@ def build_model(
                 dtype=dtype,
                 axis_name=axis_name,
             )
-            _ = model.blocks  # a depth that does not exist is refused here, not when the model is first applied
+            _ = model.taps  # a depth that does not exist is refused here, not when the model is first applied
             return model
     raise ValueError(f"no model is named {name!r}; the names are {', '.join(FORMS)}, with {'; '.join(SUFFIXES)}.")

@@ -15,8 +15,8 @@ BLUE = "#0072b2"
 KINDS = {  # of operations: colour, dashes
     "separable": (BLUE, "-"),
     "dilated": (ACCENT, "-"),
-    "convolution": (BLUE, "-"),
-    "pointwise": (ACCENT, "-"),
+    "convolution": ("#00558a", "-"),
+    "pointwise": ("#a84a8c", "-"),
     "pool": ("#007d5a", "-"),
     "skip": ("#6b7177", (0, (4, 2))),
     "none": (FAINT, (0, (1, 1.5))),

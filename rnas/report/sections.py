@@ -31,7 +31,7 @@ _GRAPH = (
 )
 _IN_TABLE = (
     "State 0 is the output of the block before, every node adds up what reaches it, and node 3 is the output. "
-    "Convolutions of 3\u00d73 are blue, of 1\u00d71 orange, pools green, skips dashed, edges without any dotted."
+    "Convolutions of 3\u00d73 are blue, of 1\u00d71 purple, pools green, skips dashed, edges without any dotted."
 )
 _STRIDE = " The operations on the two inputs have stride 2."
 _RANDOM = (

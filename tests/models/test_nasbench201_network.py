@@ -239,7 +239,7 @@ def test_a_mixture_of_one_operation_an_edge_is_that_cell(images, variables):
         for model, how in ((supernet, shares), (traced, encoding))
     )
     assert_close(ours, theirs)
-    assert supernet.taps == tuple(ours[1])
+    assert set(supernet.taps) == set(ours[1])
     with pytest.raises(ValueError, match="'cell': \\(6, 5\\)"):
         jax.eval_shape(supernet.init, jax.random.key(0), images, {"cell": jnp.ones((6, 4))})
 

@@ -22,8 +22,9 @@ def opened(tmp_path, *overrides, argument=""):
 
 
 def test_sizes_are_those_of_the_space(tmp_path):
-    experiment = opened(tmp_path, "genotype=333133", "data.image_shape=(32,32,3)", "data.mean=(0.,0.,0.)",
-                        "data.std=(1.,1.,1.)", "train.channels=16", "train.cells=5", "search.channels=16", "search.cells=5")  # fmt: skip
+    images = ("data.image_shape=(32,32,3)", "data.mean=(0.,0.,0.)", "data.std=(1.,1.,1.)")
+    sizes = [f"{stage}.{key}" for stage in ("search", "train") for key in ("channels=16", "cells=5")]
+    experiment = opened(tmp_path, "genotype=333133", *images, *sizes)
     found = describe(experiment.config, tmp_path)
     assert found["student"]["params"] == 1_288_506 and found["student"]["macs"] == cost(encode("333133"))
     # Either convolution on each of 6 edges of 5 cells a stage, with BatchNorm.
