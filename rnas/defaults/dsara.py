@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
     data.std = (1.0, 1.0, 1.0)
 
     # Networks.
-    config.space = "dsara"  # dsara (3 cell types, 7 operations) | darts (2 cell types, 8 operations)
+    # dsara (3 cell types, 7 operations) | darts (2 cell types, 8 operations) | nasbench201 (1 cell type, 5 operations)
+    config.space = "dsara"
     config.genotype = ""  # train this instead of searching: dsara, darts_v2, pdarts, racl, advrush, or a JSON file
     config.width_ratio = ()  # channels of the three stages; empty: the space's own, (1, 2, 2) or (1, 2, 4)
     config.bn_momentum = 0.9  # running statistics
