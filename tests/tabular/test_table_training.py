@@ -208,6 +208,7 @@ def assert_close(ours, theirs):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max() + 1e-6)
 
 
+@pytest.mark.slow
 def test_traced_training_on_replicas_equals_fixed_training_on_one(tiny):
     """Weights, statistics and momentum of the chosen operations; the others stay exactly as they were."""
     arch = "231403"

@@ -63,6 +63,7 @@ def test_one_dispatch_of_many_steps_equals_many_dispatches(study):
         np.testing.assert_allclose(value, sum(each[name] for each in total), rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_one_replica_of_eight_equals_four_of_two(study):
     # Not with trades: its inner gradient is a difference of almost equal probabilities, so rounding decides the sign
     # of some pixels, and thereby a whole step of the attack.
