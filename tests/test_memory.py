@@ -55,17 +55,19 @@ def test_the_compiler_leaves_it_in_place_on_a_cpu_and_sees_nothing_elsewhere():
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts pieces of memory as Linux shows them")
-def test_forgotten_programs_give_their_pieces_of_memory_back():
+@pytest.mark.parametrize("compiled", [jax.jit, jax.pmap])
+def test_forgotten_programs_give_their_pieces_of_memory_back(compiled):
     def pieces():
         return len(Path("/proc/self/maps").read_text().splitlines())
 
     before = pieces()
-    programs = [jax.jit(lambda x, i=i: jnp.sort(i * x) @ x + jnp.sin(x)) for i in range(40)]
+    programs = [compiled(lambda x, i=i: jnp.sort(i * x) @ jnp.swapaxes(x, -1, -2) + jnp.sin(x)) for i in range(40)]
+    images = jnp.ones((jax.local_device_count(), 4, 4))
     for program in programs:
-        program(jnp.ones((4, 4)))
+        jax.block_until_ready(program(images))
     taken = pieces() - before
     assert taken > 100
     forget_programs()
     gc.collect()
     assert pieces() - before < taken / 2
-    assert programs[2](jnp.ones((4, 4))).shape == (4, 4)
+    assert programs[2](images).shape == images.shape

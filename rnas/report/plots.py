@@ -258,6 +258,7 @@ def plot_learning(
                 if metric in _BOUNDS:
                     low, high = _BOUNDS[metric]
                     axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+            _level(axes)
             if mark is not None and axis == "epoch":
                 axes.axvline(mark, **BOUNDARY)
             axes.set_title(title)
@@ -287,3 +288,10 @@ def _line(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str, axis: str,
     if len(points) > _POINTS:
         points = np.array([run.mean(axis=0) for run in np.array_split(points, _POINTS)])
     axes.plot(points[:, 0], points[:, 1], **looks)
+
+
+def _level(axes: Axes) -> None:
+    """Draws what never changes at half the height, above zero: else the axis would show how it was rounded."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    if values.min() > 0 and np.ptp(values) < 1e-3 * values.max():
+        axes.set_ylim(0, 2 * values.max())
