@@ -17,6 +17,15 @@ def pixels(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(255.0) if images.dtype == np.uint8 else images
 
 
+def named(predict: Callable) -> Callable:
+    """`predict`, or where it holds arrays and has no hash, a function that stands for it and for nothing else."""
+    try:
+        hash(predict)
+    except TypeError:
+        return functools.partial(predict)
+    return predict
+
+
 class Runner:
     """Runs per-example programs of one architecture on chosen rows of a set.
 
@@ -30,14 +39,17 @@ class Runner:
         self._sizes = sorted(sizes)
         for size in self._sizes:
             per_device(size, what)
-        self._predict = predict
+        self._predict = named(predict)
         self._programs: dict[Callable, Callable] = {}
         self._variables: tuple[Any, Any] | None = None
         self._compilation = Compilation()
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled, one for each measurement and batch size."""
+        """How many programs were needed, one for each measurement and batch size.
+
+        Each is compiled, unless a runner of the same `predict` has it from before.
+        """
         return len(self._compilation.done)
 
     def pack(self, rows: np.ndarray, of: int | None = None) -> list[np.ndarray]:

@@ -67,9 +67,7 @@ def virtual_step(
       momentum_buffer: v, the running sum that `optax.trace` keeps.
       rate: ξ, the learning rate.
     """
-    return jax.tree.map(
-        lambda w, g, v: w - rate * (momentum * v + g + decay * w), weights, gradient, momentum_buffer
-    )
+    return jax.tree.map(lambda w, g, v: w - rate * (momentum * v + g + decay * w), weights, gradient, momentum_buffer)
 
 
 def architecture_gradients(

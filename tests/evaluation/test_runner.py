@@ -136,3 +136,36 @@ def test_other_errors_are_not_mistaken_for_a_lack_of_memory(monkeypatch):
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         Runner(predict, [16], what="").run(np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0))
     assert len(tried) == 1
+
+
+def test_runners_of_one_architecture_share_what_is_compiled():
+    """As for the twins of a run: another network's weights are no reason to compile again."""
+    traced = []
+
+    def counting(logits_fn, images, labels, keys, settings, carry):
+        traced.append(images.shape)
+        return {"logits": logits_fn(images)}
+
+    def other(variables, images):
+        return predict(variables, images)
+
+    for architecture, variables in ((predict, 1.0), (predict, 2.0), (other, 1.0)):
+        runner = Runner(architecture, [8], what="batch size")
+        found = runner.run(np.float32(variables), SPLIT, counting, np.arange(8), KEY, None)
+        np.testing.assert_allclose(found["logits"], variables * pixels(IMAGES[:8]).reshape(8, -1), rtol=1e-6)
+    assert len(traced) == 2
+
+
+def test_a_model_without_a_hash_runs_too():
+    class Model(list):
+        def __call__(self, variables, images):
+            return self[0] * predict(variables, images)
+
+    for scale in (1.0, 2.0):
+        model = Model([scale])
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(model)
+        found, _ = Runner(model, [8], what="batch size").run(
+            np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0)
+        )
+        np.testing.assert_allclose(found["logits"], scale * pixels(IMAGES[:8]).reshape(8, -1), rtol=1e-6)

@@ -198,9 +198,7 @@ def make_cell_search_step(
 
         loss = loss_of(objective, sample)
         gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params, architecture, training)
-        params, opt_state = optimizer.update(
-            mean_over_replicas(gradients), state.opt_state, state.params, state.step
-        )
+        params, opt_state = optimizer.update(mean_over_replicas(gradients), state.opt_state, state.params, state.step)
         terms.update(measured, learning_rate=optimizer.schedule(state.step))
         new = state.replace(
             step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, architecture=architecture,

@@ -13,6 +13,8 @@ from rnas.training.steps.recall import Recall
 
 PyTree = Any
 
+KEPT = 256  # functions of `run_frozen`, a few dozen an architecture
+
 
 def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, recall: Recall | None = None):
     """Wraps `step` so that one dispatch runs many of them on every device.
@@ -54,8 +56,12 @@ def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, 
     )
 
 
+@functools.lru_cache(maxsize=KEPT)
 def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]):
     """Wraps what is measured of a frozen model, an attack for one, so that it runs on every device.
+
+    Equal arguments give the same function, so that networks of one architecture share what was compiled for it: the
+    cells of a table do, each of which AutoAttack would otherwise compile for anew.
 
     Args:
       predict: (variables, images [N,H,W,C], ...) -> logits [N,K], in inference mode.
