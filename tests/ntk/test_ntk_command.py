@@ -1,5 +1,7 @@
 """`rnas ntk`: which architectures and columns it takes, what it answers, and a whole study of the digits."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -98,24 +100,19 @@ def made_up(table):
     return Study(tuple(ids), settings.scores, scores, each, np.full(60, 2.0), np.full(60, 3.0), np.arange(4))
 
 
-@pytest.fixture
-def answer(made_up, table, data, tmp_path, capsys, monkeypatch):
+@pytest.fixture(scope="module")
+def answer(made_up, table, data, tmp_path_factory):
     """What the command says of it: (JSON, output folder)."""
-    monkeypatch.setattr(command, "run_study", lambda *_: made_up)
-    monkeypatch.setattr(command, "load_robbench", lambda *_, **__: table)
-    monkeypatch.setattr(command, "RESAMPLES", 300)
-    options = [
-        "ntk",
-        "--dataset=digits",
-        f"--data-dir={data}",
-        "--table=made_up",
-        "--images=4",
-        "--sample=60",
-        "--json",
-    ]
+    folder, shown = tmp_path_factory.mktemp("study"), io.StringIO()
     columns = ",".join(f"cifar10/{metric}" for metric in METRICS)
-    assert main([*options, f"--columns={columns}", f"--output={tmp_path}"]) == 0
-    return json.loads(capsys.readouterr().out), tmp_path
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(shown):
+        monkeypatch.setattr("rnas.platform.prepare", lambda **_: None)
+        monkeypatch.setattr(command, "run_study", lambda *_: made_up)
+        monkeypatch.setattr(command, "load_robbench", lambda *_, **__: table)
+        monkeypatch.setattr(command, "RESAMPLES", 300)
+        options = ["--dataset=digits", f"--data-dir={data}", "--table=made_up", "--images=4", "--sample=60", "--json"]
+        assert main(["ntk", *options, f"--columns={columns}", f"--output={folder}"]) == 0
+    return json.loads(shown.getvalue()), folder
 
 
 def test_agreement_with_the_table(answer):
