@@ -4,10 +4,13 @@ from html.parser import HTMLParser
 import logging
 import os
 from pathlib import Path
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Of processes that tests start as well: a writer that knows no limit leaves entries that the others trip over.
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))
+# Tests compile much and compute little: a third of the time is saved by code that is not optimised. Slow ones compute.
+os.environ.setdefault("XLA_FLAGS", "" if "--slow" in sys.argv else "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
