@@ -4,34 +4,19 @@ Argument: as in `cifar10.py`, without `short`; and `compare`, which trains three
 searched ones. AutoAttack judges the searched ones alone unless --config.evaluation.auto_attack names others.
 """
 
-from rnas.defaults import dsara
+from rnas.defaults import common, dsara
 
 
 def get_config(argument: str = ""):
     config = dsara.get_config()
     names = [name for name in argument.split(",") if name]
     dsara.with_variants(config, ",".join(name for name in names if name != "compare"))
-    data = config.data
-    data.name = "digits"
-    data.image_shape = (8, 8, 1)
-    data.num_classes = 10
-    data.held_out = 137
-    data.crop_padding = 1
-    data.flip = False
-    data.mean = (0.0,)
-    data.std = (1.0,)
-    config.attention.size = 8
+    common.on_digits(config)
+    config.data.mean = (0.0,)
+    config.data.std = (1.0,)
     # Large for CIFAR, fitting here: at 0.15 a plainly trained network is lost, an adversarially trained one is not.
     config.adversarial.epsilon = "0.15"
     config.adversarial.step = "0.06"
-    config.adversarial.steps = 4
-
-    config.teacher.architecture = "wide_resnet_10_2"
-    config.teacher.steps = 4
-    config.teacher.epochs = 15
-    config.teacher.batch_size = 64
-    config.teacher.optimizer.learning_rate = 0.05
-    config.teacher.optimizer.final_factor = 0.0
 
     search = config.search
     search.channels = 4

@@ -16,37 +16,19 @@ Expect (seed 0): 98 to 99 % clean for every network; under PGD-100 at ε = 0.15 
 student, the twin without distillation and the teacher, 0 % for the plainly trained twin.
 """
 
-from rnas.defaults import rnas_cl
+from rnas.defaults import common, rnas_cl
 from rnas.objectives import METHODS
 from rnas.systems.system import TWINS
 
 
 def get_config(argument: str = ""):
     config = rnas_cl.get_config()
-    data = config.data
-    data.name = "digits"
-    data.image_shape = (8, 8, 1)
-    data.num_classes = 10
-    data.held_out = 137
-    data.crop_padding = 1
-    data.flip = False
-    data.mean = (0.305,)
-    data.std = (0.376,)
-
+    common.on_digits(config)
     config.space = "tiny"
-    config.attention.size = 8
     config.bn_momentum = 0.9
     # Large for CIFAR, fitting here: at 0.15 a plainly trained network is lost, an adversarially trained one is not.
     config.adversarial.epsilon = "0.15"
     config.adversarial.step = "0.06"
-    config.adversarial.steps = 4
-
-    config.teacher.architecture = "wide_resnet_10_2"
-    config.teacher.steps = 4
-    config.teacher.epochs = 15
-    config.teacher.batch_size = 64
-    config.teacher.optimizer.learning_rate = 0.05
-    config.teacher.optimizer.final_factor = 0.0
 
     config.search.epochs = 15
     config.search.batch_size = 64

@@ -14,31 +14,17 @@ whose layers are their tutors.
 Cost: the search a minute or two of one CPU core, most of it compilation.
 """
 
-from rnas.defaults import dsara
+from rnas.defaults import common, dsara
 
 
 def get_config(argument: str = ""):
     config = dsara.get_config()
     config.space = "nasbench201"
     dsara.with_variants(config, argument)
-    data = config.data
-    data.name = "digits"
-    data.image_shape = (8, 8, 1)
-    data.num_classes = 10
-    data.held_out = 137
-    data.crop_padding = 1
-    data.flip = False
-    data.mean = (0.0,)
-    data.std = (1.0,)
-    config.attention.size = 8
-    config.adversarial.steps = 4
-
-    config.teacher.architecture = "wide_resnet_10_2"
-    config.teacher.steps = 4
+    common.on_digits(config)
+    config.data.mean = (0.0,)
+    config.data.std = (1.0,)
     config.teacher.epochs = 8
-    config.teacher.batch_size = 64
-    config.teacher.optimizer.learning_rate = 0.05
-    config.teacher.optimizer.final_factor = 0.0
 
     search = config.search
     search.channels = 8
