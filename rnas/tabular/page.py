@@ -433,7 +433,7 @@ def _beside(table: RobBench, published: RobBench) -> list[Any]:
         answer = questions.correlate(both, (name, other)) if known > 1 else None
         rows.append([_label(name), *(_coefficient(answer, kind) if answer else tables.NONE
                                      for kind in ("spearman", "kendall")), exact(known)])  # fmt: skip
-    by = pairs[-1] if pairs[-1][0].endswith("pgd_8") else next((p for p in pairs if p[0].endswith("pgd_8")), pairs[0])
+    by = next((pair for pair in pairs if pair[0].endswith("/pgd_8")), pairs[0])
     ranked = [[row for row in questions.rank(both, name, len(both.ids))["top"] if row["id"] in shared] for name in by]
     place = {cell["id"]: rank for rank, cell in enumerate(ranked[1], start=1)}
     order = [
@@ -454,16 +454,15 @@ def _protocol(written: Sequence[Answer]) -> Markup | None:
     first = written[0]
     protocol, train = first["protocol"], first["protocol"]["train"]
     attack = protocol["adversarial"]
-    judged = (
-        f"{protocol['data']['held_out']} held-out training images" if protocol["data"]["held_out"] else "test images"
-    )
+    held_out = protocol["data"]["held_out"]
+    images = f"of {exact(held_out)} held-out training images" if held_out else "test images"
     return fact_list(
         {
             "Data": f"{first['dataset']}, SHA-256 {protocol['images'][:12]}\u2026",
             "Training": f"{train['epochs']} epochs, batches of {train['batch_size']}, "
             f"{'one supernet for all cells' if train['weights'] == 'shared' else 'a network a cell and seed'}",
             "Attack in training": f"PGD-{attack['steps']}, \u03b5 = {attack['epsilon']}, step {attack['step']}",
-            "Judged on": f"{exact(first['count'])} {judged}, the last epoch\u2019s network",
+            "Judged on": f"{exact(first['count'])} {images}, the last epoch\u2019s network",
             "Device": first.get("device"),
             "Versions": ", ".join(f"{name} {version}" for name, version in first.get("versions", {}).items()),
         }
