@@ -87,7 +87,7 @@ def test_a_genotype_of_another_space_is_refused(tmp_path):
 
 
 SHORT = (
-    "data.held_out=1400", "search.epochs=1", "search.stage1_epochs=0", "search.channels=2", "search.batch_size=8",
+    "data.held_out=1370", "search.epochs=1", "search.stage1_epochs=0", "search.channels=2", "search.batch_size=8",
     "adversarial.steps=1", "teacher.epochs=1", "teacher.steps=1",
     "validation.count=8", "validation.steps=1", "evaluation.batch_size=8",
 )  # fmt: skip
