@@ -12,8 +12,6 @@ def get_config(argument: str = ""):
     names = [name for name in argument.split(",") if name]
     dsara.with_variants(config, ",".join(name for name in names if name != "compare"))
     common.on_digits(config)
-    config.data.mean = (0.0,)
-    config.data.std = (1.0,)
     # Large for CIFAR, fitting here: at 0.15 a plainly trained network is lost, an adversarially trained one is not.
     config.adversarial.epsilon = "0.15"
     config.adversarial.step = "0.06"

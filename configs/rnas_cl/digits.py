@@ -24,6 +24,8 @@ from rnas.systems.system import TWINS
 def get_config(argument: str = ""):
     config = rnas_cl.get_config()
     common.on_digits(config)
+    config.data.mean = (0.305,)
+    config.data.std = (0.376,)
     config.space = "tiny"
     config.bn_momentum = 0.9
     # Large for CIFAR, fitting here: at 0.15 a plainly trained network is lost, an adversarially trained one is not.

@@ -189,8 +189,8 @@ def on_digits(config: ConfigDict) -> None:
     data.held_out = 137
     data.crop_padding = 1
     data.flip = False
-    data.mean = (0.305,)
-    data.std = (0.376,)
+    data.mean = (0.0,)
+    data.std = (1.0,)
     config.attention.size = 8
     config.adversarial.steps = 4
     teacher = config.teacher

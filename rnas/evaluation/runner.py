@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnas.attacks.direct import hashable
 from rnas.attacks.packing import Compilation, pack, side_by_side, take, together
 from rnas.training.feeds import per_device, replicate
 from rnas.training.steps import run_frozen
@@ -15,15 +16,6 @@ from rnas.training.steps import run_frozen
 def pixels(images: np.ndarray) -> np.ndarray:
     """Bytes become float32 in [0, 1]; floats are what they are."""
     return images.astype(np.float32) / np.float32(255.0) if images.dtype == np.uint8 else images
-
-
-def named(predict: Callable) -> Callable:
-    """`predict`, or where it holds arrays and has no hash, a function that stands for it and for nothing else."""
-    try:
-        hash(predict)
-    except TypeError:
-        return functools.partial(predict)
-    return predict
 
 
 class Runner:
@@ -39,7 +31,7 @@ class Runner:
         self._sizes = sorted(sizes)
         for size in self._sizes:
             per_device(size, what)
-        self._predict = named(predict)
+        self._predict = hashable(predict)
         self._programs: dict[Callable, Callable] = {}
         self._variables: tuple[Any, Any] | None = None
         self._compilation = Compilation()

@@ -255,10 +255,11 @@ def plot_learning(
                     markersize=2.6,
                     linestyle=(0, (3, 1.2)),
                 )
-                if metric in _BOUNDS:
-                    low, high = _BOUNDS[metric]
-                    axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
-            _level(axes)
+            if bounds := next((_BOUNDS[metric] for metric, *_ in series if metric in _BOUNDS), None):
+                low, high = bounds
+                axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+            else:
+                _level(axes)
             if mark is not None and axis == "epoch":
                 axes.axvline(mark, **BOUNDARY)
             axes.set_title(title)

@@ -442,12 +442,10 @@ class System(Components, abc.ABC):
         test = self.dataset.test
         if config.count:
             test = test.take(np.arange(min(config.count, len(test))))
-        evaluators, results = {}, {}
+        results = {}
         for name in self.subjects:
             subject = self.subject(name)
-            if subject.predict not in evaluators:
-                evaluators[subject.predict] = self.evaluator(subject.predict)
-            evaluator = evaluators[subject.predict]
+            evaluator = self.evaluator(subject.predict)
             if not (parts / f"{name}.json").exists():
                 figures, strongest = self._evaluate_model(name, evaluator, subject.variables, test)
                 if name == "student" and jax.process_index() == 0:

@@ -29,9 +29,9 @@ def test_two_processes_equal_one(study, tmp_path, kind):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    environment = dict(os.environ)
     root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
     outputs = [tmp_path / f"{index}.pickle" for index in range(2)]
     children = [
         subprocess.Popen(

@@ -13,7 +13,7 @@ from rnas.training.steps.recall import Recall
 
 PyTree = Any
 
-KEPT = 256  # functions of `run_frozen`, a few dozen an architecture
+KEPT = 64  # functions of `run_frozen`, of which AutoAttack takes a few dozen; each holds on to its model
 
 
 def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, recall: Recall | None = None):
