@@ -136,7 +136,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _read_torch(path: Path, archive: zipfile.ZipFile, names: list[str]) -> Any:
     # A program may lie where PyTorch finds it and the state is not; it would be run there.
     folders = [name.lower().split("/") for name in names]
-    if any(last == "constants.pkl" or "code" in above for *above, last in folders):
+    if any(last == "constants.pkl" or "code" in above[1:] for *above, last in folders):
         raise ValueError(f"{path} is a TorchScript program; save its state_dict instead.")
     roots = [name.removesuffix("data.pkl") for name in names if name.split("/")[-1] == "data.pkl"]
     if len(roots) != 1:

@@ -93,7 +93,7 @@ def test_tensors_may_be_views_of_one_storage(file):
         found["rows"][0, 0] = 1
 
 
-@pytest.mark.parametrize("root", ["archive", "", "epoch_7/weights"])
+@pytest.mark.parametrize("root", ["archive", "", "epoch_7/weights", "code"])
 def test_the_folder_inside_may_have_any_name(file, root):
     write_pt(file, {"a": numbers((2,))}, root=root)
     np.testing.assert_array_equal(read_checkpoint(file).content["a"], numbers((2,)))
