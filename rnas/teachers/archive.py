@@ -39,7 +39,8 @@ class Contents(NamedTuple):
 def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
     """Reads a file of PyTorch (.pt, .pth, .ckpt, .t7 …), safetensors or NumPy (.npz).
 
-    Tensors and plain containers in PyTorch's zip format (1.6 and later) are read without PyTorch; see `rnas.teachers.unpickling`.
+    Tensors and plain containers in PyTorch's zip format (1.6 and later) are read without PyTorch; see
+    `rnas.teachers.unpickling`.
 
     Args:
       path: the file.
