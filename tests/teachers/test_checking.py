@@ -161,7 +161,7 @@ def test_images_of_different_sizes_are_brought_to_the_teachers(tmp_path):
     # Of 40 + 9 n by 50 pixels; cropped to 60 by 60 as they are, what is missing is black.
     teacher = SimpleNamespace(image_shape=(60, 60, 3), num_classes=2, origin={"dataset": {"resize": None}})
     images = first_images(teacher, "grey", str(tmp_path), 6)
-    brightness = images.images.max((1, 2, 3))
+    brightness = images.images.max((1, 2, 3)).astype(int)
     seen = (images.images > 0).all(-1).sum((1, 2))
     np.testing.assert_array_equal(seen, [50 * min(40 + 9 * number, 60) * (number > 0) for number in brightness // 40])
     with pytest.raises(ValueError, match=r"knows 3 classes; 'grey' has images of \(None, None, 3\) and 2 classes"):
