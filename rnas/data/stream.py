@@ -64,13 +64,18 @@ def random_resized_crop(
     return image.crop((left, top, left + w, top + h)).resize((size, size), Image.Resampling.BILINEAR)
 
 
-def resize_and_center_crop(image: Image.Image, resize: int, size: int) -> Image.Image:
-    """The central size × size pixels after the shorter side was brought to `resize` pixels."""
+def resize_and_center_crop(image: Image.Image, resize: int | None, size: int) -> Image.Image:
+    """The central size × size pixels after the shorter side was brought to `resize` pixels.
+
+    None leaves the image as it is; what the crop then has beyond it is black.
+    """
     width, height = image.size
-    scale = resize / min(width, height)
-    width, height = max(resize, int(width * scale)), max(resize, int(height * scale))
+    if resize is not None:
+        scale = resize / min(width, height)
+        width, height = max(resize, int(width * scale)), max(resize, int(height * scale))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return image.crop((left, top, left + size, top + size))
 
 
 def read_labels(builder, split: str) -> np.ndarray:
@@ -106,7 +111,7 @@ class Stream:
       batch_size: images in a batch over all hosts.
       seed: of the held-out choice, the order and the crops.
       image_size: S, pixels a side.
-      resize: the shorter side of evaluation images before the crop, in pixels.
+      resize: the shorter side of evaluation images before the crop, in pixels; None crops them as they are.
       classes: labels to keep, renumbered 0 … in the order given; None keeps all.
       held_out: images of the training part kept for validation, as many of every class.
       process_index: this host's number.
@@ -129,7 +134,7 @@ class Stream:
         batch_size: int,
         seed: int,
         image_size: int = 224,
-        resize: int = 256,
+        resize: int | None = 256,
         classes: Sequence[int] | None = None,
         held_out: int = 0,
         process_index: int = 0,
@@ -137,7 +142,7 @@ class Stream:
     ):
         if part not in PARTS:
             raise ValueError(f"part={part!r}: expected one of {', '.join(PARTS)}")
-        if not 0 < image_size <= resize:
+        if not 0 < image_size <= (resize or image_size):
             raise ValueError(f"image_size={image_size}, resize={resize}: expected 0 < image_size <= resize")
         if batch_size < 1 or batch_size % process_count:
             raise ValueError(f"batch_size={batch_size}: expected a multiple of the {process_count} hosts")

@@ -35,7 +35,8 @@ def check_teacher(
 
     Args:
       path: a teacher directory.
-      dataset: a TFDS set; images that differ in size are resized and cropped in the centre.
+      dataset: a TFDS set; images that differ in size are resized and cropped in the centre, as those were on which the
+        published accuracy was measured.
       data_dir: where it is.
       count: images.
       epsilon: L∞ radius; None is that of the published network, else 8/255.
@@ -179,7 +180,7 @@ def first_images(teacher: Teacher, name: str, data_dir: str | None, count: int) 
     if None not in shape:
         split = read_split(builder, evaluation_split(builder))
         return split.take(np.arange(min(count, len(split))))
-    resize = round(height * 256 / 224)
+    resize = teacher.origin.get("dataset", {}).get("resize", round(height * 256 / 224))
     stream = Stream(name, data_dir=data_dir, part="test", batch_size=1, seed=0, image_size=height, resize=resize)
     rows = stream.rows[:count]
     examples = [stream.example(step, 0) for step in range(len(rows))]

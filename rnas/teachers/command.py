@@ -13,8 +13,9 @@ from rnas.teachers.registry import PUBLISHED
 from rnas.teachers.teacher import Teacher
 
 HOW_TO_EXPORT = """\
-Files in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and nothing in them is
-run. Others can be brought into that form where PyTorch is installed:
+Tensors and plain containers in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and
+nothing in them is run. Older files, and those with objects of other packages, need PyTorch and --trust; or they can be
+brought into that form where PyTorch is installed:
 
   import torch
   content = torch.load("checkpoint.pt", map_location="cpu", weights_only=False)  # runs whatever the file contains

@@ -33,7 +33,7 @@ def check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...
 
     Raises:
       ValueError: if a tensor is left over, is missing, or has another shape or type than the model needs, or holds
-        what is no finite number; all such tensors are listed.
+        what is no finite number or no variance; all such tensors are listed.
     """
     shared = sorted(set(shapes) & set(tensors))
     fitting = [name for name in shared if tensors[name].shape == shapes[name]]
@@ -46,7 +46,8 @@ def check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...
             f"{name} {tensors[name].shape}, expected {shapes[name]}" for name in shared if name not in fitting
         ],
         "not of a floating type": [f"{name} {tensors[name].dtype}" for name in fitting if name not in floating],
-        "not finite": [name for name in floating if not np.isfinite(tensors[name]).all()],
+        "not finite in single precision": [name for name in floating if not np.isfinite(_single(tensors[name])).all()],
+        "negative": [name for name in floating if name.endswith(".running_var") and (tensors[name] < 0).any()],
     }
     groups = [
         "\n".join([f"  {len(lines)} {title}:", *(f"    {line}" for line in lines)])
@@ -71,10 +72,15 @@ def convert(tensors: Mapping[str, np.ndarray], model: nn.Module, image_shape: tu
     needed = layout(model, image_shape)
     check(tensors, dict(needed.values()))
     leaves = {
-        path: np.ascontiguousarray(tensors[name].transpose(_AXES[len(shape)]), np.float32)
+        path: np.ascontiguousarray(_single(tensors[name]).transpose(_AXES[len(shape)]))
         for path, (name, shape) in needed.items()
     }
     return flax.traverse_util.unflatten_dict(leaves)
+
+
+def _single(tensor: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # found by `check`
+        return tensor.astype(np.float32, copy=False)
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

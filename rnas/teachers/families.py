@@ -53,7 +53,7 @@ def recognise(shapes: Mapping[str, Shape]) -> Recognised:
     if _any(shapes, r"block1\.layer\.0\."):
         return _wide_resnet(shapes)
     if _any(shapes, r"layer1\.0\.") and "conv1.weight" in shapes:
-        side = shapes["conv1.weight"][-1]
+        side = _size(shapes, "conv1.weight", 3)
         if "fc.weight" in shapes and side == 7:
             return _imagenet_resnet(shapes)
         if "linear.weight" in shapes and side == 3:
@@ -85,11 +85,18 @@ def _size(shapes: Mapping[str, Shape], name: str, axis: int) -> int:
 
 
 def _lengths(shapes: Mapping[str, Shape], pattern: str, stages: Iterable[int]) -> tuple[int, ...]:
-    """Blocks of each stage: one more than the largest number that follows `pattern` with the stage in it."""
-    return tuple(
+    """Blocks of each stage: one more than the largest number that follows `pattern` with the stage in it.
+
+    Raises:
+      ValueError: if there are fewer tensors than blocks.
+    """
+    lengths = tuple(
         1 + max((int(found[1]) for name in shapes if (found := re.match(pattern.format(stage), name))), default=-1)
         for stage in stages
     )
+    if sum(lengths) > len(shapes):  # a network so deep would take long to compare
+        raise ValueError(f"its {len(shapes)} tensors cannot be those of {' + '.join(map(str, lengths))} blocks.")
+    return lengths
 
 
 def _wide_size(shapes: Mapping[str, Shape], lengths: tuple[int, ...], last: str) -> str:

@@ -8,11 +8,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import flax.linen as nn
+import numpy as np
 
 import rnas
 from rnas.models import build_model
-from rnas.teachers.archive import read_checkpoint
+from rnas.teachers.archive import LARGEST, read_checkpoint
 from rnas.teachers.conversion import convert
 from rnas.teachers.families import Recognised, recognise
 from rnas.teachers.normalization import NAMED, Normalization, name_of, read_normalization
@@ -56,6 +57,8 @@ def import_torch(
     contents = read_checkpoint(path, trust=trust)
     try:
         found = unwrap(contents.content, entry)
+        if (size := 4 * sum(tensor.size for tensor in found.tensors.values())) > LARGEST:
+            raise ValueError(f"its tensors would take {size:,} bytes in memory; at most {LARGEST:,} are read.")
         recognised = recognise({name: tensor.shape for name, tensor in found.tensors.items()})
         architecture = _architecture(recognised, architecture, known)
         channels, classes = recognised.channels, recognised.num_classes
@@ -81,6 +84,8 @@ def import_torch(
     }
     if known:
         origin["dataset"] = {"name": DATASETS[known.dataset]}
+        if not recognised.fixed_size and size == known.image_size:
+            origin["dataset"]["resize"] = known.resize
         origin["published"] = {
             "name": known.key,
             "clean": known.clean,
@@ -103,24 +108,28 @@ def _architecture(recognised: Recognised, given: str | None, known: Published | 
     possible = " or ".join(recognised.architectures)
     said = [(given, "it was called")] if given else []
     said += [(known.architecture, f"{known.key} is")] if known else []
+    models = {_blank(name): name for name in recognised.architectures}  # resnet18_w64, say, is resnet18
     for name, words in said:
-        if name not in recognised.architectures:
+        if _blank(name) not in models:
             raise ValueError(f"its tensors are those of {possible} ({recognised.family}), but {words} {name}.")
-    names = {name for name, _ in said} or set(recognised.architectures)
+    names = {models[_blank(name)] for name, _ in said} or set(recognised.architectures)
     if len(names) > 1:
         question = f"its tensors do not say {recognised.choice}" if not said else "what was said differs"
         raise ValueError(f"{question}: give one architecture, {possible}.")
     return names.pop()
 
 
+def _blank(architecture: str) -> nn.Module:
+    return build_model(architecture, num_classes=1, mean=(0.0,), std=(1.0,))
+
+
 def _normalization(
     found: Unwrapped, given: str | tuple | None, known: Published | None, channels: int
 ) -> tuple[Normalization, str]:
     """The normalisation and where it comes from; all that is said of it must agree."""
-    said, tolerance = [], 1e-5
+    said = []
     if found.mean is not None:
         said.append(("the file", read_normalization((found.mean, found.std), channels)))
-        tolerance = max(tolerance, *(float(jnp.finfo(buffer.dtype).eps) for buffer in (found.mean, found.std)))
     if given is not None:
         said.append(("the user", read_normalization(given, channels)))
     if known:
@@ -132,12 +141,23 @@ def _normalization(
         )
     (source, first), *others = said
     for other, value in others:
-        if not first.near(value, tolerance):
+        if not first.near(_rounded(value, found) if source == "the file" else value):
             raise ValueError(f"{source} says that images are normalised by {first}, {other} by {value}.")
     return first, source
 
 
+def _rounded(value: Normalization, found: Unwrapped) -> Normalization:
+    """The numbers as they would be in the file, whose buffers may be in half precision."""
+    mean, std = (
+        np.asarray(numbers, buffer.dtype).astype(float).tolist()
+        for numbers, buffer in zip(value, (found.mean, found.std), strict=True)
+    )
+    return Normalization(tuple(mean), tuple(std))
+
+
 def _image_size(recognised: Recognised, given: int | None, known: Published | None) -> int:
+    if given is not None and given < 1:
+        raise ValueError(f"image_size={given}: expected at least 1 pixel.")
     size = given or (known.image_size if known else 32 if recognised.fixed_size else 224)
     if recognised.fixed_size and size != 32:
         raise ValueError(

@@ -14,9 +14,9 @@ class Normalization(NamedTuple):
     mean: Numbers
     std: Numbers
 
-    def near(self, other: "Normalization", tolerance: float = 1e-5) -> bool:
+    def near(self, other: "Normalization") -> bool:
         """Whether two are the same but for rounding; the closest published ones differ by 5e-5."""
-        return len(self.mean) == len(other.mean) and np.allclose(self, other, rtol=tolerance, atol=tolerance)
+        return len(self.mean) == len(other.mean) and np.allclose(self, other, rtol=1e-5, atol=1e-5)
 
 
 # By name. None but the first two are for other than three channels.
@@ -72,10 +72,10 @@ def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], cha
         mean, std = expand(given, channels)
     else:
         mean, std = map(_numbers, given.split("/", 1) if isinstance(given, str) else given)
-    if not len(mean) == len(std) == channels or min(std) <= 0:
+    if not (len(mean) == len(std) == channels and np.isfinite([mean, std]).all() and min(std) > 0):
         raise ValueError(
-            f"normalization={given!r}: expected {channels} means and {channels} positive standard deviations, one for "
-            "each channel."
+            f"normalization={given!r}: expected {channels} means and {channels} positive standard deviations, finite "
+            "numbers, one for each channel."
         )
     return Normalization(mean, std)
 

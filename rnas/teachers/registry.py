@@ -9,7 +9,8 @@ import difflib
 import re
 
 # One row a network: name, architecture, normalisation, pixels a side, L∞ radius, accuracy clean and under AutoAttack,
-# accuracy under a stronger attack where one is known, paper. All were trained against that radius.
+# accuracy under a stronger attack where one is known, paper. All were trained against that radius. Where the images of
+# the test were resized before they were cropped to that size, their shorter side stands before it: 256>224.
 _CIFAR10 = """
 Bartoldson2024Adversarial_WRN-94-16  dm_wide_resnet_94_16     cifar10        32 8/255 93.68 73.71   -   2404.09349
 Bartoldson2024Adversarial_WRN-82-8   dm_wide_resnet_82_8      cifar10        32 8/255 93.11 71.59   -   2404.09349
@@ -52,11 +53,11 @@ Wu2020Adversarial                    wide_resnet_34_10        cifar100_rice  32 
 Rice2020Overfitting                  preact_resnet18          cifar100_rice  32 8/255 53.83 18.95   -   2002.11569
 """
 _IMAGENET = """
-Salman2020Do_50_2                    imagenet_wide_resnet50_2 imagenet      224 4/255 68.46 38.14   -   2007.08489
-Salman2020Do_R50                     imagenet_resnet50        imagenet      224 4/255 64.02 34.96   -   2007.08489
-Salman2020Do_R18                     imagenet_resnet18        imagenet      224 4/255 52.92 25.32   -   2007.08489
-Engstrom2019Robustness               imagenet_resnet50        imagenet      224 4/255 62.56 29.22   -   -
-Wong2020Fast                         imagenet_resnet50        imagenet      288 4/255 55.62 26.24   -   2001.03994
+Salman2020Do_50_2                    imagenet_wide_resnet50_2 imagenet      256>224 4/255 68.46 38.14   -   2007.08489
+Salman2020Do_R50                     imagenet_resnet50        imagenet      256>224 4/255 64.02 34.96   -   2007.08489
+Salman2020Do_R18                     imagenet_resnet18        imagenet      256>224 4/255 52.92 25.32   -   2007.08489
+Engstrom2019Robustness               imagenet_resnet50        imagenet      256>224 4/255 62.56 29.22   -   -
+Wong2020Fast                         imagenet_resnet50        imagenet          288 4/255 55.62 26.24   -   2001.03994
 """
 # Project pages by the author and year that begin a name, of those who publish their files themselves as well.
 _PAGES = {
@@ -81,6 +82,7 @@ class Published:
       architecture: in `rnas.models`.
       normalization: in `rnas.teachers.normalization`.
       image_size: pixels a side.
+      resize: pixels of the shorter side before images are cropped to that size; None if they are cropped as they are.
       epsilon: L∞ radius in pixel units, as text.
       clean: accuracy, %.
       autoattack: accuracy under AutoAttack at that radius, %.
@@ -94,6 +96,7 @@ class Published:
     architecture: str
     normalization: str
     image_size: int
+    resize: int | None
     epsilon: str
     clean: float
     autoattack: float
@@ -112,7 +115,8 @@ class Published:
 
 
 def _read(dataset: str, row: str) -> Published:
-    name, architecture, normalization, size, epsilon, clean, autoattack, external, paper = row.split()
+    name, architecture, normalization, sides, epsilon, clean, autoattack, external, paper = row.split()
+    *resize, size = sides.split(">")
     papers = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}
     page = _PAGES.get(re.match(r"[A-Za-z]+\d{4}", name)[0])
     return Published(
@@ -121,6 +125,7 @@ def _read(dataset: str, row: str) -> Published:
         architecture=architecture,
         normalization=normalization,
         image_size=int(size),
+        resize=int(resize[0]) if resize else None,
         epsilon=epsilon,
         clean=float(clean),
         autoattack=float(autoattack),

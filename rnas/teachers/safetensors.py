@@ -38,8 +38,14 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         table = json.loads(content[8 : 8 + length])
         table.pop("__metadata__", None)
-        return {name: _tensor(entry, content, 8 + length) for name, entry in table.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        tensors = {name: _tensor(entry, content, 8 + length) for name, entry in table.items()}
+        end = 0
+        for begin, after in sorted(entry["data_offsets"] for entry in table.values()):
+            if begin < end:
+                raise ValueError(f"bytes {begin} to {end} belong to two tensors")
+            end = after
+        return tensors
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no readable safetensors file: {error}.") from error
 
 
@@ -49,4 +55,4 @@ def _tensor(entry: dict, content: bytes, start: int) -> np.ndarray:
     dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     if not (0 <= begin <= end <= len(content) - start and end - begin == math.prod(shape) * dtype.itemsize):
         raise ValueError(f"bytes {begin} to {end} of {len(content) - start} do not hold a {entry['dtype']} of {shape}")
-    return np.frombuffer(content[start + begin : start + end], dtype).reshape(shape)
+    return np.frombuffer(content, dtype, math.prod(shape), start + begin).reshape(shape)

@@ -11,6 +11,7 @@ import pickle
 import types
 from typing import Any
 import warnings
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -81,18 +82,21 @@ def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
     reader.Unpickler = Unpickler
     reader.load = lambda stream, **options: Unpickler(stream, **options).load()
     try:
-        content = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+        # PyTorch would run a TorchScript program; by its own reading of the archive, for another one may see less.
+        if zipfile.is_zipfile(path) and "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records():
+            raise ValueError("it is a TorchScript program; save its state_dict instead")
+        content = _arrays(torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False), torch)
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(f"PyTorch cannot read {path}: {type(error).__name__}: {error}") from error
     if foreign:
         warnings.warn(f"{path} also holds {', '.join(sorted(foreign))}; these were left out.", stacklevel=2)
-    return _arrays(content, torch), "PyTorch, trusted", tuple(sorted(foreign))
+    return content, "PyTorch, trusted", tuple(sorted(foreign))
 
 
 def _arrays(content: Any, torch: types.ModuleType) -> Any:
     """The same containers with NumPy arrays in place of tensors."""
     if isinstance(content, torch.Tensor):
-        tensor = content.detach()
+        tensor = content.detach().resolve_neg()
         if tensor.dtype == torch.bfloat16:
             return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return np.asarray(tensor)

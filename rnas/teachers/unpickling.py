@@ -6,9 +6,11 @@ What the functions are given is checked too: a tensor must lie inside its storag
 """
 
 from collections.abc import Callable
+import io
 import math
 import pickle
-from typing import Any, BinaryIO
+import pickletools
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -30,6 +32,7 @@ _DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
     *("double", "float", "half", "long", "int", "short"),
 )
+LONGEST = 2**23  # bytes of a pickle; those of the largest published networks have a tenth
 # Types of NumPy's numbers as its pickles name them; not those of objects, texts, dates and records.
 _NUMBERS = ("b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8")
 
@@ -62,22 +65,31 @@ class _MakeMapping:
     __slots__ = ()
 
     def __call__(self, *pairs: Any) -> _Mapping:
-        return _Mapping(*pairs)
+        return _Mapping(*map(_listed, pairs))
 
 
 class _MakeSize:
     __slots__ = ()
 
     def __call__(self, sizes: Any = ()) -> tuple:
-        return tuple(sizes)
+        return tuple(_listed(sizes))
+
+
+def _listed(items: Any) -> Any:
+    """The same, if it is a container: a tensor can be expanded to more rows than any memory holds."""
+    if not isinstance(items, list | tuple | dict):
+        raise ValueError(f"a container is made of a {type(items).__name__}")
+    return items
 
 
 class _MakeTensor:
-    """`torch._utils._rebuild_tensor_v2`; gradient flag, hooks and what newer versions add are not needed."""
+    """`torch._utils._rebuild_tensor_v2`; gradient flag and hooks are not needed."""
 
     __slots__ = ()
 
-    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> np.ndarray:
+    def __call__(self, storage, offset, shape, strides, gradient=None, hooks=None, metadata=None) -> np.ndarray:
+        if metadata:  # such as a sign that PyTorch has still to apply
+            raise ValueError("a tensor is marked as the negative or conjugate of its numbers; save a clone of it")
         return view(storage, offset, shape, strides)
 
 
@@ -105,7 +117,7 @@ class _NumberType:
             case (int(), "<" | ">" | "|" | "=" as order, None, None, None, -1, -1, 0):
                 self.dtype = self.dtype.newbyteorder(order)
             case _:
-                raise ValueError(f"the type {self.dtype} is given the state {state!r:.100}")
+                raise ValueError(f"the type {self.dtype} is given a state that is not its own")
 
 
 class _MakeNumberType:
@@ -115,7 +127,7 @@ class _MakeNumberType:
 
     def __call__(self, name: Any, *flags: Any) -> _NumberType:
         if type(name) is not str or name not in _NUMBERS:
-            raise ForeignGlobal(f"numpy.dtype({str(name):.20})")
+            raise ForeignGlobal(f"numpy.dtype({name:.20})" if type(name) is str else "numpy.dtype")
         return _NumberType(name)
 
 
@@ -126,7 +138,7 @@ class _MakeNumber:
 
     def __call__(self, kind: Any, content: Any) -> np.generic:
         if not (isinstance(kind, _NumberType) and type(content) is bytes and len(content) == kind.dtype.itemsize):
-            raise ValueError(f"a number is made of {kind!r:.50} and {content!r:.50}")
+            raise ValueError(f"a number is made of a {type(kind).__name__} and a {type(content).__name__}")
         (number,) = np.frombuffer(content, kind.dtype)
         return number
 
@@ -138,12 +150,13 @@ class _MakeBytes:
 
     def __call__(self, text: Any, encoding: Any) -> bytes:
         if type(text) is not str or encoding != "latin1":
-            raise ValueError(f"bytes are made of {text!r:.50} by {encoding!r:.50}")
+            raise ValueError(f"bytes are made of a {type(text).__name__}, or not by latin1")
         return text.encode("latin1")
 
 
 GLOBALS: dict[str, Any] = {
     "collections.OrderedDict": _MakeMapping(),
+    "collections.Counter": _MakeMapping(),  # where schedulers keep their milestones
     "torch.Size": _MakeSize(),
     "torch._utils._rebuild_tensor_v2": _MakeTensor(),
     "torch._utils._rebuild_parameter": _MakeParameter(),
@@ -159,13 +172,23 @@ GLOBALS: dict[str, Any] = {
 class Unpickler(pickle.Unpickler):
     """Builds dicts, lists, tuples, numbers, texts and NumPy arrays; nothing else.
 
+    Messages name types, not values: the text of a tuple that holds another twice, and so on, has no end.
+
     Args:
-      stream: the pickle.
+      content: the pickle.
       read_storage: (key, element type, number of elements) -> one-dimensional array, read-only.
+
+    Raises:
+      ValueError: if the pickle is too long, or would have memory reserved for more objects than it makes.
     """
 
-    def __init__(self, stream: BinaryIO, read_storage: Callable[[str, np.dtype, int], np.ndarray]):
-        super().__init__(stream, encoding="utf-8")
+    def __init__(self, content: bytes, read_storage: Callable[[str, np.dtype, int], np.ndarray]):
+        if len(content) > LONGEST:
+            raise ValueError(f"it has {len(content):,} bytes; at most {LONGEST:,} are read")
+        operations = [(operation.name, argument) for operation, argument, _ in pickletools.genops(content)]
+        if any("PUT" in name and argument > len(operations) for name, argument in operations):
+            raise ValueError("it numbers objects beyond their count")
+        super().__init__(io.BytesIO(content), encoding="utf-8")
         self._read_storage = read_storage
         self._storages: dict[str, np.ndarray] = {}
 
@@ -180,7 +203,7 @@ class Unpickler(pickle.Unpickler):
             case ("storage", str(kind), str(key), str(), int(count)) if kind.removeprefix("torch.") in STORAGES:
                 dtype = STORAGES[kind.removeprefix("torch.")]
             case _:
-                raise ValueError(f"it refers to {pid!r:.100}, which is no storage of a dense tensor")
+                raise ValueError(f"it refers to a {type(pid).__name__}, which is no storage of a dense tensor")
         if key not in self._storages:
             self._storages[key] = self._read_storage(key, dtype, count)
         storage = self._storages[key]
@@ -208,7 +231,7 @@ def view(storage: Any, offset: Any, shape: Any, strides: Any) -> np.ndarray:
     if not (isinstance(storage, np.ndarray) and storage.ndim == 1 and counts((offset,))):
         raise ValueError("a tensor has no storage or no offset into it")
     if not (counts(shape) and counts(strides) and len(shape) == len(strides)):
-        raise ValueError(f"a tensor of shape {shape!r:.100} has the strides {strides!r:.100}")
+        raise ValueError("a tensor has a shape or strides that are not as many whole numbers, none negative")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if math.prod(shape) and last >= len(storage):
         raise ValueError(f"a tensor of shape {shape} reaches beyond the {len(storage)} elements of its storage")

@@ -89,18 +89,24 @@ def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, .
         raise ValueError("the file holds a whole model, an object of a foreign class; save its state_dict instead.")
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"the file holds a {type(content).__name__}; expected a mapping of names to tensors.")
-    states = [key for key, value in content.items() if _holds_tensors(value)]
-    if entry is not None:
-        if entry not in states:
-            raise ValueError(f"the file has no state at {entry!r}; it has one at {_list(states) or 'no entry'}.")
-        return content[entry], entry, tuple(key for key in states if key != entry)
-    known = [key for key in ENTRIES if key in states]
-    if known:
-        return content[known[0]], known[0], tuple(key for key in states if key != known[0])
-    if _holds_tensors(content):
+    states = {key: value for key, value in content.items() if _holds_tensors(value)}
+    places = ENTRIES if entry is None else (entry,)
+    if known := [key for key in places if key in states]:
+        return states[known[0]], known[0], tuple(key for key in states if key != known[0])
+    if entry is None and _holds_tensors(content):
         return content, "", ()
-    hint = f"name one with --entry: {_list(states)}" if states else f"it has {_list(content)}"
-    raise ValueError(f"the file has no state at {', '.join(ENTRIES)}; {hint}.")
+    inner = {
+        f"{key}.{name}": value
+        for key, outer in content.items()
+        if isinstance(outer, Mapping)
+        for name, value in outer.items()
+        if _holds_tensors(value)
+    }
+    if entry in inner:
+        return inner[entry], entry, tuple(states)
+    found = [*states, *inner]
+    hint = f"name one with --entry: {_list(found)}" if found else f"it has {_list(content)}"
+    raise ValueError(f"the file has no state at {', '.join(places)}; {hint}.")
 
 
 def _is_tensor(name: Any, value: Any) -> bool:
@@ -116,12 +122,25 @@ def _list(keys: Iterable) -> str:
 
 
 def _common_prefix(names: Iterable[str]) -> str:
-    """What every name begins with, made of whole `PREFIXES`."""
+    """What every name begins with, made of whole `PREFIXES`.
+
+    Raises:
+      ValueError: if most names do, but not all.
+    """
     prefix, rest = "", list(names)
-    while rest and (shared := [f"{head}." for head in PREFIXES if all(name.startswith(f"{head}.") for name in rest)]):
+    while shared := [f"{head}." for head in PREFIXES if 2 * _begin(rest, f"{head}.") > len(rest)]:
+        if strays := [name for name in rest if not name.startswith(shared[0])]:
+            raise ValueError(
+                f"most of its tensors begin with '{prefix}{shared[0]}', as those of one network do, but {len(strays)} "
+                f"that it does not use: {_list(prefix + name for name in strays[:5])}. Save a state without them."
+            )
         prefix += shared[0]
         rest = [name.removeprefix(shared[0]) for name in rest]
     return prefix
+
+
+def _begin(names: list[str], prefix: str) -> int:
+    return sum(name.startswith(prefix) for name in names)
 
 
 def _one(normaliser: dict[str, dict[str, np.ndarray]], which: str) -> np.ndarray | None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pickle
 import struct
 import sys
+import tracemalloc
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -91,7 +93,7 @@ def test_tensors_may_be_views_of_one_storage(file):
         found["rows"][0, 0] = 1
 
 
-@pytest.mark.parametrize("root", ["archive", "", "epoch_7/weights"])
+@pytest.mark.parametrize("root", ["archive", "", "epoch_7/weights", "code"])
 def test_the_folder_inside_may_have_any_name(file, root):
     write_pt(file, {"a": numbers((2,))}, root=root)
     np.testing.assert_array_equal(read_checkpoint(file).content["a"], numbers((2,)))
@@ -107,8 +109,24 @@ def test_npz(tmp_path):
 
 def test_npz_with_objects_is_refused(tmp_path):
     np.savez(tmp_path / "objects.npz", a=np.array([{"a": 1}], object))
-    with pytest.raises(ValueError, match="objects.npz holds more than plain arrays"):
+    with pytest.raises(ValueError, match="objects.npz holds 'a', which is damaged or no plain array"):
         read_checkpoint(tmp_path / "objects.npz")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,), }\n",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }\n",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, \n",
+        b"{'descr': 3, 'fortran_order': False, 'shape': {}, }\n",
+    ],
+)
+def test_npz_whose_headers_lie(file, head):
+    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + bytes(8)
+    write_archive(file, {"a.npy": member}, root="")
+    with pytest.raises(ValueError, match="holds 'a', which is damaged or no plain array"):
+        read_checkpoint(file)
 
 
 def safetensors(table: dict, content: bytes) -> bytes:
@@ -146,6 +164,29 @@ def test_safetensors_whose_table_lies(file, entry, message):
         read_checkpoint(file)
 
 
+def test_safetensors_whose_tensors_share_bytes(file):
+    entries = {"a": {"dtype": "U8", "shape": [16], "data_offsets": [8, 24]}}
+    entries["b"] = {"dtype": "U8", "shape": [16], "data_offsets": [0, 16]}
+    file.write_bytes(safetensors(entries, bytes(24)))
+    with pytest.raises(ValueError, match="bytes 8 to 16 belong to two tensors"):
+        read_checkpoint(file)
+
+
+def test_safetensors_with_a_table_that_has_no_end(file):
+    file.write_bytes(struct.pack("<Q", 300_000) + b'{"a":' * 60_000)
+    with pytest.raises(ValueError, match="is no readable safetensors file"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("length", [0x3C20, 0x4B50])
+def test_safetensors_whose_length_looks_like_another_format(file, length):
+    """It begins with a space and '<', as a web page may, or with 'PK', as an archive does."""
+    table = {"a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}}
+    head = json.dumps(table).encode().ljust(length)
+    file.write_bytes(struct.pack("<Q", length) + head + np.arange(6, dtype="f4").tobytes())
+    np.testing.assert_array_equal(read_checkpoint(file).content["a"], np.arange(6))
+
+
 def test_safetensors_cut_short(file):
     file.write_bytes(safetensors({"a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}}, bytes(24))[:40])
     with pytest.raises(ValueError, match="is cut short: its table alone has"):
@@ -154,6 +195,8 @@ def test_safetensors_cut_short(file):
 
 # -- files that are something else -----------------------------------------------------------------------
 
+MAGIC = b"\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
+
 
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -161,10 +204,12 @@ def test_safetensors_cut_short(file):
         (b"", "is empty"),
         (b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "is a web page, not a checkpoint"),
         (b"\xef\xbb\xbf\r\n  <html>", "is a web page, not a checkpoint"),
+        (b"<script>{}</script>", "is a web page, not a checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
         (b"\x1f\x8b\x08 gzip", "is of unknown format; expected a checkpoint of PyTorch, safetensors or NumPy"),
         (b"\x80\x04N.", "is a pickle, but not one of torch.save"),
-        (archive.LEGACY + b"\x80\x02M\xe9\x03.", "in PyTorch's format before version 1.6.*--trust"),
+        (b"\x80\x02" + MAGIC + b"\x80\x02M\xe9\x03.", "in PyTorch's format before version 1.6.*--trust"),
+        (b"\x80\x04\x95\x0d" + bytes(7) + MAGIC, "in PyTorch's format before version 1.6.*--trust"),
     ],
 )
 def test_what_is_no_checkpoint_is_named(file, content, message):
@@ -200,8 +245,56 @@ def test_other_archives_are_named(file):
     write_archive(file, {"word/document.xml": b"<a/>"}, root="")
     with pytest.raises(ValueError, match="an archive, but not one of torch.save"):
         read_checkpoint(file)
-    write_archive(file, {"data.pkl": pickled({}), "constants.pkl": b"", "code/net.py": b""})
+    for folder in ({"data.pkl/": b""}, {}):
+        write_archive(file, folder)
+        with pytest.raises(ValueError, match="not one of torch.save: it holds 0 files data.pkl"):
+            read_checkpoint(file)
+
+
+@pytest.mark.parametrize("name", ["constants.pkl", "inner/CONSTANTS.pkl", "code/net.py", "Code/net.py"])
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_program_is_refused_wherever_it_lies(file, name, trust):
+    """PyTorch finds members in another case too, and would run what it finds."""
+    write_archive(file, {"inner/data.pkl": pickled(Global("argparse", "Namespace")), name: b""})
     with pytest.raises(ValueError, match="is a TorchScript program"):
+        read_checkpoint(file, trust=trust)
+
+
+def test_members_that_differ_in_case_alone_are_refused(file):
+    write_archive(file, {"data.pkl": pickled({}), "DATA.pkl": b""})
+    with pytest.raises(ValueError, match="several members named 'archive/data.pkl'"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_packed_without_a_bound_are_refused(file, method):
+    with zipfile.ZipFile(file, "w", method) as made:
+        made.writestr("archive/data.pkl", pickled({}))
+    with pytest.raises(ValueError, match="holds 'archive/data.pkl' neither stored nor deflated"):
+        read_checkpoint(file)
+
+
+def test_no_more_is_inflated_than_a_member_declares(file):
+    """64 MiB that are said to be 24 bytes."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("archive/data.pkl", pickled({"a": np.arange(6, dtype="f4")}))
+        made.writestr("archive/data/0", bytes(2**26))
+    content = bytearray(file.read_bytes())
+    struct.pack_into("<I", content, content.rindex(b"PK\x01\x02") + 24, 24)
+    file.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="CRC"):
+        read_checkpoint(file)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_directory_of_members_that_points_elsewhere_is_damage(file):
+    write_pt(file, {"a": numbers((2,))})
+    content = bytearray(file.read_bytes())
+    struct.pack_into("<I", content, content.rindex(b"PK\x05\x06") + 16, 2**31 - 1)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{file} is a damaged archive"):
         read_checkpoint(file)
 
 
@@ -308,6 +401,14 @@ TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
         pickled(Call(Global("torch", "FloatStorage"), ())),
         pickled(Call("text", ())),
         pickled(Call(Global("torch", "Size"), (3,))),
+        # Tensors that are expanded to more rows than there is time or memory for.
+        pickled(Call(Global("torch", "Size"), (numbers((2,)),))),
+        pickled(Call(Global("collections", "OrderedDict"), (numbers((2, 2)),))),
+        # A number for an object that has room for 32 million others reserved; so many that they take long to count.
+        b"\x80\x02}r\x00\x00\x00\x02.",
+        b"\x80\x02" + b"N0" * 2**22 + b"N.",
+        # A text of four billion words, if one were made of it.
+        b"\x80\x02(" + b"X\x01\x00\x00\x00a" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(32)) + b"tQ.",
         pickled(Call(Global("torch._utils", "_rebuild_parameter"), ("text", True, {}))),
         # Numbers that are none: too few bytes, too many, no bytes; a type with fields, with a size of its own.
         pickled(Call(SCALAR, (F4, latin1("abc")))),
@@ -346,12 +447,12 @@ STORAGE = np.arange(6, dtype=np.float32)
         (View(STORAGE, 6, (1,), (1,)), "reaches beyond the 6 elements"),
         (View(STORAGE, 1, (10**12, 2), (0, 5)), "reaches beyond the 6 elements"),
         (View(STORAGE, -1, (2,), (1,)), "no offset into it"),
-        (View(STORAGE, 5, (2,), (-1,)), r"the strides \(-1,\)"),
-        (View(STORAGE, 0, (-2,), (1,)), r"of shape \(-2,\)"),
-        (View(STORAGE, 0, (2, 2), (1,)), "has the strides"),
+        (View(STORAGE, 5, (2,), (-1,)), "shape or strides that are not as many whole numbers"),
+        (View(STORAGE, 0, (-2,), (1,)), "shape or strides that are not as many whole numbers"),
+        (View(STORAGE, 0, (2, 2), (1,)), "shape or strides that are not as many whole numbers"),
         (Call(TENSOR, (STORAGE.tolist(), 0, (2,), (1,))), "no storage"),
         (Call(TENSOR, (numbers((2, 2)), 0, (2,), (1,))), "no storage"),
-        (Call(TENSOR, (numbers((2,)), 0, (2.0,), (1,))), "of shape"),
+        (Call(TENSOR, (numbers((2,)), 0, (2.0,), (1,))), "shape or strides"),
     ],
 )
 def test_a_tensor_must_lie_inside_its_storage(file, tensor, message):
@@ -392,6 +493,19 @@ def test_a_storage_has_one_type(file):
     write_archive(file, {"data.pkl": pickled(tensors), "data/0": bytes(8)})
     with pytest.raises(ValueError, match="storage '0' is read as int32 and as float32"):
         read_checkpoint(file)
+
+
+def test_a_tensor_whose_sign_is_still_to_be_applied_is_refused(file):
+    reference = Persistent(("storage", Global("torch", "FloatStorage"), "0", "cpu", 2))
+    tensor = Call(TENSOR, (reference, 0, (2,), (1,), False, ordered({}), {"neg": True}))
+    write_archive(file, {"data.pkl": pickled({"a": tensor}), "data/0": bytes(8)})
+    with pytest.raises(ValueError, match="marked as the negative or conjugate of its numbers; save a clone"):
+        read_checkpoint(file)
+
+
+def test_milestones_of_schedulers_are_read(file):
+    write_pt(file, {"milestones": Call(Global("collections", "Counter"), ({75: 1, 90: 1},))})
+    assert read_checkpoint(file).content == {"milestones": {75: 1, 90: 1}}
 
 
 # -- PyTorch's own files ---------------------------------------------------------------------------------

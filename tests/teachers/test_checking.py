@@ -152,11 +152,18 @@ class Grey(tfds.core.GeneratorBasedBuilder):
 
 def test_images_of_different_sizes_are_brought_to_the_teachers(tmp_path):
     Grey(data_dir=str(tmp_path), file_format="array_record").download_and_prepare(download_dir=str(tmp_path / "d"))
-    images = first_images(SimpleNamespace(image_shape=(28, 28, 3), num_classes=2), "grey", str(tmp_path), 5)
+    teacher = SimpleNamespace(image_shape=(28, 28, 3), num_classes=2, origin={})
+    images = first_images(teacher, "grey", str(tmp_path), 5)
     assert images.images.shape == (5, 28, 28, 3) and images.images.dtype == np.uint8 and len(images) == 5
     brightness = images.images[:, 0, 0, 0]
     assert (images.images == brightness[:, None, None, None]).all()
     np.testing.assert_array_equal(images.labels, brightness // 40 % 2)
+    # Of 40 + 9 n by 50 pixels; cropped to 60 by 60 as they are, what is missing is black.
+    teacher = SimpleNamespace(image_shape=(60, 60, 3), num_classes=2, origin={"dataset": {"resize": None}})
+    images = first_images(teacher, "grey", str(tmp_path), 6)
+    brightness = images.images.max((1, 2, 3)).astype(int)
+    seen = (images.images > 0).all(-1).sum((1, 2))
+    np.testing.assert_array_equal(seen, [50 * min(40 + 9 * number, 60) * (number > 0) for number in brightness // 40])
     with pytest.raises(ValueError, match=r"knows 3 classes; 'grey' has images of \(None, None, 3\) and 2 classes"):
         first_images(SimpleNamespace(image_shape=(28, 28, 3), num_classes=3), "grey", str(tmp_path), 5)
 

@@ -130,6 +130,7 @@ HEADLESS = {key: shape for key, shape in nets.wide(16, 1).items() if key != "fc.
         (LONGER, r"stages of \(2, 2, 3, 2\) blocks are those of no ResNet"),
         ({**nets.wide(16, 1), "fc.weight": (10, 65)}, "fc.weight has 65 channels"),
         (HEADLESS, "fc.weight is missing"),
+        ({**nets.resnet(18), "conv1.weight": ()}, r"conv1.weight is missing or has shape \(\)"),
     ],
 )
 def test_other_networks_are_refused_by_name(shapes, message):

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from test_import_figures import assert_near, logits_and_gradient
+from torch_figures import FILE, MEAN, NETWORKS, STD, figures_of, images, kept, logits_of
 import torch_networks as nets
 
 from rnas.layers import Conv
@@ -15,27 +17,7 @@ from rnas.teachers.conversion import convert
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 slow = pytest.mark.slow
-# Our name, the tensors, PyTorch's way through them, pixels a side.
-NETWORKS = {
-    "resnet18_w8": (nets.resnet(18, 8, 7), nets.run_resnet, 32),
-    "preact_resnet18_w8": (nets.preact(18, 8, 7), functools.partial(nets.run_preact, raw=False), 32),
-    "preact_resnet18_w8_v1_nobn": (
-        nets.preact(18, 8, 7, last=False),
-        functools.partial(nets.run_preact, raw=True),
-        32,
-    ),
-    "wide_resnet_16_2": (nets.wide(16, 2, 7), nets.run_wide, 32),
-    "dm_wide_resnet_16_2": (nets.deepmind_wide(16, 2, 7), nets.run_deepmind_wide, 32),
-    "dm_preact_resnet18_w8": (nets.deepmind_preact(18, 8, 7), nets.run_deepmind_preact, 32),
-    "ra_wide_resnet_2-1-1_w6-8-12-16": (
-        nets.deepmind((2, 1, 1), (8, 12, 16), 7, stem=6, squeeze=True),
-        nets.run_deepmind_wide,
-        32,
-    ),
-    "imagenet_resnet18_w8": (nets.torchvision(18, 8, 7), nets.run_torchvision, 64),
-}
 # Other depths, and combinations of what those above have.
 VARIANTS = {
     "imagenet_wide_resnet50_2_w4": (nets.torchvision(50, 4, 7, widening=2), nets.run_torchvision, 64),
@@ -59,52 +41,18 @@ VARIANTS = {
 }
 
 
-def images(size, count=2):
-    return np.random.default_rng(5).random((count, size, size, 3), np.float32)
-
-
-def logits_of(run, state, pixels, mean=MEAN, std=STD):
-    """What PyTorch makes of pixels in [0, 1], a torch tensor NHWC whose type is that of the computation."""
-    state = {name: torch.tensor(tensor).to(pixels.dtype) for name, tensor in state.items()}
-    mean, std = (torch.tensor(numbers, dtype=pixels.dtype) for numbers in (mean, std))
-    return run(torch, state, ((pixels - mean) / std).permute(0, 3, 1, 2))
-
-
 def assert_same_function(teacher, run, state, size, mean=MEAN, std=STD):
-    """Compares logits and input gradients in double precision: in single precision some activation of a large network
-    is so near the kink of ReLU that rounding decides on which side it lies, and the gradient jumps there."""
-    pixels = images(size).astype(np.float64)
-    inputs = torch.tensor(pixels, requires_grad=True)
-    logits = logits_of(run, state, inputs, mean, std)
-    direction = np.random.default_rng(6).standard_normal(logits.shape)
-    (logits * torch.tensor(direction)).sum().backward()
-
-    with jax.enable_x64(True):
-
-        @jax.jit
-        def ours(variables, pixels):
-            def objective(pixels):
-                logits, _ = teacher.apply(variables, pixels)
-                return (logits * direction).sum(), logits
-
-            return jax.grad(objective, has_aux=True)(pixels)
-
-        variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), teacher.variables)
-        our_gradient, our_logits = jax.device_get(ours(variables, pixels))
-    assert our_logits.dtype == np.float64
-    assert_near(our_logits, logits.detach().numpy(), 1e-6)
-    assert_near(our_gradient, inputs.grad.numpy(), 1e-6)
+    logits, gradient = figures_of(torch, run, state, size, mean, std)
+    our_logits, our_gradient = logits_and_gradient(teacher, images(size))
+    assert_near(our_logits, logits, 1e-6)
+    assert_near(our_gradient, gradient, 1e-6)
 
 
 def assert_same_logits(teacher, run, state, size, mean=MEAN, std=STD):
     """Compares logits in single precision."""
-    logits = logits_of(run, state, torch.tensor(images(size)), mean, std)
+    logits = logits_of(torch, run, state, torch.tensor(images(size)), mean, std)
     ours, _ = jax.jit(teacher.apply)(teacher.variables, images(size))
     assert_near(ours, logits.numpy(), 1e-4)
-
-
-def assert_near(ours, theirs, tolerance):
-    np.testing.assert_allclose(ours, theirs, atol=tolerance * float(np.abs(theirs).max()), rtol=0)
 
 
 def exported(tmp_path, state, **rest):
@@ -114,9 +62,20 @@ def exported(tmp_path, state, **rest):
     return file
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *(pytest.param(name, marks=slow) for name in VARIANTS)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_figures_kept_for_where_pytorch_is_absent_are_its_own(name):
+    """`test_import_figures` compares what is imported with them."""
+    shapes, run, size = NETWORKS[name]
+    logits, gradient = figures_of(torch, run, nets.filled(shapes), size)
+    theirs = np.load(FILE)[name]
+    assert_near(theirs[: logits.size], logits.reshape(-1), 1e-6)
+    assert_near(theirs[logits.size :], kept(logits, gradient)[logits.size :], 1e-6)
+
+
+@slow
+@pytest.mark.parametrize("name", VARIANTS)
 def test_logits_and_gradients_are_those_of_pytorch(tmp_path, name):
-    shapes, run, size = {**NETWORKS, **VARIANTS}[name]
+    shapes, run, size = VARIANTS[name]
     state = nets.filled(shapes)
     file = exported(tmp_path, state, epoch=3)
     teacher = import_torch(file, name, (MEAN, STD), image_size=size)
@@ -169,7 +128,7 @@ def test_the_comparison_finds_wrong_padding_and_a_wrong_activation(name, wrong):
     model = wrong(depth=16, width=2, num_classes=7, mean=MEAN, std=STD)
     tensors = {key: tensor for key, tensor in state.items() if not key.endswith("tracked")}
     variables = convert(tensors, model, (size, size, 3))
-    logits = logits_of(run, state, torch.tensor(images(size))).numpy()
+    logits = logits_of(torch, run, state, torch.tensor(images(size))).numpy()
     ours = jax.jit(model.apply)(variables, images(size))[0]
     assert np.abs(ours - logits).max() > 0.01 * np.abs(logits).max()
 

@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import struct
 import sys
+import zipfile
 
 import jax
 import numpy as np
 import pytest
-from torch_files import Build, Call, Global, New, ordered, pickled, write_archive, write_pt
+from torch_files import Build, Call, Global, New, View, ordered, pickled, write_archive, write_pt
 import torch_networks as nets
 
 from rnas.teachers import import_torch, load_teacher
@@ -119,8 +121,15 @@ def test_an_entry_can_be_chosen(file, plain):
     write_pt(file, {"state_dict": OTHER, "averaged": STATE})
     assert import_torch(file, NAME, "none", entry="averaged").hash == plain.hash
     assert import_torch(file, NAME, "none").hash != plain.hash
-    with pytest.raises(ValueError, match="no state at 'ema'; it has one at 'state_dict', 'averaged'"):
+    with pytest.raises(ValueError, match="no state at ema; name one with --entry: 'state_dict', 'averaged'"):
         import_torch(file, NAME, "none", entry="ema")
+
+
+def test_an_entry_within_an_entry_is_offered(file, plain):
+    write_pt(file, {"model": {"state_dict": STATE, "epoch": 3}})
+    with pytest.raises(ValueError, match="name one with --entry: 'model.state_dict'"):
+        import_torch(file, NAME, "none")
+    assert import_torch(file, NAME, "none", entry="model.state_dict").hash == plain.hash
 
 
 def test_an_unknown_wrapper_names_what_it_has(file):
@@ -183,6 +192,17 @@ def test_a_prefix_goes_only_if_all_tensors_share_it(file):
         import_torch(file, NAME, "none")
 
 
+def test_tensors_beside_a_prefix_are_named(file):
+    """Before it is asked whose tensors these are: with the prefix they are nobody's."""
+    write_pt(file, {**prefixed("module.model."), "module.temperature": np.ones((1,), np.float32)})
+    with pytest.raises(ValueError, match="begin with 'module.model.', .* but 1 that it does not use: 'module.temperat"):
+        import_torch(file, NAME, "none")
+    # Even where they have a place: what stands apart is another network's.
+    write_pt(file, {**prefixed("module."), "fc.bias": STATE["fc.bias"]})
+    with pytest.raises(ValueError, match="begin with 'module.', .* but 1 that it does not use: 'fc.bias'"):
+        import_torch(file, NAME, "none")
+
+
 def test_a_state_with_something_else_in_it_is_refused(file):
     write_pt(file, {**STATE, "temperature": 1.5})
     with pytest.raises(ValueError, match=r"holds what is no tensor: temperature \(float\)"):
@@ -196,6 +216,8 @@ def test_all_that_does_not_fit_is_listed_at_once(file):
     state = {name: tensor for name, tensor in STATE.items() if not name.startswith("bn1.")}
     state["block2.layer.0.conv2.weight"] = np.ones((32, 32, 1, 1), np.float32)
     state["block3.layer.0.bn2.bias"] = np.full((64,), np.nan, np.float32)
+    state["fc.weight"] = np.full((10, 64), 1e39)  # more than single precision holds
+    state["block1.layer.0.bn1.running_var"] = np.full((16,), -1, np.float32)
     state["fc.bias"] = np.arange(10)
     state["scores"] = np.ones((4,), np.float32)
     write_pt(file, state)
@@ -212,9 +234,33 @@ def test_all_that_does_not_fit_is_listed_at_once(file):
         "    block2.layer.0.conv2.weight (32, 32, 1, 1), expected (32, 32, 3, 3)",
         "  1 not of a floating type:",
         "    fc.bias int64",
-        "  1 not finite:",
+        "  2 not finite in single precision:",
         "    block3.layer.0.bn2.bias",
+        "    fc.weight",
+        "  1 negative:",
+        "    block1.layer.0.bn1.running_var",
     ]
+
+
+@pytest.mark.parametrize("width", [300, 100_000])
+def test_a_small_file_of_a_huge_network_is_refused(file, width):
+    """Every tensor is one number, repeated."""
+    number = np.ones(1, np.float32)
+    shapes = nets.wide(10, width)
+    write_pt(file, {name: View(number, 0, shape, (0,) * len(shape)) for name, shape in shapes.items() if shape})
+    with pytest.raises(ValueError, match=r"its tensors would take [\d,]+ bytes in memory; at most 17,179,869,184"):
+        import_torch(file, normalization="none")
+
+
+def test_a_block_with_a_large_number_does_not_make_a_deep_network(file):
+    write_pt(file, {**STATE, "block2.layer.1500.bn1.weight": np.ones((32,), np.float32)})
+    with pytest.raises(ValueError, match=r"its 40 tensors cannot be those of 1 \+ 1501 \+ 1 blocks"):
+        import_torch(file, NAME, "none")
+
+
+def test_a_name_may_say_what_it_could_leave_out(file):
+    write_pt(file, zeros(nets.resnet(18)))
+    assert import_torch(file, "resnet18_w64", "none").architecture == "resnet18"
 
 
 def test_another_depth_or_width_than_said_is_refused(file):
@@ -279,6 +325,9 @@ def test_the_normalisation_is_asked_for_where_the_file_does_not_say_it(file):
         import_torch(file, NAME, "0.5/0.5")
     with pytest.raises(ValueError, match="expected numbers separated by commas"):
         import_torch(file, NAME, "0.5,x,0.5/1,1,1")
+    for numbers in ("nan,0,0/1,1,1", "0,0,inf/1,1,1", "0,0,0/1,nan,1", "0,0,0/1,1,inf"):
+        with pytest.raises(ValueError, match="3 positive standard deviations, finite numbers"):
+            import_torch(file, NAME, numbers)
 
 
 @pytest.mark.parametrize(
@@ -332,13 +381,16 @@ def test_a_normaliser_in_half_precision_agrees_with_the_published_numbers(file):
     halves = {name: tensor.astype(np.float16) for name, tensor in {**STATE, **buffers(MEAN, STD, (1, 3, 1, 1))}.items()}
     write_pt(file, halves)
     assert import_torch(file, NAME, "cifar10").mean == tuple(map(float, np.float16(MEAN)))
-    with pytest.raises(ValueError, match="the file says"):
-        import_torch(file, NAME, "cifar10_madry")
+    for other in ("cifar10_madry", "cifar10_rony", "cifar10_augustin"):
+        with pytest.raises(ValueError, match="the file says"):
+            import_torch(file, NAME, other)
 
 
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
+        ({"mean": np.full((3,), np.nan, np.float32), "std": np.ones((3,), np.float32)}, "finite numbers"),
+        ({"mean": np.ones((3,), np.float32), "std": np.full((3,), np.inf, np.float32)}, "finite numbers"),
         ({"mu": np.ones((1, 3, 1, 1), np.float32)}, "the file has mu but no std to go with it"),
         ({"mean": np.ones((3, 9, 9), np.float32), "std": np.ones((3,), np.float32)}, r"mean is float32 \(3, 9, 9\)"),
         ({"mean": np.ones((3,), np.int64), "std": np.ones((3,), np.float32)}, r"mean is int64 \(3,\)"),
@@ -385,6 +437,9 @@ def test_networks_for_small_images_take_no_others(file, tmp_path, plain):
     write_pt(file, STATE)
     with pytest.raises(ValueError, match="whole image at 32x32 pixels only, so it cannot be used at 64x64"):
         import_torch(file, NAME, "none", image_size=64)
+    for size in (0, -3):
+        with pytest.raises(ValueError, match=f"image_size={size}: expected at least 1 pixel"):
+            import_torch(file, NAME, "none", image_size=size)
     with pytest.raises(ValueError, match=r"published for images of \(32, 32, 3\) only.* given images of \(64, 64, 3\)"):
         jax.eval_shape(plain.apply, plain.variables, np.zeros((1, 64, 64, 3), np.float32))
     assert jax.eval_shape(plain.apply, plain.variables, np.zeros((5, 32, 32, 3), np.float32))[0].shape == (5, 10)
@@ -435,8 +490,10 @@ def tensors(torch, state=STATE):
     return {name: torch.tensor(tensor) for name, tensor in state.items()}
 
 
-def test_the_old_format_needs_trust(file, torch, plain):
-    torch.save({"net": tensors(torch), "acc": 0.8}, file, _use_new_zipfile_serialization=False)
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_old_format_needs_trust(file, torch, plain, protocol):
+    content = {"net": tensors(torch), "acc": 0.8}
+    torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     with pytest.raises(ValueError, match="format before version 1.6.*give --trust"):
         import_torch(file, NAME, "none")
     with pytest.warns(UserWarning, match="is read by PyTorch because you trust it"):
@@ -479,6 +536,50 @@ def test_with_trust_too_nothing_foreign_runs(file, tmp_path, torch, plain):
         with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"no tensor: conv1.weight \(Placeholder\)"):
             import_torch(file, NAME, "none", trust=True)
     assert not (tmp_path / "marker").exists()
+
+
+def test_a_program_that_only_pytorch_sees_is_refused(file, torch):
+    """Two directories of members: zipfile reads the one next to the end, PyTorch the one that the end points to."""
+
+    def packed(members):
+        write_archive(file, members)
+        content = file.read_bytes()
+        begin = content.index(b"PK\x01\x02")
+        return content[:begin], bytearray(content[begin : content.rindex(b"PK\x05\x06")])
+
+    members = {"data.pkl": pickled({}), "constants.pkl": pickled(()), "version": b"3", "data/0": bytes(2**10)}
+    program, shown_there = packed(members)
+    state, shown_here = packed({"data.pkl": pickled(Global("argparse", "Namespace"))})
+    filling = len(shown_there) - len(shown_here)
+    struct.pack_into("<H", shown_here, 32, filling)  # a comment makes both of one length
+    struct.pack_into(
+        "<I", shown_here, 42, len(program) - len(shown_there)
+    )  # which zipfile takes for something in front
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 4, 4, len(shown_there), len(program) + len(state), 0)
+    file.write_bytes(program + state + shown_there + shown_here + bytes(filling) + end)
+    assert zipfile.ZipFile(file).namelist() == ["archive/data.pkl"]
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="is a TorchScript program; save its state_dict"):
+        import_torch(file, NAME, "none", trust=True)
+
+
+def test_a_file_that_contains_itself_is_refused(file, torch):
+    content = {"state_dict": tensors(torch), "arguments": argparse.Namespace()}
+    content["self"] = content
+    torch.save(content, file)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="cannot read .*RecursionError"):
+        import_torch(file, NAME, "none", trust=True)
+
+
+def test_a_sign_still_to_be_applied_is_applied_with_trust(file, torch, plain):
+    state = tensors(torch)
+    state["fc.bias"] = torch.complex(torch.zeros(10), -state["fc.bias"]).conj().imag
+    assert state["fc.bias"].is_neg()
+    torch.save(state, file)
+    with pytest.raises(ValueError, match="marked as the negative"):
+        import_torch(file, NAME, "none")
+    torch.save({"arguments": argparse.Namespace(), "state_dict": state}, file)
+    with pytest.warns(UserWarning):
+        assert import_torch(file, NAME, "none", trust=True).hash == plain.hash
 
 
 def test_a_whole_model_is_refused(file, torch):

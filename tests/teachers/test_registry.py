@@ -42,6 +42,14 @@ def test_every_entry_can_be_used(entry):
     assert find_published(entry.key) is entry
 
 
+def test_how_images_were_prepared():
+    """Of the ImageNet networks one was tested on a crop of the images as they are."""
+    prepared = {
+        entry.name: (entry.resize, entry.image_size) for entry in PUBLISHED.values() if entry.dataset == "imagenet"
+    }
+    assert prepared.pop("Wong2020Fast") == (None, 288) and set(prepared.values()) == {(256, 224)}
+
+
 def test_normalisations_of_published_networks():
     """What a wrong guess would cost accuracy for: same authors, other numbers."""
     assert find_published("cifar10/Wu2020Adversarial").normalization == "none"

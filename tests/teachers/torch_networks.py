@@ -125,11 +125,11 @@ def deepmind_preact(depth=18, width=64, classes=10) -> Shapes:
 def filled(shapes: Shapes, seed: int = 0) -> dict[str, np.ndarray]:
     """Random numbers for every tensor: weights that keep the size of what passes, statistics and affine terms far from
     those of a fresh network."""
-    random = np.random.default_rng(seed)
+    random = np.random.RandomState(seed)  # whose numbers no version of NumPy changes
 
     def fill(name, shape):
         if name.endswith("num_batches_tracked"):
-            return np.asarray(random.integers(1000))
+            return np.asarray(random.randint(1000))
         if len(shape) > 1:
             return (random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
         low, high = (-0.5, 0.5) if name.endswith(("running_mean", "bias")) else (0.5, 1.5)
