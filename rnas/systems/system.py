@@ -178,8 +178,7 @@ class System(Components, abc.ABC):
         config, teacher, views = self.config, self.loaded_teacher, self._views
         taps = teacher.tap_names if any(objective.gamma for objective in self.objectives) else ()
         identity = {
-            "teacher": {"architecture": teacher.architecture, "hash": teacher.hash},
-            "classes": list(config.data.class_ids),
+            "teacher": teacher.identity,
             "data": {key: value for key, value in self.dataset.fingerprint.items() if key != "description"},
             "augmentation": dataclasses.asdict(views.augmentation),
             "seed": config.seed,
@@ -373,7 +372,7 @@ class System(Components, abc.ABC):
             teacher_taps=teacher.tap_names,
             probabilities=jax.nn.softmax(selector),
             logits=selector,
-            teacher={"architecture": teacher.architecture, "hash": teacher.hash},
+            teacher=teacher.identity,
         )
 
     def save_architecture(self, architecture: Architecture, name: str = "architecture.json") -> None:
@@ -425,11 +424,11 @@ class System(Components, abc.ABC):
                 "train.gamma is not 0, but the architecture has no tutors: its search ran with gamma = 0. Search with "
                 "gamma, or train with --config.train.gamma=0."
             )
-        known = self.loaded_teacher
-        if tutelage.teacher.get("hash") != known.hash:
+        known = self.loaded_teacher.identity
+        if tutelage.teacher != known:
             raise ValueError(
                 f"the tutors of {self.workdir / 'architecture.json'} are layers of another teacher "
-                f"({tutelage.teacher}); this one has hash {known.hash}."
+                f"({tutelage.teacher}); this one is {known}."
             )
         if self.config.derive.tutor == "sampled":
             return SampledTutors(architecture.taps, tutelage.teacher_taps, tuple(map(tuple, tutelage.logits)))

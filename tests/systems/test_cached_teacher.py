@@ -99,7 +99,8 @@ def test_a_run_makes_its_cache_on_first_use(finished):
     made = finished.workdir / "teacher_cache"
     card = json.loads((made / "cache.json").read_text())
     teacher = json.loads((finished.workdir.parent / "teacher" / "teacher.json").read_text())
-    assert card["teacher"] == {"architecture": "wide_resnet_10_1", "hash": teacher["hash"]}
+    own = {key: teacher[key] for key in ("architecture", "hash", "mean", "std")}
+    assert card["teacher"] == {**own, "classes": None}
     assert card["maps"] == {"taps": [tap["name"] for tap in teacher["taps"]], "size": 4}
     assert card["augmentation"] == {"padding": 1, "flip": False, "cutout": 0} and card["seed"] == 0
     assert card["data"]["counts"] == {"train": 1300, "validation": 137, "test": 360}
@@ -163,6 +164,16 @@ def test_another_seed_may_not_use_it(kept, tmp_path, capsys):
     assert main([*kept.command, "--config.seed=1", f"--workdir={tmp_path / 'other'}"]) == 2
     shown = capsys.readouterr().err
     assert "seed: 0 is what it was made of, 1 is given" in shown and "teacher.cache.dir" in shown
+
+
+def test_the_same_weights_behind_another_normalisation_may_not_use_it(given, kept, tmp_path):
+    shutil.copytree(given.folder / "teacher", tmp_path / "teacher")
+    card = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
+    (tmp_path / "teacher" / "teacher.json").write_text(json.dumps({**card, "mean": [0.9]}))
+    other = [f"--config.teacher.path={tmp_path / 'teacher'}", f"--config.teacher.cache.dir={kept.folder}"]
+    system = RnasCl(load_config(given.config, [*given.overrides, *other]), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"teacher.mean: \[0.305\] is what it was made of, \[0.9\] is given"):
+        system.finished_cache()
 
 
 @pytest.mark.slow
