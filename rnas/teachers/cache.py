@@ -1,9 +1,9 @@
 """What a teacher says of views of the training images, on disk: made once, in parts, and read by any number of runs.
 
 A cache is a folder: `cache.json` names everything its content depends on, and each shard is one array_record file with
-one record an image, of one view and of consecutive rows. A shard is there whole or not at all, and what it holds does
-not depend on which host made it, so a cache can be made in parts, by many hosts, and gone on with after a kill. A cache
-grows by further views without being made anew.
+one record an image, of one view and of consecutive rows. A record says itself what it is of. A shard is there whole or
+not at all, and what it holds does not depend on which host made it, so a cache can be made in parts, by many hosts, and
+gone on with after a kill. A cache grows by further views without being made anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,12 +21,13 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.files import read_json, write_json
+from rnas.teachers.teacher import identity_hash
 from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.progress import Progress
 from rnas.training.steps import Told
 
 CARD = "cache.json"
-FORMAT = 1
+FORMAT = 2
 SHARD = 1024  # images a file
 CHUNK = 64  # images a device is asked about at once; part of what fixes the last bits of the answers
 
@@ -74,15 +75,17 @@ class TeacherCache:
         self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
         self.size: int = identity["maps"]["size"] if identity["maps"] else 0
         n = len(self.taps)
-        self._record = np.dtype(
+        self._told = np.dtype(
             [("logits", "<f4", (num_classes,)), ("norms", "<f4", (n,)), ("maps", "<f2", (n, self.size**2))]
         )
+        self._record = np.dtype([("identity", "<u8"), ("view", "<u4"), ("row", "<u4"), ("told", self._told)])
+        self._identity = int(identity_hash(identity)[:16], 16)
         self._reader = functools.cache(self._open)
 
     @property
     def bytes(self) -> int:
-        """Size of all views, on disk as on a device."""
-        return self.views * self.images * self._record.itemsize
+        """Size of all views on a device; on disk each image takes a few bytes more."""
+        return self.views * self.images * self._told.itemsize
 
     def shards(self) -> Iterator[Shard]:
         for view in range(self.views):
@@ -131,14 +134,14 @@ class TeacherCache:
         """What the teacher said of view `view` of the images at `rows`, of any shape; host arrays.
 
         Raises:
-          ValueError: if a shard is missing or damaged.
+          ValueError: if a shard is missing, damaged, or of something else.
         """
         flat = rows.reshape(-1)
-        found = np.empty(len(flat), self._record)
+        found = np.empty(len(flat), self._told)
         numbers = flat // SHARD
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
-            found[places] = self._records(view, int(number), (flat[places] % SHARD).tolist())
+            found[places] = self._records(view, int(number), flat[places])
         return Told(*(found[name].reshape(*rows.shape, *found[name].shape[1:]) for name in Told._fields))
 
     def everything(self) -> Told:
@@ -147,16 +150,23 @@ class TeacherCache:
         each = [self.read(view, rows) for view in range(self.views)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
-    def _records(self, view: int, number: int, places: list[int]) -> np.ndarray:
+    def _records(self, view: int, number: int, rows: np.ndarray) -> np.ndarray:
         shard = Shard(view, number * SHARD, min((number + 1) * SHARD, self.images))
         path = self.folder / shard.name
         try:
-            records = b"".join(self._reader(shard).read(places))
+            content = b"".join(self._reader(shard).read((rows - shard.first).tolist()))
         except (OSError, RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"{path} cannot be read ({error}); remove it to have it made anew.") from error
-        if len(records) != len(places) * self._record.itemsize:
+        if len(content) != len(rows) * self._record.itemsize:
             raise ValueError(f"{path} holds records of another size; remove it to have it made anew.")
-        return np.frombuffer(records, self._record)
+        records = np.frombuffer(content, self._record)
+        own = (records["identity"] == self._identity) & (records["view"] == view) & (records["row"] == rows)
+        if not own.all():
+            raise ValueError(
+                f"{path} holds what another teacher said, or what was said of other images; remove it to have it made "
+                "anew."
+            )
+        return records["told"]
 
     def _open(self, shard: Shard) -> ArrayRecordReader:
         reader = ArrayRecordReader(str(self.folder / shard.name), "readahead_buffer_size:0")
@@ -166,8 +176,10 @@ class TeacherCache:
 
     def _write(self, shard: Shard, told: Told) -> None:
         records = np.empty(shard.last - shard.first, self._record)
+        records["identity"], records["view"] = self._identity, shard.view
+        records["row"] = np.arange(shard.first, shard.last)
         for name, values in told._asdict().items():
-            records[name] = values
+            records["told"][name] = values
         path = self.folder / shard.name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -206,6 +207,23 @@ def test_a_damaged_shard_is_named(whole):
     cache = opened(whole)
     cache.build(ask)
     np.testing.assert_array_equal(cache.read(1, np.array([5])).maps, ask(1, [5]).maps)
+
+
+@pytest.mark.parametrize("other", ["view_0000-rows_00000004", "view_0001-rows_00000000"])
+def test_a_shard_in_the_place_of_another_is_found_out(whole, other):
+    path = whole / "view_0001-rows_00000004.array_record"
+    shutil.copy(whole / f"{other}.array_record", path)
+    with pytest.raises(ValueError, match=f"{path.name} holds what another teacher said, or what was said of other im"):
+        opened(whole).read(1, np.array([5]))
+
+
+def test_shards_that_lost_their_card_are_not_taken_for_those_of_another_teacher(whole):
+    (whole / "cache.json").unlink()
+    cache = opened(whole, {**IDENTITY, "seed": 6})
+    with pytest.raises(ValueError, match="rows_00000000.array_record holds what another teacher said"):
+        cache.read(0, np.array([2]))
+    (whole / "cache.json").unlink()
+    np.testing.assert_array_equal(opened(whole).read(0, np.array([2])).logits, ask(0, [2]).logits)
 
 
 def test_answers_do_not_depend_on_the_part_that_is_asked():
