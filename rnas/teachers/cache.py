@@ -7,6 +7,7 @@ gone on with after a kill. A cache grows by further views without being made ane
 """
 
 from collections.abc import Callable, Iterator
+import contextlib
 import dataclasses
 import functools
 import json
@@ -62,15 +63,9 @@ class TeacherCache:
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], *, images: int, views: int, num_classes: int):
         self.folder = Path(folder)
-        identity = json.loads(json.dumps({"format": FORMAT, **identity}))
-        path = self.folder / CARD
-        if path.exists():
-            kept = read_json(path)
-            if identity["maps"] is None and isinstance(kept, dict):  # a cache with maps serves those who need none
-                identity["maps"] = kept.get("maps")
-            check_same(kept, identity, self.folder)
-        elif jax.process_index() == 0:
-            write_json(path, identity)
+        identity = fitted(identity, self.folder)
+        _claim(self.folder / CARD, identity)
+        identity = fitted(identity, self.folder)  # somebody else may have been quicker
         self.images, self.views = images, views
         self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
         self.size: int = identity["maps"]["size"] if identity["maps"] else 0
@@ -195,8 +190,36 @@ class TeacherCache:
             temporary.unlink(missing_ok=True)
 
 
-def check_same(kept: Any, given: dict[str, Any], folder: Path) -> None:
-    """Raises ValueError if a cache was made of something else, with every key that differs."""
+def fitted(identity: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The identity of the cache in `folder`, which need not exist yet, for one who asks for `identity`.
+
+    Raises:
+      ValueError: if the folder holds a cache of something else, with every key that differs.
+    """
+    identity = json.loads(json.dumps({"format": FORMAT, **identity}))
+    if not (folder / CARD).exists():
+        return identity
+    kept = read_json(folder / CARD)
+    if identity["maps"] is None and isinstance(kept, dict):  # a cache with maps serves those who need none
+        identity["maps"] = kept.get("maps")
+    _check_same(kept, identity, folder)
+    return identity
+
+
+def _claim(card: Path, identity: dict[str, Any]) -> None:
+    """Writes a card, whole, unless there is one."""
+    if card.exists():
+        return
+    temporary = card.with_name(f".{card.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        write_json(temporary, identity)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, card)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_same(kept: Any, given: dict[str, Any], folder: Path) -> None:
     kept, given = (dict(_leaves(tree)) for tree in (kept, given))
     differing = sorted(key for key in kept.keys() | given.keys() if kept.get(key) != given.get(key))
     if differing:

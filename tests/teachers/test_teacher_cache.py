@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from rnas.files import read_json
+from rnas.files import read_json, write_json
 from rnas.teachers import cache as module
 from rnas.teachers.cache import TeacherCache, asker
 from rnas.training import steps
@@ -186,6 +186,25 @@ def test_a_cache_without_maps_serves_nobody_who_needs_some(whole, tmp_path):
     TeacherCache(tmp_path / "few", logits_only, images=IMAGES, views=1, num_classes=CLASSES)
     with pytest.raises(ValueError, match="maps.taps"):
         opened(tmp_path / "few")
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_of_two_runs_that_begin_at_once_one_says_what_the_cache_is_of(tmp_path, monkeypatch, seed):
+    """The other's card appears just when this one is about to write its own."""
+
+    def slow(path, content):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "write_json", write_json)
+            opened(tmp_path, {**IDENTITY, "seed": seed})
+        write_json(path, content)
+
+    monkeypatch.setattr(module, "write_json", slow)
+    if seed == IDENTITY["seed"]:
+        opened(tmp_path)
+    else:
+        with pytest.raises(ValueError, match="seed: 6 is what it was made of, 5 is given"):
+            opened(tmp_path)
+    assert list(contents(tmp_path)) == ["cache.json"] and read_json(tmp_path / "cache.json")["seed"] == seed
 
 
 def test_another_format_is_refused(whole):
