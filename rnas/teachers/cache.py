@@ -30,6 +30,7 @@ from rnas.training.steps import Told
 CARD = "cache.json"
 FORMAT = 2
 SHARD = 1024  # images a file
+READERS = 128  # shards open at once
 CHUNK = 64  # images a device is asked about at once; part of what fixes the last bits of the answers
 
 
@@ -75,7 +76,7 @@ class TeacherCache:
         )
         self._record = np.dtype([("identity", "<u8"), ("view", "<u4"), ("row", "<u4"), ("told", self._told)])
         self._identity = int(identity_hash(identity)[:16], 16)
-        self._reader = functools.cache(self._open)
+        self._reader = functools.lru_cache(READERS)(self._open)  # one that is dropped is closed
 
     @property
     def bytes(self) -> int:
@@ -129,7 +130,8 @@ class TeacherCache:
         """What the teacher said of view `view` of the images at `rows`, of any shape; host arrays.
 
         Raises:
-          ValueError: if a shard is missing, damaged, or of something else.
+          ValueError: if a shard is damaged, or of something else.
+          OSError: if it is missing, or cannot be opened.
         """
         flat = rows.reshape(-1)
         found = np.empty(len(flat), self._told)
@@ -150,7 +152,7 @@ class TeacherCache:
         path = self.folder / shard.name
         try:
             content = b"".join(self._reader(shard).read((rows - shard.first).tolist()))
-        except (OSError, RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"{path} cannot be read ({error}); remove it to have it made anew.") from error
         if len(content) != len(rows) * self._record.itemsize:
             raise ValueError(f"{path} holds records of another size; remove it to have it made anew.")
@@ -164,7 +166,10 @@ class TeacherCache:
         return records["told"]
 
     def _open(self, shard: Shard) -> ArrayRecordReader:
-        reader = ArrayRecordReader(str(self.folder / shard.name), "readahead_buffer_size:0")
+        path = self.folder / shard.name
+        with open(path, "rb"):  # says why it cannot be opened, which the reader does not
+            pass
+        reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
         if (found := reader.num_records()) != shard.last - shard.first:
             raise ValueError(f"it holds {found} records, not {shard.last - shard.first}")
         return reader

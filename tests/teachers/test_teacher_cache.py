@@ -1,7 +1,10 @@
 """The teacher cache on disk: parts, hosts, kills, what it refuses, and what is read from it."""
 
+import contextlib
 import copy
 import json
+import os
+import resource
 import shutil
 import signal
 
@@ -221,11 +224,41 @@ def test_a_damaged_shard_is_named(whole):
         opened(whole).read(1, np.array([5]))
     opened(whole).read(0, np.array([5]))
     path.unlink()
-    with pytest.raises(ValueError, match=f"{path.name} cannot be read"):
+    with pytest.raises(FileNotFoundError, match=path.name):
         opened(whole).read(1, np.array([5]))
     cache = opened(whole)
     cache.build(ask)
     np.testing.assert_array_equal(cache.read(1, np.array([5])).maps, ask(1, [5]).maps)
+
+
+@contextlib.contextmanager
+def at_most(count):
+    """Lets this process open `count` further files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_few_shards_are_open_at_once(whole, monkeypatch):
+    monkeypatch.setattr(module, "READERS", 3)
+    cache = opened(whole, views=4)
+    cache.build(ask)
+    with at_most(4):
+        said = cache.everything()
+    for view in range(4):
+        np.testing.assert_array_equal(said.logits[view], ask(view, np.arange(IMAGES)).logits)
+
+
+def test_a_healthy_shard_that_cannot_be_opened_is_not_called_damaged(whole):
+    cache = opened(whole)
+    with at_most(0), pytest.raises(OSError, match="Too many open files: .*rows_00000004") as found:
+        cache.read(1, np.array([5]))
+    assert "remove" not in str(found.value)
+    np.testing.assert_array_equal(cache.read(1, np.array([5])).logits, ask(1, [5]).logits)
 
 
 @pytest.mark.parametrize("other", ["view_0000-rows_00000004", "view_0001-rows_00000000"])
