@@ -142,7 +142,9 @@ def teacher() -> ConfigDict:
     config.perturbation = perturbation()  # of the weights
     config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
     config.cache = cache = ConfigDict()  # of what it says of the training images, in place of asking in every step
-    cache.views = 0  # augmentations of each image, cycled over the epochs; 0: no cache, new augmentations every epoch
+    # Augmentations of each image, cycled over the epochs, which twins without a teacher see as well; 0: no cache, new
+    # augmentations every epoch.
+    cache.views = 0
     cache.dir = ""  # may be shared by runs of one teacher, data, augmentation and seed; empty: WORKDIR/teacher_cache
     cache.resident_gib = 2.0  # kept on every device up to this size, GiB; else read from disk while training
     return config

@@ -26,7 +26,7 @@ from rnas.record import versions
 from rnas.report import write_report
 from rnas.spaces.architecture import Architecture, Tutelage
 from rnas.subjects import teacher_subject
-from rnas.systems.teaching import GIB, Teaching, live, recalled
+from rnas.systems.teaching import GIB, Teaching, live, recalled, untaught
 from rnas.teachers import Teacher, content_hash, save_teacher
 from rnas.teachers.cache import TeacherCache, asker
 from rnas.training import steps
@@ -122,10 +122,16 @@ class System(Components, abc.ABC):
     # -- what stages learn from ---------------------------------------------------------------------------
 
     def teaching(self, teacher: Teacher | None, stage: ConfigDict, feed, steps_per_epoch: int) -> Teaching:
-        """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first."""
+        """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first.
+
+        With a cache, training without a teacher sees its views too: student and twins differ in how they learn, not in
+        the images.
+        """
         cached = self.config.teacher.cache
-        if teacher is None or not cached.views:
+        if not cached.views or (teacher is None and stage is not self.config.train):
             return live(teacher, self.augmentation_of(stage), feed)
+        if teacher is None:
+            return untaught(self._views, feed, steps_per_epoch=steps_per_epoch)
         cache = self.finished_cache()
         return recalled(cache, self._views, feed, steps_per_epoch=steps_per_epoch, resident_gib=cached.resident_gib)
 

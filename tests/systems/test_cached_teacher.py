@@ -228,6 +228,27 @@ def test_a_teacher_of_attacked_images_is_refused(given, tmp_path, stage, overrid
         RnasCl(config, tmp_path)
 
 
+def test_twins_without_a_teacher_see_the_images_of_the_student(given, kept, tmp_path):
+    config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
+    system = RnasCl(config, tmp_path)
+    taught, alone = (
+        system.teaching(teacher, config.train, system.feed("train", 260, ""), 5)
+        for teacher in (system.loaded_teacher, None)
+    )
+    assert taught.augmentation == alone.augmentation == steps.Augmentation(0, False)
+    for step in (3, 7):  # views 0 and 1
+        seen = []
+        for teaching in (taught, alone):
+            lesson = jax.tree.map(lambda leaf: leaf[0, 0], teaching.feed.dispatch(step, 1).rows)
+            images, said = teaching.recall.look_up(system.dataset.train.images, lesson, teaching.variables, step)
+            seen.append(np.asarray(images))
+        np.testing.assert_array_equal(*seen)
+        assert said is None
+    assert alone.apply is None and alone.variables is None
+    # Its own teacher is no pupil of the cache.
+    assert system.teaching(None, config.teacher, None, 5).recall is None
+
+
 def test_without_a_cache_nothing_is_recalled(given, tmp_path):
     config = load_config(given.config, [*given.overrides, "--config.teacher.cache.views=0"])
     system = RnasCl(config, tmp_path)
