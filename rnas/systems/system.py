@@ -71,11 +71,19 @@ class System(Components, abc.ABC):
             raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
         self.objective_of("finetune")
         for stage in ("teacher", "train", *(f"twin_{name}" for name in config.twins)):
+            epochs = self._section(stage).epochs
             gamma, first_epoch = self._perturbation_of(stage)
-            if gamma and first_epoch >= (epochs := self._section(stage).epochs):
+            if gamma and first_epoch >= epochs:
                 raise ValueError(
                     f"stage {stage} perturbs its weights from epoch {first_epoch} on, which it never reaches in "
                     f"{epochs}: train longer, or without."
+                )
+            method = self.objective_of(stage).adversarial
+            if method.first_epoch >= epochs:
+                (name,) = (name for name, kind in METHODS.items() if kind is type(method))
+                raise ValueError(
+                    f"stage {stage} trains by {name} from epoch {method.first_epoch} on, which it never reaches in "
+                    f"{epochs}: set adversarial.{name}.first_epoch lower, or train longer."
                 )
 
     # -- what a system says of itself ---------------------------------------------------------------------
@@ -206,7 +214,10 @@ class System(Components, abc.ABC):
     # -- training of a fixed network ----------------------------------------------------------------------
 
     def objective_of(self, stage: str) -> Objective:
-        """The objective of a stage that trains a fixed network: a teacher, train, finetune, twin_…"""
+        """The objective of a stage that trains a fixed network: a teacher, train, finetune, twin_…
+
+        Fine-tuning goes on from a trained network: its method needs no first epochs of another kind.
+        """
         config = self.config
         changes = TWINS.get(stage.removeprefix("twin_"), {})
         if stage in TEACHERS:
@@ -220,7 +231,11 @@ class System(Components, abc.ABC):
         elif stage == "twin_no_distillation" and self.objective(config.train, **changes).needs_teacher:
             # A method of distillation without a teacher is nothing; trades is the closest kin of most.
             changes = dict(changes, adversarial="trades")
-        return self.objective(config.train, **changes)
+        objective = self.objective(config.train, **changes)
+        if stage == "finetune" and objective.adversarial.first_epoch:
+            method = dataclasses.replace(objective.adversarial, first_epoch=0)
+            objective = dataclasses.replace(objective, adversarial=method)
+        return objective
 
     @property
     def learners(self) -> tuple[str, ...]:
@@ -255,7 +270,8 @@ class System(Components, abc.ABC):
     def _perturbation_of(self, stage: str) -> tuple[float, int]:
         """γ of the perturbed weights of a stage, 0 for none, and the first epoch that has them."""
         perturbation = self._section(stage).perturbation
-        return PERTURBED.get(stage, (perturbation.gamma, perturbation.first_epoch))
+        first_epoch = 0 if stage == "finetune" else perturbation.first_epoch
+        return PERTURBED.get(stage, (perturbation.gamma, first_epoch))
 
     def _train_network(
         self, stage: str, model, variables, recipe: ConfigDict, *, epochs: int, batch_size: int,

@@ -221,7 +221,7 @@ def test_a_cache_that_cannot_serve_is_refused(given, tmp_path, capsys, system, o
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("stage, override", [("train", "train.objective=iad_1"), ("twin_mtard", "twins=('mtard',)")])
+@pytest.mark.parametrize("stage, override", [("train", "train.objective=akd2"), ("twin_mtard", "twins=('mtard',)")])
 def test_a_teacher_of_attacked_images_is_refused(given, tmp_path, stage, override):
     config = load_config(given.config, [*given.overrides, f"--config.{override}"])
     with pytest.raises(ValueError, match=f"stage {stage} asks a teacher about attacked images.*does not apply"):

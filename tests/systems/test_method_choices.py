@@ -121,6 +121,11 @@ def test_what_training_kept_is_found_again(tmp_path):
             "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
         ),
         (("twins=('trades_awp',)", "train.epochs=10"), "stage twin_trades_awp perturbs its weights from epoch 10 on"),
+        (("twins=('iad_2',)", "train.epochs=8"), "stage twin_iad_2 trains by iad_2 from epoch 8 on, which"),
+        (
+            ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
+            "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
+        ),
         (("twins=('fgsm',)",), "unknown twins ..fgsm..; known: no_distillation, plain, pgd_at"),
     ],
 )
@@ -135,6 +140,17 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
     experiment = opened(tmp_path, argument=argument, file=file)
     assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
     assert len(experiment.subjects) > 12 and {"twin_plain", "twin_pgd_at_awp", "twin_mtard"} < set(experiment.subjects)
+
+
+@pytest.mark.parametrize("name", ["iad_1", "iad_2"])
+def test_fine_tuning_needs_no_warm_up(tmp_path, name):
+    fine_tuned = ("finetune.epochs=5", f"finetune.objective={name}")
+    perturbed = ("train.perturbation.gamma=0.005", "train.perturbation.first_epoch=10")
+    experiment = opened(tmp_path, *fine_tuned, *perturbed, f"train.objective={name}")
+    trained, tuned = (experiment.objective_of(stage).adversarial for stage in ("train", "finetune"))
+    assert tuned == dataclasses.replace(trained, first_epoch=0) and trained.first_epoch > 0
+    assert experiment._perturbation_of("train") == (0.005, 10)
+    assert experiment._perturbation_of("finetune") == (0.005, 0)
 
 
 def test_unknown_variants_are_refused(tmp_path):
