@@ -5,6 +5,8 @@ A system says what its supernet is, how it is searched, and what is read off it;
 
 import abc
 import dataclasses
+import functools
+import hashlib
 from pathlib import Path
 import sys
 
@@ -178,6 +180,24 @@ class System(Components, abc.ABC):
                 "alike (train.cutout=0), or use teacher.cache.views=0."
             )
 
+    @functools.cached_property
+    def _cache_identity(self) -> dict:
+        """All that the content of the teacher cache depends on."""
+        config, teacher, views = self.config, self.loaded_teacher, self._views
+        taps = teacher.tap_names if any(objective.gamma for objective in self.objectives) else ()
+        # How random numbers come of a seed depends on JAX, its version and settings; a few views tell.
+        shape = (16, *self.dataset.image_shape)
+        sample = jax.jit(views.show)(np.arange(np.prod(shape)).astype(np.uint8).reshape(shape), 0, np.arange(16))
+        return {
+            "teacher": teacher.identity,
+            "data": {key: value for key, value in self.dataset.fingerprint.items() if key != "description"},
+            "augmentation": dataclasses.asdict(views.augmentation),
+            "seed": config.seed,
+            "sample_of_views": hashlib.sha256(np.asarray(sample)).hexdigest(),
+            "dtype": config.dtype,
+            "maps": {"taps": list(taps), "size": config.attention.size} if taps else None,
+        }
+
     @property
     def _views(self) -> steps.Views:
         config = self.config
@@ -190,18 +210,9 @@ class System(Components, abc.ABC):
           ValueError: if its folder holds what another teacher said, or the same one of other views.
         """
         config, teacher, views = self.config, self.loaded_teacher, self._views
-        taps = teacher.tap_names if any(objective.gamma for objective in self.objectives) else ()
-        identity = {
-            "teacher": teacher.identity,
-            "data": {key: value for key, value in self.dataset.fingerprint.items() if key != "description"},
-            "augmentation": dataclasses.asdict(views.augmentation),
-            "seed": config.seed,
-            "dtype": config.dtype,
-            "maps": {"taps": list(taps), "size": config.attention.size} if taps else None,
-        }
         cache = TeacherCache(
-            config.teacher.cache.dir or self.workdir / "teacher_cache", identity, images=len(self.dataset.train),
-            views=views.count, num_classes=teacher.num_classes,
+            config.teacher.cache.dir or self.workdir / "teacher_cache", self._cache_identity,
+            images=len(self.dataset.train), views=views.count, num_classes=teacher.num_classes,
         )  # fmt: skip
         missing = len(cache.missing())
         state = f"{missing} shards to be made" if missing else "complete"

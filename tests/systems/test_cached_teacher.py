@@ -176,6 +176,14 @@ def test_the_same_weights_behind_another_normalisation_may_not_use_it(given, kep
         system.finished_cache()
 
 
+def test_views_that_other_settings_of_jax_would_show_otherwise_are_refused(given, kept, tmp_path):
+    config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
+    other = jax.threefry_partitionable(not jax.config.jax_threefry_partitionable)
+    with other, pytest.raises(ValueError, match="sample_of_views: .* is what it was made of"):
+        RnasCl(config, tmp_path).finished_cache()
+    assert RnasCl(config, tmp_path).finished_cache().missing() == []
+
+
 @pytest.mark.slow
 def test_cells_learn_from_it_what_they_learn_from_the_teacher(given, tmp_path):
     """Search and training of DSARA's networks, on images that are not varied: both sides see the same ones.
