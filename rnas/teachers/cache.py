@@ -23,6 +23,7 @@ import numpy as np
 
 from rnas.files import read_json, write_json
 from rnas.teachers.teacher import identity_hash
+from rnas.training.feeds import replicate
 from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.progress import Progress
 from rnas.training.steps import Told
@@ -258,12 +259,13 @@ def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[in
     filled up: an answer does not depend on who computed it.
     """
     devices = len(jax.local_devices())
+    placed = functools.cache(lambda: replicate(variables))  # once, where anything is asked at all
 
     def ask(view: int, rows: np.ndarray) -> Told:
         whole = -(-len(rows) // (devices * CHUNK)) * devices * CHUNK
         blocks = np.resize(rows, whole).astype(np.int32).reshape(-1, devices, CHUNK)
         # Each block is on its way before the answer to the one before is read.
-        asked = [program(variables, images[block], block, np.int32(view)) for block in blocks]
+        asked = [program(placed(), images[block], block, np.int32(view)) for block in blocks]
         said = jax.device_get(asked)
         return jax.tree.map(
             lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])[: len(rows)], *said

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
 
@@ -276,6 +277,20 @@ def test_shards_that_lost_their_card_are_not_taken_for_those_of_another_teacher(
         cache.read(0, np.array([2]))
     (whole / "cache.json").unlink()
     np.testing.assert_array_equal(opened(whole).read(0, np.array([2])).logits, ask(0, [2]).logits)
+
+
+def test_a_teacher_is_sent_to_the_devices_once():
+    seen = []
+
+    def program(variables, images, rows, view):
+        seen.append(variables["weight"])
+        return Told(*(np.zeros((*rows.shape, 1)) for _ in Told._fields))
+
+    question = asker(program, {"weight": np.ones(3)}, np.zeros((IMAGES, 4, 4, 1), np.uint8))
+    question(0, np.arange(IMAGES))
+    question(1, np.arange(IMAGES))
+    assert len(seen) > 2 and all(leaf is seen[0] for leaf in seen)
+    assert seen[0].sharding.device_set == set(jax.local_devices())
 
 
 def test_answers_do_not_depend_on_the_part_that_is_asked():
