@@ -18,6 +18,9 @@ from rnas.training.optimizers import make_optimizer
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl"
+TRAINING = [
+    file for file in sorted(CONFIGS.parent.glob("*/*.py")) if "rnas.defaults import robbench" not in file.read_text()
+]
 
 
 def opened(tmp_path, *overrides, argument="", file="digits"):
@@ -48,6 +51,12 @@ def test_coefficients_reach_the_method(tmp_path):
     assert experiment.objective_of("twin_ard").adversarial.temperature == 4.0
     assert experiment.objective_of("twin_iad_1").adversarial.first_epoch == 7
     assert experiment.objective_of("finetune").adversarial == experiment.objective_of("train").adversarial
+
+
+@pytest.mark.parametrize("file", TRAINING, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_ard_averages_over_the_classes_of_every_set(file):
+    config = load_config(str(file), [])
+    assert config.adversarial.ard.kl_scale == pytest.approx(1 / config.data.num_classes)
 
 
 def test_twins_have_one_network_and_one_start(tmp_path):

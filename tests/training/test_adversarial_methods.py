@@ -275,6 +275,27 @@ def test_gradient_and_decay_are_those_of_the_perturbed_weights(small):
     assert worse > loss + 0.01
 
 
+def test_running_statistics_are_those_of_the_pass_at_the_perturbed_weights(study):
+    """Not those of the pass before it, which only says where to perturb to."""
+    objective = Objective("trades", 8 / 255, 0.0, 0, start="uniform")
+    gamma = 0.2
+
+    def after(state, **options):
+        step = steps.make_train_step(study.student, objective, PLAIN, DESCENT, **options)
+        return jax.device_get(jax.jit(study.over_replicas(step))(state, *study.batch(0, 1), None, study.root)[0])
+
+    def shifted(w, g):
+        return w + gamma * np.linalg.norm(w) / np.linalg.norm(g) * g if w.ndim > 1 else w
+
+    start = study.train_state(optimizer=DESCENT)
+    before = after(start)
+    there = jax.tree.map(shifted, start.params, optax.tree.sub(start.params, before.params))
+    expected = after(start.replace(params=there)).batch_stats
+    found = after(start, perturbation=steps.WeightPerturbation(gamma)).batch_stats
+    chex.assert_trees_all_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert optax.tree.norm(optax.tree.sub(before.batch_stats, expected)) > 1e-4
+
+
 # -- averaged weights -----------------------------------------------------------------------------------
 
 
