@@ -13,6 +13,7 @@ import functools
 import json
 import os
 from pathlib import Path
+import time
 from typing import Any
 import uuid
 
@@ -24,6 +25,7 @@ import numpy as np
 from rnas.files import read_json, write_json
 from rnas.teachers.teacher import identity_hash
 from rnas.training.feeds import replicate
+from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.progress import Progress
 from rnas.training.steps import Told
@@ -32,6 +34,7 @@ CARD = "cache.json"
 FORMAT = 2
 SHARD = 1024  # images a file
 READERS = 128  # shards open at once
+STALE = 3600  # seconds; nobody takes so long to write a file
 CHUNK = 64  # images a device is asked about at once; part of what fixes the last bits of the answers
 
 
@@ -91,7 +94,17 @@ class TeacherCache:
 
     def missing(self) -> list[Shard]:
         """What is still to be made."""
-        return [shard for shard in self.shards() if not (self.folder / shard.name).exists()]
+        return [shard for shard in self.shards() if not self._has(shard)]
+
+    def _has(self, shard: Shard) -> bool:
+        return (self.folder / shard.name).exists()
+
+    def _sweep(self) -> None:
+        """Removes what kills left half written, and nothing that another run is writing."""
+        for path in self.folder.glob(".*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE:
+                    path.unlink()
 
     def build(self, ask: Callable[[int, np.ndarray], Told]) -> None:
         """Makes what is missing, shared by all hosts; every host must call it, and returns when all are done.
@@ -100,9 +113,10 @@ class TeacherCache:
           ask: (view, rows [m]) → what the teacher says, with a leading axis [m].
 
         Raises:
-          Interrupted: after a whole shard, where SIGINT or SIGTERM asked for an end.
+          Interrupted: after a whole shard, on all hosts, where SIGINT or SIGTERM asked one of them for an end.
           ValueError: if something is missing although all hosts are done: they do not see one folder.
         """
+        self._sweep()
         self.make_share(ask, jax.process_index(), jax.process_count())
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("teacher cache")
@@ -116,15 +130,21 @@ class TeacherCache:
         """Makes what is missing of the share of host number `host`, one of `hosts`; see `build`."""
         # By its number, so that hosts agree on who makes what whatever each of them sees of the others' work.
         own = [shard for number, shard in enumerate(self.shards()) if number % hosts == host]
-        left = [shard for shard in own if not (self.folder / shard.name).exists()]
-        if not left:
+        left = [shard for shard in own if not self._has(shard)]
+        # Hosts go through as many turns as the one with most to do, so that an end asked of one ends them all.
+        turns = int(gathered(len(left)).max())
+        if not turns:
             return
+        # In any order: another run that makes the same cache meanwhile is at other shards.
+        np.random.default_rng().shuffle(left)
         before = len(own) - len(left)
         with Progress("teacher cache", len(own), before, "shard") as progress, Interruption() as interruption:
-            for done, shard in enumerate(left, before + 1):
-                self._write(shard, ask(shard.view, np.arange(shard.first, shard.last)))
-                progress.update(done)
-                if interruption.requested and done < len(own):
+            for done in range(1, turns + 1):
+                for shard in left[done - 1 : done]:  # none, where another host has more to do
+                    if not self._has(shard):
+                        self._write(shard, ask(shard.view, np.arange(shard.first, shard.last)))
+                    progress.update(before + done)
+                if gathered(interruption.requested).any() and done < turns:
                     raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
 
     def read(self, view: int, rows: np.ndarray) -> Told:

@@ -1,5 +1,6 @@
 """The teacher cache on disk: parts, hosts, kills, what it refuses, and what is read from it."""
 
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import copy
 import json
@@ -7,6 +8,8 @@ import os
 import resource
 import shutil
 import signal
+import threading
+import time
 
 import jax
 import numpy as np
@@ -121,6 +124,52 @@ def test_an_interruption_ends_after_a_whole_shard(tmp_path):
     assert len(opened(tmp_path).missing()) == 5
 
 
+def test_an_end_asked_of_one_host_ends_them_all(tmp_path, monkeypatch):
+    """Two hosts, the other one in a thread; they meet where they agree."""
+    barrier, said = threading.Barrier(2, timeout=30), {}
+
+    def gathered(value):
+        said[threading.get_ident()] = value
+        barrier.wait()
+        both = np.array(list(said.values()))
+        barrier.wait()
+        return both
+
+    def signalled(view, rows):
+        signal.raise_signal(signal.SIGTERM)
+        return ask(view, rows)
+
+    monkeypatch.setattr(module, "gathered", gathered)
+    caches = opened(tmp_path), opened(tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(caches[1].make_share, ask, 1, 2)
+        for run in (lambda: caches[0].make_share(signalled, 0, 2), lambda: other.result(timeout=30)):
+            with pytest.raises(Interrupted, match="whole shards are kept"):
+                run()
+    assert len(opened(tmp_path).missing()) == 4
+
+
+def test_what_another_run_made_meanwhile_is_not_asked(whole, tmp_path):
+    asked = []
+
+    def overtaken(view, rows):
+        asked.append(view)
+        opened(tmp_path / "shared").build(ask)
+        return ask(view, rows)
+
+    opened(tmp_path / "shared").build(overtaken)
+    assert len(asked) == 1 and contents(tmp_path / "shared") == contents(whole)
+
+
+def test_what_kills_left_half_written_is_swept(whole):
+    old, young = whole / ".view_0000-a.tmp", whole / ".view_0000-b.tmp"
+    for path, age in ((old, 2 * module.STALE), (young, 0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    opened(whole).build(ask)
+    assert young.exists() and not old.exists()
+
+
 @pytest.mark.parametrize("hosts", [2, 3, 7])
 def test_shards_of_many_hosts_are_those_of_one(whole, tmp_path, hosts):
     made = []
@@ -146,6 +195,7 @@ def test_further_views_are_added(whole, tmp_path):
 def test_hosts_that_do_not_see_one_folder_are_told(tmp_path, monkeypatch):
     """Two hosts, each of which makes its own share where the other cannot see it."""
     monkeypatch.setattr(module.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(module, "gathered", np.atleast_1d)
     monkeypatch.setattr(module.multihost_utils, "sync_global_devices", lambda name: None)
     with pytest.raises(ValueError, match="lacks 3 shards, view_0000-rows_00000004.* give all hosts one shared folder"):
         opened(tmp_path).build(ask)
