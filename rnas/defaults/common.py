@@ -139,7 +139,7 @@ def teacher() -> ConfigDict:
     config.epochs = 200
     config.batch_size = 128  # over all devices
     config.optimizer = optimizer("sgd", 0.1, 5e-4)
-    config.perturbation = perturbation()  # of the weights
+    config.perturbation = perturbation()  # of the weights; not of the naturally trained teacher's
     config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
     config.cache = cache = ConfigDict()  # of what it says of the training images, in place of asking in every step
     # Augmentations of each image, cycled over the epochs, which twins without a teacher see as well; 0: no cache, new

@@ -30,7 +30,8 @@ from rnas.spaces.architecture import Architecture, Tutelage
 from rnas.subjects import teacher_subject
 from rnas.systems.teaching import GIB, Teaching, live, recalled, untaught
 from rnas.teachers import Teacher, content_hash, save_teacher
-from rnas.teachers.cache import TeacherCache, asker
+from rnas.teachers.cache import TeacherCache, asker, fitted
+from rnas.teachers.teacher import CARD
 from rnas.training import steps
 from rnas.training.checkpoints import Restored
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
@@ -49,8 +50,8 @@ TWINS = {
     "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
     "trades_awp": dict(ALONE, adversarial="trades"),
 }
-# Of the twins with perturbed weights, as published: γ and the first epoch.
-PERTURBED = {"twin_pgd_at_awp": (0.01, 0), "twin_trades_awp": (0.005, 10)}
+# Of stages whose section does not say it, as published: γ of the perturbed weights (0: none) and the first epoch.
+PERTURBED = {"twin_pgd_at_awp": (0.01, 0), "twin_trades_awp": (0.005, 10), "natural_teacher": (0.0, 0)}
 TEACHERS = ("teacher", "natural_teacher")
 
 
@@ -180,6 +181,16 @@ class System(Components, abc.ABC):
                 "alike (train.cutout=0), or use teacher.cache.views=0."
             )
 
+    def check_surroundings(self) -> None:
+        super().check_surroundings()
+        given = self.config.teacher.path or (self.workdir / "teacher" / CARD).exists()
+        if self.config.teacher.cache.views and self.uses_teacher and given:
+            fitted(self._cache_identity, self._cache_folder)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return Path(self.config.teacher.cache.dir or self.workdir / "teacher_cache")
+
     @functools.cached_property
     def _cache_identity(self) -> dict:
         """All that the content of the teacher cache depends on."""
@@ -209,9 +220,9 @@ class System(Components, abc.ABC):
         Raises:
           ValueError: if its folder holds what another teacher said, or the same one of other views.
         """
-        config, teacher, views = self.config, self.loaded_teacher, self._views
+        teacher, views = self.loaded_teacher, self._views
         cache = TeacherCache(
-            config.teacher.cache.dir or self.workdir / "teacher_cache", self._cache_identity,
+            self._cache_folder, self._cache_identity,
             images=len(self.dataset.train), views=views.count, num_classes=teacher.num_classes,
         )  # fmt: skip
         missing = len(cache.missing())

@@ -162,6 +162,7 @@ def test_the_command_makes_a_cache_once(kept, capsys):
 
 def test_another_seed_may_not_use_it(kept, tmp_path, capsys):
     assert main([*kept.command, "--config.seed=1", f"--workdir={tmp_path / 'other'}"]) == 2
+    assert not (tmp_path / "other").exists(), "found before anything is trained"
     shown = capsys.readouterr().err
     assert "seed: 0 is what it was made of, 1 is given" in shown and "teacher.cache.dir" in shown
 

@@ -152,6 +152,12 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
     assert len(experiment.subjects) > 12 and {"twin_plain", "twin_pgd_at_awp", "twin_mtard"} < set(experiment.subjects)
 
 
+def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):
+    experiment = opened(tmp_path, "teacher.perturbation.gamma=0.01", argument="mtard")
+    assert experiment._perturbation_of("teacher") == (0.01, 0)
+    assert experiment._perturbation_of("natural_teacher")[0] == 0
+
+
 @pytest.mark.parametrize("name", ["iad_1", "iad_2"])
 def test_fine_tuning_needs_no_warm_up(tmp_path, name):
     fine_tuned = ("finetune.epochs=5", f"finetune.objective={name}")
