@@ -84,7 +84,7 @@ def methods() -> dict[str, ConfigDict]:
             "alpha": 1.0,  # share of teacher and self; the rest is cross-entropy of clean images
             "beta": 0.1,  # power of the teacher's probability of the label, which says how far to trust it
             "temperature": 1.0,
-            "first_epoch": 60,  # of 200, from which on the teacher may be distrusted; fine-tuning: 0
+            "first_epoch": 60,  # of 200, from which on the teacher may be distrusted; in fine-tuning 0
         }),
         "iad_2": ConfigDict({"robust": 0.5, "natural": 0.25, "beta": 0.1, "first_epoch": 40}),  # as akd2 and iad_1
         "mtard": ConfigDict({
@@ -98,7 +98,7 @@ def perturbation() -> ConfigDict:
     """Adversarial weight perturbation (AWP) around any objective."""
     config = ConfigDict()
     config.gamma = 0.0  # of a kernel's norm; published: 0.01 with pgd_at, 0.005 with trades; 0: none
-    config.first_epoch = 0  # published: 0 with pgd_at, 10 with trades; fine-tuning: 0
+    config.first_epoch = 0  # published: 0 with pgd_at, 10 with trades; in fine-tuning always 0
     return config
 
 

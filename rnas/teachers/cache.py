@@ -79,7 +79,7 @@ class TeacherCache:
             [("logits", "<f4", (num_classes,)), ("norms", "<f4", (n,)), ("maps", "<f2", (n, self.size**2))]
         )
         self._record = np.dtype([("identity", "<u8"), ("view", "<u4"), ("row", "<u4"), ("told", self._told)])
-        self._identity = int(identity_hash(identity)[:16], 16)
+        self._identity = int(identity_hash(identity)[:16], 16)  # as records name it
         self._reader = functools.lru_cache(READERS)(self._open)  # one that is dropped is closed
 
     @property
@@ -95,16 +95,6 @@ class TeacherCache:
     def missing(self) -> list[Shard]:
         """What is still to be made."""
         return [shard for shard in self.shards() if not self._has(shard)]
-
-    def _has(self, shard: Shard) -> bool:
-        return (self.folder / shard.name).exists()
-
-    def _sweep(self) -> None:
-        """Removes what kills left half written, and nothing that another run is writing."""
-        for path in self.folder.glob(".*.tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > STALE:
-                    path.unlink()
 
     def build(self, ask: Callable[[int, np.ndarray], Told]) -> None:
         """Makes what is missing, shared by all hosts; every host must call it, and returns when all are done.
@@ -167,6 +157,16 @@ class TeacherCache:
         rows = np.arange(self.images)
         each = [self.read(view, rows) for view in range(self.views)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+
+    def _has(self, shard: Shard) -> bool:
+        return (self.folder / shard.name).exists()
+
+    def _sweep(self) -> None:
+        """Removes what kills left half written, and nothing that another run is writing."""
+        for path in self.folder.glob(".*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE:
+                    path.unlink()
 
     def _records(self, view: int, number: int, rows: np.ndarray) -> np.ndarray:
         shard = Shard(view, number * SHARD, min((number + 1) * SHARD, self.images))
