@@ -56,8 +56,8 @@ class TeacherCache:
 
     Args:
       folder: made if need be.
-      identity: everything that what is kept depends on, JSON-able, see `rnas.components`; 'maps' is None where logits
-        alone are kept.
+      identity: everything that what is kept depends on, JSON-able, see `rnas.systems.system`; 'maps' is None where
+        logits alone are kept.
       images: training images, n.
       views: augmentations of each.
       num_classes: K.
