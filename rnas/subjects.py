@@ -5,6 +5,7 @@ import functools
 from rnas.evaluation import Subject
 from rnas.layers.counting import count
 from rnas.teachers import Teacher
+from rnas.teachers.teacher import identity_hash
 
 
 def teacher_subject(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> Subject:
@@ -15,7 +16,7 @@ def teacher_subject(teacher: Teacher, image_shape: tuple[int, int, int], *, sour
         variables=teacher.variables,
         num_classes=teacher.num_classes,
         name="teacher",
-        hash=teacher.hash,
+        hash=identity_hash(teacher.identity),
         source=source,
         architecture=teacher.architecture,
         params=counted.params,

@@ -195,7 +195,8 @@ def test_architecture_is_legal_and_is_what_was_searched(mini):
     assert found["tutors"] == [found["teacher_taps"][j] for j in tutors.argmax(axis=1)]
     card = read(mini.workdir / "teacher" / "teacher.json")
     assert found["teacher_taps"] == [tap["name"] for tap in card["taps"]]
-    assert found["teacher"] == {"architecture": "wide_resnet_10_1", "hash": card["hash"]}
+    own = {key: card[key] for key in ("architecture", "hash", "mean", "std")}
+    assert found["teacher"] == {**own, "classes": None}
     narrow = FBNet(space, 10, (0.3,), (0.4,), widths=found["widths"])
     assert (found["params"], found["macs"]) == count(narrow, (8, 8, 1))
     # Training built exactly that network.
@@ -312,11 +313,12 @@ def test_a_damaged_teacher_is_an_error(mini, copy):
         run(mini.config, workdir, command="rnas train", until="train")
 
 
-def test_tutors_of_another_teacher_are_refused(mini, copy):
+@pytest.mark.parametrize(("key", "value"), [("hash", "0123"), ("std", [0.5])])
+def test_tutors_of_another_teacher_are_refused(mini, copy, key, value):
     workdir = copy("train")
     path = workdir / "architecture.json"
     architecture = read(path)
-    architecture["teacher"]["hash"] = "0123"
+    architecture["teacher"][key] = value
     path.write_text(json.dumps(architecture))
     with pytest.raises(ValueError, match="tutors of .*architecture.json are layers of another teacher.*this one has"):
         run(mini.config, workdir, command="rnas train", until="train")

@@ -16,4 +16,5 @@ def get_config(argument: str = ""):
     config = dsara.with_variants(dsara.get_config(), argument)
     config.data.name = "cifar100"
     config.data.num_classes = 100
+    config.adversarial.ard.kl_scale = 1 / 100  # one over the classes
     return config

@@ -42,6 +42,9 @@ def get_config(argument: str = ""):
     config.evaluation.epsilons = ("0.15",)
     config.evaluation.curve = ("0", "0.05", "0.1", "0.15", "0.2", "0.3")
     config.checkpoint_every_steps = 50
+    # The same shares of the epochs as published, 60 and 40 of 200.
+    config.adversarial.iad_1.first_epoch = 12
+    config.adversarial.iad_2.first_epoch = 8
     if "compare" in names:
         config.twins = ("random_0", "random_1", "random_2")
     return config

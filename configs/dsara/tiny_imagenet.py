@@ -17,6 +17,7 @@ def get_config(argument: str = ""):
     config.data.image_shape = (64, 64, 3)
     config.data.num_classes = 200
     config.data.held_out = 10000
+    config.adversarial.ard.kl_scale = 1 / 200  # one over the classes
     train = config.train
     train.channels = 84
     train.cells = 14

@@ -28,6 +28,7 @@ def get_config():
 
     config.space = "imagenet"
     config.attention.size = 28
+    config.adversarial.ard.kl_scale = 1 / 100  # one over the classes
     config.adversarial.epsilon = "4/255"
     config.adversarial.step = "1/255"
     config.teacher.architecture = "imagenet_resnet50"

@@ -84,7 +84,7 @@ def methods() -> dict[str, ConfigDict]:
             "alpha": 1.0,  # share of teacher and self; the rest is cross-entropy of clean images
             "beta": 0.1,  # power of the teacher's probability of the label, which says how far to trust it
             "temperature": 1.0,
-            "first_epoch": 60,  # of 200, from which on the teacher may be distrusted
+            "first_epoch": 60,  # of 200, from which on the teacher may be distrusted; in fine-tuning 0
         }),
         "iad_2": ConfigDict({"robust": 0.5, "natural": 0.25, "beta": 0.1, "first_epoch": 40}),  # as akd2 and iad_1
         "mtard": ConfigDict({
@@ -98,7 +98,7 @@ def perturbation() -> ConfigDict:
     """Adversarial weight perturbation (AWP) around any objective."""
     config = ConfigDict()
     config.gamma = 0.0  # of a kernel's norm; published: 0.01 with pgd_at, 0.005 with trades; 0: none
-    config.first_epoch = 0  # published: 0 with pgd_at, 10 with trades
+    config.first_epoch = 0  # published: 0 with pgd_at, 10 with trades; in fine-tuning always 0
     return config
 
 
@@ -139,10 +139,12 @@ def teacher() -> ConfigDict:
     config.epochs = 200
     config.batch_size = 128  # over all devices
     config.optimizer = optimizer("sgd", 0.1, 5e-4)
-    config.perturbation = perturbation()  # of the weights
+    config.perturbation = perturbation()  # of the weights; not of the naturally trained teacher's
     config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
     config.cache = cache = ConfigDict()  # of what it says of the training images, in place of asking in every step
-    cache.views = 0  # augmentations of each image, cycled over the epochs; 0: no cache, new augmentations every epoch
+    # Augmentations of each image, cycled over the epochs, which twins without a teacher see as well; 0: no cache, new
+    # augmentations every epoch.
+    cache.views = 0
     cache.dir = ""  # may be shared by runs of one teacher, data, augmentation and seed; empty: WORKDIR/teacher_cache
     cache.resident_gib = 2.0  # kept on every device up to this size, GiB; else read from disk while training
     return config

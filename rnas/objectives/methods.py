@@ -70,6 +70,7 @@ class Method:
         images.
       start: of the attack, as published.
       attack_bn: BatchNorm mode during the attack, as published.
+      first_epoch: from which on it is itself; until then it is a simpler method.
     """
 
     attacks: ClassVar[bool] = False
@@ -78,6 +79,7 @@ class Method:
     away_from: ClassVar[str] = "labels"
     start: ClassVar[str] = "gaussian"
     attack_bn: ClassVar[str] = "eval"
+    first_epoch: ClassVar[int] = 0
 
     def ascent(self, logits: jax.Array, target: jax.Array | None, labels: jax.Array) -> jax.Array:
         """What the attack climbs: `target` [N,K] is what `away_from` says, None for labels."""

@@ -23,7 +23,7 @@ class Tutelage:
       teacher_taps: all taps of the teacher, in forward order.
       probabilities: [n_s, n_t], softmax of the selector.
       logits: [n_s, n_t], the selector itself, for training with samples of it.
-      teacher: {'architecture': …, 'hash': …} of the teacher.
+      teacher: identity of the teacher.
     """
 
     tutors: tuple[str, ...] = ()

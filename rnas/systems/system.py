@@ -5,6 +5,8 @@ A system says what its supernet is, how it is searched, and what is read off it;
 
 import abc
 import dataclasses
+import functools
+import hashlib
 from pathlib import Path
 import sys
 
@@ -26,9 +28,10 @@ from rnas.record import versions
 from rnas.report import write_report
 from rnas.spaces.architecture import Architecture, Tutelage
 from rnas.subjects import teacher_subject
-from rnas.systems.teaching import GIB, Teaching, live, recalled
+from rnas.systems.teaching import GIB, Teaching, live, recalled, untaught
 from rnas.teachers import Teacher, content_hash, save_teacher
-from rnas.teachers.cache import TeacherCache, asker
+from rnas.teachers.cache import TeacherCache, asker, fitted
+from rnas.teachers.teacher import CARD
 from rnas.training import steps
 from rnas.training.checkpoints import Restored
 from rnas.training.joint import FixedTutors, Objective, SampledTutors
@@ -47,8 +50,8 @@ TWINS = {
     "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
     "trades_awp": dict(ALONE, adversarial="trades"),
 }
-# Of the twins with perturbed weights, as published: γ and the first epoch.
-PERTURBED = {"twin_pgd_at_awp": (0.01, 0), "twin_trades_awp": (0.005, 10)}
+# Of stages whose section does not say it, as published: γ of the perturbed weights (0: none) and the first epoch.
+PERTURBED = {"twin_pgd_at_awp": (0.01, 0), "twin_trades_awp": (0.005, 10), "natural_teacher": (0.0, 0)}
 TEACHERS = ("teacher", "natural_teacher")
 
 
@@ -71,11 +74,19 @@ class System(Components, abc.ABC):
             raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
         self.objective_of("finetune")
         for stage in ("teacher", "train", *(f"twin_{name}" for name in config.twins)):
+            epochs = self._section(stage).epochs
             gamma, first_epoch = self._perturbation_of(stage)
-            if gamma and first_epoch >= (epochs := self._section(stage).epochs):
+            if gamma and first_epoch >= epochs:
                 raise ValueError(
                     f"stage {stage} perturbs its weights from epoch {first_epoch} on, which it never reaches in "
                     f"{epochs}: train longer, or without."
+                )
+            method = self.objective_of(stage).adversarial
+            if method.first_epoch >= epochs:
+                (name,) = (name for name, kind in METHODS.items() if kind is type(method))
+                raise ValueError(
+                    f"stage {stage} trains by {name} from epoch {method.first_epoch} on, which it never reaches in "
+                    f"{epochs}: set adversarial.{name}.first_epoch lower, or train longer."
                 )
 
     # -- what a system says of itself ---------------------------------------------------------------------
@@ -122,10 +133,16 @@ class System(Components, abc.ABC):
     # -- what stages learn from ---------------------------------------------------------------------------
 
     def teaching(self, teacher: Teacher | None, stage: ConfigDict, feed, steps_per_epoch: int) -> Teaching:
-        """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first."""
+        """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first.
+
+        With a cache, training without a teacher sees its views too: student and twins differ in how they learn, not in
+        the images.
+        """
         cached = self.config.teacher.cache
-        if teacher is None or not cached.views:
+        if not cached.views or (teacher is None and stage is not self.config.train):
             return live(teacher, self.augmentation_of(stage), feed)
+        if teacher is None:
+            return untaught(self._views, feed, steps_per_epoch=steps_per_epoch)
         cache = self.finished_cache()
         return recalled(cache, self._views, feed, steps_per_epoch=steps_per_epoch, resident_gib=cached.resident_gib)
 
@@ -164,6 +181,34 @@ class System(Components, abc.ABC):
                 "alike (train.cutout=0), or use teacher.cache.views=0."
             )
 
+    def check_surroundings(self) -> None:
+        super().check_surroundings()
+        given = self.config.teacher.path or (self.workdir / "teacher" / CARD).exists()
+        if self.config.teacher.cache.views and self.uses_teacher and given:
+            fitted(self._cache_identity, self._cache_folder)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return Path(self.config.teacher.cache.dir or self.workdir / "teacher_cache")
+
+    @functools.cached_property
+    def _cache_identity(self) -> dict:
+        """All that the content of the teacher cache depends on."""
+        config, teacher, views = self.config, self.loaded_teacher, self._views
+        taps = teacher.tap_names if any(objective.gamma for objective in self.objectives) else ()
+        # How random numbers come of a seed depends on JAX, its version and settings; a few views tell.
+        shape = (16, *self.dataset.image_shape)
+        sample = jax.jit(views.show)(np.arange(np.prod(shape)).astype(np.uint8).reshape(shape), 0, np.arange(16))
+        return {
+            "teacher": teacher.identity,
+            "data": {key: value for key, value in self.dataset.fingerprint.items() if key != "description"},
+            "augmentation": dataclasses.asdict(views.augmentation),
+            "seed": config.seed,
+            "sample_of_views": hashlib.sha256(np.asarray(sample)).hexdigest(),
+            "dtype": config.dtype,
+            "maps": {"taps": list(taps), "size": config.attention.size} if taps else None,
+        }
+
     @property
     def _views(self) -> steps.Views:
         config = self.config
@@ -175,20 +220,10 @@ class System(Components, abc.ABC):
         Raises:
           ValueError: if its folder holds what another teacher said, or the same one of other views.
         """
-        config, teacher, views = self.config, self.loaded_teacher, self._views
-        taps = teacher.tap_names if any(objective.gamma for objective in self.objectives) else ()
-        identity = {
-            "teacher": {"architecture": teacher.architecture, "hash": teacher.hash},
-            "classes": list(config.data.class_ids),
-            "data": {key: value for key, value in self.dataset.fingerprint.items() if key != "description"},
-            "augmentation": dataclasses.asdict(views.augmentation),
-            "seed": config.seed,
-            "dtype": config.dtype,
-            "maps": {"taps": list(taps), "size": config.attention.size} if taps else None,
-        }
+        teacher, views = self.loaded_teacher, self._views
         cache = TeacherCache(
-            config.teacher.cache.dir or self.workdir / "teacher_cache", identity, images=len(self.dataset.train),
-            views=views.count, num_classes=teacher.num_classes,
+            self._cache_folder, self._cache_identity,
+            images=len(self.dataset.train), views=views.count, num_classes=teacher.num_classes,
         )  # fmt: skip
         missing = len(cache.missing())
         state = f"{missing} shards to be made" if missing else "complete"
@@ -201,7 +236,10 @@ class System(Components, abc.ABC):
     # -- training of a fixed network ----------------------------------------------------------------------
 
     def objective_of(self, stage: str) -> Objective:
-        """The objective of a stage that trains a fixed network: a teacher, train, finetune, twin_…"""
+        """The objective of a stage that trains a fixed network: a teacher, train, finetune, twin_…
+
+        Fine-tuning goes on from a trained network: its method needs no first epochs of another kind.
+        """
         config = self.config
         changes = TWINS.get(stage.removeprefix("twin_"), {})
         if stage in TEACHERS:
@@ -215,7 +253,11 @@ class System(Components, abc.ABC):
         elif stage == "twin_no_distillation" and self.objective(config.train, **changes).needs_teacher:
             # A method of distillation without a teacher is nothing; trades is the closest kin of most.
             changes = dict(changes, adversarial="trades")
-        return self.objective(config.train, **changes)
+        objective = self.objective(config.train, **changes)
+        if stage == "finetune" and objective.adversarial.first_epoch:
+            method = dataclasses.replace(objective.adversarial, first_epoch=0)
+            objective = dataclasses.replace(objective, adversarial=method)
+        return objective
 
     @property
     def learners(self) -> tuple[str, ...]:
@@ -250,7 +292,8 @@ class System(Components, abc.ABC):
     def _perturbation_of(self, stage: str) -> tuple[float, int]:
         """γ of the perturbed weights of a stage, 0 for none, and the first epoch that has them."""
         perturbation = self._section(stage).perturbation
-        return PERTURBED.get(stage, (perturbation.gamma, perturbation.first_epoch))
+        first_epoch = 0 if stage == "finetune" else perturbation.first_epoch
+        return PERTURBED.get(stage, (perturbation.gamma, first_epoch))
 
     def _train_network(
         self, stage: str, model, variables, recipe: ConfigDict, *, epochs: int, batch_size: int,
@@ -373,7 +416,7 @@ class System(Components, abc.ABC):
             teacher_taps=teacher.tap_names,
             probabilities=jax.nn.softmax(selector),
             logits=selector,
-            teacher={"architecture": teacher.architecture, "hash": teacher.hash},
+            teacher=teacher.identity,
         )
 
     def save_architecture(self, architecture: Architecture, name: str = "architecture.json") -> None:
@@ -425,11 +468,11 @@ class System(Components, abc.ABC):
                 "train.gamma is not 0, but the architecture has no tutors: its search ran with gamma = 0. Search with "
                 "gamma, or train with --config.train.gamma=0."
             )
-        known = self.loaded_teacher
-        if tutelage.teacher.get("hash") != known.hash:
+        known = self.loaded_teacher.identity
+        if tutelage.teacher != known:
             raise ValueError(
                 f"the tutors of {self.workdir / 'architecture.json'} are layers of another teacher "
-                f"({tutelage.teacher}); this one has hash {known.hash}."
+                f"({tutelage.teacher}); this one is {known}."
             )
         if self.config.derive.tutor == "sampled":
             return SampledTutors(architecture.taps, tutelage.teacher_taps, tuple(map(tuple, tutelage.logits)))

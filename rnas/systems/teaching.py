@@ -1,4 +1,4 @@
-"""Who teaches a stage: the teacher itself, in every step, or what it said of views of the images beforehand."""
+"""Who teaches a stage: a teacher, in every step or by what it said of views of the images beforehand; or nobody."""
 
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from rnas.training.feeds import LessonFeed, ResidentFeed, StreamFeed
 from rnas.training.joint import TeacherApply
 
 GIB = 2**30
+AUGMENTED = steps.Augmentation(0, False)  # of views: they are augmented already
 
 
 class Teaching(NamedTuple):
@@ -45,6 +46,11 @@ def live(teacher: Teacher | None, augmentation: steps.Augmentation, feed: Reside
     return Teaching(teacher and teacher.apply, teacher and teacher.variables, augmentation, feed)
 
 
+def untaught(views: steps.Views, feed: ResidentFeed, *, steps_per_epoch: int) -> Teaching:
+    """By nobody, on the images that a taught stage sees."""
+    return Teaching(None, None, AUGMENTED, LessonFeed(feed), steps.Recall(views, steps_per_epoch, ()))
+
+
 def recalled(
     cache: TeacherCache, views: steps.Views, feed: ResidentFeed, *, steps_per_epoch: int, resident_gib: float
 ) -> Teaching:
@@ -58,7 +64,7 @@ def recalled(
     return Teaching(
         recall.answer,
         cache.everything() if resident else None,
-        steps.Augmentation(0, False),  # views are augmented already
+        AUGMENTED,
         LessonFeed(feed, None if resident else read),
         recall,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +40,11 @@ class Teacher:
       model: the Flax module behind `apply`.
       architecture: its name in `rnas.models`.
       num_classes: K.
-      hash: SHA-256 of the variables.
+      hash: SHA-256 of the variables; `identity` tells teachers apart.
       image_shape: [H,W,C] that it is meant for.
       fixed_size: whether `apply` refuses images of another size.
       origin: how it came to be, for the reader.
+      classes: that it is asked for, in order; None for all.
     """
 
     apply: Callable
@@ -57,6 +59,7 @@ class Teacher:
     image_shape: tuple[int, int, int]
     fixed_size: bool = False
     origin: dict = dataclasses.field(default_factory=dict)
+    classes: tuple[int, ...] | None = None
 
     def restricted(self, classes: Sequence[int]) -> "Teacher":
         """The same teacher asked for some of its classes only: its logits at `classes`, in that order."""
@@ -66,7 +69,19 @@ class Teacher:
             logits, out = self.apply(variables, images)
             return logits[:, chosen], out
 
-        return dataclasses.replace(self, apply=apply, num_classes=len(chosen))
+        kept = np.arange(self.num_classes) if self.classes is None else np.asarray(self.classes)
+        return dataclasses.replace(self, apply=apply, num_classes=len(chosen), classes=tuple(kept[chosen].tolist()))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its answers depend on, JSON-able: weights behind another normalisation are another teacher."""
+        return {
+            "architecture": self.architecture,
+            "hash": self.hash,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "classes": None if self.classes is None else list(self.classes),
+        }
 
     @property
     def tap_names(self) -> tuple[str, ...]:
@@ -100,6 +115,11 @@ def content_hash(variables: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
         digest.update(np.ascontiguousarray(leaf))
     return digest.hexdigest()
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    """SHA-256 of what is JSON-able, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def make_teacher(

@@ -9,11 +9,11 @@ from typing import Any
 import zlib
 
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.feeds import ResidentFeed, StreamFeed, replicate
+from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.log import MetricsLog
 from rnas.training.progress import Progress
@@ -55,13 +55,6 @@ class Plan:
 def stage_key(seed: int, stage: str) -> jax.Array:
     """Root key of a stage; every key of a step is folded from it and the step."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
-
-
-def _any_host(requested: bool) -> bool:
-    """Whether any host was asked to stop: all of them must leave the loop at the same step."""
-    if jax.process_count() == 1:
-        return requested
-    return bool(np.any(multihost_utils.process_allgather(np.bool_(requested))))
 
 
 def fit(
@@ -147,7 +140,7 @@ def fit(
                 look()
             scored = step >= min(plan.validate_from, plan.total)
             validating = validate is not None and scored and plan.is_due(step, plan.validate_every)
-            stopping = _any_host(interruption.requested)
+            stopping = gathered(interruption.requested).any()  # all leave the loop at the same step
             if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
                 settle()
                 scores = None

@@ -23,7 +23,7 @@ class State:
         several architectures is told; else None.
       architecture_opt_state: of its optimiser, else None.
       memory: what the adversarial method carries from step to step, else None.
-      averaged: moving average of params and batch_stats, {'params', 'batch_stats'}, else None.
+      averaged: moving average of params, else None.
     """
 
     step: jax.Array
@@ -56,7 +56,7 @@ class State:
             architecture_opt_state=architecture_optimizer and architecture_optimizer.init(architecture),
             memory=memory,
             # A copy: buffers of a state are donated, each once.
-            averaged=jax.tree.map(jnp.copy, variables) if average else None,
+            averaged=jax.tree.map(jnp.copy, variables["params"]) if average else None,
         )
 
     @property
@@ -65,5 +65,5 @@ class State:
 
     @property
     def outcome(self) -> PyTree:
-        """What is judged, and handed on once training ends: the moving average where one is kept, else `variables`."""
-        return self.variables if self.averaged is None else self.averaged
+        """What is judged, and handed on once training ends: `variables`, with averaged weights where these are kept."""
+        return self.variables if self.averaged is None else {**self.variables, "params": self.averaged}

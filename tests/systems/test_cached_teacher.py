@@ -99,7 +99,8 @@ def test_a_run_makes_its_cache_on_first_use(finished):
     made = finished.workdir / "teacher_cache"
     card = json.loads((made / "cache.json").read_text())
     teacher = json.loads((finished.workdir.parent / "teacher" / "teacher.json").read_text())
-    assert card["teacher"] == {"architecture": "wide_resnet_10_1", "hash": teacher["hash"]}
+    own = {key: teacher[key] for key in ("architecture", "hash", "mean", "std")}
+    assert card["teacher"] == {**own, "classes": None}
     assert card["maps"] == {"taps": [tap["name"] for tap in teacher["taps"]], "size": 4}
     assert card["augmentation"] == {"padding": 1, "flip": False, "cutout": 0} and card["seed"] == 0
     assert card["data"]["counts"] == {"train": 1300, "validation": 137, "test": 360}
@@ -161,8 +162,27 @@ def test_the_command_makes_a_cache_once(kept, capsys):
 
 def test_another_seed_may_not_use_it(kept, tmp_path, capsys):
     assert main([*kept.command, "--config.seed=1", f"--workdir={tmp_path / 'other'}"]) == 2
+    assert not (tmp_path / "other").exists(), "found before anything is trained"
     shown = capsys.readouterr().err
     assert "seed: 0 is what it was made of, 1 is given" in shown and "teacher.cache.dir" in shown
+
+
+def test_the_same_weights_behind_another_normalisation_may_not_use_it(given, kept, tmp_path):
+    shutil.copytree(given.folder / "teacher", tmp_path / "teacher")
+    card = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
+    (tmp_path / "teacher" / "teacher.json").write_text(json.dumps({**card, "mean": [0.9]}))
+    other = [f"--config.teacher.path={tmp_path / 'teacher'}", f"--config.teacher.cache.dir={kept.folder}"]
+    system = RnasCl(load_config(given.config, [*given.overrides, *other]), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"teacher.mean: \[0.305\] is what it was made of, \[0.9\] is given"):
+        system.finished_cache()
+
+
+def test_views_that_other_settings_of_jax_would_show_otherwise_are_refused(given, kept, tmp_path):
+    config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
+    other = jax.threefry_partitionable(not jax.config.jax_threefry_partitionable)
+    with other, pytest.raises(ValueError, match="sample_of_views: .* is what it was made of"):
+        RnasCl(config, tmp_path).finished_cache()
+    assert RnasCl(config, tmp_path).finished_cache().missing() == []
 
 
 @pytest.mark.slow
@@ -210,11 +230,32 @@ def test_a_cache_that_cannot_serve_is_refused(given, tmp_path, capsys, system, o
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("stage, override", [("train", "train.objective=iad_1"), ("twin_mtard", "twins=('mtard',)")])
+@pytest.mark.parametrize("stage, override", [("train", "train.objective=akd2"), ("twin_mtard", "twins=('mtard',)")])
 def test_a_teacher_of_attacked_images_is_refused(given, tmp_path, stage, override):
     config = load_config(given.config, [*given.overrides, f"--config.{override}"])
     with pytest.raises(ValueError, match=f"stage {stage} asks a teacher about attacked images.*does not apply"):
         RnasCl(config, tmp_path)
+
+
+def test_twins_without_a_teacher_see_the_images_of_the_student(given, kept, tmp_path):
+    config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
+    system = RnasCl(config, tmp_path)
+    taught, alone = (
+        system.teaching(teacher, config.train, system.feed("train", 260, ""), 5)
+        for teacher in (system.loaded_teacher, None)
+    )
+    assert taught.augmentation == alone.augmentation == steps.Augmentation(0, False)
+    for step in (3, 7):  # views 0 and 1
+        seen = []
+        for teaching in (taught, alone):
+            lesson = jax.tree.map(lambda leaf: leaf[0, 0], teaching.feed.dispatch(step, 1).rows)
+            images, said = teaching.recall.look_up(system.dataset.train.images, lesson, teaching.variables, step)
+            seen.append(np.asarray(images))
+        np.testing.assert_array_equal(*seen)
+        assert said is None
+    assert alone.apply is None and alone.variables is None
+    # Its own teacher is no pupil of the cache.
+    assert system.teaching(None, config.teacher, None, 5).recall is None
 
 
 def test_without_a_cache_nothing_is_recalled(given, tmp_path):

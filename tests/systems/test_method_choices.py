@@ -18,6 +18,9 @@ from rnas.training.optimizers import make_optimizer
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl"
+TRAINING = [
+    file for file in sorted(CONFIGS.parent.glob("*/*.py")) if "rnas.defaults import robbench" not in file.read_text()
+]
 
 
 def opened(tmp_path, *overrides, argument="", file="digits"):
@@ -48,6 +51,12 @@ def test_coefficients_reach_the_method(tmp_path):
     assert experiment.objective_of("twin_ard").adversarial.temperature == 4.0
     assert experiment.objective_of("twin_iad_1").adversarial.first_epoch == 7
     assert experiment.objective_of("finetune").adversarial == experiment.objective_of("train").adversarial
+
+
+@pytest.mark.parametrize("file", TRAINING, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_ard_averages_over_the_classes_of_every_set(file):
+    config = load_config(str(file), [])
+    assert config.adversarial.ard.kl_scale == pytest.approx(1 / config.data.num_classes)
 
 
 def test_twins_have_one_network_and_one_start(tmp_path):
@@ -100,7 +109,8 @@ def test_what_training_kept_is_found_again(tmp_path):
     with experiment.checkpoints("train") as checkpoints:
         checkpoints.save(1, jax.device_get(state), {}, {"score": 0.5})
     found = experiment._trained("train", network, recipe).state
-    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(found.outcome))
+    for part, value in {"params": 1, "batch_stats": 0}.items():
+        assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
     # Another stage keeps neither.
     plain = opened(tmp_path)._first_state("twin_plain", variables, optimizer)
     assert plain.memory is None and plain.averaged is None
@@ -121,6 +131,11 @@ def test_what_training_kept_is_found_again(tmp_path):
             "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
         ),
         (("twins=('trades_awp',)", "train.epochs=10"), "stage twin_trades_awp perturbs its weights from epoch 10 on"),
+        (("twins=('iad_2',)", "train.epochs=8"), "stage twin_iad_2 trains by iad_2 from epoch 8 on, which"),
+        (
+            ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
+            "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
+        ),
         (("twins=('fgsm',)",), "unknown twins ..fgsm..; known: no_distillation, plain, pgd_at"),
     ],
 )
@@ -135,6 +150,23 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
     experiment = opened(tmp_path, argument=argument, file=file)
     assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
     assert len(experiment.subjects) > 12 and {"twin_plain", "twin_pgd_at_awp", "twin_mtard"} < set(experiment.subjects)
+
+
+def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):
+    experiment = opened(tmp_path, "teacher.perturbation.gamma=0.01", argument="mtard")
+    assert experiment._perturbation_of("teacher") == (0.01, 0)
+    assert experiment._perturbation_of("natural_teacher")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["iad_1", "iad_2"])
+def test_fine_tuning_needs_no_warm_up(tmp_path, name):
+    fine_tuned = ("finetune.epochs=5", f"finetune.objective={name}")
+    perturbed = ("train.perturbation.gamma=0.005", "train.perturbation.first_epoch=10")
+    experiment = opened(tmp_path, *fine_tuned, *perturbed, f"train.objective={name}")
+    trained, tuned = (experiment.objective_of(stage).adversarial for stage in ("train", "finetune"))
+    assert tuned == dataclasses.replace(trained, first_epoch=0) and trained.first_epoch > 0
+    assert experiment._perturbation_of("train") == (0.005, 10)
+    assert experiment._perturbation_of("finetune") == (0.005, 0)
 
 
 def test_unknown_variants_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """A teacher's directory: what is saved comes back, and anything else is refused."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rnas.models import build_model
+from rnas.subjects import teacher_subject
 from rnas.teachers import describe_taps, load_teacher, save_teacher
 from rnas.teachers.teacher import content_hash
 
@@ -75,6 +77,25 @@ def test_hash_is_that_of_names_types_shapes_and_values():
         {"a": leaves["a"], "b": {"d": np.zeros((2, 2), np.int32)}},
     ]
     assert len({content_hash(tree) for tree in [leaves, *others]}) == 5
+
+
+def test_the_same_weights_may_be_many_teachers(folder):
+    teacher = load_teacher(folder)
+    others = [
+        dataclasses.replace(teacher, mean=(0.31,)),
+        dataclasses.replace(teacher, std=(0.41,)),
+        dataclasses.replace(teacher, architecture="wide_resnet_10_1_silu"),
+        teacher.restricted((2, 5, 6)),
+        teacher.restricted((2, 6, 5)),
+    ]
+    everyone = [teacher, *others]
+    assert len({json.dumps(each.identity) for each in everyone}) == 6
+    assert len({teacher_subject(each, SHAPE, source="").hash for each in everyone}) == 6
+    assert load_teacher(folder).identity == teacher.identity
+    assert (
+        teacher_subject(load_teacher(folder), SHAPE, source="").hash == teacher_subject(teacher, SHAPE, source="").hash
+    )
+    assert others[-1].restricted((1, 0)).identity["classes"] == [6, 2]
 
 
 @pytest.mark.parametrize("exists", [False, True])

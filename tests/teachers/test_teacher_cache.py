@@ -1,13 +1,21 @@
 """The teacher cache on disk: parts, hosts, kills, what it refuses, and what is read from it."""
 
+from concurrent.futures import ThreadPoolExecutor
+import contextlib
 import copy
 import json
+import os
+import resource
+import shutil
 import signal
+import threading
+import time
 
+import jax
 import numpy as np
 import pytest
 
-from rnas.files import read_json
+from rnas.files import read_json, write_json
 from rnas.teachers import cache as module
 from rnas.teachers.cache import TeacherCache, asker
 from rnas.training import steps
@@ -116,6 +124,52 @@ def test_an_interruption_ends_after_a_whole_shard(tmp_path):
     assert len(opened(tmp_path).missing()) == 5
 
 
+def test_an_end_asked_of_one_host_ends_them_all(tmp_path, monkeypatch):
+    """Two hosts, the other one in a thread; they meet where they agree."""
+    barrier, said = threading.Barrier(2, timeout=30), {}
+
+    def gathered(value):
+        said[threading.get_ident()] = value
+        barrier.wait()
+        both = np.array(list(said.values()))
+        barrier.wait()
+        return both
+
+    def signalled(view, rows):
+        signal.raise_signal(signal.SIGTERM)
+        return ask(view, rows)
+
+    monkeypatch.setattr(module, "gathered", gathered)
+    caches = opened(tmp_path), opened(tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(caches[1].make_share, ask, 1, 2)
+        for run in (lambda: caches[0].make_share(signalled, 0, 2), lambda: other.result(timeout=30)):
+            with pytest.raises(Interrupted, match="whole shards are kept"):
+                run()
+    assert len(opened(tmp_path).missing()) == 4
+
+
+def test_what_another_run_made_meanwhile_is_not_asked(whole, tmp_path):
+    asked = []
+
+    def overtaken(view, rows):
+        asked.append(view)
+        opened(tmp_path / "shared").build(ask)
+        return ask(view, rows)
+
+    opened(tmp_path / "shared").build(overtaken)
+    assert len(asked) == 1 and contents(tmp_path / "shared") == contents(whole)
+
+
+def test_what_kills_left_half_written_is_swept(whole):
+    old, young = whole / ".view_0000-a.tmp", whole / ".view_0000-b.tmp"
+    for path, age in ((old, 2 * module.STALE), (young, 0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    opened(whole).build(ask)
+    assert young.exists() and not old.exists()
+
+
 @pytest.mark.parametrize("hosts", [2, 3, 7])
 def test_shards_of_many_hosts_are_those_of_one(whole, tmp_path, hosts):
     made = []
@@ -141,6 +195,7 @@ def test_further_views_are_added(whole, tmp_path):
 def test_hosts_that_do_not_see_one_folder_are_told(tmp_path, monkeypatch):
     """Two hosts, each of which makes its own share where the other cannot see it."""
     monkeypatch.setattr(module.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(module, "gathered", np.atleast_1d)
     monkeypatch.setattr(module.multihost_utils, "sync_global_devices", lambda name: None)
     with pytest.raises(ValueError, match="lacks 3 shards, view_0000-rows_00000004.* give all hosts one shared folder"):
         opened(tmp_path).build(ask)
@@ -187,6 +242,25 @@ def test_a_cache_without_maps_serves_nobody_who_needs_some(whole, tmp_path):
         opened(tmp_path / "few")
 
 
+@pytest.mark.parametrize("seed", [5, 6])
+def test_of_two_runs_that_begin_at_once_one_says_what_the_cache_is_of(tmp_path, monkeypatch, seed):
+    """The other's card appears just when this one is about to write its own."""
+
+    def slow(path, content):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "write_json", write_json)
+            opened(tmp_path, {**IDENTITY, "seed": seed})
+        write_json(path, content)
+
+    monkeypatch.setattr(module, "write_json", slow)
+    if seed == IDENTITY["seed"]:
+        opened(tmp_path)
+    else:
+        with pytest.raises(ValueError, match="seed: 6 is what it was made of, 5 is given"):
+            opened(tmp_path)
+    assert list(contents(tmp_path)) == ["cache.json"] and read_json(tmp_path / "cache.json")["seed"] == seed
+
+
 def test_another_format_is_refused(whole):
     card = read_json(whole / "cache.json")
     (whole / "cache.json").write_text(json.dumps({**card, "format": 0}))
@@ -201,11 +275,72 @@ def test_a_damaged_shard_is_named(whole):
         opened(whole).read(1, np.array([5]))
     opened(whole).read(0, np.array([5]))
     path.unlink()
-    with pytest.raises(ValueError, match=f"{path.name} cannot be read"):
+    with pytest.raises(FileNotFoundError, match=path.name):
         opened(whole).read(1, np.array([5]))
     cache = opened(whole)
     cache.build(ask)
     np.testing.assert_array_equal(cache.read(1, np.array([5])).maps, ask(1, [5]).maps)
+
+
+@contextlib.contextmanager
+def at_most(count):
+    """Lets this process open `count` further files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_few_shards_are_open_at_once(whole, monkeypatch):
+    monkeypatch.setattr(module, "READERS", 3)
+    cache = opened(whole, views=4)
+    cache.build(ask)
+    with at_most(4):
+        said = cache.everything()
+    for view in range(4):
+        np.testing.assert_array_equal(said.logits[view], ask(view, np.arange(IMAGES)).logits)
+
+
+def test_a_healthy_shard_that_cannot_be_opened_is_not_called_damaged(whole):
+    cache = opened(whole)
+    with at_most(0), pytest.raises(OSError, match="Too many open files: .*rows_00000004") as found:
+        cache.read(1, np.array([5]))
+    assert "remove" not in str(found.value)
+    np.testing.assert_array_equal(cache.read(1, np.array([5])).logits, ask(1, [5]).logits)
+
+
+@pytest.mark.parametrize("other", ["view_0000-rows_00000004", "view_0001-rows_00000000"])
+def test_a_shard_in_the_place_of_another_is_found_out(whole, other):
+    path = whole / "view_0001-rows_00000004.array_record"
+    shutil.copy(whole / f"{other}.array_record", path)
+    with pytest.raises(ValueError, match=f"{path.name} holds what another teacher said, or what was said of other im"):
+        opened(whole).read(1, np.array([5]))
+
+
+def test_shards_that_lost_their_card_are_not_taken_for_those_of_another_teacher(whole):
+    (whole / "cache.json").unlink()
+    cache = opened(whole, {**IDENTITY, "seed": 6})
+    with pytest.raises(ValueError, match="rows_00000000.array_record holds what another teacher said"):
+        cache.read(0, np.array([2]))
+    (whole / "cache.json").unlink()
+    np.testing.assert_array_equal(opened(whole).read(0, np.array([2])).logits, ask(0, [2]).logits)
+
+
+def test_a_teacher_is_sent_to_the_devices_once():
+    seen = []
+
+    def program(variables, images, rows, view):
+        seen.append(variables["weight"])
+        return Told(*(np.zeros((*rows.shape, 1)) for _ in Told._fields))
+
+    question = asker(program, {"weight": np.ones(3)}, np.zeros((IMAGES, 4, 4, 1), np.uint8))
+    question(0, np.arange(IMAGES))
+    question(1, np.arange(IMAGES))
+    assert len(seen) > 2 and all(leaf is seen[0] for leaf in seen)
+    assert seen[0].sharding.device_set == set(jax.local_devices())
 
 
 def test_answers_do_not_depend_on_the_part_that_is_asked():

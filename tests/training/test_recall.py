@@ -102,6 +102,20 @@ def test_a_step_from_memory_is_the_step_with_the_teacher(study, from_memory, kin
     assert unlike > 30 * distance, "another view gives another step"
 
 
+def test_a_step_without_a_teacher_sees_the_views_too(study):
+    objective = study.objective("none", gamma=0.0, kl_weight=0.0)
+    step = study.train_step(objective, optimizer=DESCENT, augmentation=PLAIN)
+    state = study.train_state(optimizer=DESCENT)
+    run = steps.run_steps(step, METRICS["train"], recall=steps.Recall(VIEWS, study.steps_per_epoch, ()))
+    found, _ = remembered(study, (state, run, LessonFeed(study.feed()), None))
+    sizes = dict(batch_size=study.batch_size, most=study.most, what="batch_size")
+    feed = ResidentFeed(shown(study, 1), study.labels, study.rows_at, **sizes)
+    run = steps.run_steps(step, METRICS["train"])
+    expected, _ = study.run(run, state.replace(step=np.array(STEP, np.int32)), 1, feed)
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+    assert optax.tree.norm(optax.tree.sub(found.params, state.params)) > 1e-3
+
+
 def test_memory_on_the_device_and_off_it_are_the_same(study, from_memory):
     # From the first epoch into the second: two views.
     on, off = (remembered(study, from_memory("train", resident), first=3, count=4) for resident in (True, False))

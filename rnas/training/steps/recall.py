@@ -83,7 +83,8 @@ class Recall:
 
         Args:
           images: all training images, uint8.
-          memory: all that the teacher said, [views, images, ...], where the lesson itself does not bring it.
+          memory: all that the teacher said, [views, images, ...], where the lesson itself does not bring it; None
+            where no teacher was asked, of whom nothing is found.
         """
         view = self.views.at(step, self.steps_per_epoch)
         told = lesson.told

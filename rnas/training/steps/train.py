@@ -52,9 +52,10 @@ class WeightPerturbation:
 
 @dataclasses.dataclass(frozen=True)
 class WeightAverage:
-    """A moving average of weights and BatchNorm statistics, average ← d·average + (1 - d)·new.
+    """A moving average of the weights, average ← d·average + (1 - d)·new, as in arXiv 2302.04638.
 
-    d = min(decay, (1 + t)/(10 + t)) after t steps, so that the first steps are soon forgotten (as in arXiv 2302.04638).
+    d = min(decay, (1 + t)/(10 + t)) after t steps, so that the first steps are soon forgotten. BatchNorm statistics are
+    moving averages already: the averaged weights go with the latest ones.
     """
 
     decay: float
@@ -147,7 +148,7 @@ def make_train_step(
         # Synchronised BatchNorm already leaves equal statistics everywhere.
         new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, memory=memory)
         if average:
-            new = new.replace(averaged=average.update(state.averaged, new.variables, state.step))
+            new = new.replace(averaged=average.update(state.averaged, new.params, state.step))
         return new, reduced(terms, state.step, new.params)
 
     return train_step
