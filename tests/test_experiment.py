@@ -320,7 +320,7 @@ def test_tutors_of_another_teacher_are_refused(mini, copy, key, value):
     architecture = read(path)
     architecture["teacher"][key] = value
     path.write_text(json.dumps(architecture))
-    with pytest.raises(ValueError, match="tutors of .*architecture.json are layers of another teacher.*this one has"):
+    with pytest.raises(ValueError, match="tutors of .*architecture.json are layers of another teacher.*this one is"):
         run(mini.config, workdir, command="rnas train", until="train")
 
 
