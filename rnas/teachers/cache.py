@@ -239,8 +239,12 @@ def _claim(card: Path, identity: dict[str, Any]) -> None:
     temporary = card.with_name(f".{card.name}.{uuid.uuid4().hex}.tmp")
     try:
         write_json(temporary, identity)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(temporary, card)
+        except FileExistsError:  # somebody else was quicker
+            pass
+        except OSError:  # no hard links here, as in mounted object stores
+            temporary.replace(card)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -261,6 +261,15 @@ def test_of_two_runs_that_begin_at_once_one_says_what_the_cache_is_of(tmp_path, 
     assert list(contents(tmp_path)) == ["cache.json"] and read_json(tmp_path / "cache.json")["seed"] == seed
 
 
+def test_folders_without_hard_links_will_do(tmp_path, monkeypatch):
+    def link(source, target):
+        raise PermissionError("hard links are not supported")
+
+    monkeypatch.setattr(module.os, "link", link)
+    opened(tmp_path)
+    assert list(contents(tmp_path)) == ["cache.json"] and read_json(tmp_path / "cache.json")["seed"] == IDENTITY["seed"]
+
+
 def test_another_format_is_refused(whole):
     card = read_json(whole / "cache.json")
     (whole / "cache.json").write_text(json.dumps({**card, "format": 0}))
