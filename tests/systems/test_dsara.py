@@ -85,7 +85,7 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
     selector = np.arange(1 + 4 * 5, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
 
     class Fake:
-        tap_names, architecture, hash = ("a", "b", "c"), "fake", "0"
+        tap_names, identity = ("a", "b", "c"), {"architecture": "fake", "hash": "0"}
 
     experiment.loaded_teacher = Fake()
     tutelage = experiment._tutelage(experiment.family.named("dsara"), selector)
