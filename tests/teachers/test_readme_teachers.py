@@ -31,7 +31,7 @@ def get_config(space):
     config.attention.size = 4
     config.adversarial.steps = 1
     for stage in (config.search, config.train):
-        stage.epochs, stage.batch_size, stage.objective = 1, 20, "none"
+        stage.epochs, stage.batch_size, stage.objective = 1, 8, "none"  # a search alternates in five steps or more
     config.twins = ()
     config.validation.count = 0
     evaluation = config.evaluation
