@@ -8,7 +8,7 @@ Arguments, joined by commas; nothing for the full recipe:
 
 Cost: the full recipe is meant for one accelerator. `short` is measured in the README: one epoch of every stage. With
 `methods` every attacked twin adds about as much as the student's training, a second teacher a few minutes, and
-AutoAttack with its self-checks twenty minutes of one core a network. The five of the README: 2 h 20 min, two busy cores.
+AutoAttack with its self-checks twenty minutes of one core a network. The five in README: 2 h 20 min on two busy cores.
 Expect: the student of the joint objective far above the plainly trained twin under attack; after one epoch none
 of the networks has converged.
 """

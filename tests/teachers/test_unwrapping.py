@@ -87,7 +87,7 @@ def test_every_network_is_found_in_every_wrapper(name, wrapper):
         assert found.mean is None and found.std is None
 
 
-@pytest.mark.parametrize(("taken", "left"), itertools.combinations(ORDER, 2))
+@pytest.mark.parametrize(("taken", "left"), list(itertools.combinations(ORDER, 2)))
 def test_of_several_states_the_first_in_the_published_order_is_taken(taken, left):
     state, other = {"w": np.ones(1)}, {"w": np.zeros(1)}
     for content in ({taken: state, left: other}, {left: other, taken: state}):
