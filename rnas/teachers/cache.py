@@ -68,9 +68,8 @@ class TeacherCache:
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], *, images: int, views: int, num_classes: int):
         self.folder = Path(folder)
-        identity = fitted(identity, self.folder)
-        _claim(self.folder / CARD, identity)
-        identity = fitted(identity, self.folder)  # somebody else may have been quicker
+        _claim(self.folder / CARD, {"format": FORMAT, **identity})
+        identity = fitted(identity, self.folder)  # to the card that stands: somebody may have been quicker
         self.images, self.views = images, views
         self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
         self.size: int = identity["maps"]["size"] if identity["maps"] else 0
