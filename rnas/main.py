@@ -46,7 +46,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     train = command("train", "train the teacher of a configuration", among=actions)
     cache = command("cache", "make the teacher cache of a configuration (teacher.cache.views)", among=actions)
     if argv[:1] == ["teacher"]:  # imported only then, so that other commands answer --help at once
-        from rnas.teachers.command import add_actions
+        from rnas.cli.teacher import add_actions
 
         add_actions(actions)
     for made in (*(command(name, description) for name, description in HELP.items()), train, cache):
@@ -64,13 +64,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     words = "questions to the table of NAS-RobBench-201, and searches on it"
     tabular = commands.add_parser("tabular", help=words, description=words)
     if argv[:1] == ["tabular"]:  # loads NumPy, which nothing else here needs
-        from rnas.tabular.command import add_arguments
+        from rnas.cli.tabular import add_arguments
 
         add_arguments(tabular)
     words = "tangent kernels and other training-free scores of cells, and how they rank beside the table"
     ntk = commands.add_parser("ntk", help=words, description=words)
     if argv[:1] == ["ntk"]:
-        from rnas.ntk.command import add_arguments
+        from rnas.cli.ntk import add_arguments
 
         add_arguments(ntk)
     _add_attack(command("attack", "AutoAttack and others on a trained model, with self-checks", config=False))
@@ -125,36 +125,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = " ".join(["rnas", *map(shlex.quote, argv)])
     try:
         if arguments.command == "tabular":
-            from rnas.tabular.command import run
+            from rnas.cli.tabular import run
 
             return run(arguments, overrides)
         # Imported late, so that --help and what needs no device answer at once.
-        from rnas import platform
-        from rnas.configuration import load_config
+        from rnas.cli import platform
+        from rnas.config.load import load_config
 
         platform.prepare(distributed=getattr(arguments, "distributed", False))
         if arguments.command == "teacher" and arguments.action in ("import", "check"):
-            from rnas.teachers.command import run
+            from rnas.cli.teacher import run
 
             run(arguments)
             return 0
         if arguments.command == "ntk":
-            from rnas.ntk.command import run
+            from rnas.cli.ntk import run
 
             with interruptible():
                 return run(arguments)
         workdir = arguments.workdir
         if arguments.command == "status":
-            from rnas.describe import status
+            from rnas.runs.description import status
 
             return _answer(status(Path(workdir or ".")), arguments.json)
         if arguments.command == "report":
-            from rnas.report import write_report
+            from rnas.pages import write_report
 
             print(write_report(Path(workdir or "."), arguments.beside))
             return 0
         if arguments.command == "attack":
-            from rnas import attack
+            from rnas.cli import attack
 
             with interruptible():
                 summary, code = attack.attack(arguments)
@@ -163,10 +163,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_config(arguments.config, overrides)
         workdir = Path(workdir) if workdir else _default_workdir(arguments.config)
         if arguments.command == "describe":
-            from rnas.describe import describe
+            from rnas.runs.description import describe
 
             return _answer(describe(config, workdir, arguments.architecture), arguments.json)
-        from rnas import experiment
+        from rnas.runs import stages as experiment
 
         with interruptible():
             if arguments.command == "teacher" and arguments.action == "cache":
@@ -199,7 +199,7 @@ def _answer(result: dict, as_json: bool) -> int:
     if as_json:
         print(json.dumps(result))
     else:
-        from rnas.describe import as_text
+        from rnas.runs.description import as_text
 
         print(as_text(result))
     return 0

@@ -15,6 +15,8 @@ os.environ.setdefault("XLA_FLAGS", "" if "--slow" in sys.argv else "--xla_backen
 import jax
 import pytest
 
+pytest_plugins = ["small_kernel", "small_study", "small_table"]  # of tests/fixtures
+
 ROOT = Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_platforms", "cpu")

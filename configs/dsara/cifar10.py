@@ -20,7 +20,7 @@ depthwise convolutions in float32 (an assumption: nobody has timed it), that is 
 Expect: no figures of the papers are known to us; see the README for what was measured here.
 """
 
-from rnas.defaults import dsara
+from rnas.config.defaults import dsara
 
 
 def get_config(argument: str = ""):

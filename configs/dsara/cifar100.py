@@ -9,7 +9,7 @@ Expect: no figures of the papers are known to us. The papers' repository has no 
 is that of CIFAR-10.
 """
 
-from rnas.defaults import dsara
+from rnas.config.defaults import dsara
 
 
 def get_config(argument: str = ""):

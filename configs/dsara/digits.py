@@ -4,7 +4,8 @@ Argument: as in `cifar10.py`, without `short`; and `compare`, which trains three
 searched ones. AutoAttack judges the searched ones alone unless --config.evaluation.auto_attack names others.
 """
 
-from rnas.defaults import common, dsara
+from rnas.config.defaults import dsara
+from rnas.config.defaults import sections as common
 
 
 def get_config(argument: str = ""):

@@ -8,7 +8,7 @@ Expect: no figures of the papers are known to us. The papers' repository has no 
 learning rate starts at 0.01 (our choice: 0.1 is known to fail there under attack), and digits are not mirrored.
 """
 
-from rnas.defaults import dsara
+from rnas.config.defaults import dsara
 
 
 def get_config(argument: str = ""):

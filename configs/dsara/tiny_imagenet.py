@@ -8,7 +8,7 @@ Cost: 90,000 images of 64×64 an epoch, 90 epochs; 5.41 M parameters, 5.82 GMACs
 Expect: no figures of the papers are known to us.
 """
 
-from rnas.defaults import dsara
+from rnas.config.defaults import dsara
 
 
 def get_config(argument: str = ""):

@@ -27,7 +27,7 @@ clean with 0.32 M parameters. With the joint objective clean accuracy is lower a
 much higher.
 """
 
-from rnas.defaults import rnas_cl
+from rnas.config.defaults import rnas_cl
 
 SPACES = ("s3", "s5", "s7", "m", "l")
 

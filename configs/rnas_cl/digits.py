@@ -16,9 +16,10 @@ Expect (seed 0): 98 to 99 % clean for every network; under PGD-100 at ε = 0.15 
 student, the twin without distillation and the teacher, 0 % for the plainly trained twin.
 """
 
-from rnas.defaults import common, rnas_cl
+from rnas.config.defaults import rnas_cl
+from rnas.config.defaults import sections as common
 from rnas.objectives import METHODS
-from rnas.systems.system import TWINS
+from rnas.runs.system import TWINS
 
 
 def get_config(argument: str = ""):

@@ -13,8 +13,8 @@ Expect: the student of the joint objective far above the plainly trained twin un
 of the networks has converged.
 """
 
-from rnas.defaults import rnas_cl
-from rnas.systems.system import TWINS
+from rnas.config.defaults import rnas_cl
+from rnas.runs.system import TWINS
 
 
 def get_config(argument: str = ""):

@@ -9,8 +9,8 @@ Expect (published, qualitative): high clean accuracy, weak PGD-20 accuracy witho
 gain with it.
 """
 
+from rnas.config.defaults import rnas_cl
 from rnas.data.imagenet import IMAGENET_100
-from rnas.defaults import rnas_cl
 
 
 def get_config():

@@ -12,7 +12,7 @@ Expect, of the published table (mean of three seeds; clean, PGD-20 at 8/255, Aut
 323133 .794 .481 .443; median over the classes .706 .428 .387.
 """
 
-from rnas.defaults import robbench
+from rnas.config.defaults import robbench
 
 
 def get_config(argument: str = ""):

@@ -5,7 +5,7 @@ Expect, of the published table (mean of three seeds; clean, PGD-20 at 8/255, Aut
 .392 .203 .166.
 """
 
-from rnas.defaults import robbench
+from rnas.config.defaults import robbench
 
 
 def get_config():

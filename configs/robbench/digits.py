@@ -8,7 +8,7 @@ Cost: two and a half minutes of one CPU core. Expect, mean of both seeds (clean,
 132013 .990 .951, 444444 .883 .703; 333000, whose output is constant, guesses: .100 .100.
 """
 
-from rnas.defaults import robbench
+from rnas.config.defaults import robbench
 
 
 def get_config(argument: str = ""):

@@ -14,7 +14,8 @@ whose layers are their tutors.
 Cost: the search two to three minutes of one CPU core, most of it compilation; the whole of `rnas run` four.
 """
 
-from rnas.defaults import common, dsara
+from rnas.config.defaults import dsara
+from rnas.config.defaults import sections as common
 
 
 def get_config(argument: str = ""):

@@ -20,7 +20,7 @@ from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import TINY, distance, over
 from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.starts import folded, per_example_keys
-from rnas.memory import stored
+from rnas.attacks.stored import stored
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 SHORTEST = 1e-8  # moves count as at least this long where their lengths are compared

@@ -27,7 +27,7 @@ from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import over
 from rnas.attacks.result import AttackResult
 from rnas.attacks.starts import folded, per_example_keys
-from rnas.memory import stored
+from rnas.attacks.stored import stored
 
 NORMS = ("linf", "l2", "l1")
 # From each of these queries on, squares have half the area they had before; in units of 1/10000 of all queries

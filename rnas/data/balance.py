@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnas.data.order import check_seed, permutation
+from rnas.data.sampler import check_seed, permutation
 
 # Distinguishes this use of a seed from the epochs of an `Order` with the same seed.
 _WORD = 2**64 - 1

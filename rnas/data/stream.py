@@ -26,7 +26,7 @@ from rnas.data.datasets import (
     open_image,
     open_records,
 )
-from rnas.data.order import Order, check_seed
+from rnas.data.sampler import Order, check_seed
 
 PARTS = ("train", "validation", "test")
 

@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.run_record import versions
 from rnas.attacks import checks as verdicts
 from rnas.attacks.auto_attack import Plan, plan_auto_attack
 from rnas.attacks.direct import count_classes
@@ -26,9 +28,7 @@ from rnas.evaluation.campaign import Campaign
 from rnas.evaluation.ledger import Ledger, check_identity
 from rnas.evaluation.runner import pixels
 from rnas.evaluation.transfer import load_transfer
-from rnas.files import read_json, write_json
-from rnas.record import versions
-from rnas.report import write_attack_page
+from rnas.pages import write_attack_page
 
 SUMMARY = "attack.json"
 LEDGER = "ledger"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rnas.artifacts.files import write_arrays, write_text
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
-from rnas.files import write_arrays, write_text
 
 
 @dataclass(eq=False)

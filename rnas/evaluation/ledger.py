@@ -17,7 +17,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from rnas.files import read_json, write_arrays, write_json
+from rnas.artifacts.files import read_json, write_arrays, write_json
 
 IDENTITY = "identity.json"
 CARRY = "carry_"

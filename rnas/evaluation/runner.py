@@ -9,8 +9,8 @@ import numpy as np
 
 from rnas.attacks.direct import hashable
 from rnas.attacks.packing import Compilation, pack, side_by_side, take, together
-from rnas.training.feeds import per_device, replicate
-from rnas.training.steps import run_frozen
+from rnas.steps import run_frozen
+from rnas.training.loaders import per_device, replicate
 
 
 def pixels(images: np.ndarray) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnas.artifacts.files import read_json
 from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
-from rnas.files import read_json
 
 if TYPE_CHECKING:
     from rnas.evaluation.assessment import Threat

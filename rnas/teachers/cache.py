@@ -22,13 +22,13 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from rnas.files import read_json, write_json
+from rnas.artifacts.files import read_json, write_json
+from rnas.steps import Told
 from rnas.teachers.teacher import identity_hash
-from rnas.training.feeds import replicate
 from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
+from rnas.training.loaders import replicate
 from rnas.training.progress import Progress
-from rnas.training.steps import Told
 
 CARD = "cache.json"
 FORMAT = 2
@@ -56,7 +56,7 @@ class TeacherCache:
 
     Args:
       folder: made if need be.
-      identity: everything that what is kept depends on, JSON-able, see `rnas.systems.system`; 'maps' is None where
+      identity: everything that what is kept depends on, JSON-able, see `rnas.runs.system`; 'maps' is None where
         logits alone are kept.
       images: training images, n.
       views: augmentations of each.
@@ -276,7 +276,7 @@ def _shown(value: Any) -> str:
 
 
 def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[int, np.ndarray], Told]:
-    """(view, rows [m]) → `Told` on the host, by a program of `rnas.training.steps.run_views`.
+    """(view, rows [m]) → `Told` on the host, by a program of `rnas.steps.run_views`.
 
     Every device is given `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is
     filled up: an answer does not depend on who computed it.

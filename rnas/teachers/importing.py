@@ -13,13 +13,13 @@ import numpy as np
 
 import rnas
 from rnas.models import build_model
-from rnas.teachers.archive import LARGEST, read_checkpoint
-from rnas.teachers.conversion import convert
 from rnas.teachers.families import Recognised, recognise
 from rnas.teachers.normalization import NAMED, Normalization, name_of, read_normalization
+from rnas.teachers.readers.archive import LARGEST, read_checkpoint
+from rnas.teachers.readers.conversion import convert
+from rnas.teachers.readers.unwrapping import Unwrapped, unwrap
 from rnas.teachers.registry import Published, find_published
 from rnas.teachers.teacher import Teacher, make_teacher
-from rnas.teachers.unwrapping import Unwrapped, unwrap
 
 DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet2012"}  # of TFDS
 
@@ -45,7 +45,7 @@ def import_torch(
       published: name of a network in `rnas.teachers.registry`, which says architecture and normalisation.
       entry: where in the file the state is; None looks at the usual places.
       image_size: pixels a side; None is 32, for ImageNet networks 224 or what `published` says.
-      trust: whether to read what only PyTorch can, see `rnas.teachers.trusted`.
+      trust: whether to read what only PyTorch can, see `rnas.teachers.readers.trusted`.
       dtype: of the computation; None is float32.
 
     Raises:

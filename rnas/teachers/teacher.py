@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.files import read_json, write_json
+from rnas.artifacts.files import read_json, write_json
 from rnas.models import build_model
 from rnas.training.checkpoints import Checkpoints
 

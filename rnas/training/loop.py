@@ -11,14 +11,14 @@ import zlib
 import jax
 import numpy as np
 
+from rnas.steps import NEVER
+from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.feeds import ResidentFeed, StreamFeed, replicate
 from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
-from rnas.training.log import MetricsLog
+from rnas.training.loaders import ResidentFeed, StreamFeed, replicate
+from rnas.training.metrics_log import MetricsLog
 from rnas.training.progress import Progress
-from rnas.training.state import State
-from rnas.training.steps import NEVER
 
 
 class DivergedError(ValueError):
@@ -73,7 +73,7 @@ def fit(
 
     Args:
       state: where a fresh stage starts; also the template that checkpoints must fit.
-      run: from `rnas.training.steps.run_steps`.
+      run: from `rnas.steps.run_steps`.
       teacher_variables: frozen; never part of a checkpoint.
       validate: state → metrics on held-out images; 'score' chooses the best checkpoint.
       observe: state → figures of the architecture, recorded at the start of every epoch and at the end.

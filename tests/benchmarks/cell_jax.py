@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import optax
 
+from rnas import steps
 from rnas.models.cells import CellSupernet
+from rnas.objectives.bilevel import LookAhead, SearchMethod
+from rnas.objectives.joint import Objective
+from rnas.objectives.schedules import Curvature, Perturbation, Sampling
 from rnas.spaces import cells
-from rnas.training import steps
-from rnas.training.bilevel import LookAhead, SearchMethod
-from rnas.training.joint import Objective
-from rnas.training.optimizers import Optimizer
-from rnas.training.search import Curvature, Perturbation, Sampling
-from rnas.training.state import State
+from rnas.steps.optimizer import Optimizer
+from rnas.steps.state import State
 
 SGD = Optimizer(
     optax.chain(

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import search_problem as given
 
+from rnas import steps
 from rnas.models.fbnet import FBNet
+from rnas.objectives.joint import Objective
+from rnas.objectives.schedules import Alternation, Sampling, SearchCost
 from rnas.spaces import fbnet
-from rnas.training import steps
-from rnas.training.joint import Objective
-from rnas.training.optimizers import Optimizer
-from rnas.training.search import Alternation, Sampling, SearchCost
-from rnas.training.state import State
+from rnas.steps.optimizer import Optimizer
+from rnas.steps.state import State
 
 ADAM = Optimizer(
     optax.chain(optax.add_decayed_weights(given.L2), optax.scale_by_adam(*given.BETAS)),

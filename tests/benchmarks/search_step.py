@@ -74,7 +74,7 @@ def serve(arguments: argparse.Namespace) -> None:
     turns.limit_threads(arguments.threads)
     problem = make_problem(arguments)
     if arguments.side == "ours":
-        from rnas import platform as setup
+        from rnas.cli import platform as setup
 
         setup.prepare()
         side = importlib.import_module(f"{arguments.files}_jax")

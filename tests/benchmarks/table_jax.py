@@ -7,12 +7,12 @@ import numpy as np
 import optax
 import table_problem as given
 
+from rnas import steps
 from rnas.models.nasbench201 import NASBench201, used_parameters
+from rnas.objectives.joint import Objective
 from rnas.spaces import nasbench201
-from rnas.training import steps
-from rnas.training.joint import Objective
-from rnas.training.optimizers import Optimizer
-from rnas.training.state import State
+from rnas.steps.optimizer import Optimizer
+from rnas.steps.state import State
 
 VERSIONS = {name: metadata.version(name) for name in ("rnas", "jax", "jaxlib", "flax", "optax", "numpy")}
 

@@ -69,7 +69,7 @@ def serve(arguments: argparse.Namespace) -> None:
     if arguments.side == "ours":
         import table_jax as side
 
-        from rnas import platform
+        from rnas.cli import platform
 
         platform.prepare()
         run = side.Training(problem, max(arguments.steps, WARM_UP))

@@ -32,19 +32,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.defaults import rnas_cl
+from rnas import steps
+from rnas.config.defaults import rnas_cl
 from rnas.models import build_model
 from rnas.models.fbnet import FBNet
+from rnas.objectives.joint import Objective
+from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.runs.teaching import live, recalled
 from rnas.spaces import fbnet
-from rnas.systems.teaching import live, recalled
+from rnas.steps.optimizer import make_optimizer
+from rnas.steps.state import State
 from rnas.teachers.cache import TeacherCache, asker
 from rnas.teachers.teacher import make_teacher
-from rnas.training import steps
-from rnas.training.feeds import ResidentFeed, replicate
-from rnas.training.joint import Objective
-from rnas.training.optimizers import make_optimizer
-from rnas.training.search import Alternation, Sampling, SearchCost
-from rnas.training.state import State
+from rnas.training.loaders import ResidentFeed, replicate
 
 CLASSES, FOREVER = 10, 10**6  # steps, all of them weight steps of the first epoch
 SIDES = ("theirs", "ours", "from_disk")

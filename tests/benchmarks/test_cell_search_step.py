@@ -9,7 +9,7 @@ import pytest
 
 from rnas.models.cells import FROM_INPUTS, LATER
 from rnas.spaces.cells import EDGES
-from rnas.training.optimizers import Optimizer
+from rnas.steps.optimizer import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")
 

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from rnas.training import steps
-from rnas.training.optimizers import Optimizer
+from rnas import steps
+from rnas.steps.optimizer import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")
 

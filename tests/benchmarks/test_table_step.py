@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from rnas.models.nasbench201 import fixed_variables
-from rnas.training.optimizers import Optimizer
+from rnas.steps.optimizer import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")
 

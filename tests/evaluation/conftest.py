@@ -6,7 +6,7 @@ import pytest
 
 from rnas.attacks import packing, parts
 from rnas.evaluation import runner
-from rnas.training.steps import run_frozen
+from rnas.steps import run_frozen
 
 _run_frozen = functools.cache(run_frozen)  # one compilation for all evaluations of the same function
 

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from torch_files import write_pt
 import torch_networks as nets
 
-from rnas import platform
+from rnas.cli import platform
 from rnas.data.datasets import open_builder, read_split
 from rnas.data.digits import prepare_digits
 from rnas.evaluation import Evaluator

@@ -8,9 +8,9 @@ import pytest
 import torch_networks as nets
 
 from rnas.models import build_model
-from rnas.teachers.conversion import check, layout
 from rnas.teachers.families import recognise
-from rnas.teachers.unwrapping import unwrap
+from rnas.teachers.readers.conversion import check, layout
+from rnas.teachers.readers.unwrapping import unwrap
 
 # Label in the file of published layouts, our name, our own derivation of the layout, entries with counters, parameters.
 LAYOUTS = [

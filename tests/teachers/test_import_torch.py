@@ -13,7 +13,7 @@ import torch_networks as nets
 from rnas.layers import Conv
 from rnas.models import DMWideResNet, WideResNet
 from rnas.teachers import import_torch, load_teacher
-from rnas.teachers.conversion import convert
+from rnas.teachers.readers.conversion import convert
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from torch_files import write_pt
 import torch_networks as nets
 
-from rnas import platform
+from rnas.cli import platform
 from rnas.main import main, parse
 from rnas.teachers import load_teacher, registry
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADING = "Bring your own teacher"
 SMALL = "wide_resnet_10_1"
 CONFIG = """
-from rnas.defaults import rnas_cl
+from rnas.config.defaults import rnas_cl
 
 def get_config(space):
     config = rnas_cl.get_config()

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnas.evaluation.evaluated_model import teacher_subject
 from rnas.models import build_model
-from rnas.subjects import teacher_subject
 from rnas.teachers import describe_taps, load_teacher, save_teacher
 from rnas.teachers.teacher import content_hash
 

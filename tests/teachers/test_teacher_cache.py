@@ -15,12 +15,12 @@ import jax
 import numpy as np
 import pytest
 
-from rnas.files import read_json, write_json
+from rnas import steps
+from rnas.artifacts.files import read_json, write_json
+from rnas.steps import Told
 from rnas.teachers import cache as module
 from rnas.teachers.cache import TeacherCache, asker
-from rnas.training import steps
 from rnas.training.interruption import Interrupted
-from rnas.training.steps import Told
 
 IDENTITY = {
     "teacher": {"architecture": "wide_resnet_10_1", "hash": "ab12"},

@@ -29,8 +29,9 @@ def test_two_processes_equal_one(study, tmp_path, kind):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    root = Path(__file__).resolve().parents[2]
+    folders = [str(root), str(root / "tests" / "fixtures"), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, folders))
     environment = {**os.environ, "PYTHONPATH": path}
     outputs = [tmp_path / f"{index}.pickle" for index in range(2)]
     children = [
@@ -62,7 +63,7 @@ def main(address: str, index: str, output: str, cache: str, kind: str) -> None:
     jax.distributed.initialize(coordinator_address=address, num_processes=2, process_id=int(index))
     assert jax.device_count() == 4 and len(jax.local_devices()) == 2
 
-    from conftest import Study  # beside this file
+    from small_study import Study
 
     Path(output).write_bytes(pickle.dumps(trained(Study(), kind)))
     jax.distributed.shutdown()

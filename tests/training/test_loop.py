@@ -13,14 +13,14 @@ import numpy as np
 import optax
 import pytest
 
-from rnas.training import steps
+from rnas import steps
+from rnas.steps.optimizer import Optimizer
+from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.feeds import Block
 from rnas.training.interruption import Interrupted
-from rnas.training.log import MetricsLog
+from rnas.training.loaders import Block
 from rnas.training.loop import DivergedError, Plan, fit, stage_key
-from rnas.training.optimizers import Optimizer
-from rnas.training.state import State
+from rnas.training.metrics_log import MetricsLog
 
 PLAN = Plan("search", total=6, steps_per_epoch=5, log_every=2, checkpoint_every=1, validate_every=0, seed=3)
 

@@ -1,0 +1,1 @@
+"""The commands of `rnas`, one module a verb."""

@@ -1,0 +1,1 @@
+"""Configurations: their keys and defaults, and how a file and the command line make one."""

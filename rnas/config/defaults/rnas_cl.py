@@ -1,0 +1,85 @@
+"""Every configuration key of an RNAS-CL run, its default and its unit."""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from rnas.config.defaults import sections as common
+
+
+def get_config() -> ConfigDict:
+    """The CIFAR-10 recipe of RNAS-CL with the joint adversarial objective."""
+    config = ConfigDict()
+    config.system = "rnas_cl"
+    config.seed = 0  # of everything random
+    config.data = common.data()
+
+    # Student.
+    config.space = "s3"  # tiny | s1 | s3 | s5 | s7 | m | l | imagenet
+    config.mask_expansion = True  # expanded channels follow the chosen input width
+    config.shortcut = "aligned"  # aligned | equal_only
+    config.conv_bias = True
+    config.bn_momentum = 0.99  # running statistics; 0.997 with objective `none`, see configs
+    config.bn_update = "both"  # both | clean | adversarial: passes that move the running statistics
+    config.dtype = "float32"  # float32 | bfloat16: compute type of student and teacher
+
+    # Joint objective, in search and in training: A + kl_weight·KL + gamma·L_attn.
+    config.gamma = 1.0  # weight of cross-layer distillation
+    config.kl_weight = 1.0  # weight of KL(teacher ‖ student) on clean images
+    config.adversarial = common.adversarial("trades", step="2/255", steps=10)
+    config.attention = common.attention()
+    config.selector = common.selector()
+    config.tau = common.temperature()  # of widths and tutors
+
+    config.cost = cost = ConfigDict()  # n_f = alpha·beta·log(cost)
+    cost.kind = "macs"  # macs | params | released
+    cost.alpha = 0.2  # 0 switches the factor off
+    cost.beta = 0.5
+    config.budget = budget = ConfigDict()
+    budget.mode = "none"  # none | soft (penalty in search) | hard (narrowing at derivation)
+    budget.kind = "macs"  # macs | params
+    budget.target = placeholder(float)  # in units of budget.kind
+    budget.weight = 10.0  # of the soft penalty
+
+    config.arch_fraction = 0.2  # share of each search epoch's steps that update the architecture
+    config.arch_warmup_epochs = 0  # first epochs without architecture steps
+    config.split = "shared"  # shared | disjoint: images of weight and architecture steps
+
+    # Stages.
+    config.teacher = common.teacher()
+
+    config.search = search = ConfigDict()
+    search.epochs = 100
+    search.batch_size = 256  # over all devices
+    search.optimizer = common.optimizer("adam", 0.004, 2e-4)  # weights
+    search.arch_optimizer = common.optimizer("adam", 0.1, 1e-4)  # width and tutor logits
+
+    config.derive = derive = ConfigDict()
+    derive.init = "fresh"  # fresh | supernet: weights that training starts from
+    derive.tutor = "argmax"  # argmax | sampled (soft samples at temperature 0.055, released code)
+
+    config.train = train = ConfigDict()
+    train.epochs = 200
+    train.batch_size = 256  # over all devices
+    train.optimizer = common.optimizer("adam", 0.004, 4e-5)
+    train.perturbation = common.perturbation()  # of the weights
+    train.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
+
+    config.finetune = common.finetune(common.optimizer("adam", 0.004, 4e-5))  # the paper's optional one has 20 epochs
+
+    # The same student trained otherwise, for comparison: no_distillation (gamma = kl_weight = 0), plain (also without
+    # attack), or one method alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
+    config.twins = ("no_distillation", "plain")
+
+    # A stage may weigh the joint objective differently from the other.
+    for stage in (search, train):
+        stage.bn_update = config.get_oneway_ref("bn_update")
+        stage.gamma = config.get_oneway_ref("gamma")
+        stage.kl_weight = config.get_oneway_ref("kl_weight")
+        stage.objective = config.adversarial.get_oneway_ref("objective")
+
+    config.validation = common.validation()
+    config.evaluation = common.evaluation()
+
+    config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
+    config.checkpoint_every_steps = 200
+    return config

@@ -1,0 +1,192 @@
+"""The configuration of a run: read from a file, changed by the command line, recorded in its directory."""
+
+import difflib
+import importlib.util
+import json
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from rnas.artifacts.files import read_json, write_json
+from rnas.config.defaults import get_config
+
+FILE = "config.json"
+_OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
+
+
+def load_config(specification: str, overrides: list[str]) -> ConfigDict:
+    """Reads a configuration file and applies what the command line changes.
+
+    Args:
+      specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`.
+      overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
+        but for a tuple each adds an element.
+
+    Returns:
+      The configuration, locked: no key can be added.
+
+    Raises:
+      ValueError: no such file, an error in it, an unknown key, or a value of another type than the default.
+    """
+    config = _read(specification)
+    defaults = _flatten(config)
+    for override in overrides:
+        match = _OVERRIDE.fullmatch(override)
+        if match is None:
+            raise ValueError(f"cannot read {override!r}; expected --config.key=value")
+        _check_key(match[1], defaults, specification)
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["rnas", *overrides])
+        values(["rnas", *overrides])
+    except (flags.Error, TypeError, ValueError) as error:
+        raise ValueError(_refusal(overrides, config, defaults, error)) from error
+    config = values["config"].value
+    for key, value in _flatten(config).items():
+        _check_elements(key, value, defaults[key])
+    return config.lock()
+
+
+def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
+    """Writes `config.json` into a work directory, or checks that the one there says the same.
+
+    Raises:
+      ValueError: the directory was made with other values, or its `config.json` is not readable.
+      OSError: the file could not be written.
+    """
+    path = Path(workdir) / FILE
+    if not path.exists():
+        write_json(path, config.to_dict())
+        return
+    # Through JSON and back, so that a tuple equals the list it is stored as.
+    given = _flatten(json.loads(json.dumps(config.to_dict())))
+    recorded = _flatten(read_json(path))
+    differences = [
+        f"  {key}: {_shown(key, recorded)} recorded, {_shown(key, given)} given"
+        for key in sorted(given.keys() | recorded.keys())
+        if _shown(key, given) != _shown(key, recorded)
+    ]
+    if differences:
+        raise ValueError(
+            f"{workdir} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
+            "Use another --workdir for this one, or give the recorded values to go on with that run."
+        )
+
+
+def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
+    """Reads the configuration that a work directory was made with.
+
+    Raises:
+      ValueError: no such file, or keys that this version does not know or misses.
+    """
+    path = Path(workdir) / FILE
+    if not path.is_file():
+        raise ValueError(f"{workdir} holds no {FILE}: it is no work directory of a run.")
+    recorded = read_json(path)
+    if not isinstance(recorded, dict):
+        raise ValueError(f"{path} holds {type(recorded).__name__}, not the configuration of a run.")
+    known = get_config(recorded.get("system", "rnas_cl"))
+    if strange := sorted(_flatten(recorded).keys() ^ _flatten(known.to_dict()).keys()):
+        raise ValueError(f"{path} was written by another version: it differs in {', '.join(strange)}.")
+    return ConfigDict(_with_tuples(recorded)).lock()
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has lists only; the configuration has tuples only."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(entry) for key, entry in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def _read(specification: str) -> ConfigDict:
+    name, colon, argument = specification.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"no configuration file {name}{_near(path)}")
+    source = importlib.util.spec_from_file_location(f"rnas_config_{path.stem}", path.resolve())
+    if source is None:
+        raise ValueError(f"{name} is not a Python file; a configuration is a .py file with get_config()")
+    module = importlib.util.module_from_spec(source)
+    try:
+        source.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ValueError("it defines no get_config()")
+        config = module.get_config(*([argument] if colon else []))
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"configuration {specification}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            f"configuration {specification}: get_config() returns {type(config).__name__}, not a ConfigDict"
+        )
+    return config
+
+
+def _near(path: Path) -> str:
+    """The configuration files a user may have meant, as the end of a message."""
+    found = [*path.parent.glob("*.py"), *Path("configs").rglob("*.py")]
+    names = sorted({str(file) for file in found if "def get_config" in file.read_text(errors="replace")})
+    close = difflib.get_close_matches(str(path), names, n=5, cutoff=0.5) or names[:10]
+    return f"; there is {', '.join(close)}" if close else "; nor is there any other where it was looked for"
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves by their dotted keys; an empty section is a leaf."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, ConfigDict | dict) and len(value):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check_key(key: str, defaults: dict[str, Any], specification: str) -> None:
+    if key in defaults:
+        return
+    inside = [known for known in defaults if known.startswith(f"{key}.")]
+    if inside:
+        raise ValueError(
+            f"--config.{key} is a section of {specification}, not a value; set its keys: {', '.join(inside)}"
+        )
+    # The right name in another section comes before what is merely spelt alike.
+    name = key.rpartition(".")[2]
+    same = [known for known in defaults if known.rpartition(".")[2] == name]
+    near = difflib.get_close_matches(key, same or defaults, n=3 if same else 1, cutoff=0.0)
+    raise ValueError(f"{specification} has no key {key!r}; the nearest is {' or '.join(map(repr, near)) or 'none'}")
+
+
+def _refusal(overrides: list[str], config: ConfigDict, defaults: dict[str, Any], error: Exception) -> str:
+    """Says which override does not fit its default; the parser's own words where that cannot be told."""
+    for override in overrides:
+        key, text = _OVERRIDE.fullmatch(override).groups()
+        if not re.search(rf"\bconfig\.{re.escape(key)}(=| |$)", str(error)):
+            continue
+        if not isinstance(error, flags.IllegalFlagValueError):
+            return f"--config.{key}: the default {defaults[key]!r} can be changed in the file only"
+        section, _, name = key.rpartition(".")
+        kind = (config[section] if section else config).get_type(name).__name__
+        return f"--config.{key}={text}: expected {kind}, like the default {defaults[key]!r}"
+    return str(error)
+
+
+def _check_elements(key: str, value: Any, default: Any) -> None:
+    """Refuses a tuple whose elements are of other types than the default's, which the flags let pass."""
+    if not isinstance(default, tuple) or not default:
+        return
+    allowed = {type(element) for element in default}
+    if float in allowed:
+        allowed.add(int)
+    for element in value:
+        if type(element) not in allowed:
+            raise ValueError(
+                f"--config.{key}: {element!r} is of type {type(element).__name__}; "
+                f"expected elements like those of the default {default!r}"
+            )
+
+
+def _shown(key: str, flat: dict[str, Any]) -> str:
+    return json.dumps(flat[key]) if key in flat else "nothing"

@@ -1,0 +1,89 @@
+"""What a configuration would build, and what a work directory holds, without running anything."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from rnas.runs.stages import STAGES, open_experiment
+from rnas.layers.counting import count
+from rnas.models import build_model
+from rnas.artifacts.run_record import FILE, read_record
+from rnas.artifacts.architecture import load_architecture
+from rnas.teachers import describe_taps
+from rnas.teachers.teacher import CARD, read_card
+
+
+def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
+    """Parameters, MACs (one image) and taps of supernet, teacher and derived network, as far as each exists.
+
+    Args:
+      workdir: its teacher and `architecture.json` are described where present.
+      architecture: another `architecture.json`.
+    """
+    experiment = open_experiment(config, workdir)
+    image_shape = tuple(config.data.image_shape)
+    result = {
+        "system": config.system,
+        "space": config.space,
+        "image_shape": list(image_shape),
+        "num_classes": config.data.num_classes,
+        **{name: count(net, image_shape, *args)._asdict() for name, (net, args) in experiment.described().items()},
+    }
+    student, inputs = experiment.described()["supernet"]
+    path = Path(architecture) if architecture else workdir / "architecture.json"
+    derived = load_architecture(path) if architecture or path.exists() else experiment.given_architecture()
+    if derived is not None:
+        student, inputs = experiment.network(derived), ()
+        result["student"] = {**count(student, derived.image_shape)._asdict(), **derived.summary()}
+        if derived.tutelage.tutors:
+            result["student"]["tutors"] = dict(zip(derived.taps, derived.tutelage.tutors, strict=True))
+    taps = {"student": [tap._asdict() for tap in describe_taps(student, image_shape, *inputs)]}
+    card = Path(config.teacher.path or workdir / "teacher") / CARD
+    if card.exists():
+        content = read_card(card)
+        teacher = {"architecture": content["architecture"], "num_classes": content["num_classes"],
+                   "mean": content["mean"], "std": content["std"], "hash": content["hash"]}  # fmt: skip
+    elif experiment.uses_teacher:
+        teacher = {"architecture": config.teacher.architecture, "num_classes": config.data.num_classes,
+                   "mean": list(config.data.mean), "std": list(config.data.std)}  # fmt: skip
+    else:
+        return {**result, "taps": taps}
+    model = build_model(
+        teacher["architecture"], num_classes=teacher["num_classes"], mean=teacher["mean"], std=teacher["std"]
+    )
+    taps["teacher"] = [tap._asdict() for tap in describe_taps(model, image_shape)]
+    result["teacher"] = {**teacher, **count(model, image_shape)._asdict()}
+    return {**result, "taps": taps}
+
+
+def status(workdir: Path) -> dict[str, Any]:
+    """State and seconds of every stage of a work directory.
+
+    Raises:
+      ValueError: where no run has begun.
+    """
+    if not (workdir / FILE).exists():
+        raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
+    record = read_record(workdir / FILE)
+    waiting = {"status": "waiting"}
+    return {
+        "workdir": str(workdir),
+        "command": record["command"],
+        "stages": {stage: record["stages"].get(stage, waiting) for stage in STAGES},
+    }
+
+
+def as_text(result: dict[str, Any], indent: str = "") -> str:
+    """The same for a reader: one line a fact, numbers with separators, taps as name and size."""
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", as_text(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{key} ({len(value)} taps)")
+            lines += [f"{indent}  {tap['name']}  {tap['height']}×{tap['width']}×{tap['channels']}" for tap in value]
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else value
+            lines.append(f"{indent}{key}: {shown}")
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+"""Who teaches a stage: a teacher, in every step or by what it said of views of the images beforehand; or nobody."""
+
+from typing import Any, NamedTuple
+
+from rnas.teachers import Teacher
+from rnas.teachers.cache import TeacherCache
+from rnas import steps
+from rnas.training.loaders import LessonFeed, ResidentFeed, StreamFeed
+from rnas.objectives.joint import TeacherApply
+
+GIB = 2**30
+AUGMENTED = steps.Augmentation(0, False)  # of views: they are augmented already
+
+
+class Teaching(NamedTuple):
+    """What a stage passes on to its step and its loop.
+
+    Attributes:
+      apply: the step's teacher.
+      variables: that the loop hands to it.
+      augmentation: of the step.
+      feed: of images.
+      recall: how the step finds what was said beforehand, where it was.
+      natural: the step's second teacher, given the same variables.
+    """
+
+    apply: TeacherApply | None
+    variables: Any
+    augmentation: steps.Augmentation
+    feed: ResidentFeed | StreamFeed | LessonFeed
+    recall: steps.Recall | None = None
+    natural: TeacherApply | None = None
+
+    def beside(self, natural: Teacher) -> "Teaching":
+        """With a second teacher; the first one must be asked in every step, as methods of two teachers do."""
+        assert self.recall is None
+        return self._replace(
+            apply=lambda variables, images: self.apply(variables["robust"], images),
+            natural=lambda variables, images: natural.apply(variables["natural"], images),
+            variables={"robust": self.variables, "natural": natural.variables},
+        )
+
+
+def live(teacher: Teacher | None, augmentation: steps.Augmentation, feed: ResidentFeed | StreamFeed) -> Teaching:
+    """By the teacher itself, if there is one."""
+    return Teaching(teacher and teacher.apply, teacher and teacher.variables, augmentation, feed)
+
+
+def untaught(views: steps.Views, feed: ResidentFeed, *, steps_per_epoch: int) -> Teaching:
+    """By nobody, on the images that a taught stage sees."""
+    return Teaching(None, None, AUGMENTED, LessonFeed(feed), steps.Recall(views, steps_per_epoch, ()))
+
+
+def recalled(
+    cache: TeacherCache, views: steps.Views, feed: ResidentFeed, *, steps_per_epoch: int, resident_gib: float
+) -> Teaching:
+    """From a finished cache: from the device's memory if it is no larger than `resident_gib`, else from disk."""
+    recall = steps.Recall(views, steps_per_epoch, cache.taps)
+    resident = cache.bytes <= resident_gib * GIB
+
+    def read(step, rows):
+        return cache.read(int(views.at(step, steps_per_epoch)), rows)
+
+    return Teaching(
+        recall.answer,
+        cache.everything() if resident else None,
+        AUGMENTED,
+        LessonFeed(feed, None if resident else read),
+        recall,
+    )

@@ -1,0 +1,49 @@
+"""Training steps: pure functions of (state, batch), the only place that knows the replica axis.
+
+`make_train_step` trains a fixed network (teacher, student, twin); `make_search_step` trains the channel-masked
+supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
+build `step(state, images, labels, teacher, root) -> (state, metrics)`; `side_by_side` makes one of many networks of
+it, and `run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack,
+or another measurement, of a model that no longer changes. `run_views` asks a teacher beforehand, and `Recall` answers
+for it inside the steps.
+
+Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
+gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
+folded with the example's position in the global batch, so that replicas differ and the number of devices does
+not matter. An architecture update never moves BatchNorm's running statistics.
+
+Not here: data, checkpoints, logging, model choice.
+"""
+
+from rnas.steps.cached_teacher import Lesson, Recall, Told, Views, run_views
+from rnas.steps.cell_search import make_cell_search_step
+from rnas.steps.dispatch import run_frozen, run_steps
+from rnas.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
+from rnas.steps.side_by_side import side_by_side
+from rnas.steps.train import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step
+from rnas.steps.width_search import SEARCH_METRICS, make_search_step
+
+__all__ = [
+    "AXIS",
+    "NEVER",
+    "SEARCH_METRICS",
+    "TRAIN_METRICS",
+    "Augmentation",
+    "DropPath",
+    "Lesson",
+    "Recall",
+    "Step",
+    "Told",
+    "Views",
+    "WeightAverage",
+    "WeightPerturbation",
+    "augmented",
+    "make_cell_search_step",
+    "make_search_step",
+    "make_train_step",
+    "run_frozen",
+    "run_steps",
+    "run_views",
+    "side_by_side",
+    "step_keys",
+]

@@ -1,0 +1,81 @@
+"""Steps, and what is measured of a frozen model, as programs on every device."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from rnas.steps.cached_teacher import Recall
+from rnas.steps.parts import AXIS, NEVER, Step
+
+PyTree = Any
+
+KEPT = 64  # functions of `run_frozen`, of which AutoAttack takes a few dozen; each holds on to its model
+
+
+def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, recall: Recall | None = None):
+    """Wraps `step` so that one dispatch runs many of them on every device.
+
+    The result takes (state, images, labels, rows, count, teacher_variables, root):
+      images [n,H,W,C] uint8, labels [n]: the whole set, replicated; with `streaming`, one block a device,
+      rows [devices, most, per_device]: rows of `images` in each step,
+      count: how many of the `most` steps to run (traced: any count runs the same program),
+    and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
+
+    With `recall` the step sees views that a teacher was asked about, and is given what it said in place of the
+    teacher's variables: `rows` is then a `Lesson` of such rows, and teacher_variables all that is kept on the device,
+    or None. Such a step must not augment again, and its teacher must be `recall.answer`.
+    """
+
+    def many(state, images, labels, rows, count, teacher_variables, root):
+        def body(index, carry):
+            state, sums = carry
+            taken = jax.tree.map(lambda leaf: leaf[index], rows)
+            if recall is None:
+                chosen, batch, teacher = taken, images[taken], teacher_variables
+            else:
+                chosen = taken.rows
+                batch, teacher = recall.look_up(images, taken, teacher_variables, state.step)
+            state, new = step(state, batch, labels[chosen], teacher, root)
+            nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
+            return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}
+
+        zeros = {name: jnp.float32(0.0) for name in (*metrics, "count")}
+        return lax.fori_loop(0, count, body, (state, {**zeros, "nonfinite_step": NEVER}))
+
+    data = 0 if streaming else None
+    return jax.pmap(
+        many,
+        axis_name=AXIS,
+        in_axes=(None, data, data, 0, None, None, None),
+        out_axes=(None, None),
+        donate_argnums=0,
+    )
+
+
+@functools.lru_cache(maxsize=KEPT)
+def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]):
+    """Wraps what is measured of a frozen model, an attack for one, so that it runs on every device.
+
+    Equal arguments give the same function, so that networks of one architecture share what was compiled for it: the
+    cells of a table do, each of which AutoAttack would otherwise compile for anew.
+
+    Args:
+      predict: (variables, images [N,H,W,C], ...) -> logits [N,K], in inference mode.
+      program: (logits_fn, images, labels, keys [N], settings, carry) -> pytree of arrays [N, ...].
+
+    Returns:
+      (variables, images [D,n,H,W,C] float32, labels [D,n], ids [D,n], key, settings, carry of leaves [D,n,...])
+      -> what `program` returns, over the D·n examples of all replicas in order. `ids` key each example, so a
+      result does not depend on how examples are packed into batches.
+    """
+
+    def frozen(variables, images, labels, ids, key, settings, carry):
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, ids)
+        found = program(functools.partial(predict, variables), images, labels, keys, settings, carry)
+        return jax.tree.map(lambda leaf: lax.all_gather(leaf, AXIS, tiled=True), found)
+
+    return jax.pmap(frozen, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None, 0), out_axes=None)

@@ -1,0 +1,159 @@
+"""The state of a network found in what a checkpoint holds: which entry, without prefixes, duplicates and counters."""
+
+import collections
+from collections.abc import Iterable, Mapping
+import re
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.teachers.readers.trusted import Placeholder
+
+# Where published files keep their state, in order of preference: RobustBench, AWP and IAD; the averaged weights of
+# those who keep two sets; ARD; MadryLab; the last and the best epoch.
+ENTRIES = ("state_dict", "model_state_dict", "net", "model", "last", "best")
+PREFIXES = ("module", "model", "backbone", "net", "0", "1")
+_CHAIN = re.compile(rf"(?:(?:{'|'.join(PREFIXES)})\.)*")
+_MEAN = re.compile(r"mu|mean|(?:normalize|normalizer)\.(?:new_)?mean")
+_STD = re.compile(r"sigma|std|(?:normalize|normalizer)\.(?:new_)?std")
+# What is no part of a network, by what it is.
+_IGNORED = {
+    "counters of BatchNorm": re.compile(r"(?:.*\.)?num_batches_tracked"),
+    "sub_block1, a copy of the first stage that TRADES' code keeps and never uses": re.compile(r"sub_block1\..*"),
+    "attacker, the copy that MadryLab's library attacks": re.compile(r"attacker\..*"),
+    "model_preact_hl1, a head that Andriushchenko's code left": re.compile(r"model_preact_hl1\..*"),
+}
+
+
+class Unwrapped(NamedTuple):
+    """The state of a network.
+
+    Attributes:
+      tensors: by name, without the common prefix.
+      mean, std: the normalisation that the file brings, [C] each in its own precision, or None.
+      entry: where in the file the state was, '' where the file is nothing else.
+      others: entries that might have been taken instead.
+      prefix: what all names began with.
+      ignored: number of tensors left out, by what they are.
+    """
+
+    tensors: dict[str, np.ndarray]
+    mean: np.ndarray | None
+    std: np.ndarray | None
+    entry: str
+    others: tuple[str, ...]
+    prefix: str
+    ignored: dict[str, int]
+
+
+def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
+    """Finds the state of a network.
+
+    Args:
+      content: of a file, see `rnas.teachers.readers.archive`.
+      entry: where in it the state is; None looks for it at the places where published files have it.
+
+    Raises:
+      ValueError: if no state is there, or it holds something other than tensors.
+    """
+    state, entry, others = _choose(content, entry)
+    if odd := [f"{name} ({type(value).__name__})" for name, value in state.items() if not _is_tensor(name, value)]:
+        raise ValueError(f"the state holds what is no tensor: {', '.join(odd)}. Save a plain state_dict.")
+    tensors, normaliser = {}, {"mean": {}, "std": {}}
+    ignored = collections.Counter()
+    for name, tensor in state.items():
+        core = name[_CHAIN.match(name).end() :]
+        if reason := next((reason for reason, pattern in _IGNORED.items() if pattern.fullmatch(core)), None):
+            ignored[reason] += 1
+        elif _MEAN.fullmatch(core):
+            normaliser["mean"][name] = tensor
+        elif _STD.fullmatch(core):
+            normaliser["std"][name] = tensor
+        else:
+            tensors[name] = tensor
+    prefix = _common_prefix(tensors)
+    return Unwrapped(
+        tensors={name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
+        mean=_one(normaliser, "mean"),
+        std=_one(normaliser, "std"),
+        entry=entry,
+        others=others,
+        prefix=prefix,
+        ignored=dict(ignored),
+    )
+
+
+def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, ...]]:
+    if isinstance(content, Placeholder):
+        raise ValueError("the file holds a whole model, an object of a foreign class; save its state_dict instead.")
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"the file holds a {type(content).__name__}; expected a mapping of names to tensors.")
+    states = {key: value for key, value in content.items() if _holds_tensors(value)}
+    places = ENTRIES if entry is None else (entry,)
+    if known := [key for key in places if key in states]:
+        return states[known[0]], known[0], tuple(key for key in states if key != known[0])
+    if entry is None and _holds_tensors(content):
+        return content, "", ()
+    inner = {
+        f"{key}.{name}": value
+        for key, outer in content.items()
+        if isinstance(outer, Mapping)
+        for name, value in outer.items()
+        if _holds_tensors(value)
+    }
+    if entry in inner:
+        return inner[entry], entry, tuple(states)
+    found = [*states, *inner]
+    hint = f"name one with --entry: {_list(found)}" if found else f"it has {_list(content)}"
+    raise ValueError(f"the file has no state at {', '.join(places)}; {hint}.")
+
+
+def _is_tensor(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, np.ndarray)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(_is_tensor(*item) for item in value.items())
+
+
+def _list(keys: Iterable) -> str:
+    return ", ".join(f"{key!r:.60}" for key in keys)
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """What every name begins with, made of whole `PREFIXES`.
+
+    Raises:
+      ValueError: if most names do, but not all.
+    """
+    prefix, rest = "", list(names)
+    while shared := [f"{head}." for head in PREFIXES if 2 * _begin(rest, f"{head}.") > len(rest)]:
+        if strays := [name for name in rest if not name.startswith(shared[0])]:
+            raise ValueError(
+                f"most of its tensors begin with '{prefix}{shared[0]}', as those of one network do, but {len(strays)} "
+                f"that it does not use: {_list(prefix + name for name in strays[:5])}. Save a state without them."
+            )
+        prefix += shared[0]
+        rest = [name.removeprefix(shared[0]) for name in rest]
+    return prefix
+
+
+def _begin(names: list[str], prefix: str) -> int:
+    return sum(name.startswith(prefix) for name in names)
+
+
+def _one(normaliser: dict[str, dict[str, np.ndarray]], which: str) -> np.ndarray | None:
+    """The one mean or standard deviation, flat."""
+    found = normaliser[which]
+    if not found:
+        if other := [*normaliser["mean"], *normaliser["std"]]:
+            raise ValueError(f"the file has {', '.join(other)} but no {which} to go with it.")
+        return None
+    for name, tensor in found.items():
+        if tensor.size > 16 or not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; expected one number per channel.")
+    first, *rest = (tensor.reshape(-1) for tensor in found.values())
+    if any(not np.array_equal(first, other) for other in rest):
+        raise ValueError(f"the file has several that differ: {', '.join(found)}; it is unclear which one applies.")
+    return first

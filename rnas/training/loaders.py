@@ -1,0 +1,168 @@
+"""Where the images of a step come from: a set that lives on the device, or a stream decoded on the host.
+
+Both answer `dispatch(first_step, count)` with the arguments that `run_steps` takes: images, labels and rows. What
+they answer is a function of (seed, step), or of an iterator whose position the checkpoint holds.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rnas.data.sampler import Order
+from rnas.objectives.schedules import Alternation
+from rnas.steps.cached_teacher import Lesson, Told
+
+if TYPE_CHECKING:
+    from rnas.data.stream import Batches
+
+
+class Block(NamedTuple):
+    """Arguments of one dispatch."""
+
+    images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
+    labels: Any
+    rows: Any  # [local devices, most, per device] rows of `images`, or a `Lesson` of such rows
+
+
+def replicate(tree: Any) -> Any:
+    """Places a pytree on every local device, once, as pmapped functions with `in_axes=None` want it."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("batch",))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def per_device(batch_size: int, what: str) -> int:
+    """Examples per device; raises ValueError where `batch_size` does not divide."""
+    devices = jax.device_count()
+    if batch_size % devices:
+        lower = batch_size // devices * devices
+        raise ValueError(
+            f"{what} = {batch_size} cannot be divided among {devices} devices; use {lower or devices} or "
+            f"{lower + devices}."
+        )
+    return batch_size // devices
+
+
+def alternating_rows(alternation: Alternation, weights: Order, architecture: Order) -> Callable[[int, int], np.ndarray]:
+    """Rows of a search whose weight and architecture steps draw from disjoint sets (arXiv 1812.03443)."""
+
+    def rows_at(first: int, count: int) -> np.ndarray:
+        found = []
+        for step in range(first, first + count):
+            epoch, within = divmod(step, alternation.steps_per_epoch)
+            warm = min(epoch, alternation.warmup_epochs) * alternation.arch_steps
+            if alternation.is_weight_step(step):
+                found.append(weights.rows_at(epoch * alternation.weight_steps + warm + within, 1)[0])
+            else:
+                done = (epoch - alternation.warmup_epochs) * alternation.arch_steps
+                found.append(architecture.rows_at(done + within - alternation.weight_steps, 1)[0])
+        return np.stack(found)
+
+    return rows_at
+
+
+def paired_rows(weights: Order, architecture: Order) -> Callable[[int, int], np.ndarray]:
+    """Rows of a search whose every step takes a batch of each order.
+
+    Returns:
+      (first, count) → rows [count, 2·batch]; each device's share holds its part of the first batch, then its part
+      of the second.
+    """
+    assert weights.batch_size == architecture.batch_size
+
+    def rows_at(first: int, count: int) -> np.ndarray:
+        both = [order.rows_at(first, count).reshape(count, jax.device_count(), -1) for order in (weights, architecture)]
+        return np.concatenate(both, axis=2).reshape(count, -1)
+
+    return rows_at
+
+
+class ResidentFeed:
+    """A whole set as uint8 on every device; only row numbers travel per step."""
+
+    streaming = False
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, rows_at: Callable, *, batch_size: int, most: int, what: str
+    ):
+        """`rows_at(first, count)` gives rows [count, batch_size] of `images`; `most` is the steps of a dispatch."""
+        self._images, self._labels = replicate((images, labels))
+        self._rows_at = rows_at
+        self._per_device = per_device(batch_size, what)
+        self.most = most
+
+    def dispatch(self, first: int, count: int) -> Block:
+        rows = self._rows_at(first, count).reshape(count, jax.device_count(), self._per_device)
+        local = len(jax.local_devices())
+        start = jax.process_index() * local
+        padded = np.zeros((local, self.most, self._per_device), np.int32)
+        padded[:, :count] = np.moveaxis(rows[:, start : start + local], 1, 0)
+        return Block(self._images, self._labels, padded)
+
+    def position(self) -> dict:
+        """Nothing to keep: rows are a function of the step."""
+        return {}
+
+    def seek(self, position: dict) -> None:
+        del position
+
+
+class LessonFeed:
+    """The rows of another feed as lessons, with what a teacher said of them where the device does not hold that."""
+
+    streaming = False
+
+    def __init__(self, feed: ResidentFeed, read: Callable[[int, np.ndarray], Told] | None = None):
+        """`read(step, rows)` gives what was said of rows of any shape; None where the device holds everything."""
+        self._feed = feed
+        self._read = read
+        self.most = feed.most
+
+    def dispatch(self, first: int, count: int) -> Block:
+        images, labels, rows = self._feed.dispatch(first, count)
+        if self._read is None:
+            return Block(images, labels, Lesson(rows))
+        said = [self._read(first + index, rows[:, index]) for index in range(count)]
+
+        def together(*leaves: np.ndarray) -> np.ndarray:
+            padded = np.zeros((len(rows), self.most, *leaves[0].shape[1:]), leaves[0].dtype)
+            np.stack(leaves, axis=1, out=padded[:, :count])
+            return padded
+
+        return Block(images, labels, Lesson(rows, jax.tree.map(together, *said)))
+
+    def position(self) -> dict:
+        return self._feed.position()
+
+    def seek(self, position: dict) -> None:
+        self._feed.seek(position)
+
+
+class StreamFeed:
+    """One decoded batch a dispatch, from a stream whose position the checkpoint holds."""
+
+    streaming = True
+    most = 1
+
+    def __init__(self, batches: "Batches", *, batch_size: int, what: str):
+        """`batches` yields this host's share of a batch of `batch_size`."""
+        self._batches = batches
+        self._per_device = per_device(batch_size, what)
+
+    def dispatch(self, first: int, count: int) -> Block:
+        assert count == 1, count
+        assert self._batches.get_state()["step"] == first, "the stream is not where the state is"
+        batch = next(self._batches)
+        local = len(jax.local_devices())
+        images, labels = (
+            batch[name].reshape(local, self._per_device, *batch[name].shape[1:]) for name in ("image", "label")
+        )
+        rows = np.broadcast_to(np.arange(self._per_device, dtype=np.int32), (local, 1, self._per_device))
+        return Block(images, labels, rows)
+
+    def position(self) -> dict:
+        return self._batches.get_state()
+
+    def seek(self, position: dict) -> None:
+        self._batches.set_state(position)

@@ -1,0 +1,71 @@
+"""The record of a run: states and times of its stages, over all the processes that worked on it."""
+
+import datetime
+import json
+import platform
+
+import jax
+import pytest
+
+from rnas.artifacts.run_record import RunRecord, versions
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when told to."""
+
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr("rnas.artifacts.run_record.time.monotonic", lambda: Clock.now)
+    return Clock
+
+
+def content(folder) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_stage_is_running_and_then_complete(tmp_path, clock):
+    record = RunRecord(tmp_path, "rnas run --config=a.py")
+    assert not record.is_complete("search")
+    with record.stage("search"):
+        assert content(tmp_path)["stages"] == {"search": {"seconds": 0.0, "starts": 1, "status": "running"}}
+        clock.now += 12.34
+    assert record.is_complete("search") and not record.is_complete("train")
+    written = content(tmp_path)
+    assert written["stages"] == {"search": {"seconds": 12.3, "starts": 1, "status": "complete"}}
+    assert written["command"] == "rnas run --config=a.py"
+    assert written["devices"] == jax.device_count() and written["device"] == "cpu"
+    assert datetime.datetime.fromisoformat(written["started"]).tzinfo is not None
+
+
+def test_a_stage_that_stopped_goes_on_with_its_time(tmp_path, clock):
+    with pytest.raises(RuntimeError), RunRecord(tmp_path, "first").stage("train"):
+        clock.now += 5
+        raise RuntimeError
+    first = content(tmp_path)
+    assert first["stages"]["train"] == {"seconds": 5.0, "starts": 1, "status": "running"}
+    record = RunRecord(tmp_path, "second")
+    assert not record.is_complete("train")
+    with record.stage("train"):
+        clock.now += 2
+    second = content(tmp_path)
+    assert second["stages"]["train"] == {"seconds": 7.0, "starts": 2, "status": "complete"}
+    assert second["started"] == first["started"] and second["command"] == "second"
+
+
+def test_looking_at_a_record_writes_nothing(tmp_path):
+    assert not RunRecord(tmp_path, "run").is_complete("train")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"stages": {')
+    with pytest.raises(ValueError, match="run.json is not readable as JSON.*mend it, or remove it"):
+        RunRecord(tmp_path, "run")
+
+
+def test_versions_name_python_and_the_packages():
+    found = versions()
+    assert found["python"] == platform.python_version() and found["jax"] == jax.__version__
+    assert {"rnas", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"} <= found.keys()

@@ -1,0 +1,353 @@
+"""`rnas attack` on a run and on a teacher: what it prints and leaves, its exit codes, and what it refuses."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+import shutil
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnas.artifacts.architecture import WidthArchitecture
+from rnas.attacks import packing
+from rnas.cli import attack as attacks
+from rnas.cli import platform
+from rnas.config.load import load_config, record_config, recorded_config
+from rnas.data.datasets import load_dataset
+from rnas.evaluation import assessment, campaign
+from rnas.evaluation.runner import Runner
+from rnas.main import main
+from rnas.models import build_model
+from rnas.runs.stages import open_experiment
+from rnas.steps.optimizer import make_optimizer
+from rnas.steps.state import State
+from rnas.teachers import load_teacher, save_teacher
+from rnas.training.interruption import Interrupted
+
+MINI = """
+from rnas.config.defaults import rnas_cl
+
+def get_config():
+    config = rnas_cl.get_config()
+    data = config.data
+    data.name, data.image_shape, data.held_out, data.crop_padding = "digits", (8, 8, 1), 137, 1
+    data.mean, data.std = (0.305,), (0.376,)
+    config.space = "tiny"
+    config.twins = ("plain",)
+    return config
+"""
+COUNT = 30
+NAME = f"student_fgsm_linf_0.05_first{COUNT}"
+QUICK = ("--attack=fgsm", f"--count={COUNT}", "--batch-size=16", "--epsilon=0.05")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settings_of_the_tests():
+    """One batch size, and of the self-checks only those that need no attack of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(platform, "prepare", lambda **_: None)
+        patch.setattr(packing, "SHARES", (1,))
+        patch.setattr(campaign.Campaign, "_probes", lambda *_: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory, data) -> Path:
+    """A work directory with an untrained student. Tests that write into one work on a copy."""
+    folder = tmp_path_factory.mktemp("bare")
+    (folder / "mini.py").write_text(MINI)
+    config = load_config(str(folder / "mini.py"), [f"--config.data.dir={data}"])
+    workdir = folder / "run"
+    record_config(workdir, config)
+    experiment = open_experiment(config, workdir)
+    blocks = experiment.space.blocks
+    smallest = WidthArchitecture(
+        space=experiment.space,
+        widths=experiment.space.smallest,
+        image_shape=(8, 8, 1),
+        num_classes=10,
+        probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in blocks],
+    )
+    experiment.save_architecture(smallest)
+    variables = experiment.initial_variables(experiment.network(smallest), "train")
+    state = State.create(variables, make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1))
+    with experiment.checkpoints("train") as checkpoints:
+        checkpoints.save(1, state, {}, {"score": 0.5})
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory, data) -> Path:
+    """An untrained teacher whose card names its data."""
+    path = tmp_path_factory.mktemp("ten") / "teacher"
+    model = build_model("wide_resnet_10_1", num_classes=10, mean=(0.3,), std=(0.4,))
+    variables = dict(model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))))
+    dataset = load_dataset("digits", data_dir=data, held_out=0, seed=0)
+    origin = {"dataset": dataset.fingerprint}
+    save_teacher(path, model, variables, architecture="wide_resnet_10_1", image_shape=(8, 8, 1), origin=origin)
+    return path
+
+
+def run(*argv: str) -> SimpleNamespace:
+    """One command: its exit code and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["attack", *map(str, argv)])
+    return SimpleNamespace(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def attacked(bare, tmp_path_factory):
+    """The work directory of a student that was attacked, which tests must not change, and what was printed."""
+    workdir = tmp_path_factory.mktemp("attacked") / "run"
+    shutil.copytree(bare, workdir)
+    done = run(f"--workdir={workdir}", "--json", *QUICK)
+    return SimpleNamespace(workdir=workdir, folder=workdir / "attacks" / NAME, **vars(done))
+
+
+@pytest.fixture
+def refused():
+    """Runs a command that must fail with one message on standard error, which it returns."""
+
+    def refuse(*argv):
+        done = run(*argv)
+        assert done.code == 2 and done.out == ""
+        assert done.err.startswith("rnas: ") and "Traceback" not in done.err
+        return done.err
+
+    return refuse
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "attack.json").read_text())
+
+
+# -- a run -----------------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_and_nothing_else(attacked):
+    assert attacked.code == 0, attacked.err
+    assert attacked.out.count("\n") == 1
+    summary = json.loads(attacked.out)
+    assert summary == read(attacked.folder)
+    assert [path.name for path in (attacked.workdir / "attacks").iterdir()] == [NAME]
+    assert summary["model"]["name"] == "student" and summary["model"]["source"] == str(attacked.workdir)
+    assert summary["dataset"]["name"] == "digits" and summary["dataset"]["count"] == COUNT
+    assert summary["threat"] == {"norm": "linf", "epsilon": 0.05, "epsilon_text": "0.05"}
+    assert {check["status"] for check in summary["checks"]} <= {"passed", "warning", "skipped"}
+
+
+def test_figures_are_those_of_the_student(attacked, data):
+    experiment = open_experiment(recorded_config(attacked.workdir), attacked.workdir)
+    subject, test = experiment.subject("student"), experiment.dataset.test
+    images = test.images[:COUNT].astype(np.float32) / np.float32(255)
+    predict = jax.jit(lambda images: subject.predict(subject.variables, images).argmax(1))
+    right = predict(images) == test.labels[:COUNT]
+    summary = read(attacked.folder)
+    assert summary["clean"]["accuracy"] == right.mean() and 0 < right.sum() < COUNT
+    with np.load(attacked.folder / "adversarial.npz") as stored:
+        rows, fooling = stored["row"], stored["images"]
+    images[rows] = fooling
+    assert (predict(images)[rows] != test.labels[rows]).all()
+    assert summary["robust"]["accuracy"] == (right.sum() - len(rows)) / COUNT
+
+
+def test_text_has_a_line_for_each_figure_and_check(attacked, monkeypatch):
+    monkeypatch.setattr(Runner, "run_batch", None)  # it is finished: nothing is run
+    done = run(f"--workdir={attacked.workdir}", *QUICK)
+    summary, lines = read(attacked.folder), done.out.splitlines()
+    assert done.code == 0 and lines[0].startswith(f"student, digits test, {COUNT} images, linf 0.05, fgsm")
+    figures = {line.split()[0]: line for line in lines[1:]}
+    for name, row in (("clean", summary["clean"]), ("worst", summary["robust"])):
+        low, high = row["interval"]
+        assert f"{row['accuracy']:.2%}  ({low:.1%} to {high:.1%})" in figures[name]
+    assert f"fooled {summary['attacks'][0]['fooled']} of" in figures["fgsm"]
+    for check in summary["checks"]:
+        assert check["status"] in figures[check["letter"]]
+        assert check["advice"] in done.out
+    assert summary["caveat"] in lines[-1]
+
+
+def test_the_report_of_the_run_shows_the_attack(attacked):
+    page, own = (path.read_text() for path in (attacked.workdir / "report.html", attacked.folder / "report.html"))
+    accuracy = f"{100 * read(attacked.folder)['robust']['accuracy']:.1f}"
+    for text in (page, own):
+        assert "fgsm" in text.lower() and accuracy in text
+    assert "Attack suite" in page
+
+
+def test_a_failed_check_is_an_exit_code(attacked, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(attacked.workdir, workdir)
+    summary = read(workdir / "attacks" / NAME)
+    summary["checks"][0] |= {"status": "failed", "advice": "Do not."}
+    (workdir / "attacks" / NAME / "attack.json").write_text(json.dumps(summary))
+    done = run(f"--workdir={workdir}", "--json", *QUICK)
+    assert done.code == 3 and json.loads(done.out) == summary
+    assert "self-checks A failed: these figures should not be published" in done.err
+    done = run(f"--workdir={workdir}", "--json", "--tolerate-failed-checks", *QUICK)
+    assert done.code == 0 and json.loads(done.out) == summary
+
+
+def test_another_evaluation_needs_another_folder(attacked, refused):
+    argv = [f"--workdir={attacked.workdir}", *QUICK, f"--output={attacked.folder}"]
+    assert "seed: 0 there, 5 now" in refused(*argv, "--seed=5")
+    assert "epsilon: 0.05 there, 0.1 now" in refused(*argv, "--epsilon=0.1")
+
+
+def test_folders_say_what_was_done(attacked, monkeypatch):
+    seen = []
+
+    def assess(*arguments):
+        seen.append(arguments[-1].relative_to(attacked.workdir / "attacks").as_posix())
+        return read(attacked.folder)
+
+    monkeypatch.setattr(assessment, "assess", assess)
+    monkeypatch.setattr(attacks, "write_report", lambda workdir: None)
+    for argv, name in (
+        ((), "student_auto_attack_linf_8-255"),
+        (("--version=plus", "--norm=l2", "--epsilon=0.5", "--seed=3"), "student_auto_attack_l2_0.5_plus_seed3"),
+        (("--attack=pgd_20*5,square", "--split=validation"), "student_pgd_20-5-square_linf_8-255_validation"),
+        (
+            ("--count=7", "--individually", "--transfer=x"),
+            "student_auto_attack_linf_8-255_first7_individually_transfer",
+        ),
+        (("--count=100000",), "student_auto_attack_linf_8-255"),
+    ):
+        assert run(f"--workdir={attacked.workdir}", *argv).code == 0
+        assert seen.pop() == name
+
+
+def test_a_data_folder_is_that_of_the_data_of_the_run(attacked, refused, monkeypatch):
+    folders = []
+
+    def load(name, *, data_dir, **_):
+        folders.append((name, data_dir))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("rnas.runs.components.load_dataset", load)
+    assert "enough" in refused(f"--workdir={attacked.workdir}", "--data-dir=elsewhere")
+    assert folders == [("digits", "elsewhere")]
+
+
+# -- a teacher, and images of another model --------------------------------------------------------------
+
+
+def test_a_teacher_and_images_that_fool_the_student(attacked, teacher, data, tmp_path):
+    argv = [f"--teacher={teacher}", f"--data-dir={data}", f"--output={tmp_path / 'out'}", "--json", *QUICK]
+    done = run(*argv, f"--transfer={attacked.folder}")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert summary["model"]["name"] == "teacher" and summary["model"]["architecture"] == "wide_resnet_10_1"
+    assert summary["model"]["params"] == 77_562  # convolutions, BatchNorms and classifier added up by hand
+    loaded, test = load_teacher(teacher), load_dataset("digits", data_dir=data, held_out=0, seed=0).test
+    images, labels = test.images[:COUNT].astype(np.float32) / np.float32(255), test.labels[:COUNT]
+
+    predict = jax.jit(lambda images: loaded.apply(loaded.variables, images)[0].argmax(1))
+
+    def accuracy(images):
+        return np.mean(np.asarray(predict(images)) == labels)
+
+    assert summary["clean"]["accuracy"] == accuracy(images)
+    with np.load(attacked.folder / "adversarial.npz") as stored:
+        images[stored["row"]] = stored["images"]
+    (transferred,) = summary["transfer"]
+    assert transferred["model"] == "student" and transferred["accuracy"] == accuracy(images)
+
+
+def test_images_of_other_data_or_a_larger_ball_are_refused(attacked, teacher, data, refused, tmp_path):
+    argv = [f"--teacher={teacher}", f"--data-dir={data}", f"--output={tmp_path / 'out'}", *QUICK]
+    argv += [f"--transfer={attacked.folder}"]
+    assert "attacked other images (digits, 30 of them)" in refused(*argv, "--count=29")
+    assert "epsilon 0.05, which is more than this threat allows (linf, 0.04)" in refused(*argv, "--epsilon=0.04")
+    assert "no finished evaluation at" in refused(*argv, f"--transfer={tmp_path}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path):
+    path = tmp_path / "teacher"
+    shutil.copytree(teacher, path)
+    card = json.loads((path / "teacher.json").read_text())
+    (path / "teacher.json").write_text(json.dumps({**card, "origin": {}}))
+    message = refused(f"--teacher={path}", f"--data-dir={data}")
+    assert "does not say what it was trained on; name --dataset." in message
+    card["num_classes"] = 10
+    (path / "teacher.json").write_text(json.dumps({**card, "image_shape": [16, 16, 1]}))
+    message = refused(f"--teacher={path}", f"--data-dir={data}", "--dataset=digits")
+    assert "takes images of (16, 16, 1) and knows 10 classes; 'digits' has images of (8, 8, 1)" in message
+
+
+# -- mistakes --------------------------------------------------------------------------------------------
+
+
+def test_exactly_one_model_must_be_named(bare, teacher, refused):
+    assert "name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR." in refused()
+    assert "name one model" in refused(f"--workdir={bare}", f"--teacher={teacher}")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model=studnet"], "this run has no model 'studnet'; it has student, twin_plain, teacher."),
+        (["--model=twin_plain"], "holds no checkpoint of stage 'twin_plain'; run that stage first"),
+        (["--model=teacher"], "no teacher at "),
+        (["--attack=apgd_ce,sqare"], "unknown attack 'sqare' in linf; expected one of fgsm, pgd_<steps>,"),
+        (["--attack=pgd_20", "--norm=l1"], "in L1, where dense gradient steps are far too weak, use apgd"),
+        (["--attack=fgsm*3"], "3 restarts from one start would repeat one run"),
+        (["--version=rand"], "version 'rand' is for models that draw random numbers"),
+        (["--epsilon=8"], "epsilon=8 exceeds the range of pixels, [0, 1]; is '8/255' meant?"),
+        (["--epsilon=8/O"], "8/O"),
+        (["--epsilon=-1/255"], "-1/255"),
+        (["--dataset=cifr10"], "unknown dataset 'cifr10'; did you mean "),
+        (["--count=0"], "count=0: expected at least 1 image."),
+        (["--count=-3"], "count=-3: expected at least 1 image."),
+        (["--dataset=digits", "--split=validation"], "the validation split of digits is empty; attack another."),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(bare, data, refused, argv, message):
+    assert message in refused(f"--workdir={bare}", f"--data-dir={data}", *argv)
+    assert not (bare / "attacks").exists()
+
+
+def test_what_is_no_run_is_refused(bare, refused, tmp_path):
+    assert f"no teacher at {tmp_path}: expected a directory that holds" in refused(f"--teacher={tmp_path}")
+    assert f"{tmp_path} holds no config.json: it is no work directory of a run." in refused(f"--workdir={tmp_path}")
+    workdir = tmp_path / "foreign"
+    shutil.copytree(bare, workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    del config["gamma"]
+    config["search"]["news"] = 1
+    (workdir / "config.json").write_text(json.dumps(config))
+    message = refused(f"--workdir={workdir}")
+    assert "config.json was written by another version: it differs in gamma, search.news." in message
+    (workdir / "config.json").write_text("{")
+    assert "config.json is not readable as JSON" in refused(f"--workdir={workdir}")
+    shutil.copy(bare / "config.json", workdir)
+    shutil.rmtree(workdir / "checkpoints")
+    assert "holds no checkpoint of stage 'train'; run that stage first" in refused(f"--workdir={workdir}")
+
+
+def test_a_norm_or_a_version_that_does_not_exist_is_refused(bare, capsys):
+    for wrong in ("--norm=linfty", "--version=pro"):
+        with pytest.raises(SystemExit) as leaving:
+            main(["attack", f"--workdir={bare}", wrong])
+        assert leaving.value.code == 2 and "invalid choice" in capsys.readouterr().err
+
+
+def test_interruption_says_how_to_go_on(bare, monkeypatch):
+    def interrupted(*_):
+        raise Interrupted("SIGINT: stopped; everything finished so far is kept.")
+
+    monkeypatch.setattr(attacks, "attack", interrupted)
+    done = run(f"--workdir={bare}", "--attack=fgsm")
+    assert done.code == 130 and done.out == ""
+    assert done.err.endswith(f"is kept. To go on: rnas attack --workdir={bare} --attack=fgsm\n")

@@ -1,0 +1,220 @@
+"""`rnas ntk`: which architectures and columns it takes, what it answers, and a whole study of the digits."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from rnas.cli import ntk as command
+from rnas.main import main
+from rnas.pages import write_report
+from rnas.runs.kernel_study import Settings, Study
+from rnas.spaces.nasbench201 import encode, representatives, to_code
+from rnas.tabular import RobBench
+from rnas.tabular.table import METRICS
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_tests(monkeypatch):
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data directory of its own; the user's is left alone."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Every class, with random accuracies."""
+    ids = tuple(np.unique(representatives()).tolist())
+    random = np.random.default_rng(0)
+    return RobBench("made up", "0" * 64, ids, {f"cifar10/{metric}": random.random(len(ids)) for metric in METRICS})
+
+
+def test_a_sample_has_one_class_of_every_part_of_the_ranking(table):
+    ids = command.choose_architectures(None, 7, table, ["cifar10/pgd_8"], seed=0)
+    ranks = np.argsort(np.argsort(-table.column("cifar10/pgd_8")))[np.searchsorted(table.ids, ids)]
+    edges = np.cumsum([0] + [len(part) for part in np.array_split(np.arange(len(table.ids)), 7)])
+    assert sorted(np.digitize(ranks, edges)) == list(range(1, 8))
+    assert ids == command.choose_architectures(None, 7, table, ["cifar10/pgd_8"], seed=0)
+    assert ids != command.choose_architectures(None, 7, table, ["cifar10/pgd_8"], seed=1)
+    without = command.choose_architectures(None, 7, None, [], seed=0)
+    assert len(set(without)) == 7 and set(without) <= set(table.ids)
+
+
+def test_architectures_by_any_name():
+    string = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+    assert command.choose_architectures(f"9930,{string},333133", None, None, [], 0) == [0, 9930]
+
+
+def test_columns(table):
+    assert command.choose_columns(None, None, "cifar10") == []
+    assert command.choose_columns(table, None, "cifar10:3.*.*") == [f"cifar10/{metric}" for metric in METRICS]
+    assert command.choose_columns(table, "cifar10/macs", "digits") == ["cifar10/macs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "--archs=A,B"),
+        (["--archs=1", "--sample=2"], "--archs=A,B"),
+        (["--archs=333135"], "The nearest code is '333134'"),
+        (["--sample=0"], "expected 1 to 6466"),
+        (["--archs=1", "--columns=cifar10/clean"], "give --table"),
+        (["--archs=1", "--images=1"], "images=1: expected at least 2"),
+        (["--archs=1", "--beta=2"], "beta=2.0"),
+        (["--archs=1", "--epsilon=8/255,8/255"], "all different"),
+        (["--archs=1", "--epsilon=eight"], "'eight'"),
+        (["--archs=1", "--images=4000"], "choose at most"),
+    ],
+)
+def test_mistakes_are_one_clear_line(options, says, data, capsys):
+    assert main(["ntk", "--dataset=digits", f"--data-dir={data}", *options]) == 2
+    shown = capsys.readouterr()
+    assert says in shown.err and shown.err.count("\n") <= 3 and not shown.out
+
+
+def test_a_data_set_without_columns_is_refused(table):
+    with pytest.raises(ValueError, match="no accuracies of 'digits'.*Data sets: cifar10"):
+        command.choose_columns(table, None, "digits")
+
+
+@pytest.fixture(scope="module")
+def made_up(table):
+    """A study whose clean λ_min is noise, and whose λ_min under attack is the accuracy itself."""
+    settings = Settings(images=4, initialisations=2)
+    ids = command.choose_architectures(None, 60, table, ["cifar10/clean"], seed=0)
+    random = np.random.default_rng(1)
+    each = random.normal(size=(60, 2, len(settings.scores)))
+    truth = table.column("cifar10/pgd_8")[np.searchsorted(table.ids, ids)]
+    scores = each.mean(1)
+    scores[:, settings.scores.index("robust@8/255/lambda_min")] = truth
+    scores[:, settings.scores.index("robust@8/255/fit")] = -truth
+    scores[:, settings.scores.index("synflow")] = 1.0
+    scores[:, settings.scores.index("clean/rank")] = 4
+    scores[3, settings.scores.index("clean/rank")] = 1
+    return Study(tuple(ids), settings.scores, scores, each, np.full(60, 2.0), np.full(60, 3.0), np.arange(4))
+
+
+@pytest.fixture(scope="module")
+def answer(made_up, table, data, tmp_path_factory):
+    """What the command says of it: (JSON, output folder)."""
+    folder, shown = tmp_path_factory.mktemp("study"), io.StringIO()
+    columns = ",".join(f"cifar10/{metric}" for metric in METRICS)
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(shown):
+        monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+        monkeypatch.setattr(command, "run_study", lambda *_: made_up)
+        monkeypatch.setattr(command, "load_robbench", lambda *_, **__: table)
+        monkeypatch.setattr(command, "RESAMPLES", 300)
+        options = ["--dataset=digits", f"--data-dir={data}", "--table=made_up", "--images=4", "--sample=60", "--json"]
+        assert main(["ntk", *options, f"--columns={columns}", f"--output={folder}"]) == 0
+    return json.loads(shown.getvalue()), folder
+
+
+def test_agreement_with_the_table(answer):
+    found, _ = answer
+    at = {(row["score"], row["column"]): row for row in found["correlations"]}
+    assert at["robust@8/255/lambda_min", "cifar10/pgd_8"]["spearman"] == pytest.approx(1)
+    assert at["robust@8/255/fit", "cifar10/pgd_8"]["spearman"] == pytest.approx(-1)
+    assert abs(at["clean/lambda_min", "cifar10/pgd_8"]["spearman"]) < 0.5
+    assert at["synflow", "cifar10/clean"]["spearman"] is None
+    assert len(at) == 6 * (11 * 7 + 4 + 3)  # columns; kernels, their scores, proxies, costs
+    assert found["best"]["count"] == pytest.approx(12, abs=1)
+
+
+def test_what_is_kept(answer, made_up):
+    found, folder = answer
+    assert found == json.loads((folder / "ntk.json").read_text())
+    assert (folder / "report" / "ntk.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / "ntk.md").read_text()
+    assert "60 architectures on 4 training images of digits/" in text and "3 initialisations, seed 0" in text
+    assert f"does not depend on the image: {to_code(made_up.ids[3])}." in text
+    row = next(line for line in text.splitlines() if line.startswith("| λ min") and "| robust@8/255 " in line)
+    assert row.split("|")[7].split()[0] == "1.00"  # cifar10/pgd_8
+    assert " nan" not in text and "None" not in text
+
+
+def test_the_page_says_the_same(answer, read_page):
+    found, folder = answer
+    page = read_page(folder / "report.html")
+    said = page.said()
+    assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in said
+    assert "does not depend on the image" in said and "4 training images of digits/" in said
+    assert len(page.all("img")) == len(METRICS) + 1  # against attack strength, and all scores
+    at = {(row["score"], row["column"]): row for row in found["correlations"]}
+    rows = [[cell.strip() for cell in row] for row in page.rows]
+    shown = next(row for row in rows if row[:2] == ["\u03bb min", "robust (8/255)"])
+    for cell, metric in zip(shown[2:], METRICS, strict=True):
+        row = at["robust@8/255/lambda_min", f"cifar10/{metric}"]
+        assert [float(word) for word in cell.replace("to", " ").split()] == pytest.approx(
+            [row["spearman"], row["low"], row["high"]], abs=0.0051
+        )
+    written = (folder / "report.html").read_bytes()
+    (folder / "report.html").unlink()
+    assert write_report(folder).read_bytes() == written
+    with pytest.raises(ValueError, match="nothing can stand beside"):
+        write_report(folder, [folder])
+
+
+def test_gains_name_both_kernels(answer):
+    found, _ = answer
+    at = {(row["score"], row["kernel"], row["over"], row["column"]): row for row in found["gains"]}
+    strong = at["lambda_min", "robust@8/255", "clean", "cifar10/pgd_8"]
+    assert strong["gain"] > 0.5 and strong["low"] > 0.3 and strong["p_value"] < 0.01
+    weak = at["trace", "robust@8/255", "robust@3/255", "cifar10/clean"]
+    assert weak["low"] < 0 < weak["high"] and weak["p_value"] > 0.05
+    pairs = {key[1:3] for key in at}
+    assert pairs == {
+        ("robust@3/255", "clean"),
+        ("robust@8/255", "clean"),
+        ("robust@8/255", "robust@3/255"),
+        ("twice@3/255", "robust@3/255"),
+        ("twice@8/255", "robust@8/255"),
+    }
+
+
+def test_costs_are_those_of_the_benchmark(table):
+    from rnas.runs.kernel_study import _costs
+
+    class Digits:
+        image_shape, num_classes = (32, 32, 3), 10
+
+    assert _costs(9930, Digits) == [table.query(9930, "cifar10", "params"), table.query(9930, "cifar10", "macs"), 5.0]
+    assert encode(9930).count(3) == 5
+
+
+@pytest.mark.slow
+def test_a_study_of_the_digits_goes_on_where_it_stopped(data, tmp_path, capsys, monkeypatch):
+    options = [
+        "ntk",
+        "--dataset=digits",
+        f"--data-dir={data}",
+        "--images=10",
+        "--initialisations=2",
+        "--epsilon=0.1,0.3",
+        "--steps=2",
+    ]
+    options += ["--channels=2", "--cells=1", f"--output={tmp_path}", "--json"]
+    archs = "--archs=333133,333000,1000"
+    assert main([*options, archs]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert [cell["code"] for cell in first["architectures"]] == ["333000", "132013", "333133"]
+    assert [cell["degenerate"] for cell in first["architectures"]] == [True, False, False]
+    alive = first["architectures"][1]["scores"]
+    assert alive["clean/lambda_min"] > 0 and alive["clean/rank"] == 10
+    assert alive["mixed_clean@0.3/trace"] == pytest.approx(
+        0.25 * alive["clean/trace"] + 0.5 * alive["cross@0.3/trace"] + 0.25 * alive["robust@0.3/trace"], rel=1e-5
+    )
+    assert first == json.loads((tmp_path / "ntk.json").read_text())
+
+    monkeypatch.setattr("rnas.runs.kernel_study._scorer", None)  # nothing is computed again
+    assert main([*options, archs]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert main([*options, "--archs=1000"]) == 0
+    assert json.loads(capsys.readouterr().out)["architectures"] == first["architectures"][1:2]
+    assert main([*options, archs, "--seed=1"]) == 2
+    assert "seed" in capsys.readouterr().err

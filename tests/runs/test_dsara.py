@@ -1,0 +1,147 @@
+"""What the cell search makes of its configuration, before and without training anything."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnas.config.load import load_config, recorded_config
+from rnas.config.load import record_config as record
+from rnas.runs.stages import open_experiment
+from rnas.main import main
+from rnas.spaces import cells
+from rnas.artifacts.architecture import load_architecture
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dsara"
+DIGITS, CIFAR10 = CONFIGS / "digits.py", CONFIGS / "cifar10.py"
+
+
+def opened(tmp_path, *overrides, config=DIGITS, argument=""):
+    return open_experiment(load_config(f"{config}:{argument}", [f"--config.{each}" for each in overrides]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "student"),
+    [
+        ("cifar10", ("genotype=dsara",), (4_520_394, 1_240_151_040)),
+        pytest.param(
+            "cifar10", ("genotype=dsara", "train.auxiliary=0.4"), (4_988_628, 1_240_151_040), marks=pytest.mark.slow
+        ),
+        pytest.param("cifar10:wide", ("genotype=dsara",), (9_639_754, 1_591_535_616), marks=pytest.mark.slow),
+        pytest.param("cifar100", ("genotype=arnas",), (4_566_564, 1_240_197_120), marks=pytest.mark.slow),
+        ("tiny_imagenet", ("genotype=dsara", "train.auxiliary=0.0"), (5_405_684, 5_818_987_776)),
+        ("cifar10:darts", ("genotype=advrush",), (4_158_046, 645_337_728)),
+    ],
+)
+def test_counts_of_published_cells(tmp_path, monkeypatch, capfd, config, overrides, student):
+    """Parameters and MACs derived from the published definitions by hand."""
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    name, _, argument = config.partition(":")
+    file = CONFIGS / f"{name}.py"
+    command = ["describe", f"--config={file}:{argument}" if argument else f"--config={file}", f"--workdir={tmp_path}"]
+    assert main([*command, "--json", *(f"--config.{each}" for each in overrides)]) == 0
+    described = json.loads(capfd.readouterr().out)
+    assert (described["student"]["params"], described["student"]["macs"]) == student
+    assert described["supernet"]["params"] == (1_930_618 if argument == "darts" else described["supernet"]["params"])
+    if config == "cifar10":
+        assert described["supernet"]["params"] == 1_882_930
+    assert "teacher" not in described, "no stage learns from one"
+    assert described["taps"]["student"][0]["name"] == "stem"
+    assert len(described["taps"]["student"]) == 1 + 4 * described["student"]["cells"]
+
+
+def test_given_cells_are_written_and_come_back(tmp_path):
+    experiment = opened(tmp_path, "genotype=dsara")
+    experiment.teacher()
+    experiment.search()
+    experiment.derive()
+    found = load_architecture(tmp_path / "architecture.json")
+    assert found.genotype == cells.PUBLISHED["dsara"] and found.origin == {"published": "dsara"}
+    assert (found.channels, found.cells, found.width_ratio) == (8, 5, (1, 2, 2))
+    content = json.loads((tmp_path / "architecture.json").read_text())
+    assert content["placement"] == ["accurate", "reduce", "accurate", "reduce", "robust"]
+    # The file of a run can be given to another one.
+    again = opened(tmp_path / "other", f"genotype={tmp_path / 'architecture.json'}", "train.channels=16")
+    assert again.given_architecture().genotype == found.genotype and again.given_architecture().channels == 16
+
+
+def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
+    twins = "twins=('random_0','random_1')"
+    one, same, other = (opened(tmp_path, f"seed={seed}", twins, argument="random") for seed in (1, 1, 2))
+    for experiment in (one, same, other):
+        experiment.derive()
+    names = ("random_0", "random_1")
+    drawn = [experiment.twin(name).genotype for experiment in (one, same, other) for name in names]
+    assert drawn[:2] == drawn[2:4] and len(set(drawn)) == 4
+    assert one.twin("random_0").origin == {"method": "random"}
+    assert one.objective_of("twin_random_0") == one.objective_of("train")
+
+
+def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp_path):
+    experiment = opened(tmp_path, "train.cells=8", argument="distil")
+    places = cells.get_space("dsara").places(8, 5)
+    assert places == (0, 0, 1, 2, 2, 3, 4, 4)
+    selector = np.arange(1 + 4 * 5, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
+
+    class Fake:
+        tap_names, identity = ("a", "b", "c"), {"architecture": "fake", "hash": "0"}
+
+    experiment.loaded_teacher = Fake()
+    tutelage = experiment._tutelage(experiment.family.named("dsara"), selector)
+    rows = np.asarray(tutelage.logits)[:, 0]
+    assert rows[0] == 0 and len(tutelage.tutors) == 1 + 4 * 8
+    np.testing.assert_array_equal(rows[1:].reshape(8, 4), 1 + 4 * np.array(places)[:, None] + np.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("space=nasbench",), "unknown space 'nasbench'; expected one of dsara, darts"),
+        (("search.method=darts3",), "unknown search.method 'darts3'; expected one of dsara, arnas"),
+        (("search.cells=2",), "at least 3 cells; got 2"),
+        (("train.channels=0",), "train.channels = 0 must be at least 1"),
+        (("search.optimizer.name=adam",), "second_order='exact' looks one step of sgd ahead"),
+        (("search.adversarial_weight=0.0",), "adversarial_weight=0.0 must be positive"),
+        (("genotype=nothing.json",), "genotype = 'nothing.json' is neither a file nor a published genotype: dsara"),
+        (("twins=('random',)",), "unknown twin 'random'; known: no_distillation, plain, pgd_at, .*, random_0"),
+        (("width_ratio=(1,2)",), "must have three numbers"),
+        (("evaluation.auto_attack=('twin_random_0',)",), "auto_attack names twin_random_0; this run will have student"),
+        (("data.streaming=true",), "data.streaming must be False"),
+        (("search.method=random", "gamma=1.0"), "tutors are found by a search"),
+        (("search.objective=none", "search.method=arnas"), "arnas.*needs an adversarial objective"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path, *overrides)
+
+
+def test_a_malformed_genotype_is_refused_with_its_place(tmp_path):
+    file = tmp_path / "cells.json"
+    content = cells.PUBLISHED["dsara"].to_json()
+    content["robust"][3] = ["sep_conv_3x3", 3]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="cells.json.*node 3 of cell 'robust'.*source 3.*from 0 to 2"):
+        opened(tmp_path, f"genotype={file}")
+
+
+@pytest.mark.parametrize("config", sorted(path.stem for path in CONFIGS.glob("*.py")))
+def test_every_configuration_can_be_opened_recorded_and_read_back(tmp_path, config):
+    given = load_config(str(CONFIGS / f"{config}.py"), [])
+    open_experiment(given, tmp_path)
+    record(tmp_path, given)
+    assert json.loads(recorded_config(tmp_path).to_json()) == json.loads(given.to_json())
+
+
+@pytest.mark.parametrize(
+    "variant", ["arnas", "sum", "darts1", "darts2", "darts2_adversarial", "advrush", "smooth_rs", "smooth_adv",
+                "random", "darts", "darts,darts2", "finite_difference", "first_order", "wide", "distil", "compare"],
+)  # fmt: skip
+def test_every_variant_can_be_opened(tmp_path, variant):
+    opened(tmp_path, argument=variant)
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="unknown variant 'dart'; expected any of dsara, arnas"):
+        load_config(f"{DIGITS}:dart", [])

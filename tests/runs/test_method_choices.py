@@ -1,0 +1,194 @@
+"""Adversarial methods as choices of a configuration: coefficients, teachers, twins, and what is refused."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from rnas.config.load import load_config
+from rnas.config.defaults import dsara, rnas_cl
+from rnas.runs.stages import open_experiment
+from rnas.objectives import METHODS
+from rnas.artifacts.architecture import WidthArchitecture
+from rnas.runs.system import TWINS
+from rnas.steps.optimizer import make_optimizer
+
+ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl"
+TRAINING = [
+    file for file in sorted(CONFIGS.parent.glob("*/*.py")) if "rnas.config.defaults import robbench" not in file.read_text()
+]
+
+
+def opened(tmp_path, *overrides, argument="", file="digits"):
+    config = load_config(f"{CONFIGS / file}.py:{argument}", [f"--config.{each}" for each in overrides])
+    return open_experiment(config, tmp_path)
+
+
+@pytest.mark.parametrize("defaults", [rnas_cl, dsara])
+def test_every_method_has_its_coefficients_in_the_configuration(defaults):
+    adversarial = defaults.get_config().adversarial
+    for name, method in METHODS.items():
+        assert dict(adversarial.get(name, {})) == dataclasses.asdict(method()), name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_digits_train_the_student_by_one_method(tmp_path, name):
+    experiment, usual = opened(tmp_path, argument=name), opened(tmp_path)
+    found = experiment.objective_of("train")
+    assert type(found.adversarial) is METHODS[name] and found.gamma == found.kl_weight == 0
+    # The search is that of every other student.
+    assert experiment.objective(experiment.config.search) == usual.objective(usual.config.search)
+
+
+def test_coefficients_reach_the_method(tmp_path):
+    overrides = ("adversarial.trades.beta=2.5", "adversarial.ard.temperature=4.0", "adversarial.iad_1.first_epoch=7")
+    experiment = opened(tmp_path, *overrides, argument="methods")
+    assert experiment.objective_of("train").adversarial.beta == 2.5
+    assert experiment.objective_of("twin_ard").adversarial.temperature == 4.0
+    assert experiment.objective_of("twin_iad_1").adversarial.first_epoch == 7
+    assert experiment.objective_of("finetune").adversarial == experiment.objective_of("train").adversarial
+
+
+@pytest.mark.parametrize("file", TRAINING, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_ard_averages_over_the_classes_of_every_set(file):
+    config = load_config(str(file), [])
+    assert config.adversarial.ard.kl_scale == pytest.approx(1 / config.data.num_classes)
+
+
+def test_twins_have_one_network_and_one_start(tmp_path):
+    experiment = opened(tmp_path, argument="methods")
+    largest = WidthArchitecture(
+        space=experiment.space, widths=experiment.space.largest, image_shape=(8, 8, 1), num_classes=10
+    )
+    experiment.save_architecture(largest)
+    assert set(experiment.config.twins) == set(TWINS) - {"no_distillation"}
+    for name in experiment.config.twins:
+        assert experiment.twin(name).widths == largest.widths
+        objective = experiment.objective_of(f"twin_{name}")
+        assert objective.gamma == objective.kl_weight == 0 and objective.attack_bn == "eval"
+
+
+@pytest.mark.parametrize(
+    ("argument", "overrides", "robust", "natural"),
+    [
+        ("trades", (*ALONE, "twins=('plain',)"), False, False),
+        ("ard", ALONE, True, False),
+        ("akd2", ALONE, True, True),
+        ("pgd_at", (*ALONE, "twins=('mtard',)"), True, True),
+        ("pgd_at", (*ALONE, "finetune.epochs=1", "finetune.objective=iad_1"), True, False),
+        ("", (), True, False),
+    ],
+)
+def test_which_teachers_a_run_needs(tmp_path, argument, overrides, robust, natural):
+    experiment = opened(tmp_path, *overrides, argument=argument)
+    assert (experiment.uses_teacher, experiment.uses_natural_teacher) == (robust, natural)
+    assert experiment.objective_of("natural_teacher").attacks is False
+
+
+def test_without_distillation_a_distilling_method_becomes_trades(tmp_path):
+    experiment = opened(tmp_path, argument="mtard")
+    assert type(experiment.objective_of("twin_no_distillation").adversarial) is METHODS["trades"]
+    assert type(opened(tmp_path, argument="mart").objective_of("twin_no_distillation").adversarial) is METHODS["mart"]
+
+
+def test_what_training_kept_is_found_again(tmp_path):
+    """Memory and average belong to the stage's state; the average is what is judged."""
+    experiment = opened(tmp_path, argument="mtard,average")
+    network = experiment.at_widths(experiment.space.smallest)
+    shapes = jax.eval_shape(functools.partial(network.init, jax.random.key(0)), np.zeros((1, 8, 8, 1), np.float32))
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(shapes))
+    recipe = experiment.config.train.optimizer
+    optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=1)
+    state = experiment._first_state("train", variables, optimizer)
+    assert set(state.memory) == {"natural_weight", "first_adversarial", "first_natural"}
+    state = state.replace(averaged=jax.tree.map(lambda leaf: leaf + 1, state.averaged))
+    with experiment.checkpoints("train") as checkpoints:
+        checkpoints.save(1, jax.device_get(state), {}, {"score": 0.5})
+    found = experiment._trained("train", network, recipe).state
+    for part, value in {"params": 1, "batch_stats": 0}.items():
+        assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
+    # Another stage keeps neither.
+    plain = opened(tmp_path)._first_state("twin_plain", variables, optimizer)
+    assert plain.memory is None and plain.averaged is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("adversarial.objective=mtard",), "search.objective='mtard' trains fixed networks only; name it in train"),
+        (("search.objective=iad_1",), "search.objective='iad_1' trains fixed networks only"),
+        (("teacher.objective=rslad",), "teacher.objective='rslad' needs a teacher itself"),
+        (("finetune.objective=fgsm",), "unknown adversarial 'fgsm' of the objective; expected one of none, pgd_at, "),
+        (("train.weight_average=1.0",), "train.weight_average = 1.0 must be at least 0 and less than 1"),
+        (("teacher.weight_average=-0.1",), "teacher.weight_average = -0.1 must be at least 0"),
+        (("train.perturbation.gamma=-0.1",), "train.perturbation.gamma = -0.1 must not be negative"),
+        (
+            ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=40"),
+            "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
+        ),
+        (("twins=('trades_awp',)", "train.epochs=10"), "stage twin_trades_awp perturbs its weights from epoch 10 on"),
+        (("twins=('iad_2',)", "train.epochs=8"), "stage twin_iad_2 trains by iad_2 from epoch 8 on, which"),
+        (
+            ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
+            "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
+        ),
+        (("twins=('fgsm',)",), "unknown twins ..fgsm..; known: no_distillation, plain, pgd_at"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path, *overrides)
+
+
+@pytest.mark.parametrize(("file", "argument"), [("digits", "methods"), ("fashion_mnist", "short,methods")])
+def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argument):
+    """One that never sees the strongest attack could lead the table by masked gradients."""
+    experiment = opened(tmp_path, argument=argument, file=file)
+    assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
+    assert len(experiment.subjects) > 12 and {"twin_plain", "twin_pgd_at_awp", "twin_mtard"} < set(experiment.subjects)
+
+
+def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):
+    experiment = opened(tmp_path, "teacher.perturbation.gamma=0.01", argument="mtard")
+    assert experiment._perturbation_of("teacher") == (0.01, 0)
+    assert experiment._perturbation_of("natural_teacher")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["iad_1", "iad_2"])
+def test_fine_tuning_needs_no_warm_up(tmp_path, name):
+    fine_tuned = ("finetune.epochs=5", f"finetune.objective={name}")
+    perturbed = ("train.perturbation.gamma=0.005", "train.perturbation.first_epoch=10")
+    experiment = opened(tmp_path, *fine_tuned, *perturbed, f"train.objective={name}")
+    trained, tuned = (experiment.objective_of(stage).adversarial for stage in ("train", "finetune"))
+    assert tuned == dataclasses.replace(trained, first_epoch=0) and trained.first_epoch > 0
+    assert experiment._perturbation_of("train") == (0.005, 10)
+    assert experiment._perturbation_of("finetune") == (0.005, 0)
+
+
+def test_unknown_variants_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown variant 'fgsm'; expected any of none, pgd_at, .*, methods"):
+        opened(tmp_path, argument="fgsm")
+    with pytest.raises(ValueError, match="unknown variant 'long'; expected any of short, methods"):
+        opened(tmp_path, argument="short,long", file="fashion_mnist")
+
+
+@pytest.mark.parametrize(
+    ("argument", "perturbation"), [("pgd_at,awp", (0.01, 0)), ("trades,awp", (0.005, 10)), ("trades", (0.0, 0))]
+)
+def test_published_perturbations(tmp_path, argument, perturbation):
+    found = opened(tmp_path, argument=argument).config.train.perturbation
+    assert (found.gamma, found.first_epoch) == perturbation
+
+
+@pytest.mark.parametrize("name", ["score", "ard", "akd2", "iad_1", "iad_2", "mtard", "awp", "average"])
+def test_cifar10_has_them_by_name(tmp_path, name):
+    config = opened(tmp_path, argument=f"s3,{name}", file="cifar10").config
+    if name in METHODS:
+        assert config.train.objective == name
+    assert (config.train.weight_average, config.train.perturbation.gamma) == {
+        "awp": (0.0, 0.005), "average": (0.995, 0.0)
+    }.get(name, (0.0, 0.0))  # fmt: skip
