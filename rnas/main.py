@@ -10,7 +10,7 @@ import sys
 
 UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate"}
 HELP = {
-    "run": "all stages: teacher, search, derive, train, twins, evaluate, report",
+    "run": "all stages: teacher, search, derive, train, baselines, evaluate, report",
     "search": "up to the derived architecture",
     "train": "up to the trained student",
     "evaluate": "up to the attacks on the test set",
@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def _add_attack(attack: argparse.ArgumentParser) -> None:
     add = attack.add_argument
     add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
-    add("--model", default="student", help="of the run: student, teacher, twin_…; default: student")
+    add("--model", default="student", help="of the run: student, teacher, baseline_…; default: student")
     add(
         "--attack",
         default="auto_attack",

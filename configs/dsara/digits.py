@@ -15,7 +15,7 @@ def get_config(argument: str = ""):
     common.on_digits(config)
     # Large for CIFAR, fitting here: at 0.15 a plainly trained network is lost, an adversarially trained one is not.
     config.adversarial.epsilon = "0.15"
-    config.adversarial.step = "0.06"
+    config.adversarial.step_size = "0.06"
 
     search = config.search
     search.channels = 4
@@ -33,7 +33,7 @@ def get_config(argument: str = ""):
     train.cells = 5
     train.batch_size = 64
     train.epochs = 40
-    train.attack_step = "0.06"
+    train.step_size = "0.06"
     train.optimizer.milestones = (20, 30)
     config.validation.every_epochs = 4
     config.validation.first_epoch = 20
@@ -47,5 +47,5 @@ def get_config(argument: str = ""):
     config.adversarial.iad_1.first_epoch = 12
     config.adversarial.iad_2.first_epoch = 8
     if "compare" in names:
-        config.twins = ("random_0", "random_1", "random_2")
+        config.baselines = ("random_0", "random_1", "random_2")
     return config

@@ -129,7 +129,7 @@ def _finetune(config):
 def _short(config):
     config.data.held_out = 1000
     config.adversarial.steps = 3
-    config.adversarial.step = "4/255"
+    config.adversarial.step_size = "4/255"
     config.bn_momentum = 0.95
     teacher = config.teacher
     teacher.architecture = "wide_resnet_10_2"

@@ -2,19 +2,19 @@
 
 Arguments, joined by commas; nothing for the full recipe:
   short     a recipe that fits two CPU cores
-  methods   beside the student of the joint objective a twin for every method, as in `digits.py`, but for trades_awp,
-            which begins in epoch 10; fewer are named by --config.twins="('plain','trades')" together with
-            --config.evaluation.auto_attack="('student','twin_trades')"
+  methods   beside the student of the joint objective a baseline for every method, as in `digits.py`, but for trades_awp,
+            which begins in epoch 10; fewer are named by --config.baselines="('plain','trades')" together with
+            --config.evaluation.auto_attack="('student','baseline_trades')"
 
 Cost: the full recipe is meant for one accelerator. `short` is measured in the README: one epoch of every stage. With
-`methods` every attacked twin adds about as much as the student's training, a second teacher a few minutes, and
+`methods` every attacked baseline adds about as much as the student's training, a second teacher a few minutes, and
 AutoAttack with its self-checks twenty minutes of one core a network. The five in README: 2 h 20 min on two busy cores.
-Expect: the student of the joint objective far above the plainly trained twin under attack; after one epoch none
+Expect: the student of the joint objective far above the plainly trained baseline under attack; after one epoch none
 of the networks has converged.
 """
 
 from rnas.config.defaults import rnas_cl
-from rnas.runs.system import TWINS
+from rnas.runs.system import BASELINES
 
 
 def get_config(argument: str = ""):
@@ -42,7 +42,7 @@ def get_config(argument: str = ""):
 def _shorten(config):
     config.data.held_out = 1000
     config.adversarial.steps = 3
-    config.adversarial.step = "4/255"
+    config.adversarial.step_size = "4/255"
     config.teacher.architecture = "wide_resnet_10_2"
     config.teacher.steps = 3
     config.teacher.epochs = 1
@@ -62,8 +62,8 @@ def _shorten(config):
 
 
 def _methods(config):
-    config.twins = tuple(twin for twin in TWINS if twin not in ("no_distillation", "trades_awp"))
-    config.evaluation.auto_attack = ("student", *(f"twin_{twin}" for twin in config.twins))
+    config.baselines = tuple(baseline for baseline in BASELINES if baseline not in ("no_distillation", "trades_awp"))
+    config.evaluation.auto_attack = ("student", *(f"baseline_{baseline}" for baseline in config.baselines))
 
 
 VARIANTS = {"short": _shorten, "methods": _methods}

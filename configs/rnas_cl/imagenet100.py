@@ -30,7 +30,7 @@ def get_config():
     config.attention.size = 28
     config.adversarial.ard.kl_scale = 1 / 100  # one over the classes
     config.adversarial.epsilon = "4/255"
-    config.adversarial.step = "1/255"
+    config.adversarial.step_size = "1/255"
     config.teacher.architecture = "imagenet_resnet50"
     config.validation.count = 5000
     config.evaluation.epsilons = ("4/255", "2/255", "8/255")

@@ -9,7 +9,7 @@ import jax
 
 from rnas.config.load import recorded_config
 from rnas.data.datasets import Dataset, load_dataset
-from rnas.evaluation import Settings, Subject, Threat, assess_dataset, failed
+from rnas.evaluation import EvaluatedModel, Settings, Threat, assess_dataset, failed
 from rnas.evaluation.evaluated_model import teacher_subject
 from rnas.pages import write_report
 from rnas.runs.stages import open_experiment
@@ -104,7 +104,7 @@ def as_text(summary: dict) -> str:
     return "\n".join([*lines, *(f"  {warning}" for warning in summary["warnings"]), f"  {summary['caveat']}"])
 
 
-def _of_run(arguments: Namespace) -> tuple[Subject, Dataset]:
+def _of_run(arguments: Namespace) -> tuple[EvaluatedModel, Dataset]:
     config = recorded_config(arguments.workdir)
     if arguments.data_dir is not None:
         config.data.dir = arguments.data_dir
@@ -115,7 +115,7 @@ def _of_run(arguments: Namespace) -> tuple[Subject, Dataset]:
     return subject, _load(arguments.dataset, arguments, subject, tuple(config.data.image_shape))
 
 
-def _of_teacher(arguments: Namespace) -> tuple[Subject, Dataset]:
+def _of_teacher(arguments: Namespace) -> tuple[EvaluatedModel, Dataset]:
     teacher = load_teacher(arguments.teacher)
     card = read_card(Path(arguments.teacher) / CARD)
     shape = tuple(card["image_shape"])
@@ -127,7 +127,7 @@ def _of_teacher(arguments: Namespace) -> tuple[Subject, Dataset]:
     return subject, _load(name, arguments, subject, shape)
 
 
-def _load(name: str, arguments: Namespace, subject: Subject, shape: tuple[int, int, int]) -> Dataset:
+def _load(name: str, arguments: Namespace, subject: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
     if dataset.num_classes != subject.num_classes or dataset.image_shape != shape:
         raise ValueError(

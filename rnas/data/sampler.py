@@ -25,7 +25,7 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed={seed!r}: expected an integer from 0 to 2**64 - 1")
 
 
-class Order:
+class Sampler:
     """Batches of dataset rows, a new permutation each epoch, the rest of an epoch dropped.
 
     Step s belongs to epoch s // steps_per_epoch. The permutation of an epoch is keyed by (seed, epoch).

@@ -26,11 +26,11 @@ from rnas.data.datasets import (
     open_image,
     open_records,
 )
-from rnas.data.sampler import Order, check_seed
+from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
 
-# Distinguishes the crops of a seed from the permutations of an `Order` with the same seed.
+# Distinguishes the crops of a seed from the permutations of an `Sampler` with the same seed.
 _CROP_WORD = 2**63
 
 
@@ -184,7 +184,7 @@ class Stream:
         self.resize = resize
         self._local = batch_size // process_count
         self._offset = process_index * self._local
-        self._order = Order(rows, batch_size, seed) if part == "train" else None
+        self._order = Sampler(rows, batch_size, seed) if part == "train" else None
         self.steps_per_epoch = self._order.steps_per_epoch if self._order else -(-len(rows) // batch_size)
 
     def batches(self, first_step: int = 0, *, threads: int = 16) -> "Batches":

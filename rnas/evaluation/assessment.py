@@ -35,7 +35,7 @@ LEDGER = "ledger"
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class EvaluatedModel:
     """A frozen model under evaluation.
 
     Attributes:
@@ -107,7 +107,12 @@ class Settings:
 
 
 def assess(
-    subject: Subject, split: Split, dataset: dict[str, Any], threat: Threat, settings: Settings, folder: str | Path
+    subject: EvaluatedModel,
+    split: Split,
+    dataset: dict[str, Any],
+    threat: Threat,
+    settings: Settings,
+    folder: str | Path,
 ) -> dict[str, Any]:
     """Runs or resumes an evaluation and returns its summary, the content of `attack.json`.
 
@@ -175,7 +180,7 @@ def assess(
 
 
 def assess_dataset(
-    subject: Subject,
+    subject: EvaluatedModel,
     dataset: Dataset,
     threat: Threat,
     settings: Settings,
@@ -260,7 +265,7 @@ def assess_function(
     draw = (jax.random.key(settings.seed),) if settings.version == "rand" else ()
     split = Split(images, labels, np.arange(len(images)))
     answers = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
-    subject = Subject(
+    subject = EvaluatedModel(
         predict=lambda variables, *inputs: logits_fn(*inputs),
         variables=np.zeros(()),  # pmap wants an array
         num_classes=count_classes(logits_fn, images, *draw),

@@ -29,7 +29,7 @@ from rnas.evaluation.transfer import Transfer
 from rnas.training.progress import Progress
 
 if TYPE_CHECKING:
-    from rnas.evaluation.assessment import Settings, Subject, Threat
+    from rnas.evaluation.assessment import EvaluatedModel, Settings, Threat
 
 CURVE = (0, 1, 2, 4, 8, 16, 32, 64, 128, 255)  # radii / 255, in Linf
 CURVE_OF_OTHERS = (0, 0.25, 0.5, 1, 2, 4)  # times the radius of the threat, in L2 and L1
@@ -42,7 +42,7 @@ class Campaign:
 
     def __init__(
         self,
-        subject: "Subject",
+        subject: "EvaluatedModel",
         split: Split,
         threat: "Threat",
         settings: "Settings",

@@ -2,16 +2,16 @@
 
 import functools
 
-from rnas.evaluation import Subject
+from rnas.evaluation import EvaluatedModel
 from rnas.layers.counting import count
 from rnas.teachers import Teacher
 from rnas.teachers.teacher import identity_hash
 
 
-def teacher_subject(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> Subject:
+def teacher_subject(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> EvaluatedModel:
     """A teacher as the subject of an evaluation; `source` says where it was found."""
     counted = count(teacher.model, image_shape)
-    return Subject(
+    return EvaluatedModel(
         predict=functools.partial(_logits, teacher.apply),
         variables=teacher.variables,
         num_classes=teacher.num_classes,

@@ -1,7 +1,7 @@
 """The network of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326), of one architecture or of any.
 
 Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and is told
-at each call which to run, by an array: one compiled program serves all 15,625. Told by shares instead, it runs the
+at each call which to run, by an array: one compiled program serves all 15,625. Given shares instead, it runs the
 mixture of all operations, of which a search by gradients moves the shares. A parameter has the same path in all three,
 and its first value depends on nothing but the key and that path.
 """

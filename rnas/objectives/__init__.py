@@ -33,7 +33,7 @@ from rnas.objectives.distillation import (
     rslad_loss,
     softened_divergence,
 )
-from rnas.objectives.methods import METHODS, Logits, Method, Moment
+from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress
 from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
 from rnas.objectives.perturbation import adversarial_perturbation, uniform_perturbation
 from rnas.objectives.selector import choose, gumbel_softmax, temperature
@@ -43,7 +43,7 @@ __all__ = [
     "METHODS",
     "Logits",
     "Method",
-    "Moment",
+    "TrainProgress",
     "adversarial_perturbation",
     "akd2_loss",
     "ard_loss",

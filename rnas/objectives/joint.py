@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas import attacks, objectives
-from rnas.objectives import METHODS, Logits, Method, Moment
+from rnas.objectives import METHODS, Logits, Method, TrainProgress
 
-START = Moment()
+START = TrainProgress()
 
 PyTree = Any
 TeacherApply = Callable[[PyTree, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -82,7 +82,7 @@ class Objective:
                 object.__setattr__(self, field, getattr(self.adversarial, field))
         if not self.attacks and self.gamma and self.view != "clean":
             raise ValueError(
-                f"attention.input={self.view!r} needs adversarial images, but the objective is 'none'; use 'clean'."
+                f"attention.view={self.view!r} needs adversarial images, but the objective is 'none'; use 'clean'."
             )
 
     @property
@@ -91,27 +91,27 @@ class Objective:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.asks_teacher or "teacher_attacked" in self.adversarial.asks
+        return self.needs_teacher_on_clean or "teacher_adversarial" in self.adversarial.needs
 
     @property
     def needs_natural_teacher(self) -> bool:
-        """Whether it asks a second, naturally trained teacher."""
-        return bool({"natural", "natural_attacked"} & set(self.adversarial.asks))
+        """Whether it needs a second, naturally trained teacher."""
+        return bool({"natural", "natural_adversarial"} & set(self.adversarial.needs))
 
     @property
-    def asks_teacher(self) -> bool:
-        """Whether it asks the teacher about clean images."""
-        return bool(self.gamma or self.kl_weight or "teacher" in self.adversarial.asks)
+    def needs_teacher_on_clean(self) -> bool:
+        """Whether it needs the teacher about clean images."""
+        return bool(self.gamma or self.kl_weight or "teacher" in self.adversarial.needs)
 
     @property
     def searches(self) -> bool:
-        """Whether a search can use it: the method asks nobody after the attack, and remembers nothing."""
-        return set(self.adversarial.asks) <= {"teacher"} and self.adversarial.first_memory() is None
+        """Whether a search can use it: the method needs nobody after the attack, and remembers nothing."""
+        return set(self.adversarial.needs) <= {"teacher"} and self.adversarial.initial_loss_state() is None
 
     @property
-    def asks_about_attacked(self) -> bool:
-        """Whether a teacher is asked about attacked images, so that no answer can be kept for later."""
-        return any(name.endswith("attacked") for name in self.adversarial.asks)
+    def needs_teacher_on_adversarial(self) -> bool:
+        """Whether a teacher is asked about adversarial images, so that no answer can be kept for later."""
+        return any(name.endswith("adversarial") for name in self.adversarial.needs)
 
     @property
     def needs_clean(self) -> bool:
@@ -120,46 +120,46 @@ class Objective:
         return bool(self.adversarial.clean or distils_clean or self.auxiliary or self.clean_pass)
 
 
-class Signals(NamedTuple):
-    """What frozen teachers say, None where nobody asks: logits [N,K] and attention maps [N,n_t,P] of clean images, and
+class TeacherOutputs(NamedTuple):
+    """What frozen teachers say, None where nobody needs: logits [N,K] and attention maps [N,n_t,P] of clean images, and
     what methods ask besides (see `objectives.Logits`)."""
 
     logits: jax.Array | None = None
     maps: jax.Array | None = None
-    teacher_attacked: jax.Array | None = None
+    teacher_adversarial: jax.Array | None = None
     natural: jax.Array | None = None
-    natural_attacked: jax.Array | None = None
+    natural_adversarial: jax.Array | None = None
 
 
-def teacher_signals(teacher: TeacherApply | None, variables: PyTree, images: jax.Array, objective: Objective, taps):
+def run_teacher(teacher: TeacherApply | None, variables: PyTree, images: jax.Array, objective: Objective, taps):
     """One teacher pass in inference mode, with attention maps of `taps` only where the objective uses them."""
-    if not objective.asks_teacher:
-        return Signals()
+    if not objective.needs_teacher_on_clean:
+        return TeacherOutputs()
     logits, out = teacher(variables, images)
     maps = None
     if objective.gamma:
         maps = objectives.attention_maps(out, taps, objective.size, objective.normalise)
-    return lax.stop_gradient(Signals(logits, maps))
+    return lax.stop_gradient(TeacherOutputs(logits, maps))
 
 
-def further_signals(
-    signals: Signals,
+def run_teachers_on_adversarial(
+    teacher_outputs: TeacherOutputs,
     teacher: TeacherApply | None,
     natural: TeacherApply | None,
     variables: PyTree,
     images: jax.Array,
-    attacked: jax.Array,
+    adversarial: jax.Array,
     objective: Objective,
-) -> Signals:
-    """Adds what the method asks after the attack: the teacher about attacked images, a second teacher about either."""
+) -> TeacherOutputs:
+    """Adds what the method needs after the attack: the teacher about adversarial images, a second teacher about either."""
     passes = {
-        "teacher_attacked": (teacher, attacked),
+        "teacher_adversarial": (teacher, adversarial),
         "natural": (natural, images),
-        "natural_attacked": (natural, attacked),
+        "natural_adversarial": (natural, adversarial),
     }
-    asked = (name for name in objective.adversarial.asks if name in passes)
+    asked = (name for name in objective.adversarial.needs if name in passes)
     further = {name: passes[name][0](variables, passes[name][1])[0] for name in asked}
-    return signals._replace(**lax.stop_gradient(further))
+    return teacher_outputs._replace(**lax.stop_gradient(further))
 
 
 def forward(model: nn.Module, params, batch_stats, images, sample, *, train: bool, update: bool = True, **options):
@@ -180,7 +180,7 @@ def forward(model: nn.Module, params, batch_stats, images, sample, *, train: boo
     return logits, out, batch_stats
 
 
-def adversarial_images(model, objective: Objective, params, batch_stats, images, labels, keys, sample, signals):
+def adversarial_images(model, objective: Objective, params, batch_stats, images, labels, keys, sample, teacher_outputs):
     """Attacks the current network with the inner maximisation that belongs to the objective.
 
     Returns:
@@ -194,7 +194,7 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
     if method.away_from == "student":
         target, _, _ = forward(model, params, batch_stats, images, sample, train=train, update=False)
     elif method.away_from == "teacher":
-        target = signals.logits
+        target = teacher_outputs.logits
     target = lax.stop_gradient(target)
 
     def ascent_loss(points, stats):
@@ -213,26 +213,26 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
 
 
 def joint_terms(*args, **options):
-    """`remembered_terms` of a method without memory, without the memory."""
-    terms, stats, _ = remembered_terms(*args, **options)
+    """`joint_terms_and_state` of a method without loss_state, without the loss_state."""
+    terms, stats, _ = joint_terms_and_state(*args, **options)
     return terms, stats
 
 
-def remembered_terms(
-    model, objective: Objective, params, batch_stats, images, attacked, labels, sample, signals, compare, *,
-    moment: Moment = START, memory: PyTree = None, average: Callable = lambda means: means, **options,
+def joint_terms_and_state(
+    model, objective: Objective, params, batch_stats, images, adversarial, labels, sample, teacher_outputs, compare, *,
+    progress: TrainProgress = START, loss_state: PyTree = None, average: Callable = lambda means: means, **options,
 ):  # fmt: skip
     """The terms of the objective, per example, and the passes they need.
 
     Args:
       compare: student taps `out` → cross-layer loss [N] against the teacher's maps.
-      moment: where training stands.
-      memory: of the method, from the step before.
-      average: scalars of this replica → their means over all replicas, for the memory.
+      progress: where training stands.
+      loss_state: of the method, from the step before.
+      average: scalars of this replica → their means over all replicas, for the loss_state.
       **options: passed on to the model.
 
     Returns:
-      ({term: [N]}, running statistics, memory); 'classification', 'kl' and 'attention' are always present, so are
+      ({term: [N]}, running statistics, loss_state); 'classification', 'kl' and 'attention' are always present, so are
       'accuracy' (on clean images, where they are seen) and 'adversarial_accuracy'.
     """
     zeros = jnp.zeros(labels.shape, jnp.float32)
@@ -242,7 +242,7 @@ def remembered_terms(
     def correct(logits):
         return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
 
-    clean = hostile = None
+    clean = adversarial_logits = None
     if objective.needs_clean:
         update = objective.bn_update != "adversarial" or not objective.attacks
         clean, out, stats = forward(model, params, stats, images, sample, train=True, update=update, **options)
@@ -253,21 +253,30 @@ def remembered_terms(
             views.append(out)
     if objective.attacks:
         update = objective.bn_update != "clean" or not objective.needs_clean
-        hostile, out, stats = forward(model, params, stats, attacked, sample, train=True, update=update, **options)
-        terms["adversarial_accuracy"] = correct(hostile)
+        adversarial_logits, out, stats = forward(
+            model, params, stats, adversarial, sample, train=True, update=update, **options
+        )
+        terms["adversarial_accuracy"] = correct(adversarial_logits)
         if objective.view != "clean":
             views.append(out)
 
-    logits = Logits(clean, hostile, signals.logits, signals.teacher_attacked, signals.natural, signals.natural_attacked)
-    memory = objective.adversarial.remember(memory, logits, moment, average)
-    terms["classification"] = objective.adversarial.loss(logits, labels, moment, memory)
+    logits = Logits(
+        clean,
+        adversarial_logits,
+        teacher_outputs.logits,
+        teacher_outputs.teacher_adversarial,
+        teacher_outputs.natural,
+        teacher_outputs.natural_adversarial,
+    )
+    loss_state = objective.adversarial.update_loss_state(loss_state, logits, progress, average)
+    terms["classification"] = objective.adversarial.loss(logits, labels, progress, loss_state)
     if objective.kl_weight:
-        terms["kl"] = objectives.kl_divergence(signals.logits, clean)
+        terms["kl"] = objectives.kl_divergence(teacher_outputs.logits, clean)
     if objective.gamma:
         terms["attention"] = sum(compare(out) for out in views) / len(views)
     terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
     terms["loss"] += objective.auxiliary * auxiliary
-    return terms, stats, memory
+    return terms, stats, loss_state
 
 
 @dataclasses.dataclass(frozen=True)

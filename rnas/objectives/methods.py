@@ -1,8 +1,8 @@
-"""What an adversarial method is: which loss its attack climbs, whom it asks, and what it minimises.
+"""What an adversarial method is: which loss its attack climbs, whom it needs, and what it minimises.
 
 A `Method` holds the coefficients of one method, with the published values as defaults, and states its facts:
 everything else (passes, attacks, teachers, steps) follows from them, so that a new method is a new class here. Losses
-are per example [N]. What a method carries from step to step is its memory, a pytree or None.
+are per example [N]. What a method carries from step to step is its loss_state, a pytree or None.
 """
 
 import dataclasses
@@ -39,14 +39,14 @@ class Logits(NamedTuple):
     """What a loss may look at: logits [N,K] of one batch, None where the method does not ask for them."""
 
     clean: jax.Array | None = None  # of the student
-    attacked: jax.Array | None = None
+    adversarial: jax.Array | None = None
     teacher: jax.Array | None = None  # of the robust teacher, clean images
-    teacher_attacked: jax.Array | None = None
+    teacher_adversarial: jax.Array | None = None
     natural: jax.Array | None = None  # of the naturally trained teacher
-    natural_attacked: jax.Array | None = None
+    natural_adversarial: jax.Array | None = None
 
 
-class Moment(NamedTuple):
+class TrainProgress(NamedTuple):
     """Where training stands, for what changes on the way.
 
     Attributes:
@@ -63,9 +63,9 @@ class Method:
     """Facts and formulas of a method; those of plain training.
 
     Attributes:
-      attacks: whether it trains on attacked images.
+      attacks: whether it trains on adversarial images.
       clean: whether the student sees clean images too.
-      asks: fields of `Logits` that teachers fill.
+      needs: fields of `Logits` that teachers fill.
       away_from: what the attack leads away from: the labels, or what the student or the teacher says of the clean
         images.
       start: of the attack, as published.
@@ -75,7 +75,7 @@ class Method:
 
     attacks: ClassVar[bool] = False
     clean: ClassVar[bool] = True
-    asks: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
     away_from: ClassVar[str] = "labels"
     start: ClassVar[str] = "gaussian"
     attack_bn: ClassVar[str] = "eval"
@@ -85,14 +85,14 @@ class Method:
         """What the attack climbs: `target` [N,K] is what `away_from` says, None for labels."""
         return cross_entropy(logits, labels)
 
-    def first_memory(self) -> PyTree:
+    def initial_loss_state(self) -> PyTree:
         return None
 
-    def remember(self, memory: PyTree, logits: Logits, moment: Moment, average) -> PyTree:
-        """The memory that the loss of this step works with; `average` takes scalars to their mean over replicas."""
-        return memory
+    def update_loss_state(self, loss_state: PyTree, logits: Logits, progress: TrainProgress, average) -> PyTree:
+        """The loss_state that the loss of this step works with; `average` takes scalars to their mean over replicas."""
+        return loss_state
 
-    def loss(self, logits: Logits, labels: jax.Array, moment: Moment, memory: PyTree) -> jax.Array:
+    def loss(self, logits: Logits, labels: jax.Array, progress: TrainProgress, loss_state: PyTree) -> jax.Array:
         return cross_entropy(logits.clean, labels)
 
 
@@ -104,8 +104,8 @@ class PgdAt(Method):
     clean = False
     start = "uniform"
 
-    def loss(self, logits, labels, moment, memory):
-        return pgd_at_loss(logits.attacked, labels)
+    def loss(self, logits, labels, progress, loss_state):
+        return pgd_at_loss(logits.adversarial, labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Trades(Method):
     def ascent(self, logits, target, labels):
         return kl_divergence(target, logits)
 
-    def loss(self, logits, labels, moment, memory):
-        return trades_loss(logits.clean, logits.attacked, labels, self.beta)
+    def loss(self, logits, labels, progress, loss_state):
+        return trades_loss(logits.clean, logits.adversarial, labels, self.beta)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,8 @@ class Mart(Method):
 
     attacks = True
 
-    def loss(self, logits, labels, moment, memory):
-        return mart_loss(logits.clean, logits.attacked, labels, self.beta)
+    def loss(self, logits, labels, progress, loss_state):
+        return mart_loss(logits.clean, logits.adversarial, labels, self.beta)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +151,8 @@ class Score(Method):
     def ascent(self, logits, target, labels):
         return squared_distance(target, logits)
 
-    def loss(self, logits, labels, moment, memory):
-        return score_loss(logits.clean, logits.attacked, labels, self.beta, self.smoothing)
+    def loss(self, logits, labels, progress, loss_state):
+        return score_loss(logits.clean, logits.adversarial, labels, self.beta, self.smoothing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +164,13 @@ class Ard(Method):
     kl_scale: float = 0.1
 
     attacks = True
-    asks = ("teacher",)
+    needs = ("teacher",)
     start = "uniform"
     attack_bn = "train"
 
-    def loss(self, logits, labels, moment, memory):
+    def loss(self, logits, labels, progress, loss_state):
         return ard_loss(
-            logits.teacher, logits.clean, logits.attacked, labels, alpha=self.alpha, temperature=self.temperature,
+            logits.teacher, logits.clean, logits.adversarial, labels, alpha=self.alpha, temperature=self.temperature,
             kl_scale=self.kl_scale,
         )  # fmt: skip
 
@@ -182,14 +182,14 @@ class Rslad(Method):
     kl_scale: float = 0.1
 
     attacks = True
-    asks = ("teacher",)
+    needs = ("teacher",)
     away_from = "teacher"
 
     def ascent(self, logits, target, labels):
         return kl_divergence(target, logits)
 
-    def loss(self, logits, labels, moment, memory):
-        return rslad_loss(logits.teacher, logits.clean, logits.attacked, self.kl_scale)
+    def loss(self, logits, labels, progress, loss_state):
+        return rslad_loss(logits.teacher, logits.clean, logits.adversarial, self.kl_scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,20 +201,20 @@ class Akd2(Method):
 
     attacks = True
     clean = False
-    asks = ("teacher_attacked", "natural_attacked")
+    needs = ("teacher_adversarial", "natural_adversarial")
     start = "uniform"
     attack_bn = "train"
 
-    def loss(self, logits, labels, moment, memory):
+    def loss(self, logits, labels, progress, loss_state):
         return akd2_loss(
-            logits.teacher_attacked, logits.natural_attacked, logits.attacked, labels, robust=self.robust,
+            logits.teacher_adversarial, logits.natural_adversarial, logits.adversarial, labels, robust=self.robust,
             natural=self.natural,
         )  # fmt: skip
 
 
-def _trust(logits: Logits, labels: jax.Array, moment: Moment, first_epoch: int, beta: float) -> jax.Array:
-    """How far IAD trusts its robust teacher [N]: wholly until `first_epoch`, then by its answers on attacked images."""
-    return jnp.where(moment.epoch >= first_epoch, reliability(logits.teacher_attacked, labels, beta), 1.0)
+def _trust(logits: Logits, labels: jax.Array, progress: TrainProgress, first_epoch: int, beta: float) -> jax.Array:
+    """How far IAD trusts its robust teacher [N]: wholly until `first_epoch`, then by its answers on adversarial images."""
+    return jnp.where(progress.epoch >= first_epoch, reliability(logits.teacher_adversarial, labels, beta), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,14 +227,14 @@ class Iad1(Method):
     first_epoch: int = 60
 
     attacks = True
-    asks = ("teacher", "teacher_attacked")
+    needs = ("teacher", "teacher_adversarial")
     start = "uniform"
     attack_bn = "train"
 
-    def loss(self, logits, labels, moment, memory):
-        trust = _trust(logits, labels, moment, self.first_epoch, self.beta)
+    def loss(self, logits, labels, progress, loss_state):
+        trust = _trust(logits, labels, progress, self.first_epoch, self.beta)
         return iad_1_loss(
-            logits.teacher, logits.clean, logits.attacked, labels, trust, alpha=self.alpha,
+            logits.teacher, logits.clean, logits.adversarial, labels, trust, alpha=self.alpha,
             temperature=self.temperature,
         )  # fmt: skip
 
@@ -249,14 +249,14 @@ class Iad2(Method):
     first_epoch: int = 40
 
     attacks = True
-    asks = ("teacher_attacked", "natural_attacked")
+    needs = ("teacher_adversarial", "natural_adversarial")
     start = "uniform"
     attack_bn = "train"
 
-    def loss(self, logits, labels, moment, memory):
-        trust = _trust(logits, labels, moment, self.first_epoch, self.beta)
+    def loss(self, logits, labels, progress, loss_state):
+        trust = _trust(logits, labels, progress, self.first_epoch, self.beta)
         return iad_2_loss(
-            logits.teacher_attacked, logits.natural_attacked, logits.clean, logits.attacked, labels, trust,
+            logits.teacher_adversarial, logits.natural_adversarial, logits.clean, logits.adversarial, labels, trust,
             robust=self.robust, natural=self.natural,
         )  # fmt: skip
 
@@ -265,43 +265,43 @@ class Iad2(Method):
 class Mtard(Method):
     """MTARD (ECCV 2022): two teachers, weighed so that their losses fall at one pace.
 
-    Its memory: the weight of the natural loss, and the means of both losses in the first step (0 before it).
+    Its loss_state: the weight of the natural loss, and the means of both losses in the first step (0 before it).
     """
 
     rate: float = 0.025
     kl_scale: float = 0.1
 
     attacks = True
-    asks = ("teacher_attacked", "natural")
+    needs = ("teacher_adversarial", "natural")
 
-    def first_memory(self):
+    def initial_loss_state(self):
         return {"natural_weight": jnp.float32(0.5), "first_adversarial": jnp.zeros(()), "first_natural": jnp.zeros(())}
 
-    def remember(self, memory, logits, moment, average):
+    def update_loss_state(self, loss_state, logits, progress, average):
         adversarial, natural = average(tuple(jnp.mean(each) for each in self._losses(logits)))
 
         def first(name, value):
-            return jnp.where(memory[name] > 0, memory[name], value)
+            return jnp.where(loss_state[name] > 0, loss_state[name], value)
 
         new = {
             "first_adversarial": first("first_adversarial", adversarial),
             "first_natural": first("first_natural", natural),
         }
         new["natural_weight"] = balanced_weight(
-            memory["natural_weight"],
+            loss_state["natural_weight"],
             _over(adversarial, new["first_adversarial"]),
             _over(natural, new["first_natural"]),
-            self.rate * moment.relative_rate,
+            self.rate * progress.relative_rate,
         )
         return lax.stop_gradient(new)
 
-    def loss(self, logits, labels, moment, memory):
+    def loss(self, logits, labels, progress, loss_state):
         adversarial, natural = self._losses(logits)
-        weight = memory["natural_weight"]
+        weight = loss_state["natural_weight"]
         return self.kl_scale * ((1 - weight) * adversarial + weight * natural)
 
     def _losses(self, logits: Logits):
-        return mtard_losses(logits.teacher_attacked, logits.natural, logits.clean, logits.attacked)
+        return mtard_losses(logits.teacher_adversarial, logits.natural, logits.clean, logits.adversarial)
 
 
 def _over(value: jax.Array, first: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from rnas.pages.quantity import compact, exact, percent
 from rnas.pages.record import Record
 from rnas.pages.scores import HEADLINE_ATTACK, Results, Score, Scores, Spread, accuracy_of, attack_label, spread
 
-_BESIDE = {"twin_plain": "plain twin", "teacher": "teacher"}
+_BESIDE = {"baseline_plain": "plain baseline", "teacher": "teacher"}
 
 
 def headline(record: Record, results: Results) -> str:
@@ -33,8 +33,8 @@ def lead(record: Record, results: Results) -> Markup | None:
         return None
     sentences = [f"Without attack the {record.noun} is right on {percent(student.clean.accuracy)} of the test images."]
     named = {
-        "twin_plain": "the same network trained plainly",
-        "twin_no_distillation": "the same network trained without its teacher",
+        "baseline_plain": "the same network trained plainly",
+        "baseline_no_distillation": "the same network trained without its teacher",
         "teacher": "the teacher",
     }
     random = [model.name for model in results.random]
@@ -56,9 +56,9 @@ def lead(record: Record, results: Results) -> Markup | None:
         sentences.append(f"Under {under} {' and '.join([', '.join(most), last] if most else [last])}.")
     if drawn and own:
         sentences.append(_against_chance([results.headline(name, attack) for name in random], own))
-    if _overlap(own, results.headline("twin_no_distillation", attack)):
+    if _overlap(own, results.headline("baseline_no_distillation", attack)):
         sentences.append(
-            f"The intervals of the {record.noun} and of its twin without distillation overlap: on these images the "
+            f"The intervals of the {record.noun} and of its baseline without distillation overlap: on these images the "
             "help of the teacher is not established."
         )
     return element("p", " ".join(sentences), class_="lead")

@@ -23,9 +23,9 @@ _MODELS = {
     "student": "Student",
     "student_last": "The same, last epoch",
     "teacher": "Teacher",
-    "twin_no_distillation": "Twin, no distillation",
-    "twin_plain": "Twin, plain training",
-    **{f"twin_{name}": f"Twin, {label}" for name, label in _TRAININGS.items()},
+    "baseline_no_distillation": "Baseline, no distillation",
+    "baseline_plain": "Baseline, plain training",
+    **{f"baseline_{name}": f"Baseline, {label}" for name, label in _TRAININGS.items()},
 }
 _METHODS = {
     "dsara": "DSARA",
@@ -49,26 +49,26 @@ _PUBLISHED = {
     "pdarts": "P-DARTS",
     "racl": "RACL",
 }
-_RANDOM = re.compile(r"twin_random_(\d+)")
+_RANDOM = re.compile(r"baseline_random_(\d+)")
 
 
 def is_random(name: str) -> bool:
-    """Whether a model is one of the networks with random cells (`twin_random_0`, …)."""
+    """Whether a model is one of the networks with random cells (`baseline_random_0`, …)."""
     return _RANDOM.fullmatch(name) is not None
 
 
 def is_method(name: str) -> bool:
-    """Whether a model is the student's network trained by one adversarial method alone (`twin_trades`, …)."""
-    return name.removeprefix("twin_") in _TRAININGS
+    """Whether a model is the student's network trained by one adversarial method alone (`baseline_trades`, …)."""
+    return name.removeprefix("baseline_") in _TRAININGS
 
 
 def is_published(name: str) -> bool:
-    """Whether a model is one of the networks with published cells (`twin_advrush`, …)."""
-    return name.startswith("twin_") and name not in _MODELS and not is_random(name)
+    """Whether a model is one of the networks with published cells (`baseline_advrush`, …)."""
+    return name.startswith("baseline_") and name not in _MODELS and not is_random(name)
 
 
 def model_label(name: str, origin: Mapping[str, str] | None = None) -> str:
-    """`teacher` -> Teacher, `twin_random_0` -> Random network 0, `twin_advrush` -> AdvRush network.
+    """`teacher` -> Teacher, `baseline_random_0` -> Random network 0, `baseline_advrush` -> AdvRush network.
 
     Args:
         origin: of the run's own cells, `{"method": …}` or `{"published": …}`; None where it has none, and the
@@ -83,12 +83,12 @@ def model_label(name: str, origin: Mapping[str, str] | None = None) -> str:
     if drawn := _RANDOM.fullmatch(name):
         return f"Random network {drawn[1]}"
     if is_published(name):
-        return f"{published_label(name.removeprefix('twin_'))} network"
+        return f"{published_label(name.removeprefix('baseline_'))} network"
     return name
 
 
 def model_order(name: str) -> tuple[int, int, str]:
-    """A key to sort models by: student, teacher, twins, published cells, random ones by their number."""
+    """A key to sort models by: student, teacher, baselines, published cells, random ones by their number."""
     if name in _MODELS:
         return list(_MODELS).index(name), 0, name
     drawn = _RANDOM.fullmatch(name)

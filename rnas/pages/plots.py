@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _MODELS = {  # colour, dashes, marker: told apart without colour too
     "student": (BLUE, "-", "o"),
     "teacher": (INK, (0, (5, 2)), "s"),
-    "twin_no_distillation": ("#c46f00", "-", "^"),
-    "twin_plain": ("#a84a8c", (0, (2, 1.5)), "v"),
+    "baseline_no_distillation": ("#c46f00", "-", "^"),
+    "baseline_plain": ("#a84a8c", (0, (2, 1.5)), "v"),
 }
 _PUBLISHED = tuple((colour, (0, (1, 1)), marker) for colour, marker in (("#009e73", "D"), ("#8a6d00", "P"), (INK, "X")))
 _RANDOM = ("#8a9199", "-", "")

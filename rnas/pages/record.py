@@ -14,8 +14,8 @@ from rnas.pages.cells import Edge, read_cells
 from rnas.pages.choices import Choices, read_choices
 from rnas.pages.naming import model_label, model_order
 
-STAGES = ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate")
-_LEARNING = ("teacher", "search", "train", "finetune", "twin_no_distillation", "twin_plain")
+STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
+_LEARNING = ("teacher", "search", "train", "finetune", "baseline_no_distillation", "baseline_plain")
 _FILES = ("config.json", "run.json", "metrics.jsonl", "architecture.json", "evaluation.json")
 _ADVERSARIAL = ("images", "adversarial", "labels", "clean_predictions", "adversarial_predictions")
 
@@ -29,7 +29,7 @@ class Record:
         metrics: (stage, split) -> its rows in order of step, each step once.
         adversarial: the arrays of `adversarial.npz`; empty where it does not exist yet.
         cells: type -> edges, of the architecture; empty where it is not made of cells.
-        other_cells: name -> cells, of networks trained for comparison; as a model each is `twin_<name>`.
+        other_cells: name -> cells, of networks trained for comparison; as a model each is `baseline_<name>`.
         choices: type -> what the search for cells thought of every operation.
     """
 
@@ -92,7 +92,7 @@ class Record:
         results = {"search": self.architecture, "derive": self.architecture, "evaluate": self.evaluation}
         if results.get(stage):
             return "complete"
-        trains = "twin_" if stage == "twins" else stage
+        trains = "baseline_" if stage == "baselines" else stage
         return "unfinished" if any(name.startswith(trains) for name, _ in self.metrics) else "not run"
 
     def _unasked(self, stage: str) -> bool:
@@ -103,7 +103,7 @@ class Record:
             "teacher": cells and not distils,
             "search": cells and "published" in self.origin,
             "finetune": tuned == 0 or (cells and tuned is None),
-            "twins": self.setting("twins") == [],
+            "baselines": self.setting("baselines") == [],
         }.get(stage, False)
 
     def learning_stages(self) -> list[str]:
@@ -127,7 +127,7 @@ def read_record(workdir: str | Path) -> Record:
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
     architecture = _read_architecture(workdir / "architecture.json")
     metrics = _read_metrics(workdir / "metrics.jsonl")
-    paths = sorted(workdir.glob("architectures/*.json"), key=lambda path: model_order(f"twin_{path.stem}"))
+    paths = sorted(workdir.glob("architectures/*.json"), key=lambda path: model_order(f"baseline_{path.stem}"))
     others = {path.stem: _named(path, read_cells, read_object(path)) for path in paths}
     return Record(
         config=read_object(workdir / "config.json"),

@@ -67,7 +67,7 @@ class Results:
     """An evaluation.
 
     Attributes:
-        models: name -> scores: student, teacher, twins, published cells, random ones; what was not evaluated is
+        models: name -> scores: student, teacher, baselines, published cells, random ones; what was not evaluated is
             absent.
         epsilon: the radius of the student's headline attack, else of its first; None before evaluation.
         norm: of every radius.

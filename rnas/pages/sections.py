@@ -39,7 +39,7 @@ _RANDOM = (
     "what it has over them is the part of its cells."
 )
 _METHODS = (
-    "Twins named after a method were trained by it alone: architecture, initial weights and the number of steps are "
+    "Baselines named after a method were trained by it alone: architecture, initial weights and the number of steps are "
     "those of {own}."
 )
 _PUBLISHED_CELLS = "Networks named after a paper have the cells published there, stacked and trained in the same way."
@@ -79,7 +79,7 @@ def results(record: Record, results: Results, plots: Mapping[str, Picture]) -> l
         return []
     content: list[Any] = [
         *tables.accuracy_tables(results),
-        element("p", words) if (words := _twins(record, results)) else None,
+        element("p", words) if (words := _baselines(record, results)) else None,
     ]
     if "robustness" in plots:
         caption = "Accuracy under PGD-20 as the ball grows; at radius 0 it is clean accuracy."
@@ -89,17 +89,19 @@ def results(record: Record, results: Results, plots: Mapping[str, Picture]) -> l
     return content
 
 
-def _twins(record: Record, results: Results) -> str:
+def _baselines(record: Record, results: Results) -> str:
     """What the networks trained for comparison are, as far as there are any."""
     said, own = [], f"the {record.noun}"
-    untaught, taught = "twin_no_distillation" in results.models, "teacher" in results.models
+    untaught, taught = "baseline_no_distillation" in results.models, "teacher" in results.models
     if untaught:
-        said.append(f"The twin without distillation {_ANEW} the teacher: what {own} has over it is the teacher's part.")
-    if "twin_plain" in results.models:
+        said.append(
+            f"The baseline without distillation {_ANEW} the teacher: what {own} has over it is the teacher's part."
+        )
+    if "baseline_plain" in results.models:
         without = "adversarial images and the teacher" if taught or untaught else "adversarial images"
-        over = "the twin without distillation" if untaught else own
+        over = "the baseline without distillation" if untaught else own
         part = "the part of both" if taught and not untaught else "adversarial training's part"
-        said.append(f"The plain twin {_ANEW} {without}: what {over} has over it is {part}.")
+        said.append(f"The plain baseline {_ANEW} {without}: what {over} has over it is {part}.")
     if any(is_method(name) for name in results.models):
         said.append(_METHODS.format(own=own))
     if results.random:
@@ -128,7 +130,7 @@ def network(record: Record, plots: Mapping[str, Picture]) -> list[Any]:
         figure(plots["architecture"], _CELLS if record.cells else _BLOCKS) if "architecture" in plots else None,
         folded("Cells in words", tables.cell_table(record.cells)) if record.cells else None,
         folded("Blocks in figures", tables.block_table(architecture)) if architecture.get("blocks") else None,
-        [_plot(f"{model_label(f'twin_{name}')}, cells", plots[f"cells_{name}"]) for name in record.other_cells],
+        [_plot(f"{model_label(f'baseline_{name}')}, cells", plots[f"cells_{name}"]) for name in record.other_cells],
     ]
 
 

@@ -15,14 +15,14 @@ import numpy as np
 from rnas import attacks
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, load_dataset
-from rnas.data.sampler import Order
+from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator
 from rnas.evaluation.protocol import PGD_20
 from rnas.objectives import METHODS, Method
 from rnas.artifacts.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.loaders import ResidentFeed, StreamFeed, per_device
+from rnas.training.loaders import ResidentLoader, StreamLoader, per_device
 from rnas.objectives.joint import Objective
 from rnas.training.loop import Plan, stage_key
 from rnas.steps.optimizer import make_optimizer
@@ -41,14 +41,8 @@ POSITIVE = (
     "checkpoint_every_steps",
     "evaluation.pgd_100_restarts",
 )
-# Keys by which a stage departs from the shared sections, and the field of the objective they set.
-OF_STAGE = {
-    "bn_update": "bn_update",
-    "attack_bn": "attack_bn",
-    "attack_start": "start",
-    "attack_step": "step_size",
-    "auxiliary": "auxiliary",
-}
+# Keys by which a stage departs from the shared sections.
+OF_STAGE = ("bn_update", "attack_bn", "start", "step_size", "auxiliary")
 
 
 def value_of(config: ConfigDict, key: str) -> Any:
@@ -175,18 +169,18 @@ class Components:
         fields = dict(
             adversarial=stage.objective,
             epsilon=adversarial.epsilon,
-            step_size=adversarial.step,
+            step_size=adversarial.step_size,
             steps=adversarial.steps,
             start=adversarial.start,
-            attack_bn=adversarial.bn,
+            attack_bn=adversarial.attack_bn,
             gamma=stage.gamma,
             kl_weight=stage.kl_weight,
             size=attention.size,
             normalise=attention.normalise,
             reduction=attention.reduction,
-            view=attention.input,
+            view=attention.view,
         )
-        fields |= {field: stage[key] for key, field in OF_STAGE.items() if key in stage} | changes
+        fields |= {key: stage[key] for key in OF_STAGE if key in stage} | changes
         lengths = {field: attacks.radius(fields[field]) for field in ("epsilon", "step_size")}
         return Objective(**{**fields, **lengths, "adversarial": self.method(fields["adversarial"])})
 
@@ -210,18 +204,18 @@ class Components:
     def checkpoints(self, stage: str) -> Checkpoints:
         return Checkpoints(self.workdir / "checkpoints" / stage, best="score")
 
-    def order(self, stage: str, rows: np.ndarray, batch_size: int) -> Order:
-        return Order(rows, batch_size, (self.config.seed << 32) + zlib.crc32(stage.encode()))
+    def sampler(self, stage: str, rows: np.ndarray, batch_size: int) -> Sampler:
+        return Sampler(rows, batch_size, (self.config.seed << 32) + zlib.crc32(stage.encode()))
 
-    def feed(self, stage: str, batch_size: int, what: str, rows_at: Callable | None = None):
+    def loader(self, stage: str, batch_size: int, what: str, rows_at: Callable | None = None):
         """Training images of a stage; `rows_at` replaces the plain shuffled order of an image set in memory."""
         if self.config.data.streaming:
             batches = self.stream("train", batch_size).batches()
-            return StreamFeed(batches, batch_size=batch_size, what=what)
+            return StreamLoader(batches, batch_size=batch_size, what=what)
         train = self.dataset.train
-        rows_at = rows_at or self.order(stage, np.arange(len(train)), batch_size).rows_at
+        rows_at = rows_at or self.sampler(stage, np.arange(len(train)), batch_size).rows_at
         most = self.config.log_every_steps
-        return ResidentFeed(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=what)
+        return ResidentLoader(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=what)
 
     def stream(self, part: str, batch_size: int | None = None):
         from rnas.data.stream import Stream

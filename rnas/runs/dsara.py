@@ -15,7 +15,7 @@ from rnas.data.sampler import permutation
 from rnas.spaces import cells
 from rnas.artifacts.architecture import Architecture, Tutelage
 from rnas.runs.families import FAMILIES
-from rnas.runs.system import TWINS, System, say
+from rnas.runs.system import BASELINES, System, say
 from rnas.teachers import Teacher
 from rnas import steps
 from rnas.objectives.bilevel import METHODS, SECOND_ORDER, LookAhead, SearchMethod
@@ -64,8 +64,8 @@ class Dsara(System):
         elif self.objective(config.train).gamma:
             raise ValueError("train.gamma is not 0, but tutors are found by a search: use a method that searches.")
         self.given_architecture()  # refuses a genotype that is none
-        for name in config.twins:
-            self._check_twin(name)
+        for name in config.baselines:
+            self._check_baseline(name)
         self.check_models()
         if config.data.streaming:
             raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
@@ -151,11 +151,11 @@ class Dsara(System):
         teacher = self.searching_teacher()
         weights, architecture, per_epoch = self._halves()
         rows_at = paired_rows(
-            self.order("search/weights", weights, stage.batch_size),
-            self.order("search/architecture", architecture, stage.batch_size),
+            self.sampler("search/weights", weights, stage.batch_size),
+            self.sampler("search/architecture", architecture, stage.batch_size),
         )
-        feed = self.feed("search", 2 * stage.batch_size, "twice search.batch_size", rows_at)
-        teaching = self.teaching(teacher, stage, feed, per_epoch)
+        loader = self.loader("search", 2 * stage.batch_size, "twice search.batch_size", rows_at)
+        teaching = self.teaching(teacher, stage, loader, per_epoch)
         optimizer, arch_optimizer = self._optimizers(stage.epochs, per_epoch)
         supernet = self.supernet
         method = self._method(per_epoch)
@@ -180,8 +180,8 @@ class Dsara(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch, observe=True),
                 self._initial_state(teacher),
-                steps.run_steps(step, metrics, recall=teaching.recall),
-                teaching.feed,
+                steps.run_steps(step, metrics, cached_teacher=teaching.cached_teacher),
+                teaching.loader,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teaching.variables,
@@ -242,22 +242,22 @@ class Dsara(System):
         draw = np.random.Generator(np.random.Philox(key=np.array([self.config.seed, zlib.crc32(word.encode())], "u8")))
         return self.family.random(draw)
 
-    def _check_twin(self, name: str) -> None:
+    def _check_baseline(self, name: str) -> None:
         published = self.family.published
-        if name not in TWINS and name not in published and not RANDOM.fullmatch(name):
-            known = ", ".join((*TWINS, "random_0, random_1, …", *published))
-            raise ValueError(f"unknown twin {name!r}; known: {known}.")
+        if name not in BASELINES and name not in published and not RANDOM.fullmatch(name):
+            known = ", ".join((*BASELINES, "random_0, random_1, …", *published))
+            raise ValueError(f"unknown baseline {name!r}; known: {known}.")
 
-    def twin(self, name: str) -> Architecture:
+    def baseline(self, name: str) -> Architecture:
         """Random and published cells are trained exactly like the student, with its tutors."""
-        if name in TWINS:
-            return super().twin(name)
+        if name in BASELINES:
+            return super().baseline(name)
         architecture = self.family.named(name) if name in self.family.published else self._random(name)
         return dataclasses.replace(architecture, tutelage=self.architecture.tutelage)
 
-    def twins(self) -> None:
-        """Trains the twins; cells that are not the student's are kept in `architectures/`."""
-        for name in self.config.twins:
-            if name not in TWINS:
-                self.save_architecture(self.twin(name), f"architectures/{name}.json")
-        super().twins()
+    def baselines(self) -> None:
+        """Trains the baselines; cells that are not the student's are kept in `architectures/`."""
+        for name in self.config.baselines:
+            if name not in BASELINES:
+                self.save_architecture(self.baseline(name), f"architectures/{name}.json")
+        super().baselines()

@@ -14,7 +14,7 @@ from rnas.data.sampler import permutation
 from rnas.models.fbnet import FBNet
 from rnas.spaces import fbnet
 from rnas.artifacts.architecture import WidthArchitecture
-from rnas.runs.system import TWINS, System
+from rnas.runs.system import BASELINES, System
 from rnas.teachers import Teacher
 from rnas import steps
 from rnas.training.loaders import alternating_rows
@@ -45,8 +45,8 @@ class RnasCl(System):
         self.space = fbnet.get_space(config.space)
         check_allowed(config, ALLOWED)
         super().__init__(config, workdir)
-        if unknown := set(config.twins) - set(TWINS):
-            raise ValueError(f"unknown twins {sorted(unknown)}; known: {', '.join(TWINS)}.")
+        if unknown := set(config.baselines) - set(BASELINES):
+            raise ValueError(f"unknown baselines {sorted(unknown)}; known: {', '.join(BASELINES)}.")
         if config.budget.mode != "none":
             if config.budget.target is None:
                 raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
@@ -108,13 +108,13 @@ class RnasCl(System):
             cut = int(config.arch_fraction * images)
             rows_at = alternating_rows(
                 alternation,
-                self.order("search", rows[cut:], stage.batch_size),
-                self.order("search", rows[:cut], stage.batch_size),
+                self.sampler("search", rows[cut:], stage.batch_size),
+                self.sampler("search", rows[:cut], stage.batch_size),
             )
         teaching = self.teaching(
-            teacher, stage, self.feed("search", stage.batch_size, "search.batch_size", rows_at), per_epoch
+            teacher, stage, self.loader("search", stage.batch_size, "search.batch_size", rows_at), per_epoch
         )
-        feed = teaching.feed
+        loader = teaching.loader
         recipe = dict(epochs=stage.epochs, steps_per_epoch=per_epoch)
         optimizer = make_optimizer(stage.optimizer, **recipe)
         arch_optimizer = make_optimizer(stage.arch_optimizer, **recipe)
@@ -148,8 +148,8 @@ class RnasCl(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch),
                 self._initial_state(teacher),
-                steps.run_steps(step, steps.SEARCH_METRICS, streaming=feed.streaming, recall=teaching.recall),
-                feed,
+                steps.run_steps(step, steps.SEARCH_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
+                loader,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teaching.variables,

@@ -1,6 +1,6 @@
 """A run: stages over one work directory, each resumable, each skipped once complete.
 
-teacher → search → derive → train (→ finetune) → twins → evaluate → report. Every stage reads what the ones
+teacher → search → derive → train (→ finetune) → baselines → evaluate → report. Every stage reads what the ones
 before it left in the directory, so a run that was stopped goes on where it stood, and the test set is read by
 `evaluate` alone.
 """
@@ -16,7 +16,7 @@ from rnas.runs.dsara import Dsara
 from rnas.runs.rnas_cl import RnasCl
 from rnas.runs.system import System, say
 
-STAGES = ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate", "report")
+STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate", "report")
 SYSTEMS = {"rnas_cl": RnasCl, "dsara": Dsara}
 
 

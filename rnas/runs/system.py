@@ -1,4 +1,4 @@
-"""The stages that every system shares: a teacher, training of what the search found, its twins, evaluation, report.
+"""The stages that every system shares: a teacher, training of what the search found, its baselines, evaluation, report.
 
 A system says what its supernet is, how it is searched, and what is read off it; everything else is the same code.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from rnas import objectives
 from rnas.runs.components import Components, predict
-from rnas.evaluation import Evaluator, Settings, Subject, Threat, assess_dataset, evaluate, failed
+from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, evaluate, failed
 from rnas.evaluation.protocol import suite
 from rnas.artifacts.files import read_json, write_arrays, write_json
 from rnas.layers.counting import count
@@ -43,7 +43,7 @@ from rnas.steps.state import State
 
 # The same student trained without parts of the joint objective, or by one method alone: what its objective changes.
 ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
-TWINS = {
+BASELINES = {
     "no_distillation": ALONE,
     "plain": dict(ALONE, adversarial="none"),
     **{name: dict(ALONE, adversarial=name) for name in METHODS if name != "none"},
@@ -51,7 +51,7 @@ TWINS = {
     "trades_awp": dict(ALONE, adversarial="trades"),
 }
 # Of stages whose section does not say it, as published: γ of the perturbed weights (0: none) and the first epoch.
-PERTURBED = {"twin_pgd_at_awp": (0.01, 0), "twin_trades_awp": (0.005, 10), "natural_teacher": (0.0, 0)}
+PERTURBED = {"baseline_pgd_at_awp": (0.01, 0), "baseline_trades_awp": (0.005, 10), "natural_teacher": (0.0, 0)}
 TEACHERS = ("teacher", "natural_teacher")
 
 
@@ -73,7 +73,7 @@ class System(Components, abc.ABC):
         if self.objective_of("teacher").needs_teacher:
             raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
         self.objective_of("finetune")
-        for stage in ("teacher", "train", *(f"twin_{name}" for name in config.twins)):
+        for stage in ("teacher", "train", *(f"baseline_{name}" for name in config.baselines)):
             epochs = self._section(stage).epochs
             gamma, first_epoch = self._perturbation_of(stage)
             if gamma and first_epoch >= epochs:
@@ -116,13 +116,13 @@ class System(Components, abc.ABC):
     def derive(self) -> None:
         """Writes `architecture.json`."""
 
-    def twin(self, name: str) -> Architecture:
-        """The architecture of the twin `name`."""
+    def baseline(self, name: str) -> Architecture:
+        """The architecture of the baseline `name`."""
         del name  # the student's own
         return self.architecture
 
     def initial_student(self, architecture: Architecture):
-        """Weights that training starts from. Twins of the same network start where the student does."""
+        """Weights that training starts from. Baselines of the same network start where the student does."""
         return self.initial_variables(self.network(architecture), "train")
 
     def augmentation_of(self, stage: ConfigDict) -> steps.Augmentation:
@@ -132,19 +132,19 @@ class System(Components, abc.ABC):
 
     # -- what stages learn from ---------------------------------------------------------------------------
 
-    def teaching(self, teacher: Teacher | None, stage: ConfigDict, feed, steps_per_epoch: int) -> Teaching:
+    def teaching(self, teacher: Teacher | None, stage: ConfigDict, loader, steps_per_epoch: int) -> Teaching:
         """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first.
 
-        With a cache, training without a teacher sees its views too: student and twins differ in how they learn, not in
+        With a cache, training without a teacher sees its views too: student and baselines differ in how they learn, not in
         the images.
         """
         cached = self.config.teacher.cache
         if not cached.views or (teacher is None and stage is not self.config.train):
-            return live(teacher, self.augmentation_of(stage), feed)
+            return live(teacher, self.augmentation_of(stage), loader)
         if teacher is None:
-            return untaught(self._views, feed, steps_per_epoch=steps_per_epoch)
+            return untaught(self._views, loader, steps_per_epoch=steps_per_epoch)
         cache = self.finished_cache()
-        return recalled(cache, self._views, feed, steps_per_epoch=steps_per_epoch, resident_gib=cached.resident_gib)
+        return recalled(cache, self._views, loader, steps_per_epoch=steps_per_epoch, resident_gib=cached.resident_gib)
 
     def check_cacheable(self) -> None:
         """Raises ValueError where the configuration asks for no teacher cache, or for no teacher."""
@@ -169,7 +169,7 @@ class System(Components, abc.ABC):
                 "a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming."
             )
         for stage in self.learners:
-            if self.objective_of(stage).asks_about_attacked:
+            if self.objective_of(stage).needs_teacher_on_adversarial:
                 raise ValueError(
                     f"stage {stage} asks a teacher about attacked images, which depend on the student: a teacher cache "
                     "does not apply. Use teacher.cache.views=0, or another objective."
@@ -229,28 +229,28 @@ class System(Components, abc.ABC):
         state = f"{missing} shards to be made" if missing else "complete"
         size = f"{views.count} views of {cache.images} images, {cache.bytes / GIB:.3g} GiB"
         say(f"teacher cache in {cache.folder}: {size}, {state}.")
-        program = steps.run_views(teacher.apply, views, cache.taps, cache.size)
+        program = steps.run_teacher_on_views(teacher.apply, views, cache.taps, cache.size)
         cache.build(asker(program, teacher.variables, self.dataset.train.images))
         return cache
 
     # -- training of a fixed network ----------------------------------------------------------------------
 
     def objective_of(self, stage: str) -> Objective:
-        """The objective of a stage that trains a fixed network: a teacher, train, finetune, twin_…
+        """The objective of a stage that trains a fixed network: a teacher, train, finetune, baseline_…
 
         Fine-tuning goes on from a trained network: its method needs no first epochs of another kind.
         """
         config = self.config
-        changes = TWINS.get(stage.removeprefix("twin_"), {})
+        changes = BASELINES.get(stage.removeprefix("baseline_"), {})
         if stage in TEACHERS:
             changes = dict(
                 ALONE, adversarial=config.teacher.objective if stage == "teacher" else "none",
-                steps=config.teacher.steps, start="own", step_size=config.adversarial.step, auxiliary=0.0,
+                steps=config.teacher.steps, start="own", step_size=config.adversarial.step_size, auxiliary=0.0,
                 clean_pass=False,
             )  # fmt: skip
         elif stage == "finetune":
             changes = dict(adversarial=config.finetune.objective)
-        elif stage == "twin_no_distillation" and self.objective(config.train, **changes).needs_teacher:
+        elif stage == "baseline_no_distillation" and self.objective(config.train, **changes).needs_teacher:
             # A method of distillation without a teacher is nothing; trades is the closest kin of most.
             changes = dict(changes, adversarial="trades")
         objective = self.objective(config.train, **changes)
@@ -261,13 +261,13 @@ class System(Components, abc.ABC):
 
     @property
     def learners(self) -> tuple[str, ...]:
-        """Stages that train the student or a twin of it."""
+        """Stages that train the student or a baseline of it."""
         finetune = ("finetune",) if self.config.finetune.epochs else ()
-        return ("train", *finetune, *(f"twin_{name}" for name in self.config.twins))
+        return ("train", *finetune, *(f"baseline_{name}" for name in self.config.baselines))
 
     @property
     def objectives(self) -> list[Objective]:
-        """Of the search, and of every stage that trains the student or a twin of it."""
+        """Of the search, and of every stage that trains the student or a baseline of it."""
         return [self.objective(self.config.search), *map(self.objective_of, self.learners)]
 
     @property
@@ -282,8 +282,8 @@ class System(Components, abc.ABC):
 
     def _first_state(self, stage: str, variables, optimizer: Optimizer) -> State:
         section = self._section(stage)
-        memory = self.objective_of(stage).adversarial.first_memory()
-        return State.create(variables, optimizer, memory=memory, average=section.weight_average > 0)
+        loss_state = self.objective_of(stage).adversarial.initial_loss_state()
+        return State.create(variables, optimizer, loss_state=loss_state, average=section.weight_average > 0)
 
     def _section(self, stage: str) -> ConfigDict:
         """Where the configuration says how the weights of a stage are perturbed and averaged."""
@@ -305,10 +305,10 @@ class System(Components, abc.ABC):
         natural = self.loaded_natural_teacher if objective.needs_natural_teacher else None
         gamma, first_epoch = self._perturbation_of(stage)
         per_epoch = self.steps_per_epoch(batch_size)
-        teaching = self.teaching(teacher, section, self.feed(stage, batch_size, what), per_epoch)
+        teaching = self.teaching(teacher, section, self.loader(stage, batch_size, what), per_epoch)
         if natural:
             teaching = teaching.beside(natural)
-        feed = teaching.feed
+        loader = teaching.loader
         optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
         step = steps.make_train_step(
             model, objective, teaching.augmentation, optimizer, tutors=tutors, teacher=teaching.apply,
@@ -322,8 +322,8 @@ class System(Components, abc.ABC):
             fit(
                 self.plan(stage, epochs, per_epoch, validate_from=self.config.validation.first_epoch),
                 self._first_state(stage, variables, optimizer),
-                steps.run_steps(step, steps.TRAIN_METRICS, streaming=feed.streaming, recall=teaching.recall),
-                feed,
+                steps.run_steps(step, steps.TRAIN_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
+                loader,
                 checkpoints=checkpoints,
                 log=log,
                 teacher_variables=teaching.variables,
@@ -445,10 +445,10 @@ class System(Components, abc.ABC):
                 recipe=config.optimizer,
             )  # fmt: skip
 
-    def twins(self) -> None:
-        """Trains what the student is compared with, alike but for what sets each twin apart."""
-        for name in self.config.twins:
-            self._train_student(f"twin_{name}", self.twin(name))
+    def baselines(self) -> None:
+        """Trains what the student is compared with, alike but for what sets each baseline apart."""
+        for name in self.config.baselines:
+            self._train_student(f"baseline_{name}", self.baseline(name))
             forget_programs()
 
     def _train_student(self, stage: str, architecture: Architecture, *, start=None, epochs=0, recipe=None):
@@ -511,7 +511,7 @@ class System(Components, abc.ABC):
             },
         )
 
-    def _auto_attack(self, subject: Subject) -> dict:
+    def _auto_attack(self, subject: EvaluatedModel) -> dict:
         """AutoAttack at the headline radius, in the folder where `rnas attack` would put it and find it."""
         config = self.config.evaluation
         threat = Threat.of(config.epsilons[0])
@@ -563,10 +563,10 @@ class System(Components, abc.ABC):
     def subjects(self) -> tuple[str, ...]:
         """Names of the models that can be evaluated once the run is through its training."""
         last = ("student_last",) if self.config.evaluation.last else ()
-        twins = tuple(f"twin_{twin}" for twin in self.config.twins)
-        return ("student", *last, *twins, *(("teacher",) if self.uses_teacher else ()))
+        baselines = tuple(f"baseline_{baseline}" for baseline in self.config.baselines)
+        return ("student", *last, *baselines, *(("teacher",) if self.uses_teacher else ()))
 
-    def subject(self, name: str) -> Subject:
+    def subject(self, name: str) -> EvaluatedModel:
         """A trained model of this run, with what an evaluation must know of it.
 
         Raises:
@@ -577,8 +577,8 @@ class System(Components, abc.ABC):
         if name == "teacher":
             return teacher_subject(self.loaded_teacher, tuple(self.config.data.image_shape), source=str(self.workdir))
         architecture = self.architecture
-        if name.startswith("twin_"):
-            architecture = self.twin(name.removeprefix("twin_"))
+        if name.startswith("baseline_"):
+            architecture = self.baseline(name.removeprefix("baseline_"))
         network = self.network(architecture)
         if name == "student":
             variables = self._student_variables(network)
@@ -586,7 +586,7 @@ class System(Components, abc.ABC):
             stage, which = ("train", "latest") if name == "student_last" else (name, "best")
             variables = self._trained(stage, network, self.config.train.optimizer, which).state.outcome
         size = count(network, architecture.image_shape)
-        return Subject(
+        return EvaluatedModel(
             predict=predict(network),
             variables=variables,
             num_classes=self.config.data.num_classes,

@@ -24,8 +24,8 @@ import numpy as np
 from rnas import attacks
 from rnas.config.load import record_config
 from rnas.data.datasets import Dataset, load_dataset
-from rnas.data.sampler import Order
-from rnas.evaluation import Evaluator, Settings, Subject, Threat, assess_dataset, failed
+from rnas.data.sampler import Sampler
+from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, failed
 from rnas.evaluation.protocol import CLEAN, Attack
 from rnas.evaluation.runner import pixels
 from rnas.models.nasbench201 import NASBench201, used_parameters
@@ -37,7 +37,7 @@ from rnas.tabular.table import ALL_TASKS, Task
 from rnas.teachers import content_hash
 from rnas import steps
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.loaders import ResidentFeed, per_device
+from rnas.training.loaders import ResidentLoader, per_device
 from rnas.objectives.joint import Objective
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.loop import DivergedError, Plan, fit, stage_key
@@ -148,7 +148,7 @@ class TableTraining:
         self.objective = Objective(
             "pgd_at",
             epsilon=attacks.radius(config.adversarial.epsilon),
-            step_size=attacks.radius(config.adversarial.step),
+            step_size=attacks.radius(config.adversarial.step_size),
             steps=config.adversarial.steps,
         )
         make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1)
@@ -157,7 +157,7 @@ class TableTraining:
         """Raises ValueError where the data are missing or the devices do not fit the batch sizes."""
         for stage in ("train", "evaluation"):
             per_device(self.config[stage].batch_size, f"{stage}.batch_size")
-        _ = self.order(0)
+        _ = self.sampler(0)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -202,10 +202,10 @@ class TableTraining:
 
     # -- training -----------------------------------------------------------------------------------------
 
-    def order(self, seed: int) -> Order:
+    def sampler(self, seed: int) -> Sampler:
         train = self.config.train
         rows = np.arange(len(self.dataset.train))
-        return Order(rows, train.batch_size, (seed << 32) + zlib.crc32(STAGE.encode()))
+        return Sampler(rows, train.batch_size, (seed << 32) + zlib.crc32(STAGE.encode()))
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
@@ -255,8 +255,8 @@ class TableTraining:
         """Trains a group to its last step, from its latest checkpoint where there is one."""
         config, seed = self.config, group[0].seed
         train, most = self.dataset.train, config.log_every_steps
-        feed = ResidentFeed(
-            train.images, train.labels, self.order(seed).rows_at, batch_size=config.train.batch_size, most=most,
+        loader = ResidentLoader(
+            train.images, train.labels, self.sampler(seed).rows_at, batch_size=config.train.batch_size, most=most,
             what="train.batch_size",
         )  # fmt: skip
         plan = Plan(
@@ -271,7 +271,7 @@ class TableTraining:
         folder = self.folder(group)
         with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, STAGE) as log:
             run = self._run_one if self.shared or len(group) == 1 else self._run_many
-            return fit(plan, self.initial_state(group), run, feed, checkpoints=checkpoints, log=log)
+            return fit(plan, self.initial_state(group), run, loader, checkpoints=checkpoints, log=log)
 
     def folder(self, group: Group) -> Path:
         """Where the training of a group is recorded."""
@@ -362,7 +362,7 @@ class TableTraining:
             kind: int(nasbench201.cost(variables["encoding"], kind=kind, **self.task._asdict()))
             for kind in ("params", "macs")
         }
-        subject = Subject(
+        subject = EvaluatedModel(
             predict=self.predict,
             variables=variables,
             num_classes=self.task.num_classes,

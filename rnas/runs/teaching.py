@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from rnas.teachers import Teacher
 from rnas.teachers.cache import TeacherCache
 from rnas import steps
-from rnas.training.loaders import LessonFeed, ResidentFeed, StreamFeed
+from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, StreamLoader
 from rnas.objectives.joint import TeacherApply
 
 GIB = 2**30
@@ -19,21 +19,21 @@ class Teaching(NamedTuple):
       apply: the step's teacher.
       variables: that the loop hands to it.
       augmentation: of the step.
-      feed: of images.
-      recall: how the step finds what was said beforehand, where it was.
+      loader: of images.
+      cached_teacher: how the step finds what was said beforehand, where it was.
       natural: the step's second teacher, given the same variables.
     """
 
     apply: TeacherApply | None
     variables: Any
     augmentation: steps.Augmentation
-    feed: ResidentFeed | StreamFeed | LessonFeed
-    recall: steps.Recall | None = None
+    loader: ResidentLoader | StreamLoader | CachedTeacherLoader
+    cached_teacher: steps.CachedTeacher | None = None
     natural: TeacherApply | None = None
 
     def beside(self, natural: Teacher) -> "Teaching":
         """With a second teacher; the first one must be asked in every step, as methods of two teachers do."""
-        assert self.recall is None
+        assert self.cached_teacher is None
         return self._replace(
             apply=lambda variables, images: self.apply(variables["robust"], images),
             natural=lambda variables, images: natural.apply(variables["natural"], images),
@@ -41,30 +41,30 @@ class Teaching(NamedTuple):
         )
 
 
-def live(teacher: Teacher | None, augmentation: steps.Augmentation, feed: ResidentFeed | StreamFeed) -> Teaching:
+def live(teacher: Teacher | None, augmentation: steps.Augmentation, loader: ResidentLoader | StreamLoader) -> Teaching:
     """By the teacher itself, if there is one."""
-    return Teaching(teacher and teacher.apply, teacher and teacher.variables, augmentation, feed)
+    return Teaching(teacher and teacher.apply, teacher and teacher.variables, augmentation, loader)
 
 
-def untaught(views: steps.Views, feed: ResidentFeed, *, steps_per_epoch: int) -> Teaching:
+def untaught(views: steps.Views, loader: ResidentLoader, *, steps_per_epoch: int) -> Teaching:
     """By nobody, on the images that a taught stage sees."""
-    return Teaching(None, None, AUGMENTED, LessonFeed(feed), steps.Recall(views, steps_per_epoch, ()))
+    return Teaching(None, None, AUGMENTED, CachedTeacherLoader(loader), steps.CachedTeacher(views, steps_per_epoch, ()))
 
 
 def recalled(
-    cache: TeacherCache, views: steps.Views, feed: ResidentFeed, *, steps_per_epoch: int, resident_gib: float
+    cache: TeacherCache, views: steps.Views, loader: ResidentLoader, *, steps_per_epoch: int, resident_gib: float
 ) -> Teaching:
     """From a finished cache: from the device's memory if it is no larger than `resident_gib`, else from disk."""
-    recall = steps.Recall(views, steps_per_epoch, cache.taps)
+    cached_teacher = steps.CachedTeacher(views, steps_per_epoch, cache.taps)
     resident = cache.bytes <= resident_gib * GIB
 
     def read(step, rows):
         return cache.read(int(views.at(step, steps_per_epoch)), rows)
 
     return Teaching(
-        recall.answer,
+        cached_teacher.answer,
         cache.everything() if resident else None,
         AUGMENTED,
-        LessonFeed(feed, None if resident else read),
-        recall,
+        CachedTeacherLoader(loader, None if resident else read),
+        cached_teacher,
     )

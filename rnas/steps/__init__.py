@@ -1,10 +1,10 @@
 """Training steps: pure functions of (state, batch), the only place that knows the replica axis.
 
-`make_train_step` trains a fixed network (teacher, student, twin); `make_search_step` trains the channel-masked
+`make_train_step` trains a fixed network (teacher, student, baseline); `make_search_step` trains the channel-masked
 supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
 build `step(state, images, labels, teacher, root) -> (state, metrics)`; `side_by_side` makes one of many networks of
 it, and `run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack,
-or another measurement, of a model that no longer changes. `run_views` asks a teacher beforehand, and `Recall` answers
+or another measurement, of a model that no longer changes. `run_teacher_on_views` asks a teacher beforehand, and `CachedTeacher` answers
 for it inside the steps.
 
 Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
@@ -15,7 +15,7 @@ not matter. An architecture update never moves BatchNorm's running statistics.
 Not here: data, checkpoints, logging, model choice.
 """
 
-from rnas.steps.cached_teacher import Lesson, Recall, Told, Views, run_views
+from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views, run_teacher_on_views
 from rnas.steps.cell_search import make_cell_search_step
 from rnas.steps.dispatch import run_frozen, run_steps
 from rnas.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
@@ -30,10 +30,10 @@ __all__ = [
     "TRAIN_METRICS",
     "Augmentation",
     "DropPath",
-    "Lesson",
-    "Recall",
+    "CachedBatch",
+    "CachedTeacher",
     "Step",
-    "Told",
+    "CachedOutputs",
     "Views",
     "WeightAverage",
     "WeightPerturbation",
@@ -43,7 +43,7 @@ __all__ = [
     "make_train_step",
     "run_frozen",
     "run_steps",
-    "run_views",
+    "run_teacher_on_views",
     "side_by_side",
     "step_keys",
 ]

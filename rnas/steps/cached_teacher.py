@@ -19,7 +19,7 @@ from rnas.steps import augment
 from rnas.steps.parts import Augmentation, varied
 
 
-class Told(NamedTuple):
+class CachedOutputs(NamedTuple):
     """What a teacher says of images, with any leading axes.
 
     Attributes:
@@ -33,7 +33,7 @@ class Told(NamedTuple):
     maps: jax.Array
 
 
-class Lesson(NamedTuple):
+class CachedBatch(NamedTuple):
     """What a step takes.
 
     Attributes:
@@ -42,7 +42,7 @@ class Lesson(NamedTuple):
     """
 
     rows: jax.Array
-    told: Told | None = None
+    told: CachedOutputs | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Views:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recall:
+class CachedTeacher:
     """Looks up views and what the teacher said of them.
 
     Attributes:
@@ -78,7 +78,7 @@ class Recall:
     steps_per_epoch: int
     taps: tuple[str, ...]
 
-    def look_up(self, images: jax.Array, lesson: Lesson, memory: Told | None, step: jax.Array):
+    def look_up(self, images: jax.Array, lesson: CachedBatch, memory: CachedOutputs | None, step: jax.Array):
         """Returns (views [N,H,W,C] as bytes, what the teacher said of them) of the lesson's rows.
 
         Args:
@@ -92,7 +92,7 @@ class Recall:
             told = jax.tree.map(lambda leaf: leaf[view, lesson.rows], memory)
         return self.views.show(images[lesson.rows], view, lesson.rows), told
 
-    def answer(self, told: Told, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def answer(self, told: CachedOutputs, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Stands in for the teacher's `apply`: (logits, taps), each tap of one channel, whose map is the kept one."""
         del images  # those that the teacher was asked about
         side = math.isqrt(told.maps.shape[-1])
@@ -101,11 +101,11 @@ class Recall:
         return told.logits, {name: taps[:, index] for index, name in enumerate(self.taps)}
 
 
-def run_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int):
+def run_teacher_on_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int):
     """Wraps a teacher so that every device of this host asks it about views.
 
     Returns:
-      (variables, images [D,n,H,W,C] uint8, rows [D,n], view) → `Told` with leading axes [D,n]; hosts need not agree.
+      (variables, images [D,n,H,W,C] uint8, rows [D,n], view) → `CachedOutputs` with leading axes [D,n]; hosts need not agree.
     """
 
     def told(variables, images, rows, view):
@@ -113,10 +113,10 @@ def run_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: 
         logits = logits.astype(jnp.float32)
         if not taps:
             nothing = jnp.zeros((len(rows), 0))
-            return Told(logits, nothing, nothing[..., None].astype(jnp.float16))
+            return CachedOutputs(logits, nothing, nothing[..., None].astype(jnp.float16))
         energies = objectives.attention_energies(out, taps, size)
         norms = jnp.linalg.norm(energies, axis=-1)
         units = energies / jnp.where(norms > 0, norms, 1.0)[..., None]
-        return Told(logits, norms, units.astype(jnp.float16))
+        return CachedOutputs(logits, norms, units.astype(jnp.float16))
 
     return jax.pmap(told, in_axes=(None, 0, 0, None), devices=jax.local_devices())

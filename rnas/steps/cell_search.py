@@ -13,12 +13,12 @@ from rnas import objectives
 from rnas.objectives.bilevel import LookAhead, SearchMethod, architecture_gradients, unstacked
 from rnas.objectives.joint import (
     Objective,
-    Signals,
     TeacherApply,
+    TeacherOutputs,
     adversarial_images,
     forward,
     joint_terms,
-    teacher_signals,
+    run_teacher,
 )
 from rnas.objectives.schedules import Curvature, Perturbation, Sampling
 from rnas.spaces import cells
@@ -32,12 +32,12 @@ PAIR_METRICS = ("natural_loss", "adversarial_loss", "gamma", "cosine")  # where 
 
 
 class Batch(NamedTuple):
-    """Images of one half [N,H,W,C] float32, the same attacked, labels [N], and what the teacher says of the images."""
+    """Images of one half [N,H,W,C] float32, the same adversarial, labels [N], and what the teacher says of the images."""
 
     images: jax.Array
-    attacked: jax.Array
+    adversarial: jax.Array
     labels: jax.Array
-    signals: Signals
+    teacher_outputs: TeacherOutputs
 
 
 def make_cell_search_step(
@@ -57,8 +57,8 @@ def make_cell_search_step(
 ) -> tuple[Step, tuple[str, ...]]:
     """Builds the bilevel search step of DSARA (arXiv 2212.14049, 2405.05502) and of the strategies beside it.
 
-    Both halves are attacked at the present weights and architecture. The architecture then descends the validation
-    losses at weights one step ahead, and the weights descend the training loss, on the same attacked images, at the
+    Both halves are adversarial at the present weights and architecture. The architecture then descends the validation
+    losses at weights one step ahead, and the weights descend the training loss, on the same adversarial images, at the
     new architecture. Tutors, where there is a teacher, descend the joint objective alone.
 
     Args:
@@ -91,21 +91,21 @@ def make_cell_search_step(
             for name in ("attack", "augment")
         )
         images = augmented(augmentation, augment_keys, images)
-        signals = teacher_signals(teacher, teacher_variables, images, objective, teacher_taps)
-        images, labels, attack_keys, signals = jax.tree.map(
-            lambda leaf: leaf.reshape(2, half, *leaf.shape[1:]), (images, labels, attack_keys, signals)
+        teacher_outputs = run_teacher(teacher, teacher_variables, images, objective, teacher_taps)
+        images, labels, attack_keys, teacher_outputs = jax.tree.map(
+            lambda leaf: leaf.reshape(2, half, *leaf.shape[1:]), (images, labels, attack_keys, teacher_outputs)
         )
         probabilities = cells.probabilities(state.architecture["cells"])
-        attacked = images
+        adversarial = images
         if objective.attacks:
             # One program attacks both halves, one after the other: their batch statistics do not mix.
-            attacked = lax.map(
+            adversarial = lax.map(
                 lambda part: adversarial_images(
                     supernet, objective, state.params, state.batch_stats, *part[:3], probabilities, part[3]
                 )[0],
-                (images, labels, attack_keys, signals),
+                (images, labels, attack_keys, teacher_outputs),
             )
-        training, validation = unstacked(Batch(images, attacked, labels, signals), 2)
+        training, validation = unstacked(Batch(images, adversarial, labels, teacher_outputs), 2)
 
         def loss_of(objective: Objective, probabilities=None, regularised=False):
             """(weights, architecture, batch) → mean loss; `probabilities` None are the architecture's own."""
@@ -114,13 +114,13 @@ def make_cell_search_step(
                 def compare(out):
                     maps = objectives.attention_maps(out, supernet.taps, objective.size, objective.normalise)
                     weights = sampling.tutors(training_keys.tutors, architecture["tutors"], state.step)
-                    distances = objectives.attention_distances(maps, batch.signals.maps)
+                    distances = objectives.attention_distances(maps, batch.teacher_outputs.maps)
                     return objectives.cross_layer_loss(distances, weights, objective.reduction)
 
                 sample = cells.probabilities(architecture["cells"]) if probabilities is None else probabilities
                 terms, stats = joint_terms(
-                    supernet, objective, params, state.batch_stats, batch.images, batch.attacked, batch.labels, sample,
-                    batch.signals, compare,
+                    supernet, objective, params, state.batch_stats, batch.images, batch.adversarial, batch.labels, sample,
+                    batch.teacher_outputs, compare,
                 )  # fmt: skip
                 if regularised:
                     terms["loss"] = terms["loss"] + regulariser(params, sample, batch)
@@ -140,14 +140,14 @@ def make_cell_search_step(
             return lax.cond(curvature.is_on(state.step), value, lambda: jnp.zeros(batch.labels.shape))
 
         train_loss, own = loss_of(objective), loss_of(objective, regularised=kind.curvature)
-        # Of a pair, a stack of two batches: a loss that sees attacked images alone is the natural one where the attack
+        # Of a pair, a stack of two batches: a loss that sees adversarial images alone is the natural one where the attack
         # left them as they are, which spares a second program.
         if not kind.pair:
             validation_loss, batches = own, [validation]
         elif objective.needs_clean or objective.needs_teacher:
             validation_loss, batches = either(loss_of(natural), own), [(0, validation), (1, validation)]
         else:
-            validation_loss, batches = own, [validation._replace(attacked=validation.images), validation]
+            validation_loss, batches = own, [validation._replace(adversarial=validation.images), validation]
 
         def validation_mean(*args):
             mean, (terms, _) = validation_loss(*args)
@@ -187,7 +187,7 @@ def make_cell_search_step(
 
             def training_loss(sample):
                 logits, _, _ = forward(
-                    supernet, state.params, state.batch_stats, training.attacked, sample, train=False
+                    supernet, state.params, state.batch_stats, training.adversarial, sample, train=False
                 )
                 return jnp.mean(objectives.cross_entropy(logits, training.labels))
 

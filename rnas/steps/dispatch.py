@@ -8,7 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.steps.cached_teacher import Recall
+from rnas.steps.cached_teacher import CachedTeacher
 from rnas.steps.parts import AXIS, NEVER, Step
 
 PyTree = Any
@@ -16,7 +16,9 @@ PyTree = Any
 KEPT = 64  # functions of `run_frozen`, of which AutoAttack takes a few dozen; each holds on to its model
 
 
-def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, recall: Recall | None = None):
+def run_steps(
+    step: Step, metrics: tuple[str, ...], *, streaming: bool = False, cached_teacher: CachedTeacher | None = None
+):
     """Wraps `step` so that one dispatch runs many of them on every device.
 
     The result takes (state, images, labels, rows, count, teacher_variables, root):
@@ -25,20 +27,20 @@ def run_steps(step: Step, metrics: tuple[str, ...], *, streaming: bool = False, 
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
 
-    With `recall` the step sees views that a teacher was asked about, and is given what it said in place of the
-    teacher's variables: `rows` is then a `Lesson` of such rows, and teacher_variables all that is kept on the device,
-    or None. Such a step must not augment again, and its teacher must be `recall.answer`.
+    With `cached_teacher` the step sees views that a teacher was asked about, and is given what it said in place of the
+    teacher's variables: `rows` is then a `CachedBatch` of such rows, and teacher_variables all that is kept on the device,
+    or None. Such a step must not augment again, and its teacher must be `cached_teacher.answer`.
     """
 
     def many(state, images, labels, rows, count, teacher_variables, root):
         def body(index, carry):
             state, sums = carry
             taken = jax.tree.map(lambda leaf: leaf[index], rows)
-            if recall is None:
+            if cached_teacher is None:
                 chosen, batch, teacher = taken, images[taken], teacher_variables
             else:
                 chosen = taken.rows
-                batch, teacher = recall.look_up(images, taken, teacher_variables, state.step)
+                batch, teacher = cached_teacher.look_up(images, taken, teacher_variables, state.step)
             state, new = step(state, batch, labels[chosen], teacher, root)
             nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
             return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}

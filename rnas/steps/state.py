@@ -22,7 +22,7 @@ class State:
       architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search; what a network that can be of
         several architectures is told; else None.
       architecture_opt_state: of its optimiser, else None.
-      memory: what the adversarial method carries from step to step, else None.
+      loss_state: what the adversarial method carries from step to step, else None.
       averaged: moving average of params, else None.
     """
 
@@ -32,7 +32,7 @@ class State:
     opt_state: PyTree
     architecture: PyTree = None
     architecture_opt_state: PyTree = None
-    memory: PyTree = None
+    loss_state: PyTree = None
     averaged: PyTree = None
 
     @classmethod
@@ -43,7 +43,7 @@ class State:
         architecture: PyTree = None,
         architecture_optimizer: optax.GradientTransformation | None = None,
         *,
-        memory: PyTree = None,
+        loss_state: PyTree = None,
         average: bool = False,
     ) -> "State":
         """The state before the first step; `average` keeps a moving average from here on."""
@@ -54,7 +54,7 @@ class State:
             opt_state=optimizer.init(variables["params"]),
             architecture=architecture,
             architecture_opt_state=architecture_optimizer and architecture_optimizer.init(architecture),
-            memory=memory,
+            loss_state=loss_state,
             # A copy: buffers of a state are donated, each once.
             averaged=jax.tree.map(jnp.copy, variables["params"]) if average else None,
         )

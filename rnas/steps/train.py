@@ -1,4 +1,4 @@
-"""The step that trains a fixed network: teacher, student or twin."""
+"""The step that trains a fixed network: teacher, student or baseline."""
 
 from collections.abc import Callable
 import dataclasses
@@ -10,16 +10,16 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from rnas.objectives import Moment, weight_perturbation
+from rnas.objectives import TrainProgress, weight_perturbation
 from rnas.objectives.joint import (
     FixedTutors,
     Objective,
     SampledTutors,
     TeacherApply,
     adversarial_images,
-    further_signals,
-    remembered_terms,
-    teacher_signals,
+    joint_terms_and_state,
+    run_teacher,
+    run_teachers_on_adversarial,
 )
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
@@ -110,24 +110,26 @@ def make_train_step(
         options = {"drop_path": (keys.drop_path, drop_path.at(state.step))} if drop_path else {}
         architecture = draw(keys.architecture) if draw else state.architecture
         taps = tutors.teacher_taps if tutors else ()
-        signals = teacher_signals(teacher, teacher_variables, images, objective, taps)
-        attacked, stats = images, state.batch_stats
+        teacher_outputs = run_teacher(teacher, teacher_variables, images, objective, taps)
+        adversarial, stats = images, state.batch_stats
         if objective.attacks:
-            attacked, stats = adversarial_images(
-                model, objective, state.params, stats, images, labels, keys.attack, architecture, signals
+            adversarial, stats = adversarial_images(
+                model, objective, state.params, stats, images, labels, keys.attack, architecture, teacher_outputs
             )
 
-        signals = further_signals(signals, teacher, natural, teacher_variables, images, attacked, objective)
+        teacher_outputs = run_teachers_on_adversarial(
+            teacher_outputs, teacher, natural, teacher_variables, images, adversarial, objective
+        )
         rate = optimizer.schedule(state.step)
-        moment = Moment(state.step // steps_per_epoch, rate / optimizer.schedule(0))
+        progress = TrainProgress(state.step // steps_per_epoch, rate / optimizer.schedule(0))
 
         def loss(params):
-            terms, new_stats, memory = remembered_terms(
-                model, objective, params, stats, images, attacked, labels, architecture, signals,
-                lambda out: tutors.loss(out, signals.maps, keys.tutors, objective),
-                moment=moment, memory=state.memory, average=mean_over_replicas, **options,
+            terms, new_stats, loss_state = joint_terms_and_state(
+                model, objective, params, stats, images, adversarial, labels, architecture, teacher_outputs,
+                lambda out: tutors.loss(out, teacher_outputs.maps, keys.tutors, objective),
+                progress=progress, loss_state=state.loss_state, average=mean_over_replicas, **options,
             )  # fmt: skip
-            return jnp.mean(terms["loss"]), (terms, new_stats, memory)
+            return jnp.mean(terms["loss"]), (terms, new_stats, loss_state)
 
         def perturbed(params):
             gradients, _ = jax.grad(loss, has_aux=True)(params)
@@ -137,7 +139,7 @@ def make_train_step(
         if perturbation:
             shift = lax.cond(state.step >= perturbation.first_step, perturbed, optax.tree.zeros_like, params)
             params = optax.tree.add(params, shift)
-        gradients, (terms, stats, memory) = jax.grad(loss, has_aux=True)(params)
+        gradients, (terms, stats, loss_state) = jax.grad(loss, has_aux=True)(params)
         gradients = mean_over_replicas(gradients)
         # The optimiser steps from where the gradient was taken, its decay of the weights included.
         mask = moving and moving(params, architecture)
@@ -146,7 +148,9 @@ def make_train_step(
             params = optax.tree.sub(params, shift)
         terms["learning_rate"] = rate
         # Synchronised BatchNorm already leaves equal statistics everywhere.
-        new = state.replace(step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, memory=memory)
+        new = state.replace(
+            step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, loss_state=loss_state
+        )
         if average:
             new = new.replace(averaged=average.update(state.averaged, new.params, state.step))
         return new, reduced(terms, state.step, new.params)

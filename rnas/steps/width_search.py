@@ -6,7 +6,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas import objectives
-from rnas.objectives.joint import Objective, TeacherApply, adversarial_images, joint_terms, teacher_signals
+from rnas.objectives.joint import Objective, TeacherApply, adversarial_images, joint_terms, run_teacher
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
 from rnas.spaces import fbnet
 from rnas.steps.optimizer import Optimizer
@@ -41,17 +41,17 @@ def make_search_step(
     def search_step(state: State, images, labels, teacher_variables, root):
         keys = step_keys(root, state.step, len(labels))
         images = augmented(augmentation, keys.augment, images)
-        signals = teacher_signals(teacher, teacher_variables, images, objective, teacher_taps)
+        teacher_outputs = run_teacher(teacher, teacher_variables, images, objective, teacher_taps)
 
         def masks_of(architecture):
             samples = sampling.widths(keys.architecture, architecture["widths"], state.step)
             return fbnet.channel_masks(space, samples), fbnet.effective_widths(space, samples)
 
-        attacked, stats = images, state.batch_stats
+        adversarial, stats = images, state.batch_stats
         if objective.attacks:
             masks, _ = masks_of(state.architecture)
-            attacked, stats = adversarial_images(
-                supernet, objective, state.params, stats, images, labels, keys.attack, masks, signals
+            adversarial, stats = adversarial_images(
+                supernet, objective, state.params, stats, images, labels, keys.attack, masks, teacher_outputs
             )
 
         def loss(params, architecture):
@@ -60,11 +60,11 @@ def make_search_step(
             def compare(out):
                 maps = objectives.attention_maps(out, space.taps, objective.size, objective.normalise)
                 weights = sampling.tutors(keys.tutors, architecture["tutors"], state.step)
-                distances = objectives.attention_distances(maps, signals.maps)
+                distances = objectives.attention_distances(maps, teacher_outputs.maps)
                 return objectives.cross_layer_loss(distances, weights, objective.reduction)
 
             terms, new_stats = joint_terms(
-                supernet, objective, params, stats, images, attacked, labels, masks, signals, compare
+                supernet, objective, params, stats, images, adversarial, labels, masks, teacher_outputs, compare
             )
             factor, penalty, amount = search_cost(widths)
             terms["loss"] = terms["loss"] * factor + penalty

@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.artifacts.files import read_json, write_json
-from rnas.steps import Told
+from rnas.steps import CachedOutputs
 from rnas.teachers.teacher import identity_hash
 from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
@@ -95,7 +95,7 @@ class TeacherCache:
         """What is still to be made."""
         return [shard for shard in self.shards() if not self._has(shard)]
 
-    def build(self, ask: Callable[[int, np.ndarray], Told]) -> None:
+    def build(self, ask: Callable[[int, np.ndarray], CachedOutputs]) -> None:
         """Makes what is missing, shared by all hosts; every host must call it, and returns when all are done.
 
         Args:
@@ -115,7 +115,7 @@ class TeacherCache:
                 "its own: give all hosts one shared folder as teacher.cache.dir."
             )
 
-    def make_share(self, ask: Callable[[int, np.ndarray], Told], host: int, hosts: int) -> None:
+    def make_share(self, ask: Callable[[int, np.ndarray], CachedOutputs], host: int, hosts: int) -> None:
         """Makes what is missing of the share of host number `host`, one of `hosts`; see `build`."""
         # By its number, so that hosts agree on who makes what whatever each of them sees of the others' work.
         own = [shard for number, shard in enumerate(self.shards()) if number % hosts == host]
@@ -136,7 +136,7 @@ class TeacherCache:
                 if gathered(interruption.requested).any() and done < turns:
                     raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
 
-    def read(self, view: int, rows: np.ndarray) -> Told:
+    def read(self, view: int, rows: np.ndarray) -> CachedOutputs:
         """What the teacher said of view `view` of the images at `rows`, of any shape; host arrays.
 
         Raises:
@@ -149,9 +149,11 @@ class TeacherCache:
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
             found[places] = self._records(view, int(number), flat[places])
-        return Told(*(found[name].reshape(*rows.shape, *found[name].shape[1:]) for name in Told._fields))
+        return CachedOutputs(
+            *(found[name].reshape(*rows.shape, *found[name].shape[1:]) for name in CachedOutputs._fields)
+        )
 
-    def everything(self) -> Told:
+    def everything(self) -> CachedOutputs:
         """All of it, [views, images, ...]."""
         rows = np.arange(self.images)
         each = [self.read(view, rows) for view in range(self.views)]
@@ -194,7 +196,7 @@ class TeacherCache:
             raise ValueError(f"it holds {found} records, not {shard.last - shard.first}")
         return reader
 
-    def _write(self, shard: Shard, told: Told) -> None:
+    def _write(self, shard: Shard, told: CachedOutputs) -> None:
         records = np.empty(shard.last - shard.first, self._record)
         records["identity"], records["view"] = self._identity, shard.view
         records["row"] = np.arange(shard.first, shard.last)
@@ -275,8 +277,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
-def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[int, np.ndarray], Told]:
-    """(view, rows [m]) → `Told` on the host, by a program of `rnas.steps.run_views`.
+def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[int, np.ndarray], CachedOutputs]:
+    """(view, rows [m]) → `CachedOutputs` on the host, by a program of `rnas.steps.run_teacher_on_views`.
 
     Every device is given `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is
     filled up: an answer does not depend on who computed it.
@@ -284,7 +286,7 @@ def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[in
     devices = len(jax.local_devices())
     placed = functools.cache(lambda: replicate(variables))  # once, where anything is asked at all
 
-    def ask(view: int, rows: np.ndarray) -> Told:
+    def ask(view: int, rows: np.ndarray) -> CachedOutputs:
         whole = -(-len(rows) // (devices * CHUNK)) * devices * CHUNK
         blocks = np.resize(rows, whole).astype(np.int32).reshape(-1, devices, CHUNK)
         # Each block is on its way before the answer to the one before is read.

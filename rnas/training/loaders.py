@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from rnas.data.sampler import Order
+from rnas.data.sampler import Sampler
 from rnas.objectives.schedules import Alternation
-from rnas.steps.cached_teacher import Lesson, Told
+from rnas.steps.cached_teacher import CachedBatch, CachedOutputs
 
 if TYPE_CHECKING:
     from rnas.data.stream import Batches
@@ -23,7 +23,7 @@ class Block(NamedTuple):
 
     images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
     labels: Any
-    rows: Any  # [local devices, most, per device] rows of `images`, or a `Lesson` of such rows
+    rows: Any  # [local devices, most, per device] rows of `images`, or a `CachedBatch` of such rows
 
 
 def replicate(tree: Any) -> Any:
@@ -44,7 +44,9 @@ def per_device(batch_size: int, what: str) -> int:
     return batch_size // devices
 
 
-def alternating_rows(alternation: Alternation, weights: Order, architecture: Order) -> Callable[[int, int], np.ndarray]:
+def alternating_rows(
+    alternation: Alternation, weights: Sampler, architecture: Sampler
+) -> Callable[[int, int], np.ndarray]:
     """Rows of a search whose weight and architecture steps draw from disjoint sets (arXiv 1812.03443)."""
 
     def rows_at(first: int, count: int) -> np.ndarray:
@@ -62,7 +64,7 @@ def alternating_rows(alternation: Alternation, weights: Order, architecture: Ord
     return rows_at
 
 
-def paired_rows(weights: Order, architecture: Order) -> Callable[[int, int], np.ndarray]:
+def paired_rows(weights: Sampler, architecture: Sampler) -> Callable[[int, int], np.ndarray]:
     """Rows of a search whose every step takes a batch of each order.
 
     Returns:
@@ -78,7 +80,7 @@ def paired_rows(weights: Order, architecture: Order) -> Callable[[int, int], np.
     return rows_at
 
 
-class ResidentFeed:
+class ResidentLoader:
     """A whole set as uint8 on every device; only row numbers travel per step."""
 
     streaming = False
@@ -108,21 +110,21 @@ class ResidentFeed:
         del position
 
 
-class LessonFeed:
-    """The rows of another feed as lessons, with what a teacher said of them where the device does not hold that."""
+class CachedTeacherLoader:
+    """The rows of another loader as lessons, with what a teacher said of them where the device does not hold that."""
 
     streaming = False
 
-    def __init__(self, feed: ResidentFeed, read: Callable[[int, np.ndarray], Told] | None = None):
+    def __init__(self, loader: ResidentLoader, read: Callable[[int, np.ndarray], CachedOutputs] | None = None):
         """`read(step, rows)` gives what was said of rows of any shape; None where the device holds everything."""
-        self._feed = feed
+        self._loader = loader
         self._read = read
-        self.most = feed.most
+        self.most = loader.most
 
     def dispatch(self, first: int, count: int) -> Block:
-        images, labels, rows = self._feed.dispatch(first, count)
+        images, labels, rows = self._loader.dispatch(first, count)
         if self._read is None:
-            return Block(images, labels, Lesson(rows))
+            return Block(images, labels, CachedBatch(rows))
         said = [self._read(first + index, rows[:, index]) for index in range(count)]
 
         def together(*leaves: np.ndarray) -> np.ndarray:
@@ -130,16 +132,16 @@ class LessonFeed:
             np.stack(leaves, axis=1, out=padded[:, :count])
             return padded
 
-        return Block(images, labels, Lesson(rows, jax.tree.map(together, *said)))
+        return Block(images, labels, CachedBatch(rows, jax.tree.map(together, *said)))
 
     def position(self) -> dict:
-        return self._feed.position()
+        return self._loader.position()
 
     def seek(self, position: dict) -> None:
-        self._feed.seek(position)
+        self._loader.seek(position)
 
 
-class StreamFeed:
+class StreamLoader:
     """One decoded batch a dispatch, from a stream whose position the checkpoint holds."""
 
     streaming = True

@@ -16,7 +16,7 @@ from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
-from rnas.training.loaders import ResidentFeed, StreamFeed, replicate
+from rnas.training.loaders import ResidentLoader, StreamLoader, replicate
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.progress import Progress
 
@@ -61,7 +61,7 @@ def fit(
     plan: Plan,
     state: State,
     run: Callable,
-    feed: ResidentFeed | StreamFeed,
+    loader: ResidentLoader | StreamLoader,
     *,
     checkpoints: Checkpoints,
     log: MetricsLog,
@@ -88,7 +88,7 @@ def fit(
     restored = checkpoints.restore(state)
     if restored is not None:
         state = restored.state
-        feed.seek(restored.metadata["feed"])
+        loader.seek(restored.metadata["loader"])
     step = int(state.step)
     log.rewind(step if restored is not None else -1)
     state, teacher_variables = replicate((state, teacher_variables))
@@ -126,8 +126,8 @@ def fit(
         look()
     with Progress(plan.stage, plan.total, step) as progress, Interruption() as interruption:
         while step < plan.total:
-            stop = plan.next_stop(step, feed.most)
-            block = feed.dispatch(step, stop - step)
+            stop = plan.next_stop(step, loader.most)
+            block = loader.dispatch(step, stop - step)
             state, sums = run(state, *block, np.int32(stop - step), teacher_variables, root)
             # The dispatch above runs while the metrics before it are read.
             if plan.is_due(step, plan.log_every):
@@ -147,7 +147,7 @@ def fit(
                 if validating:
                     scores = validate(state)
                     log.write(step, step / plan.steps_per_epoch, "validation", scores)
-                checkpoints.save(step, jax.device_get(state), {"feed": feed.position()}, scores)
+                checkpoints.save(step, jax.device_get(state), {"loader": loader.position()}, scores)
                 progress.update(step, **shown())
                 if stopping and step < plan.total:
                     checkpoints.wait()

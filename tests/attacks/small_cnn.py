@@ -37,11 +37,11 @@ def logits_fn(params, images: jax.Array) -> jax.Array:
     return SmallCNN().apply({"params": params}, images)
 
 
-def torch_twin(params):
+def torch_baseline(params):
     """The same function of NCHW images as a `torch.nn.Module` in evaluation mode, channels last, frozen."""
     import torch
 
-    class Twin(torch.nn.Module):
+    class Baseline(torch.nn.Module):
         def __init__(self):
             super().__init__()
             kernels = [params[f"conv{layer}"]["kernel"] for layer in range(len(STRIDES))]
@@ -58,15 +58,15 @@ def torch_twin(params):
             # Rows, columns, channels: the order in which the weights of the dense layer count them.
             return self.classifier(x.permute(0, 2, 3, 1).flatten(1))
 
-    twin = Twin()
+    baseline = Baseline()
     with torch.no_grad():
-        for layer, convolution in enumerate(twin.convolutions):
+        for layer, convolution in enumerate(baseline.convolutions):
             ours = params[f"conv{layer}"]
             convolution.weight.copy_(torch.tensor(np.transpose(ours["kernel"], (3, 2, 0, 1))))
             convolution.bias.copy_(torch.tensor(np.asarray(ours["bias"])))
-        twin.classifier.weight.copy_(torch.tensor(np.transpose(params["classifier"]["kernel"])))
-        twin.classifier.bias.copy_(torch.tensor(np.asarray(params["classifier"]["bias"])))
-    return twin.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+        baseline.classifier.weight.copy_(torch.tensor(np.transpose(params["classifier"]["kernel"])))
+        baseline.classifier.bias.copy_(torch.tensor(np.asarray(params["classifier"]["bias"])))
+    return baseline.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
 def train_small_cnn(

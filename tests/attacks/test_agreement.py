@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_cnn import logits_fn, torch_twin, train_small_cnn
+from small_cnn import logits_fn, torch_baseline, train_small_cnn
 
 from rnas.attacks import (
     apgd,
@@ -96,16 +96,16 @@ class Problem:
     def torchattacks(self, steps, step_size):
         torch = pytest.importorskip("torch", reason=NOT_INSTALLED)
         library = pytest.importorskip("torchattacks", reason=NOT_INSTALLED)
-        twin = torch_twin(self.params)
+        baseline = torch_baseline(self.params)
         images = torch.tensor(np.moveaxis(np.asarray(self.images), -1, 1))
         labels = torch.tensor(np.asarray(self.labels)).long()
-        np.testing.assert_allclose(twin(images), self.logits_fn(self.images), atol=1e-4)
+        np.testing.assert_allclose(baseline(images), self.logits_fn(self.images), atol=1e-4)
         if steps == 1:
-            attack = library.FGSM(twin, eps=EPSILON["linf"])
+            attack = library.FGSM(baseline, eps=EPSILON["linf"])
         else:
-            attack = library.PGD(twin, eps=EPSILON["linf"], alpha=step_size, steps=steps, random_start=False)
+            attack = library.PGD(baseline, eps=EPSILON["linf"], alpha=step_size, steps=steps, random_start=False)
         points = attack(images, labels)
-        return np.moveaxis(points.numpy(), 1, -1), (twin(points).argmax(1) != labels).numpy()
+        return np.moveaxis(points.numpy(), 1, -1), (baseline(points).argmax(1) != labels).numpy()
 
     def compare(self, ours, theirs, norm, parted):
         """Asserts equal images but for a share of `parted`, and flags that differ at most where margins are slight."""

@@ -32,7 +32,7 @@ CURVE = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 255]) / 255
 IMAGES, LABELS = examples(N)
 
 
-class Subject:
+class EvaluatedModel:
     """What attacks and measurements find out about a model, each compiled once and when it is asked for."""
 
     def __init__(self, model):
@@ -100,7 +100,7 @@ class Subject:
 
 
 def test_a_healthy_model_passes():
-    verdicts = Subject(healthy).verdicts()
+    verdicts = EvaluatedModel(healthy).verdicts()
     assert "".join(verdicts) == "ABCDEFGHI"
     assert {check.letter: check for check in verdicts.values() if check.status != "passed"} == {}
     assert not any(check.advice for check in verdicts.values())
@@ -109,7 +109,7 @@ def test_a_healthy_model_passes():
 
 def test_a_quantised_model_is_caught_everywhere():
     """By its zero gradients, by noise, by accuracy at large radii and by changes no gradient announces."""
-    verdicts = Subject(quantised(healthy)).verdicts()
+    verdicts = EvaluatedModel(quantised(healthy)).verdicts()
     assert {letter for letter, check in verdicts.items() if check.status == "warning"} >= set("BCEH")
     assert verdicts["B"].figure.startswith(f"{4 * N} of {4 * N} gradients are zero")
     assert all(check.advice for check in verdicts.values() if check.status != "passed")
@@ -117,7 +117,7 @@ def test_a_quantised_model_is_caught_everywhere():
 
 @pytest.mark.parametrize("control", ["blocked", "saturated"])
 def test_masked_gradients_are_caught(control):
-    health = Subject(MASKED[control](healthy)).measured(gradient_health, epsilon=EPSILON)
+    health = EvaluatedModel(MASKED[control](healthy)).measured(gradient_health, epsilon=EPSILON)
     check = checks.check_gradients(*health)
     assert check.status == "warning"
     zero = np.mean(health.zero, axis=0)
@@ -130,19 +130,19 @@ def test_masked_gradients_are_caught(control):
 
 
 def test_nan_gradients_are_caught():
-    health = Subject(shattered(healthy)).measured(gradient_health, epsilon=EPSILON)
+    health = EvaluatedModel(shattered(healthy)).measured(gradient_health, epsilon=EPSILON)
     assert health.broken.all() and not health.zero.any()
     assert checks.check_gradients(*health).status == "failed"
 
 
 def test_probabilities_are_caught():
-    check = Subject(probabilities(healthy)).inputs()
+    check = EvaluatedModel(probabilities(healthy)).inputs()
     assert (check.letter, check.status) == ("A", "warning")
     assert "look like probabilities" in check.advice and "random" not in check.advice
 
 
 def test_noise_in_the_model_is_caught():
-    subject = Subject(noisy(healthy, spread=0.5))
+    subject = EvaluatedModel(noisy(healthy, spread=0.5))
     check = subject.inputs()
     assert check.status == "warning" and "neighbours" not in check.figure
     assert "version 'rand'" in check.advice and "deterministic" in check.advice
@@ -150,7 +150,7 @@ def test_noise_in_the_model_is_caught():
 
 
 def test_batch_statistics_are_caught():
-    check = Subject(batch_normalised(healthy)).inputs()
+    check = EvaluatedModel(batch_normalised(healthy)).inputs()
     assert check.status == "failed" and "training mode" in check.advice
 
 

@@ -132,7 +132,7 @@ def test_what_makes_another_program():
 
 
 def test_functions_without_a_hash():
-    """Told apart by what they are, although nothing about them may be compared."""
+    """CachedOutputs apart by what they are, although nothing about them may be compared."""
     one, other = Unhashable(WEIGHTS), Unhashable(OTHER_WEIGHTS)
     for model in (one, other):
         with pytest.raises(TypeError):

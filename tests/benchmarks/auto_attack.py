@@ -182,7 +182,7 @@ class Theirs:
 
     def quickest_layout(self):
         """The network in the memory layout, and its name, in which gradients for a batch take less time."""
-        from small_cnn import torch_twin
+        from small_cnn import torch_baseline
 
         torch = self.torch
         images, labels = self.images[: self.problem.batch], self.labels[: self.problem.batch]
@@ -195,7 +195,7 @@ class Theirs:
 
         found = {}
         for name in ("channels_last", "contiguous_format"):
-            model = torch_twin(self.problem.params).to(memory_format=getattr(torch, name))
+            model = torch_baseline(self.problem.params).to(memory_format=getattr(torch, name))
             found[name] = min(seconds(model) for _ in range(10)), model
         layout = min(found, key=lambda name: found[name][0])
         return found[layout][1], layout

@@ -44,7 +44,7 @@ from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers.cache import TeacherCache, asker
 from rnas.teachers.teacher import make_teacher
-from rnas.training.loaders import ResidentFeed, replicate
+from rnas.training.loaders import ResidentLoader, replicate
 
 CLASSES, FOREVER = 10, 10**6  # steps, all of them weight steps of the first epoch
 SIDES = ("theirs", "ours", "from_disk")
@@ -108,12 +108,12 @@ class Search:
             dict(jax.jit(supernet.init)(jax.random.key(0), images)), optimizer, architecture, optimizer
         )
         self._state, self._variables = replicate((state, teaching.variables))
-        self._feed = teaching.feed
-        self._run = steps.run_steps(step, steps.SEARCH_METRICS, recall=teaching.recall)
+        self._loader = teaching.loader
+        self._run = steps.run_steps(step, steps.SEARCH_METRICS, cached_teacher=teaching.cached_teacher)
         self._done = 0
 
     def __call__(self, count: int) -> float:
-        block = self._feed.dispatch(self._done, count)
+        block = self._loader.dispatch(self._done, count)
         self._state, sums = self._run(self._state, *block, np.int32(count), self._variables, self.root)
         self._done += count
         return float(sums["loss"]) / float(sums["count"])
@@ -137,22 +137,22 @@ def measure(arguments: argparse.Namespace) -> dict:
         starts = np.arange(first, first + count) % 4 * arguments.batch
         return (starts[:, None] + np.arange(arguments.batch)).astype(np.int32)
 
-    def feed():
-        return ResidentFeed(images, labels, rows_at, batch_size=arguments.batch, most=arguments.steps, what="--batch")
+    def loader():
+        return ResidentLoader(images, labels, rows_at, batch_size=arguments.batch, most=arguments.steps, what="--batch")
 
     with tempfile.TemporaryDirectory() as folder:
         identity = {"maps": {"taps": list(teacher.tap_names), "size": arguments.size}}
         cache = TeacherCache(Path(folder) / "cache", identity, images=number, views=1, num_classes=CLASSES)
-        ask = asker(steps.run_views(teacher.apply, views, cache.taps, cache.size), teacher.variables, images)
+        ask = asker(steps.run_teacher_on_views(teacher.apply, views, cache.taps, cache.size), teacher.variables, images)
         ask(0, np.arange(number))  # compiles
         start = time.perf_counter()
         cache.build(ask)
         build = (time.perf_counter() - start) / number
         known = dict(steps_per_epoch=FOREVER)
         teachings = {
-            "theirs": live(teacher, augmentation, feed()),
-            "ours": recalled(cache, views, feed(), resident_gib=64.0, **known),
-            "from_disk": recalled(cache, views, feed(), resident_gib=0.0, **known),
+            "theirs": live(teacher, augmentation, loader()),
+            "ours": recalled(cache, views, loader(), resident_gib=64.0, **known),
+            "from_disk": recalled(cache, views, loader(), resident_gib=0.0, **known),
         }
         sides = {name: Search(arguments, teacher, teachings[name]) for name in SIDES}
         loss = {name: side(1) for name, side in sides.items()}

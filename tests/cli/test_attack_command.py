@@ -37,7 +37,7 @@ def get_config():
     data.name, data.image_shape, data.held_out, data.crop_padding = "digits", (8, 8, 1), 137, 1
     data.mean, data.std = (0.305,), (0.376,)
     config.space = "tiny"
-    config.twins = ("plain",)
+    config.baselines = ("plain",)
     return config
 """
 COUNT = 30
@@ -297,8 +297,8 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--model=studnet"], "this run has no model 'studnet'; it has student, twin_plain, teacher."),
-        (["--model=twin_plain"], "holds no checkpoint of stage 'twin_plain'; run that stage first"),
+        (["--model=studnet"], "this run has no model 'studnet'; it has student, baseline_plain, teacher."),
+        (["--model=baseline_plain"], "holds no checkpoint of stage 'baseline_plain'; run that stage first"),
         (["--model=teacher"], "no teacher at "),
         (["--attack=apgd_ce,sqare"], "unknown attack 'sqare' in linf; expected one of fgsm, pgd_<steps>,"),
         (["--attack=pgd_20", "--norm=l1"], "in L1, where dense gradient steps are far too weak, use apgd"),

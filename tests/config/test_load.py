@@ -184,10 +184,10 @@ DIGITS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "digits.p
 
 
 def test_a_recorded_configuration_comes_back(tmp_path):
-    config = load_config(str(DIGITS), ["--config.seed=3", "--config.search.epochs=7", "--config.twins=('plain',)"])
+    config = load_config(str(DIGITS), ["--config.seed=3", "--config.search.epochs=7", "--config.baselines=('plain',)"])
     record_config(tmp_path, config)
     found = recorded_config(tmp_path)
-    assert found.to_dict() == config.to_dict() and isinstance(found.twins, tuple)
+    assert found.to_dict() == config.to_dict() and isinstance(found.baselines, tuple)
     assert (found.seed, found.search.epochs) == (3, 7)
     assert [type(value) for value in found.data.to_dict().values()] == [
         type(value) for value in config.data.to_dict().values()

@@ -3,28 +3,28 @@
 import numpy as np
 import pytest
 
-from rnas.data.sampler import Order, permutation
+from rnas.data.sampler import Sampler, permutation
 
 ROWS = np.arange(100, 123)  # 23 rows: 4 batches of 5, 3 dropped
 
 
 def test_rows_at_any_step_equals_the_uninterrupted_run():
-    whole = Order(ROWS, 5, seed=3).rows_at(0, 13)
+    whole = Sampler(ROWS, 5, seed=3).rows_at(0, 13)
     assert whole.shape == (13, 5) and whole.dtype == np.int32
     for first in range(13):
         for count in range(14 - first):
-            np.testing.assert_array_equal(Order(ROWS, 5, seed=3).rows_at(first, count), whole[first:][:count])
+            np.testing.assert_array_equal(Sampler(ROWS, 5, seed=3).rows_at(first, count), whole[first:][:count])
 
 
 def test_an_order_may_be_asked_backwards():
-    order = Order(ROWS, 5, seed=3)
+    order = Sampler(ROWS, 5, seed=3)
     forwards = [order.rows_at(step, 1) for step in range(12)]
     backwards = [order.rows_at(step, 1) for step in reversed(range(12))]
     np.testing.assert_array_equal(forwards, backwards[::-1])
 
 
 def test_no_row_comes_twice_in_an_epoch_and_epochs_differ():
-    order = Order(ROWS, 5, seed=0)
+    order = Sampler(ROWS, 5, seed=0)
     assert order.steps_per_epoch == 4
     epochs = order.rows_at(0, 12).reshape(3, 20)
     for rows in epochs:
@@ -33,11 +33,11 @@ def test_no_row_comes_twice_in_an_epoch_and_epochs_differ():
 
 
 def test_every_row_is_visited_over_the_epochs():
-    assert set(Order(ROWS, 5, seed=0).rows_at(0, 40).ravel()) == set(ROWS)
+    assert set(Sampler(ROWS, 5, seed=0).rows_at(0, 40).ravel()) == set(ROWS)
 
 
 def test_seeds_differ():
-    assert (Order(ROWS, 5, seed=0).rows_at(0, 4) != Order(ROWS, 5, seed=1).rows_at(0, 4)).any()
+    assert (Sampler(ROWS, 5, seed=0).rows_at(0, 4) != Sampler(ROWS, 5, seed=1).rows_at(0, 4)).any()
 
 
 def test_permutation_sorts_the_raw_stream_of_philox():
@@ -65,9 +65,9 @@ def test_first_places_are_uniform():
 )
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Order(*arguments)
+        Sampler(*arguments)
 
 
 def test_negative_step_is_refused():
     with pytest.raises(ValueError, match="first_step=-1"):
-        Order(ROWS, 5, 0).rows_at(-1, 2)
+        Sampler(ROWS, 5, 0).rows_at(-1, 2)

@@ -23,7 +23,7 @@ from rnas.attacks import auto_attack
 from rnas.attacks.parts import Part
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
-from rnas.evaluation import Settings, Subject, Threat, assess, assess_function, assessment, failed, probes
+from rnas.evaluation import EvaluatedModel, Settings, Threat, assess, assess_function, assessment, failed, probes
 from rnas.evaluation import campaign as campaigns
 from rnas.evaluation import ledger as ledgers
 from rnas.evaluation import runner as runners
@@ -42,7 +42,7 @@ def predict(variables, images):
     return healthy(images).at[:, 0].add(variables)
 
 
-SUBJECT = Subject(predict, np.float32(0), CLASSES, name="healthy", hash="f00d")
+SUBJECT = EvaluatedModel(predict, np.float32(0), CLASSES, name="healthy", hash="f00d")
 
 
 def make_split(count=COUNT):
@@ -634,7 +634,10 @@ OTHERS = {
     "epsilon": (dict(threat=Threat.of("2/255")), f"{4 / 255!r} there, {2 / 255!r} now"),
     "norm": (dict(threat=Threat.of("4/255", "l2"), attack="pgd_1"), "'linf' there, 'l2' now"),
     "seed": (dict(seed=3), "0 there, 3 now"),
-    "model": (dict(subject=Subject(predict, np.float32(1), CLASSES, "other", "beef")), "'f00d' there, 'beef' now"),
+    "model": (
+        dict(subject=EvaluatedModel(predict, np.float32(1), CLASSES, "other", "beef")),
+        "'f00d' there, 'beef' now",
+    ),
     "data": (dict(split=SPLIT.take(np.arange(20))), "there"),
     "attacks": (dict(attack="fgsm"), r"['pgd_1', 'apgd_ce', 'square 1/3', 'square 2/3', 'square 3/3'] there, ['fgsm']"),
     "individually": (dict(individually=True), "False there, True now"),
@@ -706,7 +709,7 @@ def test_kills_change_nothing(tmp_path):
 # -- images of other models ------------------------------------------------------------------------------
 
 
-OTHER = Subject(predict, np.float32(0.5), CLASSES, name="other", hash="beef")
+OTHER = EvaluatedModel(predict, np.float32(0.5), CLASSES, name="other", hash="beef")
 
 
 def test_images_of_another_model_are_tried(finished, tmp_path):

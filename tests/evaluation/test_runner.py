@@ -139,7 +139,7 @@ def test_other_errors_are_not_mistaken_for_a_lack_of_memory(monkeypatch):
 
 
 def test_runners_of_one_architecture_share_what_is_compiled():
-    """As for the twins of a run: another network's weights are no reason to compile again."""
+    """As for the baselines of a run: another network's weights are no reason to compile again."""
     traced = []
 
     def counting(logits_fn, images, labels, keys, settings, carry):

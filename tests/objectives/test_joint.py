@@ -9,10 +9,10 @@ from rnas.objectives.joint import (
     FixedTutors,
     Objective,
     SampledTutors,
-    Signals,
+    TeacherOutputs,
     adversarial_images,
     joint_terms,
-    teacher_signals,
+    run_teacher,
 )
 from rnas.objectives.methods import Mart, Trades
 
@@ -50,7 +50,7 @@ class Linear:
 
 @pytest.fixture
 def case():
-    """Arrays of one batch: params, images (with pixels at both ends of the box), attacked, labels, signals."""
+    """Arrays of one batch: params, images (with pixels at both ends of the box), adversarial, labels, teacher_outputs."""
     random = np.random.default_rng(0)
     images = random.uniform(size=(N, SIDE, SIDE, 1)).astype(np.float32)
     images[0, 0], images[0, 1] = 0.0, 1.0
@@ -58,7 +58,7 @@ def case():
     return dict(
         params=random.normal(size=(SIDE * SIDE, K)).astype(np.float32),
         images=images,
-        attacked=np.clip(images + random.uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32),
+        adversarial=np.clip(images + random.uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32),
         labels=random.integers(0, K, N).astype(np.int32),
         logits=random.normal(size=(N, K)).astype(np.float32),
         maps=(maps / np.linalg.norm(maps, axis=-1, keepdims=True)).astype(np.float32),
@@ -84,18 +84,21 @@ def terms_by_hand(name, case, *, gamma, kl_weight, view):
     """The terms in float64, from their definitions (arXiv 1706.06083, 1901.08573, MART, 2108.07969)."""
     rows, labels = np.arange(N), case["labels"]
     params = case["params"].astype(float)
-    x, hostile_x = (case[key].astype(float) for key in ("images", "attacked"))
-    clean, hostile = (each.reshape(N, -1) @ params for each in (x, hostile_x))
-    p, q = softmax(clean), softmax(hostile)
+    x, hostile_x = (case[key].astype(float) for key in ("images", "adversarial"))
+    clean, adversarial_logits = (each.reshape(N, -1) @ params for each in (x, hostile_x))
+    p, q = softmax(clean), softmax(adversarial_logits)
     teacher = case["logits"].astype(float)
     rival = np.where(np.eye(K, dtype=bool)[labels], 0, q).max(-1)
     entropy = -np.log(p[rows, labels])
     classification = {
         "none": entropy,
         "pgd_at": -np.log(q[rows, labels]),
-        "trades": entropy + 4 * kl(clean, hostile),
-        "mart": -np.log(q[rows, labels]) - np.log(1.0001 - rival) + 4 * kl(clean, hostile) * (1 - p[rows, labels]),
-        "rslad": 0.1 * (5 / 6 * kl(teacher, hostile) + 1 / 6 * kl(teacher, clean)),  # the mean over ten classes
+        "trades": entropy + 4 * kl(clean, adversarial_logits),
+        "mart": -np.log(q[rows, labels])
+        - np.log(1.0001 - rival)
+        + 4 * kl(clean, adversarial_logits) * (1 - p[rows, labels]),
+        "rslad": 0.1
+        * (5 / 6 * kl(teacher, adversarial_logits) + 1 / 6 * kl(teacher, clean)),  # the mean over ten classes
     }[name]
     views = {"clean": [x], "adversarial": [hostile_x], "both": [x, hostile_x]}[view]
     distances = [np.sum((student_maps(each) - case["maps"]) ** 2, (-1, -2)) for each in views]
@@ -104,7 +107,7 @@ def terms_by_hand(name, case, *, gamma, kl_weight, view):
         "kl": kl(teacher, clean) if kl_weight else np.zeros(N),
         "attention": np.mean(distances, 0) if gamma else np.zeros(N),
         "accuracy": np.float64(clean.argmax(-1) == labels),
-        "adversarial_accuracy": np.float64(hostile.argmax(-1) == labels) if name != "none" else np.zeros(N),
+        "adversarial_accuracy": np.float64(adversarial_logits.argmax(-1) == labels) if name != "none" else np.zeros(N),
     }
     terms["loss"] = terms["classification"] + kl_weight * terms["kl"] + gamma * terms["attention"]
     return terms
@@ -116,10 +119,10 @@ PAIRED = FixedTutors(("first", "second"), ("one", "two"), 2)
 def evaluate(settings, case, stats=0.25, masks=None):
     """Returns (terms, statistics, passes) of `joint_terms`."""
     model = Linear()
-    signals = Signals(case["logits"], case["maps"])
+    teacher_outputs = TeacherOutputs(case["logits"], case["maps"])
     terms, stats = joint_terms(
-        model, settings, case["params"], jnp.float32(stats), case["images"], case["attacked"], case["labels"],
-        masks, signals, lambda out: PAIRED.loss(out, signals.maps, None, settings),
+        model, settings, case["params"], jnp.float32(stats), case["images"], case["adversarial"], case["labels"],
+        masks, teacher_outputs, lambda out: PAIRED.loss(out, teacher_outputs.maps, None, settings),
     )  # fmt: skip
     return terms, stats, model.passes
 
@@ -145,7 +148,7 @@ def test_terms(name, gamma, kl_weight, view, case):
         np.testing.assert_allclose(found[term], expected[term], rtol=2e-5, atol=2e-6, err_msg=term)
 
 
-CLEAN, HOSTILE = "images", "attacked"
+CLEAN, HOSTILE = "images", "adversarial"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,7 @@ def test_both_passes_see_the_masks(case):
 
 
 def test_trades_on_unchanged_images_is_cross_entropy(case):
-    case["attacked"] = case["images"]
+    case["adversarial"] = case["images"]
     trades, none = (evaluate(objective(name), case)[0] for name in ("trades", "none"))
     np.testing.assert_allclose(trades["loss"], none["loss"], rtol=1e-6)
 
@@ -201,7 +204,7 @@ KEYS = jax.random.split(jax.random.key(2), N)
 def attack(settings, case, *, model=None, stats=0.25, params=None, images=None, masks=None):
     return adversarial_images(
         model or Linear(), settings, case["params"] if params is None else params, jnp.float32(stats),
-        case["images"] if images is None else images, case["labels"], KEYS, masks, Signals(case["logits"]),
+        case["images"] if images is None else images, case["labels"], KEYS, masks, TeacherOutputs(case["logits"]),
     )  # fmt: skip
 
 
@@ -284,13 +287,13 @@ def test_the_attack_of_a_real_network_leaves_running_statistics_and_neighbours_a
         settings = study.objective("pgd_at", attack_bn=attack_bn)
 
         @jax.jit
-        def attacked(images, settings=settings):
+        def adversarial(images, settings=settings):
             return adversarial_images(
                 study.student, settings, variables["params"], variables["batch_stats"], images, labels, keys,
-                None, Signals(),
+                None, TeacherOutputs(),
             )  # fmt: skip
 
-        over = jax.vmap(attacked, axis_name=study.axis)
+        over = jax.vmap(adversarial, axis_name=study.axis)
         (first, stats), (second, _) = over(images[None]), over(neighbours[None])
         jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[0], stats), variables["batch_stats"])
         found[attack_bn] = np.abs(first[0, 0] - second[0, 0]).max()
@@ -325,23 +328,23 @@ def test_which_objectives_need_a_teacher(name, options, expected, case):
         asked.append(variables)
         return variables * case["logits"], {"one": images, "two": images**2}
 
-    signals = teacher_signals(teacher, 2.0, case["images"], settings, ("two", "one"))
+    teacher_outputs = run_teacher(teacher, 2.0, case["images"], settings, ("two", "one"))
     assert asked == ([2.0] if expected else [])
-    assert (signals.logits is not None) == expected
-    assert (signals.maps is not None) == bool(settings.gamma)
+    assert (teacher_outputs.logits is not None) == expected
+    assert (teacher_outputs.maps is not None) == bool(settings.gamma)
     if settings.gamma:  # in the order asked for
-        np.testing.assert_allclose(signals.maps, student_maps(case["images"])[:, ::-1], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(teacher_outputs.maps, student_maps(case["images"])[:, ::-1], rtol=1e-5, atol=1e-6)
 
 
 def test_no_gradient_reaches_the_teacher(case):
     settings = objective("none", gamma=1.0, kl_weight=1.0)
 
     def total(scale):
-        signals = teacher_signals(
+        teacher_outputs = run_teacher(
             lambda variables, images: (variables * case["logits"], {"one": variables * images}),
             scale, case["images"], settings, ("one",),
         )  # fmt: skip
-        return jnp.sum(signals.logits) + jnp.sum(signals.maps)
+        return jnp.sum(teacher_outputs.logits) + jnp.sum(teacher_outputs.maps)
 
     assert jax.grad(total)(1.0) == 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnas import objectives
-from rnas.objectives import METHODS, Logits, Moment, kl_divergence, reliability, softened_divergence
+from rnas.objectives import METHODS, Logits, TrainProgress, kl_divergence, reliability, softened_divergence
 
 N, K, PIXELS = 6, 7, 12
 ROWS = np.arange(N)
@@ -19,13 +19,13 @@ MEMORY = {"natural_weight": 0.3, "first_adversarial": 2.0, "first_natural": 0.5}
 
 
 def case(seed=0):
-    """Images, attacked images, weights of a linear student, and the logits of every teacher."""
+    """Images, adversarial images, weights of a linear student, and the logits of every teacher."""
     random = np.random.default_rng(seed)
     images = random.uniform(size=(N, PIXELS))
-    attacked = np.clip(images + random.uniform(-0.3, 0.3, images.shape), 0, 1)
+    adversarial = np.clip(images + random.uniform(-0.3, 0.3, images.shape), 0, 1)
     weights = random.normal(size=(PIXELS, K))
     teachers = {name: 2 * random.normal(size=(N, K)) for name in FIELDS[2:]}
-    return images, attacked, weights, teachers
+    return images, adversarial, weights, teachers
 
 
 def softmax(z):
@@ -59,7 +59,7 @@ def trusted(epoch, first, z, beta=0.1):
     return softmax(z)[ROWS, LABELS] ** beta if epoch >= first else 1.0
 
 
-# Clean and attacked logits s and a; t, ta, n, na of the teachers; e the epoch. All as published.
+# Clean and adversarial logits s and a; t, ta, n, na of the teachers; e the epoch. All as published.
 NUMPY = {
     "none": lambda s, a, t, ta, n, na, e: entropy(s),
     "pgd_at": lambda s, a, t, ta, n, na, e: entropy(a),
@@ -78,20 +78,20 @@ NUMPY = {
 }  # fmt: skip
 
 
-def seen(name, images, attacked, weights, teachers):
-    """What a method may look at: only what it asks for, so that it cannot work with anything else."""
+def seen(name, images, adversarial, weights, teachers):
+    """What a method may look at: only what it needs for, so that it cannot work with anything else."""
     method = METHODS[name]
-    own = [images @ weights if method.clean else None, attacked @ weights if method.attacks else None]
-    return Logits(*own, **{field: teachers[field] for field in method.asks})
+    own = [images @ weights if method.clean else None, adversarial @ weights if method.attacks else None]
+    return Logits(*own, **{field: teachers[field] for field in method.needs})
 
 
 @pytest.mark.parametrize(("name", "epoch"), [*itertools.product(NUMPY, (0,)), ("iad_1", 60), ("iad_2", 40)])
 def test_methods_minimise_what_was_published(name, epoch):
     assert NUMPY.keys() == METHODS.keys()
-    images, attacked, weights, teachers = case()
-    expected = NUMPY[name](images @ weights, attacked @ weights, *teachers.values(), epoch)
+    images, adversarial, weights, teachers = case()
+    expected = NUMPY[name](images @ weights, adversarial @ weights, *teachers.values(), epoch)
     found = METHODS[name]().loss(
-        jax.tree.map(jnp.float32, seen(name, images, attacked, weights, teachers)), jnp.asarray(LABELS), Moment(epoch),
+        jax.tree.map(jnp.float32, seen(name, images, adversarial, weights, teachers)), jnp.asarray(LABELS), TrainProgress(epoch),
         MEMORY,
     )  # fmt: skip
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -147,26 +147,28 @@ JAX = {
         ta, na, s, a, LABELS, reliability(ta, LABELS, 0.4), robust=0.3, natural=0.4
     ),
     "mtard": lambda s, a, t, ta, n, na: objectives.METHODS["mtard"](kl_scale=1.0).loss(
-        Logits(s, a, None, ta, n, None), LABELS, Moment(), {"natural_weight": 0.3}
+        Logits(s, a, None, ta, n, None), LABELS, TrainProgress(), {"natural_weight": 0.3}
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", JAX)
 def test_values_and_gradients_equal_those_of_torch(name, float64):
-    """Gradients in images, attacked images and weights; none reaches a teacher."""
+    """Gradients in images, adversarial images and weights; none reaches a teacher."""
     torch = pytest.importorskip("torch")
-    images, attacked, weights, teachers = case(1)
-    given = [torch.tensor(each, requires_grad=True) for each in (images, attacked, weights)]
+    images, adversarial, weights, teachers = case(1)
+    given = [torch.tensor(each, requires_grad=True) for each in (images, adversarial, weights)]
     asked = [torch.tensor(each) for each in teachers.values()]
     expected = torch_losses(torch)[name](given[0] @ given[2], given[1] @ given[2], *asked)
     to_student = torch.autograd.grad(expected.sum(), given, allow_unused=True)
 
-    def total(images, attacked, weights, teachers):
-        losses = JAX[name](images @ weights, attacked @ weights, *teachers)
+    def total(images, adversarial, weights, teachers):
+        losses = JAX[name](images @ weights, adversarial @ weights, *teachers)
         return losses.sum(), losses
 
-    gradients, found = jax.grad(total, (0, 1, 2, 3), has_aux=True)(images, attacked, weights, list(teachers.values()))
+    gradients, found = jax.grad(total, (0, 1, 2, 3), has_aux=True)(
+        images, adversarial, weights, list(teachers.values())
+    )
     np.testing.assert_allclose(found, expected.detach(), rtol=1e-10)
     for mine, theirs in zip(gradients[:3], to_student, strict=True):
         np.testing.assert_allclose(mine, np.zeros(mine.shape) if theirs is None else theirs, rtol=1e-9, atol=1e-12)
@@ -245,46 +247,52 @@ def test_a_teacher_is_trusted_by_its_probability_of_the_label():
     np.testing.assert_allclose(found, [0.5**0.1, 1e-3**0.1, 1.0], rtol=1e-5)
 
 
-# -- MTARD's memory -------------------------------------------------------------------------------------
+# -- MTARD's loss_state -------------------------------------------------------------------------------------
 
 
 def test_mtard_weighs_the_teachers_by_how_far_their_losses_have_fallen():
     """Five steps by hand: both losses over their first values, the share, then a step of 0.025 towards it."""
-    method, memory = METHODS["mtard"](), METHODS["mtard"]().first_memory()
+    method, loss_state = METHODS["mtard"](), METHODS["mtard"]().initial_loss_state()
     weight, firsts, rates = 0.5, None, (1.0, 1.0, 0.1, 0.1, 0.01)
     for step, rate in enumerate(rates):
-        images, attacked, weights, teachers = case(10 + step)
-        logits = jax.tree.map(jnp.float32, seen("mtard", images, attacked, weights, teachers))
-        robust, pure = teachers["teacher_attacked"], teachers["natural"]
-        losses = np.array([kl(robust, attacked @ weights).mean(), kl(pure, images @ weights).mean()])
+        images, adversarial, weights, teachers = case(10 + step)
+        logits = jax.tree.map(jnp.float32, seen("mtard", images, adversarial, weights, teachers))
+        robust, pure = teachers["teacher_adversarial"], teachers["natural"]
+        losses = np.array([kl(robust, adversarial @ weights).mean(), kl(pure, images @ weights).mean()])
         firsts = losses if firsts is None else firsts
         adversarial, natural = losses / firsts
         weight -= 0.025 * rate * (weight - natural / (natural + adversarial))
-        memory = method.remember(memory, logits, Moment(step, rate), lambda means: means)
-        np.testing.assert_allclose(memory["natural_weight"], weight, rtol=1e-5)
-        np.testing.assert_allclose([memory["first_adversarial"], memory["first_natural"]], firsts, rtol=1e-5)
+        loss_state = method.update_loss_state(loss_state, logits, TrainProgress(step, rate), lambda means: means)
+        np.testing.assert_allclose(loss_state["natural_weight"], weight, rtol=1e-5)
+        np.testing.assert_allclose([loss_state["first_adversarial"], loss_state["first_natural"]], firsts, rtol=1e-5)
         # The new weights are used at once.
         expected = 0.1 * ((1 - weight) * losses[0] + weight * losses[1])
-        np.testing.assert_allclose(method.loss(logits, LABELS, Moment(step, rate), memory).mean(), expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            method.loss(logits, LABELS, TrainProgress(step, rate), loss_state).mean(), expected, rtol=1e-5
+        )
     assert abs(weight - 0.5) > 1e-3
 
 
 def test_mtard_takes_no_gradient_through_its_weights(float64):
-    images, attacked, weights, teachers = case(5)
+    images, adversarial, weights, teachers = case(5)
     method = METHODS["mtard"]()
 
     def total(weights, frozen):
-        logits = Logits(images @ weights, attacked @ weights, None, teachers["teacher_attacked"], teachers["natural"])
-        memory = frozen or method.remember(method.first_memory(), logits, Moment(), lambda means: means)
-        return method.loss(logits, LABELS, Moment(), memory).sum(), memory
+        logits = Logits(
+            images @ weights, adversarial @ weights, None, teachers["teacher_adversarial"], teachers["natural"]
+        )
+        loss_state = frozen or method.update_loss_state(
+            method.initial_loss_state(), logits, TrainProgress(), lambda means: means
+        )
+        return method.loss(logits, LABELS, TrainProgress(), loss_state).sum(), loss_state
 
-    gradient, memory = jax.grad(total, has_aux=True)(weights, None)
-    np.testing.assert_allclose(gradient, jax.grad(total, has_aux=True)(weights, memory)[0], rtol=1e-12)
+    gradient, loss_state = jax.grad(total, has_aux=True)(weights, None)
+    np.testing.assert_allclose(gradient, jax.grad(total, has_aux=True)(weights, loss_state)[0], rtol=1e-12)
 
 
 def test_mtard_of_a_student_that_is_both_its_teachers_stays_finite():
     method = METHODS["mtard"]()
     logits = Logits(T, T, None, T, T)
-    memory = method.remember(method.first_memory(), logits, Moment(), lambda means: means)
-    assert memory["natural_weight"] == 0.5
-    np.testing.assert_array_equal(method.loss(logits, LABELS, Moment(), memory), 0.0)
+    loss_state = method.update_loss_state(method.initial_loss_state(), logits, TrainProgress(), lambda means: means)
+    assert loss_state["natural_weight"] == 0.5
+    np.testing.assert_array_equal(method.loss(logits, LABELS, TrainProgress(), loss_state), 0.0)

@@ -37,9 +37,9 @@ def test_gradient_equals_the_closed_form(float64, tau, hard):
 
 
 def test_descent_finds_the_teacher_layer_that_agrees():
-    twins = np.array([3, 0, 5])
+    baselines = np.array([3, 0, 5])
     teacher = unit_maps(4, 2, 6, 16)
-    distances = attention_distances(teacher[:, twins], teacher)
+    distances = attention_distances(teacher[:, baselines], teacher)
 
     @jax.jit
     def descend(logits):
@@ -50,7 +50,7 @@ def test_descent_finds_the_teacher_layer_that_agrees():
         return jax.lax.fori_loop(0, 20, step, logits)
 
     found = descend(jnp.zeros((3, 6)))
-    np.testing.assert_array_equal(choose(found), twins)
+    np.testing.assert_array_equal(choose(found), baselines)
     assert np.all(np.max(jax.nn.softmax(found), axis=1) > 0.5)
 
 

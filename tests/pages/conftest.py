@@ -57,7 +57,7 @@ RUN = {
     "devices": 2,
     "stages": {
         name: {"seconds": 61.6, "steps": 1200, "status": "complete"}
-        for name in ("teacher", "search", "derive", "train", "finetune", "twins", "evaluate")
+        for name in ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
     },
 }
 ARCHITECTURE = {
@@ -100,8 +100,8 @@ EVALUATION = {
     "models": {
         "student": {**model(0.9125, 0.6125, 0.85), "params": 18930, "macs": 123456},
         "teacher": {**model(0.95, 0.7, 0.9), "params": 78330, "macs": 4200000},
-        "twin_no_distillation": {**model(0.9, 0.6, 0.8), "params": 18930, "macs": 123456},
-        "twin_plain": {**model(0.975, 0.025, 0.4), "params": 18930, "macs": 123456},
+        "baseline_no_distillation": {**model(0.9, 0.6, 0.8), "params": 18930, "macs": 123456},
+        "baseline_plain": {**model(0.975, 0.025, 0.4), "params": 18930, "macs": 123456},
     },
     "dataset": {"name": "digits", "counts": {"test": 360}, "sha256": "beef"},
     "threat_model": "linf",
@@ -252,15 +252,15 @@ CELL_CONFIG = {
     "data": {"name": "cifar10", "held_out": 500},
     "search": {"method": "dsara", "epochs": 4, "stage1_epochs": 2, "gamma": 0.0, "kl_weight": 0.0},
     "train": {"channels": 16, "cells": 8, "gamma": 0.0, "kl_weight": 0.0},
-    "twins": ["random", "plain"],
+    "baselines": ["random", "plain"],
 }
 CELL_MODELS = {  # clean, under every attack at 8/255, at 2/255
     "student": (0.825, 0.5125, 0.75),
-    "twin_random_10": (0.79, 0.4225, 0.69),
-    "twin_random_2": (0.81, 0.4625, 0.71),
-    "twin_random_0": (0.8, 0.4825, 0.7),
-    "twin_plain": (0.9375, 0.0625, 0.2),
-    "twin_advrush": (0.83, 0.5025, 0.74),
+    "baseline_random_10": (0.79, 0.4225, 0.69),
+    "baseline_random_2": (0.81, 0.4625, 0.71),
+    "baseline_random_0": (0.8, 0.4825, 0.7),
+    "baseline_plain": (0.9375, 0.0625, 0.2),
+    "baseline_advrush": (0.83, 0.5025, 0.74),
 }
 
 
@@ -303,7 +303,7 @@ def cell_metrics():
         yield row("search", "train", step, step / 2, loss=2 - 0.1 * step, gamma=0.1 * max(0, step - 4), **objectives)
     for epoch in range(5):
         yield row("search", "architecture", 2 * epoch, float(epoch), **dict(probabilities(epoch)))
-    for stage in ("train", "twin_random_0"):
+    for stage in ("train", "baseline_random_0"):
         for step in range(4):
             yield row(stage, "train", step, step / 2, loss=2 - 0.1 * step)
 
@@ -326,7 +326,7 @@ def write_cell_files(folder, without=(), metrics=None, **changed):
 
 
 def metrics():
-    for stage in ("teacher", "search", "train", "twin_no_distillation", "twin_plain"):
+    for stage in ("teacher", "search", "train", "baseline_no_distillation", "baseline_plain"):
         for step in range(6):
             row = {
                 "stage": stage,

@@ -232,8 +232,8 @@ def test_a_run_compares_by_the_suite_where_all_were_put_to_it(write_run, write_a
     for name, clean, robust in (
         ("student", 0.9125, 0.55),
         ("teacher", 0.95, 0.65),
-        ("twin_plain", 0.975, 0.0),
-        ("twin_no_distillation", 0.9, 0.5),
+        ("baseline_plain", 0.975, 0.0),
+        ("baseline_no_distillation", 0.9, 0.5),
     ):
         figures = {"clean": {"accuracy": clean, "count": 360}, "robust": {"accuracy": robust, "count": 360}}
         write_attack(name, model=attack_summary["model"] | {"name": name}, **figures)
@@ -241,7 +241,7 @@ def test_a_run_compares_by_the_suite_where_all_were_put_to_it(write_run, write_a
     said = page.said()
     assert "Under the same attack the same network trained plainly keeps 0.0 %" in said
     assert "and the teacher keeps 65.0 %" in said
-    assert ["Twin, plain training", "AutoAttack standard", "L\u221e \u03b5 = 8/255", "97.5", "0.0"] in [
+    assert ["Baseline, plain training", "AutoAttack standard", "L\u221e \u03b5 = 8/255", "97.5", "0.0"] in [
         cells(row)[:5] for row in page.rows
     ]
     open_ones = [attributes for attributes in page.all("details") if "open" in attributes]

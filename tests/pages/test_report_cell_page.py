@@ -55,7 +55,7 @@ def test_random_networks_stand_together_with_their_mean_beside_the_searched_one(
         "Model",
         "Searched network",
         "Random networks, mean of 3 \u00b1 standard deviation",
-        "Twin, plain training",
+        "Baseline, plain training",
         "AdvRush network",
         "Random network 0",
         "Random network 2",
@@ -76,7 +76,7 @@ def test_what_random_and_published_networks_are_is_told(searched, read_page):
 
 
 def test_one_random_network_has_no_mean(said_of, cell_evaluation):
-    for name in ("twin_random_2", "twin_random_10"):
+    for name in ("baseline_random_2", "baseline_random_10"):
         del cell_evaluation["models"][name]
     said = said_of(evaluation=cell_evaluation)
     assert "mean of" not in said
@@ -95,7 +95,9 @@ def test_one_random_network_has_no_mean(said_of, cell_evaluation):
 def test_whether_the_search_beats_chance(said_of, cell_evaluation, random, words, established):
     """Intervals reach five points to either side of an accuracy; that of the searched network is 50 %."""
     models = cell_evaluation["models"]
-    named = dict(zip(("twin_random_0", "twin_random_2", "twin_random_10"), random, strict=True)) | {"student": 0.5}
+    named = dict(zip(("baseline_random_0", "baseline_random_2", "baseline_random_10"), random, strict=True)) | {
+        "student": 0.5
+    }
     for name, accuracy in named.items():
         models[name]["auto_attack"] |= {"accuracy": accuracy, "interval": [accuracy - 0.05, accuracy + 0.05]}
     said = said_of(evaluation=cell_evaluation)
@@ -103,7 +105,7 @@ def test_whether_the_search_beats_chance(said_of, cell_evaluation, random, words
 
 
 def test_models_are_compared_on_as_many_images(said_of, cell_evaluation):
-    cell_evaluation["models"]["twin_random_2"]["auto_attack"]["count"] = 100
+    cell_evaluation["models"]["baseline_random_2"]["auto_attack"]["count"] = 100
     said = said_of(evaluation=cell_evaluation)
     assert "Under PGD-100 it keeps 51.3 %, the same network trained plainly keeps 6.3 % and 3 networks" in said
 
@@ -130,17 +132,17 @@ def test_cells_that_learn_from_a_teacher_show_it(said_of, cell_architecture, cel
     taps = {"student_taps": ["stem", "cell0.node2"], "teacher_taps": ["conv1", "block1"], "tutors": ["block1", "conv1"]}
     taught = cell_architecture | taps | {"teacher": {"architecture": "wide_resnet_10_2", "hash": "f00d"}}
     models = cell_evaluation["models"]
-    models |= {"teacher": models["twin_plain"], "twin_no_distillation": models["twin_random_0"]}
+    models |= {"teacher": models["baseline_plain"], "baseline_no_distillation": models["baseline_random_0"]}
     said = said_of(architecture=taught, evaluation=cell_evaluation)
     assert "Who learns from whom" in said and "wide_resnet_10_2" in said
-    assert "The twin without distillation is the same network" in said
-    assert "without adversarial images and the teacher: what the twin without distillation has over it" in said
-    assert "The intervals of the network and of its twin without distillation overlap" in said
+    assert "The baseline without distillation is the same network" in said
+    assert "without adversarial images and the teacher: what the baseline without distillation has over it" in said
+    assert "The intervals of the network and of its baseline without distillation overlap" in said
 
 
 def test_networks_beyond_the_known_ones_are_drawn(page_of, write_cells, cell_evaluation):
     models = cell_evaluation["models"]
-    models |= {f"twin_{name}": models["twin_advrush"] for name in ("racl", "p_darts", "darts_v2", "mine")}
+    models |= {f"baseline_{name}": models["baseline_advrush"] for name in ("racl", "p_darts", "darts_v2", "mine")}
     page = page_of(write_cells(metrics=[], evaluation=cell_evaluation))
     assert "mine network" in page.said() and "P-DARTS network" in page.said()
 
@@ -152,15 +154,15 @@ def test_labels_of_models(origin):
     }  # fmt: skip
     assert model_label("student", origin) == expected[next(iter(origin.values())) if origin else None]
     assert model_label("teacher", origin) == "Teacher"
-    assert model_label("twin_random_12", origin) == "Random network 12"
-    assert model_label("twin_darts_v2", origin) == "DARTS-V2 network"
+    assert model_label("baseline_random_12", origin) == "Random network 12"
+    assert model_label("baseline_darts_v2", origin) == "DARTS-V2 network"
     assert model_label("somebody", origin) == "somebody"
 
 
 def test_order_of_models():
-    names = ["twin_random_10", "twin_advrush", "teacher", "twin_random_9", "student", "twin_plain"]
+    names = ["baseline_random_10", "baseline_advrush", "teacher", "baseline_random_9", "student", "baseline_plain"]
     assert sorted(names, key=model_order) == [
-        "student", "teacher", "twin_plain", "twin_advrush", "twin_random_9", "twin_random_10",
+        "student", "teacher", "baseline_plain", "baseline_advrush", "baseline_random_9", "baseline_random_10",
     ]  # fmt: skip
 
 
@@ -216,5 +218,5 @@ def test_results_without_attacks(write_cells, cell_evaluation):
     least = {"models": {name: {"clean": entry["clean"]} for name, entry in cell_evaluation["models"].items()}}
     least["clean"] = cell_evaluation["clean"]
     results = read_results(read_record(write_cells("run", (), [], evaluation=least)))
-    assert results.comparable(["twin_random_0"]) == "pgd_100" and len(results.random) == 3
+    assert results.comparable(["baseline_random_0"]) == "pgd_100" and len(results.random) == 3
     write_report(write_cells("run", (), [], evaluation=least))

@@ -35,7 +35,7 @@ def test_published_cells_are_read_and_named(name):
     assert {kind: [(edge.operation, edge.source) for edge in edges] for kind, edges in read.items()} == {
         kind: list(edges) for kind, edges in genotype.cells
     }
-    assert is_published(f"twin_{name}")
+    assert is_published(f"baseline_{name}")
 
 
 @pytest.mark.parametrize("seed", range(20))

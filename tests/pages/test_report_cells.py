@@ -63,7 +63,7 @@ def test_an_origin_that_is_none_is_named(write_cells, cell_architecture, origin)
         write_report(write_cells(architecture=cell_architecture | {"origin": origin}))
 
 
-def test_a_broken_cell_of_a_twin_is_named(write_cells):
+def test_a_broken_cell_of_a_baseline_is_named(write_cells):
     workdir = write_cells()
     (workdir / "architectures" / "random_2.json").write_text('{"reduce": []}')
     with pytest.raises(ValueError, match=r"random_2\.json: cell 'reduce'"):

@@ -1,27 +1,38 @@
-"""Twins trained by one adversarial method alone: what the page calls them and says of them."""
+"""Baselines trained by one adversarial method alone: what the page calls them and says of them."""
 
 from rnas.pages.naming import is_published, model_label, model_order
-from rnas.runs.system import TWINS
+from rnas.runs.system import BASELINES
 
 
-def test_every_twin_has_a_name_of_its_own():
-    models = [f"twin_{name}" for name in TWINS]
+def test_every_baseline_has_a_name_of_its_own():
+    models = [f"baseline_{name}" for name in BASELINES]
     labels = [model_label(model) for model in models]
-    assert len(set(labels)) == len(labels) and all(label.startswith("Twin, ") for label in labels)
-    assert model_label("twin_iad_1") == "Twin, IAD-I" and model_label("twin_trades_awp") == "Twin, TRADES with AWP"
-    assert not any(map(is_published, models)) and is_published("twin_advrush")
+    assert len(set(labels)) == len(labels) and all(label.startswith("Baseline, ") for label in labels)
+    assert (
+        model_label("baseline_iad_1") == "Baseline, IAD-I"
+        and model_label("baseline_trades_awp") == "Baseline, TRADES with AWP"
+    )
+    assert not any(map(is_published, models)) and is_published("baseline_advrush")
 
 
-def test_methods_come_after_the_plain_twin_and_before_other_networks():
-    names = ["twin_random_1", "twin_advrush", "twin_mtard", "twin_pgd_at", "twin_plain", "teacher", "student"]
+def test_methods_come_after_the_plain_baseline_and_before_other_networks():
+    names = [
+        "baseline_random_1",
+        "baseline_advrush",
+        "baseline_mtard",
+        "baseline_pgd_at",
+        "baseline_plain",
+        "teacher",
+        "student",
+    ]
     assert sorted(names, key=model_order) == [
-        "student", "teacher", "twin_plain", "twin_pgd_at", "twin_mtard", "twin_advrush", "twin_random_1",
+        "student", "teacher", "baseline_plain", "baseline_pgd_at", "baseline_mtard", "baseline_advrush", "baseline_random_1",
     ]  # fmt: skip
 
 
 def test_the_page_says_what_they_share(page_of, write_run, evaluation):
-    evaluation["models"]["twin_ard"] = evaluation["models"]["twin_plain"]
+    evaluation["models"]["baseline_ard"] = evaluation["models"]["baseline_plain"]
     said = page_of(write_run(("metrics.jsonl",), evaluation=evaluation)).said()
-    assert "Twin, ARD" in said
+    assert "Baseline, ARD" in said
     assert "by it alone: architecture, initial weights and the number of steps are those of the student." in said
     assert "cells published there" not in said

@@ -65,14 +65,14 @@ def test_accuracy_table_has_every_model_and_radius(read_page, finished):
     assert main[4:] == [["61.3", "56.3\u201366.3"]] * 6
     assert small[4:] == [["85.0", "80.0\u201390.0"]] * 6
     names = [row[0].strip() for row in rows if len(row) == 10]
-    assert names == ["Model", "Student", "Teacher", "Twin, no distillation", "Twin, plain training"] * 2
+    assert names == ["Model", "Student", "Teacher", "Baseline, no distillation", "Baseline, plain training"] * 2
 
 
-def test_twins_are_told_apart(page_of, read_page, finished, write_run, evaluation):
+def test_baselines_are_told_apart(page_of, read_page, finished, write_run, evaluation):
     said = read_page(finished).said()
-    assert "without the teacher: what the student has over it is the teacher's part. The plain twin is" in said
-    assert "and the teacher: what the twin without distillation has over it is adversarial training's part." in said
-    del evaluation["models"]["twin_no_distillation"]
+    assert "without the teacher: what the student has over it is the teacher's part. The plain baseline is" in said
+    assert "and the teacher: what the baseline without distillation has over it is adversarial training's part." in said
+    del evaluation["models"]["baseline_no_distillation"]
     said = page_of(write_run(NO_CURVES, evaluation=evaluation)).said()
     assert "and the teacher: what the student has over it is the part of both." in said
     assert "without distillation is" not in said and "Random networks have" not in said
@@ -80,7 +80,7 @@ def test_twins_are_told_apart(page_of, read_page, finished, write_run, evaluatio
 
 def test_overlapping_intervals_are_admitted(page_of, read_page, finished, write_run, evaluation):
     assert "overlap" in read_page(finished).said()
-    evaluation["models"]["twin_no_distillation"]["pgd_100"]["interval"] = [0.3, 0.4]
+    evaluation["models"]["baseline_no_distillation"]["pgd_100"]["interval"] = [0.3, 0.4]
     assert "overlap" not in page_of(write_run(NO_CURVES, evaluation=evaluation)).said()
 
 
@@ -171,7 +171,7 @@ def test_before_evaluation_the_page_shows_the_student_and_what_is_missing(page_o
 def test_a_partly_evaluated_run(page_of, write_run, evaluation):
     evaluation = {
         "clean": evaluation["clean"],
-        "models": {"teacher": {"clean": {"accuracy": 0.5}}, "twin_plain": None},
+        "models": {"teacher": {"clean": {"accuracy": 0.5}}, "baseline_plain": None},
     }
     said = page_of(write_run(NO_CURVES, evaluation=evaluation)).said()
     assert "A student of 18,930 parameters reaches 91.3 % clean accuracy" in said

@@ -87,7 +87,7 @@ def test_broken_arrays_are_named(write_run):
 
 def test_status_of_a_stage(write_run):
     stages = {"train": {"status": "running"}, "teacher": {"status": "complete"}}
-    config = {"finetune": {"epochs": 0}, "twins": ["plain"]}
+    config = {"finetune": {"epochs": 0}, "baselines": ["plain"]}
     record = read_record(write_run(without=["evaluation.json"], run={"stages": stages}, config=config))
     expected = {
         "teacher": "complete",
@@ -95,7 +95,7 @@ def test_status_of_a_stage(write_run):
         "derive": "complete",
         "train": "unfinished",
         "finetune": "not asked for",
-        "twins": "unfinished",  # only metrics of theirs
+        "baselines": "unfinished",  # only metrics of theirs
         "evaluate": "not run",
     }
     assert {stage: record.status(stage) for stage in expected} == expected

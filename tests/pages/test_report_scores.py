@@ -37,10 +37,10 @@ def test_attack_label(name, label):
 
 def test_models_and_radii_are_in_order(write_run):
     results, notes = read(write_run())
-    assert list(results.models) == ["student", "teacher", "twin_no_distillation", "twin_plain"]
+    assert list(results.models) == ["student", "teacher", "baseline_no_distillation", "baseline_plain"]
     assert results.epsilon == pytest.approx(8 / 255, abs=1e-7)
     assert [results.radius(epsilon) for epsilon in results.models["teacher"].attacks] == ["8/255", "2/255"]
-    assert results.headline("twin_plain").accuracy == 0.025
+    assert results.headline("baseline_plain").accuracy == 0.025
     assert notes == []
 
 
@@ -64,9 +64,9 @@ def test_an_accuracy_must_be_a_share(write_run, evaluation, accuracy):
 
 
 def test_one_step_stronger_than_a_hundred_is_noticed(write_run, evaluation):
-    evaluation["models"]["twin_plain"]["fgsm"]["accuracy"] = 0.0
+    evaluation["models"]["baseline_plain"]["fgsm"]["accuracy"] = 0.0
     (note,) = read(write_run(evaluation=evaluation))[1]
-    assert "Twin, plain training" in note and "8/255" in note and "masked gradients" in note
+    assert "Baseline, plain training" in note and "8/255" in note and "masked gradients" in note
 
 
 def test_a_rising_curve_is_noticed(write_run, evaluation):

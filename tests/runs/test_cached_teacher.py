@@ -37,7 +37,7 @@ def get_config():
     for stage in (config.search, config.train):
         stage.epochs, stage.batch_size, stage.objective = 2, 260, "none"
     config.gamma = config.kl_weight = 1.0
-    config.twins = ()
+    config.baselines = ()
     config.validation.count = config.evaluation.batch_size = 8
     config.log_every_steps = config.checkpoint_every_steps = 4
     return config
@@ -231,32 +231,32 @@ def test_a_cache_that_cannot_serve_is_refused(given, tmp_path, capsys, system, o
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("stage, override", [("train", "train.objective=akd2"), ("twin_mtard", "twins=('mtard',)")])
+@pytest.mark.parametrize("stage, override", [("train", "train.objective=akd2"), ("baseline_mtard", "baselines=('mtard',)")])
 def test_a_teacher_of_attacked_images_is_refused(given, tmp_path, stage, override):
     config = load_config(given.config, [*given.overrides, f"--config.{override}"])
     with pytest.raises(ValueError, match=f"stage {stage} asks a teacher about attacked images.*does not apply"):
         RnasCl(config, tmp_path)
 
 
-def test_twins_without_a_teacher_see_the_images_of_the_student(given, kept, tmp_path):
+def test_baselines_without_a_teacher_see_the_images_of_the_student(given, kept, tmp_path):
     config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
     system = RnasCl(config, tmp_path)
     taught, alone = (
-        system.teaching(teacher, config.train, system.feed("train", 260, ""), 5)
+        system.teaching(teacher, config.train, system.loader("train", 260, ""), 5)
         for teacher in (system.loaded_teacher, None)
     )
     assert taught.augmentation == alone.augmentation == steps.Augmentation(0, False)
     for step in (3, 7):  # views 0 and 1
         seen = []
         for teaching in (taught, alone):
-            lesson = jax.tree.map(lambda leaf: leaf[0, 0], teaching.feed.dispatch(step, 1).rows)
-            images, said = teaching.recall.look_up(system.dataset.train.images, lesson, teaching.variables, step)
+            lesson = jax.tree.map(lambda leaf: leaf[0, 0], teaching.loader.dispatch(step, 1).rows)
+            images, said = teaching.cached_teacher.look_up(system.dataset.train.images, lesson, teaching.variables, step)
             seen.append(np.asarray(images))
         np.testing.assert_array_equal(*seen)
         assert said is None
     assert alone.apply is None and alone.variables is None
     # Its own teacher is no pupil of the cache.
-    assert system.teaching(None, config.teacher, None, 5).recall is None
+    assert system.teaching(None, config.teacher, None, 5).cached_teacher is None
 
 
 def test_without_a_cache_nothing_is_recalled(given, tmp_path):
@@ -264,5 +264,5 @@ def test_without_a_cache_nothing_is_recalled(given, tmp_path):
     system = RnasCl(config, tmp_path)
     teacher = system.loaded_teacher
     teaching = system.teaching(teacher, config.search, None, 5)
-    assert teaching.apply is teacher.apply and teaching.recall is None
+    assert teaching.apply is teacher.apply and teaching.cached_teacher is None
     assert teaching.augmentation == steps.Augmentation(1, False)

@@ -161,7 +161,7 @@ def test_status_names_every_stage(tmp_path, capsys):
     assert found["command"] == "rnas run --config=a.py"
     assert found["stages"].pop("teacher") == done
     assert found["stages"] == dict.fromkeys(
-        ("search", "derive", "train", "finetune", "twins", "evaluate", "report"), {"status": "waiting"}
+        ("search", "derive", "train", "finetune", "baselines", "evaluate", "report"), {"status": "waiting"}
     )
 
 

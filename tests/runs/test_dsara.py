@@ -67,15 +67,15 @@ def test_given_cells_are_written_and_come_back(tmp_path):
 
 
 def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
-    twins = "twins=('random_0','random_1')"
-    one, same, other = (opened(tmp_path, f"seed={seed}", twins, argument="random") for seed in (1, 1, 2))
+    baselines = "baselines=('random_0','random_1')"
+    one, same, other = (opened(tmp_path, f"seed={seed}", baselines, argument="random") for seed in (1, 1, 2))
     for experiment in (one, same, other):
         experiment.derive()
     names = ("random_0", "random_1")
-    drawn = [experiment.twin(name).genotype for experiment in (one, same, other) for name in names]
+    drawn = [experiment.baseline(name).genotype for experiment in (one, same, other) for name in names]
     assert drawn[:2] == drawn[2:4] and len(set(drawn)) == 4
-    assert one.twin("random_0").origin == {"method": "random"}
-    assert one.objective_of("twin_random_0") == one.objective_of("train")
+    assert one.baseline("random_0").origin == {"method": "random"}
+    assert one.objective_of("baseline_random_0") == one.objective_of("train")
 
 
 def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp_path):
@@ -104,9 +104,9 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
         (("search.optimizer.name=adam",), "second_order='exact' looks one step of sgd ahead"),
         (("search.adversarial_weight=0.0",), "adversarial_weight=0.0 must be positive"),
         (("genotype=nothing.json",), "genotype = 'nothing.json' is neither a file nor a published genotype: dsara"),
-        (("twins=('random',)",), "unknown twin 'random'; known: no_distillation, plain, pgd_at, .*, random_0"),
+        (("baselines=('random',)",), "unknown baseline 'random'; known: no_distillation, plain, pgd_at, .*, random_0"),
         (("width_ratio=(1,2)",), "must have three numbers"),
-        (("evaluation.auto_attack=('twin_random_0',)",), "auto_attack names twin_random_0; this run will have student"),
+        (("evaluation.auto_attack=('baseline_random_0',)",), "auto_attack names baseline_random_0; this run will have student"),
         (("data.streaming=true",), "data.streaming must be False"),
         (("search.method=random", "gamma=1.0"), "tutors are found by a search"),
         (("search.objective=none", "search.method=arnas"), "arnas.*needs an adversarial objective"),

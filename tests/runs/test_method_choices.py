@@ -1,4 +1,4 @@
-"""Adversarial methods as choices of a configuration: coefficients, teachers, twins, and what is refused."""
+"""Adversarial methods as choices of a configuration: coefficients, teachers, baselines, and what is refused."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from rnas.config.defaults import dsara, rnas_cl
 from rnas.runs.stages import open_experiment
 from rnas.objectives import METHODS
 from rnas.artifacts.architecture import WidthArchitecture
-from rnas.runs.system import TWINS
+from rnas.runs.system import BASELINES
 from rnas.steps.optimizer import make_optimizer
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
@@ -48,8 +48,8 @@ def test_coefficients_reach_the_method(tmp_path):
     overrides = ("adversarial.trades.beta=2.5", "adversarial.ard.temperature=4.0", "adversarial.iad_1.first_epoch=7")
     experiment = opened(tmp_path, *overrides, argument="methods")
     assert experiment.objective_of("train").adversarial.beta == 2.5
-    assert experiment.objective_of("twin_ard").adversarial.temperature == 4.0
-    assert experiment.objective_of("twin_iad_1").adversarial.first_epoch == 7
+    assert experiment.objective_of("baseline_ard").adversarial.temperature == 4.0
+    assert experiment.objective_of("baseline_iad_1").adversarial.first_epoch == 7
     assert experiment.objective_of("finetune").adversarial == experiment.objective_of("train").adversarial
 
 
@@ -59,26 +59,26 @@ def test_ard_averages_over_the_classes_of_every_set(file):
     assert config.adversarial.ard.kl_scale == pytest.approx(1 / config.data.num_classes)
 
 
-def test_twins_have_one_network_and_one_start(tmp_path):
+def test_baselines_have_one_network_and_one_start(tmp_path):
     experiment = opened(tmp_path, argument="methods")
     largest = WidthArchitecture(
         space=experiment.space, widths=experiment.space.largest, image_shape=(8, 8, 1), num_classes=10
     )
     experiment.save_architecture(largest)
-    assert set(experiment.config.twins) == set(TWINS) - {"no_distillation"}
-    for name in experiment.config.twins:
-        assert experiment.twin(name).widths == largest.widths
-        objective = experiment.objective_of(f"twin_{name}")
+    assert set(experiment.config.baselines) == set(BASELINES) - {"no_distillation"}
+    for name in experiment.config.baselines:
+        assert experiment.baseline(name).widths == largest.widths
+        objective = experiment.objective_of(f"baseline_{name}")
         assert objective.gamma == objective.kl_weight == 0 and objective.attack_bn == "eval"
 
 
 @pytest.mark.parametrize(
     ("argument", "overrides", "robust", "natural"),
     [
-        ("trades", (*ALONE, "twins=('plain',)"), False, False),
+        ("trades", (*ALONE, "baselines=('plain',)"), False, False),
         ("ard", ALONE, True, False),
         ("akd2", ALONE, True, True),
-        ("pgd_at", (*ALONE, "twins=('mtard',)"), True, True),
+        ("pgd_at", (*ALONE, "baselines=('mtard',)"), True, True),
         ("pgd_at", (*ALONE, "finetune.epochs=1", "finetune.objective=iad_1"), True, False),
         ("", (), True, False),
     ],
@@ -91,8 +91,8 @@ def test_which_teachers_a_run_needs(tmp_path, argument, overrides, robust, natur
 
 def test_without_distillation_a_distilling_method_becomes_trades(tmp_path):
     experiment = opened(tmp_path, argument="mtard")
-    assert type(experiment.objective_of("twin_no_distillation").adversarial) is METHODS["trades"]
-    assert type(opened(tmp_path, argument="mart").objective_of("twin_no_distillation").adversarial) is METHODS["mart"]
+    assert type(experiment.objective_of("baseline_no_distillation").adversarial) is METHODS["trades"]
+    assert type(opened(tmp_path, argument="mart").objective_of("baseline_no_distillation").adversarial) is METHODS["mart"]
 
 
 def test_what_training_kept_is_found_again(tmp_path):
@@ -112,7 +112,7 @@ def test_what_training_kept_is_found_again(tmp_path):
     for part, value in {"params": 1, "batch_stats": 0}.items():
         assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
     # Another stage keeps neither.
-    plain = opened(tmp_path)._first_state("twin_plain", variables, optimizer)
+    plain = opened(tmp_path)._first_state("baseline_plain", variables, optimizer)
     assert plain.memory is None and plain.averaged is None
 
 
@@ -130,13 +130,13 @@ def test_what_training_kept_is_found_again(tmp_path):
             ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=40"),
             "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
         ),
-        (("twins=('trades_awp',)", "train.epochs=10"), "stage twin_trades_awp perturbs its weights from epoch 10 on"),
-        (("twins=('iad_2',)", "train.epochs=8"), "stage twin_iad_2 trains by iad_2 from epoch 8 on, which"),
+        (("baselines=('trades_awp',)", "train.epochs=10"), "stage baseline_trades_awp perturbs its weights from epoch 10 on"),
+        (("baselines=('iad_2',)", "train.epochs=8"), "stage baseline_iad_2 trains by iad_2 from epoch 8 on, which"),
         (
             ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
             "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
         ),
-        (("twins=('fgsm',)",), "unknown twins ..fgsm..; known: no_distillation, plain, pgd_at"),
+        (("baselines=('fgsm',)",), "unknown baselines ..fgsm..; known: no_distillation, plain, pgd_at"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, message):
@@ -149,7 +149,7 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
     """One that never sees the strongest attack could lead the table by masked gradients."""
     experiment = opened(tmp_path, argument=argument, file=file)
     assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
-    assert len(experiment.subjects) > 12 and {"twin_plain", "twin_pgd_at_awp", "twin_mtard"} < set(experiment.subjects)
+    assert len(experiment.subjects) > 12 and {"baseline_plain", "baseline_pgd_at_awp", "baseline_mtard"} < set(experiment.subjects)
 
 
 def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):

@@ -34,13 +34,13 @@ def test_sizes_are_those_of_the_space(tmp_path):
 
 
 def test_a_given_cell_is_written_and_comes_back(tmp_path):
-    experiment = opened(tmp_path, "genotype=9930", "twins=('random_0','random_1')")
+    experiment = opened(tmp_path, "genotype=9930", "baselines=('random_0','random_1')")
     experiment.derive()
     found = load_architecture(tmp_path / "architecture.json")
     assert (found.code, found.channels, found.cells) == ("333133", 8, 1)
     again = opened(tmp_path, f"genotype={tmp_path / 'architecture.json'}", "train.channels=4")
     assert again.given_architecture().code == "333133" and again.given_architecture().channels == 4
-    drawn = [experiment.twin(name) for name in ("random_0", "random_1", "random_0")]
+    drawn = [experiment.baseline(name) for name in ("random_0", "random_1", "random_0")]
     assert drawn[0] == drawn[2] and drawn[0].code != drawn[1].code and drawn[0].origin == {"method": "random"}
 
 
@@ -68,7 +68,7 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
         (("train.drop_path=0.2",), "train.drop_path = 0.2"),
         (("width_ratio=(1,2,2)",), "each stage doubles the channels"),
         (("genotype=333135",), "The nearest code is '333134'"),
-        (("twins=('advrush',)",), "unknown twin 'advrush'"),
+        (("baselines=('advrush',)",), "unknown baseline 'advrush'"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path, overrides, message):

@@ -44,12 +44,12 @@ def get_config():
     config.space = "tiny"
     config.attention.size = 8
     config.bn_momentum = 0.5  # running statistics have ten steps to arrive
-    config.adversarial.epsilon, config.adversarial.step, config.adversarial.steps = "0.15", "0.1", 1
+    config.adversarial.epsilon, config.adversarial.step_size, config.adversarial.steps = "0.15", "0.1", 1
     for stage in (config.teacher, config.search, config.train):
         stage.epochs, stage.batch_size = 1, 128
     config.teacher.architecture, config.teacher.objective = "wide_resnet_10_1", "none"
     config.search.objective = "none"
-    config.twins = ("plain",)
+    config.baselines = ("plain",)
     config.validation.count, config.validation.steps = 32, 2
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 16
@@ -141,7 +141,7 @@ def test_a_run_leaves_its_files(mini):
     }  # fmt: skip
     assert not [name for name in names if "tmp" in name], "nothing is left half written"
     assert {path.name for path in (mini.workdir / "checkpoints").iterdir()} == {
-        "teacher", "search", "train", "twin_plain",
+        "teacher", "search", "train", "baseline_plain",
     }  # fmt: skip
     assert read(mini.workdir / "config.json") == json.loads(json.dumps(mini.config.to_dict()))
     assert "<html" in (mini.workdir / "report.html").read_text()[:200]
@@ -158,7 +158,7 @@ def test_every_stage_is_recorded(mini):
 
 def test_metrics_cover_every_stage_to_its_end(mini):
     records = read_metrics(mini.workdir)
-    for stage in ("teacher", "search", "train", "twin_plain"):
+    for stage in ("teacher", "search", "train", "baseline_plain"):
         lines = [record for record in records if record["stage"] == stage and record["split"] == "train"]
         assert [line["step"] for line in lines] == [4, 8, STEPS]
         assert [line["epoch"] for line in lines] == [0.4, 0.8, 1.0]
@@ -175,7 +175,7 @@ def test_metrics_cover_every_stage_to_its_end(mini):
     assert all(low < record["cost"] < high for record in searching)
     assert [record["temperature"] for record in searching] == pytest.approx([5.0] * 3)
     assert all(record["kl"] > 0 and record["attention"] > 0 for record in searching)
-    plain = [record for record in records if record["stage"] == "twin_plain" and record["split"] == "train"]
+    plain = [record for record in records if record["stage"] == "baseline_plain" and record["split"] == "train"]
     assert all(record["kl"] == record["attention"] == 0 for record in plain)
 
 
@@ -210,10 +210,10 @@ def test_evaluation_has_its_figures(mini):
     assert (found["threat_model"], found["seed"]) == ("linf", 0)
     assert found["dataset"]["counts"] == {"train": 1300, "validation": 137, "test": 360}
     assert found["versions"]["jax"] == jax.__version__
-    assert found["models"].keys() == {"student", "twin_plain", "teacher"}
+    assert found["models"].keys() == {"student", "baseline_plain", "teacher"}
     student = found["models"]["student"]
     assert all(found[name] == student[name] for name in ("clean", "curve", "epsilons", *ATTACKS))
-    for name in ("student", "twin_plain"):
+    for name in ("student", "baseline_plain"):
         figures = found["models"][name]
         assert (figures["params"], figures["macs"]) == (architecture["params"], architecture["macs"])
     assert found["models"]["teacher"]["params"] == 77_562  # convolutions, BatchNorms and classifier added up by hand
@@ -349,7 +349,7 @@ REDUCED = (
 )  # fmt: skip
 WIDTHS = (
     f"--config={DIGITS}", *REDUCED, "--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.epochs=4",
-    "--config.twins=('plain',)",
+    "--config.baselines=('plain',)",
 )  # fmt: skip
 CELLS = (
     f"--config={ROOT / 'configs' / 'dsara' / 'digits.py'}", *REDUCED, "--config.search.channels=2",
@@ -404,12 +404,12 @@ class Command:
 
 def record_of(stage: str) -> str:
     """The stage of `run.json` to which a stage of `metrics.jsonl` belongs."""
-    return "twins" if stage.startswith("twin_") else stage
+    return "baselines" if stage.startswith("baseline_") else stage
 
 
 @pytest.mark.slow
 def test_killed_runs_end_as_undisturbed_ones(tmp_path):
-    """Killed outright in teacher, search and training, and asked to stop in a twin: every bit is the same."""
+    """Killed outright in teacher, search and training, and asked to stop in a baseline: every bit is the same."""
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     settings = (*WIDTHS, f"--config.data.dir={tmp_path / 'data'}")
     command = Command(undisturbed, *settings)
@@ -420,21 +420,21 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path):
         step, delay = chance.randrange(0, 40), chance.uniform(0, 0.3)
         assert Command(disturbed, *settings).stop(stage, step, delay, signal.SIGKILL) == -signal.SIGKILL
     command = Command(disturbed, *settings)
-    assert command.stop("twin_plain", 8, chance.uniform(0, 0.3), signal.SIGTERM) == 130
+    assert command.stop("baseline_plain", 8, chance.uniform(0, 0.3), signal.SIGTERM) == 130
     shown = command.log.read_text()
     assert "SIGTERM: saving, then stopping." in shown
-    assert "stage 'twin_plain' was interrupted and saved at step " in shown
+    assert "stage 'baseline_plain' was interrupted and saved at step " in shown
     assert f"To go on: rnas run --workdir={disturbed} --config={DIGITS} " in shown.splitlines()[-1]
     assert Command(disturbed, *settings).wait() == 0
 
     stages = read(disturbed / "run.json")["stages"]
-    assert [stages[stage]["starts"] for stage in ("teacher", "search", "train", "twins")] == [2, 2, 2, 2]
+    assert [stages[stage]["starts"] for stage in ("teacher", "search", "train", "baselines")] == [2, 2, 2, 2]
     assert_same_checkpoints(undisturbed, disturbed)
     for name in ("evaluation.json", "architecture.json", "teacher/teacher.json"):
         assert read(undisturbed / name) == read(disturbed / name), name
     with np.load(undisturbed / "adversarial.npz") as one, np.load(disturbed / "adversarial.npz") as other:
         assert all(np.array_equal(one[name], other[name]) for name in one.files)
-    for stage in ("teacher", "search", "train", "twin_plain"):
+    for stage in ("teacher", "search", "train", "baseline_plain"):
         assert metrics(undisturbed, stage) == metrics(disturbed, stage)
 
 
@@ -490,13 +490,13 @@ def test_a_method_killed_in_the_middle_ends_as_undisturbed(mini, copy, tmp_path,
     """From the searched network on: trained, fine-tuned and evaluated, with SIGKILL half way through one of the two."""
     disturbed = copy("train")
     shutil.rmtree(disturbed / "evaluation")
-    for old in ("train", "twin_plain"):
+    for old in ("train", "baseline_plain"):
         shutil.rmtree(disturbed / "checkpoints" / old)
     (disturbed / "config.json").unlink()
     undisturbed = Path(shutil.copytree(disturbed, tmp_path / "undisturbed"))
     given = [f"teacher.path={mini.workdir / 'teacher'}", f"teacher.natural_path={mini.workdir / 'teacher'}"]
     lengths = ["train.epochs=6", "finetune.epochs=6", "checkpoint_every_steps=6"]
-    alone = ["train.gamma=0.0", "train.kl_weight=0.0", "twins=()"]
+    alone = ["train.gamma=0.0", "train.kl_weight=0.0", "baselines=()"]
     overrides = [f"--config.{each}" for each in (*given, *lengths, *alone, *settings)]
     arguments = (f"--config={mini.file}", f"--config.data.dir={mini.config.data.dir}", *overrides)
     command = Command(undisturbed, *arguments)

@@ -90,9 +90,9 @@ def test_budget_is_met_at_the_least_loss_per_step():
 
 
 def test_ties_narrow_the_earliest_block():
-    twin = fbnet.Space("twin", (fbnet.Stage(16, 3, 1, 2),))
+    baseline = fbnet.Space("baseline", (fbnet.Stage(16, 3, 1, 2),))
     price = lambda widths: sum(widths)  # noqa: E731 (every block saves the same)
-    assert fbnet.narrow_to_budget(twin, [np.zeros(2)] * 3, 44, price) == (12, 16, 16)
+    assert fbnet.narrow_to_budget(baseline, [np.zeros(2)] * 3, 44, price) == (12, 16, 16)
 
 
 def test_impossible_budget_names_both_bounds():

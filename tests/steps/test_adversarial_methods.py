@@ -1,4 +1,4 @@
-"""Adversarial methods in the step of a fixed network: attacks, teachers, perturbed and averaged weights, memory."""
+"""Adversarial methods in the step of a fixed network: attacks, teachers, perturbed and averaged weights, loss_state."""
 
 import functools
 
@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from rnas import steps
-from rnas.objectives import METHODS, Logits, Moment
-from rnas.objectives.joint import Objective, Signals, adversarial_images, further_signals
+from rnas.objectives import METHODS, Logits, TrainProgress
+from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, run_teachers_on_adversarial
 from rnas.objectives.methods import Akd2, Ard, Iad1, Method, Mtard, Rslad
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
@@ -66,7 +66,7 @@ class Study:
 
     def state(self, method="none", optimizer=DESCENT, **options) -> State:
         method = METHODS[method]() if isinstance(method, str) else method
-        return State.create(self.variables, optimizer, memory=method.first_memory(), **options)
+        return State.create(self.variables, optimizer, loss_state=method.initial_loss_state(), **options)
 
     def run(self, step, state, count=1):
         """Returns (state, metric sums) on the host after `count` steps, see `compiled`."""
@@ -89,7 +89,7 @@ ALWAYS = ("trades", "score", "ard", "iad_2", "mtard")
 
 @pytest.mark.parametrize("name", [n if n in ALWAYS else pytest.param(n, marks=pytest.mark.slow) for n in METHODS])
 def test_a_step_descends_what_the_method_minimises(small, name):
-    """The gradient of the method's loss at the attacked images, taken apart from the step."""
+    """The gradient of the method's loss at the adversarial images, taken apart from the step."""
     objective = small.objective(name)
     before = small.state(name)
     after, sums = small.run(small.compiled(name), before)
@@ -101,11 +101,11 @@ def test_a_step_descends_what_the_method_minimises(small, name):
     def reference(params):
         keys = jax.random.split(jax.random.fold_in(small.base.root, 0), 5)[2]
         keys = jax.vmap(jax.random.fold_in, (None, 0))(keys, jnp.arange(len(labels)))
-        signals = Signals(small.teacher(variables, images)[0])
-        attacked = images
+        teacher_outputs = TeacherOutputs(small.teacher(variables, images)[0])
+        adversarial = images
         if objective.attacks:
-            attacked, _ = adversarial_images(
-                small.student, objective, params, before.batch_stats, images, labels, keys, None, signals
+            adversarial, _ = adversarial_images(
+                small.student, objective, params, before.batch_stats, images, labels, keys, None, teacher_outputs
             )
 
         def logits(params, images):
@@ -113,12 +113,12 @@ def test_a_step_descends_what_the_method_minimises(small, name):
 
         def loss(params):
             teachers = (
-                apply(variables, view)[0] for apply in (small.teacher, small.natural) for view in (images, attacked)
+                apply(variables, view)[0] for apply in (small.teacher, small.natural) for view in (images, adversarial)
             )
-            seen = Logits(logits(params, images), logits(params, attacked), *teachers)
+            seen = Logits(logits(params, images), logits(params, adversarial), *teachers)
             method = objective.adversarial
-            memory = method.remember(before.memory, seen, Moment(), lambda means: means)
-            return jnp.mean(method.loss(seen, labels, Moment(), memory))
+            loss_state = method.update_loss_state(before.loss_state, seen, TrainProgress(), lambda means: means)
+            return jnp.mean(method.loss(seen, labels, TrainProgress(), loss_state))
 
         return jax.value_and_grad(loss)(params)
 
@@ -132,19 +132,19 @@ def test_a_step_descends_what_the_method_minimises(small, name):
 @pytest.mark.parametrize("name", ATTACKING)
 def test_teachers_are_asked_what_the_method_asks_and_nothing_else(small, name):
     asked = []
-    images, attacked = np.zeros((2, 6, 6, 1)), np.ones((2, 6, 6, 1))
+    images, adversarial = np.zeros((2, 6, 6, 1)), np.ones((2, 6, 6, 1))
 
     def teacher(who, variables, images):
         asked.append(f"{who}_attacked" if images.mean() else who)
         return np.zeros((2, 4)), {}
 
-    signals = further_signals(
-        Signals("kept"), functools.partial(teacher, "teacher"), functools.partial(teacher, "natural"), None, images,
-        attacked, small.objective(name),
+    teacher_outputs = run_teachers_on_adversarial(
+        TeacherOutputs("kept"), functools.partial(teacher, "teacher"), functools.partial(teacher, "natural"), None, images,
+        adversarial, small.objective(name),
     )  # fmt: skip
-    wanted = set(METHODS[name].asks) - {"teacher"}  # that one is answered before the attack
-    assert sorted(asked) == sorted(wanted) and signals.logits == "kept"
-    assert {field for field in signals._fields[2:] if getattr(signals, field) is not None} == wanted
+    wanted = set(METHODS[name].needs) - {"teacher"}  # that one is answered before the attack
+    assert sorted(asked) == sorted(wanted) and teacher_outputs.logits == "kept"
+    assert {field for field in teacher_outputs._fields[2:] if getattr(teacher_outputs, field) is not None} == wanted
 
 
 @pytest.mark.parametrize("name", ATTACKING)
@@ -173,7 +173,7 @@ def test_a_linear_student_is_attacked_along_the_gradient_of_score():
 
     objective = Objective("score", 0.1, 0.03, 3)
     keys = jax.random.split(jax.random.key(0), N)
-    arguments = (weights.astype("f"), {}, images.astype("f"), np.zeros(N, int), keys, None, Signals())
+    arguments = (weights.astype("f"), {}, images.astype("f"), np.zeros(N, int), keys, None, TeacherOutputs())
     found, _ = adversarial_images(Linear(), objective, *arguments)
     start, _ = adversarial_images(Linear(), Objective("score", 0.1, 0.03, 0), *arguments)
     points, clean = np.asarray(start, float), softmax(images @ weights)
@@ -194,16 +194,16 @@ def test_epochs_and_the_learning_rate_reach_the_method(small):
     falling = Optimizer(optax.identity(), optax.piecewise_constant_schedule(0.5, {4: 0.1}))
 
     class Noting(Method):
-        def first_memory(self):
+        def initial_loss_state(self):
             return jnp.zeros(2)
 
-        def remember(self, memory, logits, moment, average):
-            return jnp.float32(moment)
+        def update_loss_state(self, loss_state, logits, progress, average):
+            return jnp.float32(progress)
 
     step = small.compiled(Noting(), falling, steps_per_epoch=2)
     for number, expected in ((0, (0, 1.0)), (3, (1, 1.0)), (4, (2, 0.1))):
         after, _ = small.run(step, small.state(Noting(), falling).replace(step=jnp.int32(number)))
-        np.testing.assert_allclose(after.memory, expected, rtol=1e-6)
+        np.testing.assert_allclose(after.loss_state, expected, rtol=1e-6)
 
 
 # -- what reduces to what -------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_gradient_and_decay_are_those_of_the_perturbed_weights(small):
     """Two plain steps give both gradients: θ' = θ - rate·(∇L(θ + δ) + decay·(θ + δ))."""
     gamma, decay, rate = 0.2, 0.1, 0.5
     optimizer = Optimizer(optax.add_decayed_weights(decay), optax.constant_schedule(rate))
-    options = dict(changes=dict(steps=0, start="uniform"))  # attacked images that do not depend on the weights
+    options = dict(changes=dict(steps=0, start="uniform"))  # adversarial images that do not depend on the weights
     start = small.state()
     descend = small.compiled("trades", **options)
 
@@ -323,7 +323,7 @@ def test_the_average_of_three_steps_by_hand(study):
     chex.assert_trees_all_equal(state.outcome["batch_stats"], state.batch_stats)
 
 
-# -- memory, replicas, checkpoints ----------------------------------------------------------------------
+# -- loss_state, replicas, checkpoints ----------------------------------------------------------------------
 
 
 def test_memory_perturbation_and_average_do_not_depend_on_the_number_of_replicas(small):
@@ -335,14 +335,14 @@ def test_memory_perturbation_and_average_do_not_depend_on_the_number_of_replicas
     expected, _ = small.run(small.compiled("mtard", **options), small.state("mtard", average=True), count=2)
     run = steps.run_steps(small.step("mtard", **options), steps.TRAIN_METRICS)
     state, teachers = replicate((small.state("mtard", average=True), {"robust": 2.0, "natural": 5.0}))
-    found, _ = run(state, *small.base.feed().dispatch(0, 2), np.int32(2), teachers, small.base.root)
+    found, _ = run(state, *small.base.loader().dispatch(0, 2), np.int32(2), teachers, small.base.root)
     chex.assert_trees_all_close(jax.device_get(found), expected, atol=1e-6, rtol=1e-4)
-    assert expected.memory["first_natural"] > 0 and expected.memory["natural_weight"] != 0.5
+    assert expected.loss_state["first_natural"] > 0 and expected.loss_state["natural_weight"] != 0.5
 
 
 def test_a_checkpoint_keeps_memory_and_average(small, tmp_path):
     state = small.state("mtard", average=True)
-    state = state.replace(memory=jax.tree.map(lambda leaf: leaf + 0.25, state.memory))
+    state = state.replace(loss_state=jax.tree.map(lambda leaf: leaf + 0.25, state.loss_state))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(2, jax.device_get(state), {}, None)
         checkpoints.wait()

@@ -1,4 +1,4 @@
-"""Steps that are taught from memory do what the teacher itself would have made them do."""
+"""Steps that are taught from cached do what the teacher itself would have made them do."""
 
 import copy
 import dataclasses
@@ -14,7 +14,7 @@ import pytest
 from rnas import objectives, steps
 from rnas.steps.optimizer import Optimizer
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.loaders import LessonFeed, ResidentFeed, replicate
+from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, replicate
 from rnas.training.loop import Plan, fit
 from rnas.training.metrics_log import MetricsLog
 
@@ -27,9 +27,9 @@ DESCENT = Optimizer(optax.identity(), optax.constant_schedule(1.0))
 
 
 @pytest.fixture(scope="module")
-def memory(study):
+def cached(study):
     """What the study's teacher says of all views, [views, images, ...]."""
-    program = steps.run_views(study.teacher, VIEWS, study.teacher_taps, 4)
+    program = steps.run_teacher_on_views(study.teacher, VIEWS, study.teacher_taps, 4)
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
     said = [program(study.teacher_variables, study.images[rows], rows, view) for view in range(VIEWS.count)]
     return jax.tree.map(
@@ -43,30 +43,30 @@ def shown(study, view):
 
 
 @pytest.fixture(scope="module")
-def from_memory(study, memory):
-    """(kind, resident) → (state, dispatch, feed, what the loop hands on) of steps taught from memory."""
+def from_memory(study, cached):
+    """(kind, resident) → (state, dispatch, loader, what the loop hands on) of steps taught from cached."""
 
     @functools.cache
     def made(kind, resident):
-        recall = steps.Recall(VIEWS, study.steps_per_epoch, study.teacher_taps)
+        cached_teacher = steps.CachedTeacher(VIEWS, study.steps_per_epoch, study.teacher_taps)
         pupil = copy.copy(study)
-        pupil.teacher = recall.answer
+        pupil.teacher = cached_teacher.answer
         step = getattr(pupil, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
 
         def read(step, rows):
-            return jax.tree.map(lambda leaf: leaf[step // study.steps_per_epoch % VIEWS.count, rows], memory)
+            return jax.tree.map(lambda leaf: leaf[step // study.steps_per_epoch % VIEWS.count, rows], cached)
 
-        feed = LessonFeed(study.feed(), None if resident else read)
-        run = steps.run_steps(step, METRICS[kind], recall=recall)
-        return getattr(study, f"{kind}_state")(optimizer=DESCENT), run, feed, memory if resident else None
+        loader = CachedTeacherLoader(study.loader(), None if resident else read)
+        run = steps.run_steps(step, METRICS[kind], cached_teacher=cached_teacher)
+        return getattr(study, f"{kind}_state")(optimizer=DESCENT), run, loader, cached if resident else None
 
     return made
 
 
 def remembered(study, taught, first=STEP, count=1):
-    """(state, metric sums) after `count` steps taught from memory."""
-    state, run, feed, variables = taught
-    block = feed.dispatch(first, count)
+    """(state, metric sums) after `count` steps taught from cached."""
+    state, run, loader, variables = taught
+    block = loader.dispatch(first, count)
     state, variables = replicate((state.replace(step=np.array(first, np.int32)), variables))
     return jax.device_get(run(state, *block, np.int32(count), variables, study.root))
 
@@ -76,9 +76,9 @@ def live(study, kind, views):
     step = getattr(study, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
     run = steps.run_steps(step, METRICS[kind])
     sizes = dict(batch_size=study.batch_size, most=study.most, what="batch_size")
-    feeds = [ResidentFeed(shown(study, view), study.labels, study.rows_at, **sizes) for view in views]
+    feeds = [ResidentLoader(shown(study, view), study.labels, study.rows_at, **sizes) for view in views]
     state = getattr(study, f"{kind}_state")(optimizer=DESCENT).replace(step=np.array(STEP, np.int32))
-    return [study.run(run, state, 1, feed) for feed in feeds]
+    return [study.run(run, state, 1, loader) for loader in feeds]
 
 
 @pytest.mark.parametrize("kind", ["train", pytest.param("search", marks=pytest.mark.slow)])
@@ -105,12 +105,12 @@ def test_a_step_without_a_teacher_sees_the_views_too(study):
     objective = study.objective("none", gamma=0.0, kl_weight=0.0)
     step = study.train_step(objective, optimizer=DESCENT, augmentation=PLAIN)
     state = study.train_state(optimizer=DESCENT)
-    run = steps.run_steps(step, METRICS["train"], recall=steps.Recall(VIEWS, study.steps_per_epoch, ()))
-    found, _ = remembered(study, (state, run, LessonFeed(study.feed()), None))
+    run = steps.run_steps(step, METRICS["train"], cached_teacher=steps.CachedTeacher(VIEWS, study.steps_per_epoch, ()))
+    found, _ = remembered(study, (state, run, CachedTeacherLoader(study.loader()), None))
     sizes = dict(batch_size=study.batch_size, most=study.most, what="batch_size")
-    feed = ResidentFeed(shown(study, 1), study.labels, study.rows_at, **sizes)
+    loader = ResidentLoader(shown(study, 1), study.labels, study.rows_at, **sizes)
     run = steps.run_steps(step, METRICS["train"])
-    expected, _ = study.run(run, state.replace(step=np.array(STEP, np.int32)), 1, feed)
+    expected, _ = study.run(run, state.replace(step=np.array(STEP, np.int32)), 1, loader)
     chex.assert_trees_all_close(found, expected, atol=1e-6)
     assert optax.tree.norm(optax.tree.sub(found.params, state.params)) > 1e-3
 
@@ -126,10 +126,10 @@ def test_a_loop_from_memory_goes_on_to_the_same_end(study, from_memory, tmp_path
     plan = Plan("train", 8, study.steps_per_epoch, log_every=4, checkpoint_every=4, validate_every=0, seed=1)
 
     def fitted(folder, total):
-        state, run, feed, variables = from_memory("train", False)
+        state, run, loader, variables = from_memory("train", False)
         with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, "train") as log:
             return fit(
-                dataclasses.replace(plan, total=total), state, run, feed, checkpoints=checkpoints, log=log,
+                dataclasses.replace(plan, total=total), state, run, loader, checkpoints=checkpoints, log=log,
                 teacher_variables=variables,
             )  # fmt: skip
 
@@ -157,10 +157,10 @@ def test_views_are_shown_in_turn():
 
 
 @pytest.mark.parametrize("normalise", ["per_sample", "per_batch"])
-def test_answers_have_the_maps_of_the_teacher(study, memory, normalise):
-    recall = steps.Recall(VIEWS, 5, study.teacher_taps)
-    told = jax.tree.map(lambda leaf: leaf[2, :8], memory)
-    logits, out = recall.answer(told, None)
+def test_answers_have_the_maps_of_the_teacher(study, cached, normalise):
+    cached_teacher = steps.CachedTeacher(VIEWS, 5, study.teacher_taps)
+    told = jax.tree.map(lambda leaf: leaf[2, :8], cached)
+    logits, out = cached_teacher.answer(told, None)
     assert list(out) == list(study.teacher_taps) and out["first"].shape == (8, 4, 4, 1)
     images = shown(study, 2)[:8] / np.float32(255)
     expected, taps = study.teacher(study.teacher_variables, images)
@@ -174,13 +174,13 @@ def test_a_dead_tap_has_an_empty_map(study):
         return jnp.zeros((len(images), 3)), {"tap": jnp.zeros((len(images), 6, 6, 2))}
 
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
-    told = steps.run_views(dead, VIEWS, ("tap",), 4)({}, study.images[rows], rows, 0)
+    told = steps.run_teacher_on_views(dead, VIEWS, ("tap",), 4)({}, study.images[rows], rows, 0)
     assert np.all(told.maps == 0) and np.all(told.norms == 0)
 
 
 def test_logits_alone_can_be_kept(study):
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
-    told = steps.run_views(study.teacher, VIEWS, (), 0)(study.teacher_variables, study.images[rows], rows, 0)
+    told = steps.run_teacher_on_views(study.teacher, VIEWS, (), 0)(study.teacher_variables, study.images[rows], rows, 0)
     assert told.logits.shape == (4, 10, 4) and told.maps.size == 0
-    logits, out = steps.Recall(VIEWS, 5, ()).answer(jax.tree.map(lambda leaf: leaf[0], told), None)
+    logits, out = steps.CachedTeacher(VIEWS, 5, ()).answer(jax.tree.map(lambda leaf: leaf[0], told), None)
     assert logits.shape == (10, 4) and out == {}

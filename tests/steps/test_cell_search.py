@@ -13,16 +13,16 @@ import optax
 import pytest
 
 from rnas import objectives, steps
-from rnas.data.sampler import Order
+from rnas.data.sampler import Sampler
 from rnas.layers import ConvBatchNorm
 from rnas.objectives.bilevel import METHODS, LookAhead, SearchMethod
-from rnas.objectives.joint import Objective, Signals, adversarial_images, forward
+from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, forward
 from rnas.objectives.schedules import Curvature, Perturbation, Sampling
 from rnas.spaces import cells
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.loaders import ResidentFeed, paired_rows
+from rnas.training.loaders import ResidentLoader, paired_rows
 from rnas.training.loop import Plan, fit
 from rnas.training.metrics_log import MetricsLog, read_metrics
 
@@ -148,18 +148,18 @@ def test_stage_1_leaves_the_natural_loss_out():
 
 
 def test_running_statistics_move_in_the_weight_pass_alone(data):
-    """They are those of one pass over the attacked training images; validation and look-ahead leave no trace."""
+    """They are those of one pass over the adversarial training images; validation and look-ahead leave no trace."""
     before, after, _ = stepped()
     objective = Objective("pgd_at", epsilon=0.1, step_size=0.05, steps=2, attack_bn="train_frozen")
     old, new = (cells.probabilities(state.architecture["cells"]) for state in (before, after))
 
     def statistics(images, labels):
         keys = steps.step_keys(jax.random.key(7), before.step, BATCH)
-        attacked, _ = adversarial_images(
+        adversarial, _ = adversarial_images(
             SUPERNET, objective, before.params, before.batch_stats, steps.augmented(PLAIN, keys.augment, images),
-            labels, keys.attack, old, Signals(),
+            labels, keys.attack, old, TeacherOutputs(),
         )  # fmt: skip
-        return forward(SUPERNET, before.params, before.batch_stats, attacked, new, train=True)[2]
+        return forward(SUPERNET, before.params, before.batch_stats, adversarial, new, train=True)[2]
 
     images, labels = data
     found = jax.jit(jax.vmap(statistics, axis_name=steps.AXIS))(images[None, :BATCH], labels[None, :BATCH])
@@ -167,7 +167,7 @@ def test_running_statistics_move_in_the_weight_pass_alone(data):
 
 
 def test_weights_take_the_step_of_sgd_at_the_new_architecture(data):
-    """On natural images, where nothing is attacked, the step can be followed by hand."""
+    """On natural images, where nothing is adversarial, the step can be followed by hand."""
     before, after, _ = stepped("darts2", adversarial="none")
     images, labels = data[0][:BATCH].astype(np.float32) / 255, data[1][:BATCH]
 
@@ -268,7 +268,7 @@ def test_four_replicas_equal_one(data, method, options):
 
 
 def test_rows_of_a_step_come_from_both_halves():
-    weights, architecture = (Order(np.arange(start, start + 40), 8, 3) for start in (0, 100))
+    weights, architecture = (Sampler(np.arange(start, start + 40), 8, 3) for start in (0, 100))
     rows = paired_rows(weights, architecture)(7, 3)
     assert rows.shape == (3, 16)
     devices = rows.reshape(3, jax.device_count(), -1)
@@ -299,15 +299,15 @@ def searched(run, workdir, state):
     random = np.random.default_rng(0)
     labels = np.arange(64, dtype=np.int32) % CLASSES
     images = (40 + 50 * labels[:, None, None, None] + random.integers(0, 40, (64, *SHAPE))).astype(np.uint8)
-    rows_at = paired_rows(Order(np.arange(32), 8, 5), Order(np.arange(32, 64), 8, 6))
-    feed = ResidentFeed(images, labels, rows_at, batch_size=16, most=4, what="twice search.batch_size")
+    rows_at = paired_rows(Sampler(np.arange(32), 8, 5), Sampler(np.arange(32, 64), 8, 6))
+    loader = ResidentLoader(images, labels, rows_at, batch_size=16, most=4, what="twice search.batch_size")
 
     def observe(state):
         logits = jax.device_get(state.architecture["cells"]["accurate"][0])
         return {f"accurate/0/{i}": value for i, value in enumerate(logits)}
 
     with Checkpoints(workdir / "checkpoints", keep=20) as checkpoints, MetricsLog(workdir, "search") as log:
-        return fit(PLAN, state, run, feed, checkpoints=checkpoints, log=log, observe=observe)
+        return fit(PLAN, state, run, loader, checkpoints=checkpoints, log=log, observe=observe)
 
 
 def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path):

@@ -84,11 +84,11 @@ def test_one_replica_of_eight_equals_four_of_two(study):
 
 
 def test_one_batch_is_learnt(study):
-    feed = study.feed(lambda first, count: np.tile(study.rows_at(0, 1), (count, 1)))
+    loader = study.loader(lambda first, count: np.tile(study.rows_at(0, 1), (count, 1)))
     state = study.search_state()
     history = []
     for count in (4, 16, 20, 20, 20, 20, 16, 4):
-        state, sums = study.search(state, count, feed)
+        state, sums = study.search(state, count, loader)
         history.append({name: sums[name] / sums["count"] for name in sums})
     first, last = history[0], history[-1]
     assert last["accuracy"] == last["adversarial_accuracy"] == 1.0
@@ -158,11 +158,11 @@ def test_without_teacher_and_attack_the_gradient_is_that_of_cost_factor_times_en
 def test_attack_and_loss_see_one_sample(study, monkeypatch):
     seen = {}
 
-    def attack(model, objective, params, stats, images, labels, keys, masks, signals):
+    def attack(model, objective, params, stats, images, labels, keys, masks, teacher_outputs):
         seen["masks"] = masks
         return images, stats
 
-    def terms(model, objective, params, stats, images, attacked, labels, masks, signals, compare):
+    def terms(model, objective, params, stats, images, adversarial, labels, masks, teacher_outputs, compare):
         apart = sum(jnp.sum(jnp.abs(mine - theirs)) for mine, theirs in zip(masks, seen["masks"], strict=True))
         channels = sum(jnp.sum(mask) for mask in masks)
         zeros = jnp.zeros(len(labels))
@@ -183,7 +183,7 @@ def test_attack_and_loss_see_one_sample(study, monkeypatch):
 @pytest.mark.parametrize("kind", ["search", "train"])
 def test_only_an_adversarial_objective_attacks(study, monkeypatch, kind):
     def attack(*args):
-        raise RuntimeError("attacked")
+        raise RuntimeError("adversarial")
 
     monkeypatch.setattr(getattr(steps, kind), "adversarial_images", attack)
     make, state = getattr(study, f"{kind}_step"), getattr(study, f"{kind}_state")()
@@ -193,7 +193,7 @@ def test_only_an_adversarial_objective_attacks(study, monkeypatch, kind):
         jax.eval_shape(step, state, *study.batch(0, 4), study.teacher_variables, study.root)
 
     trace("none")
-    with pytest.raises(RuntimeError, match="attacked"):
+    with pytest.raises(RuntimeError, match="adversarial"):
         trace("pgd_at")
 
 

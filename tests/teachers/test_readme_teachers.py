@@ -32,7 +32,7 @@ def get_config(space):
     config.adversarial.steps = 1
     for stage in (config.search, config.train):
         stage.epochs, stage.batch_size, stage.objective = 1, 8, "none"  # a search alternates in five steps or more
-    config.twins = ()
+    config.baselines = ()
     config.validation.count = 0
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 8

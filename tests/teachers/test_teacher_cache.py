@@ -17,7 +17,7 @@ import pytest
 
 from rnas import steps
 from rnas.artifacts.files import read_json, write_json
-from rnas.steps import Told
+from rnas.steps import CachedOutputs
 from rnas.teachers import cache as module
 from rnas.teachers.cache import TeacherCache, asker
 from rnas.training.interruption import Interrupted
@@ -42,7 +42,7 @@ def _small_parts(monkeypatch):
 def ask(view, rows):
     """Numbers that say which view and row they are of; halves that float16 holds exactly."""
     random = [np.random.default_rng([view, row]) for row in rows]
-    return Told(
+    return CachedOutputs(
         np.stack([each.normal(size=CLASSES) for each in random]).astype(np.float32),
         np.stack([each.uniform(size=2) for each in random]).astype(np.float32),
         np.stack([each.integers(0, 2048, (2, 9)) / 2048 for each in random]).astype(np.float16),
@@ -343,7 +343,7 @@ def test_a_teacher_is_sent_to_the_devices_once():
 
     def program(variables, images, rows, view):
         seen.append(variables["weight"])
-        return Told(*(np.zeros((*rows.shape, 1)) for _ in Told._fields))
+        return CachedOutputs(*(np.zeros((*rows.shape, 1)) for _ in CachedOutputs._fields))
 
     question = asker(program, {"weight": np.ones(3)}, np.zeros((IMAGES, 4, 4, 1), np.uint8))
     question(0, np.arange(IMAGES))
@@ -361,7 +361,7 @@ def test_answers_do_not_depend_on_the_part_that_is_asked():
 
     views = steps.Views(steps.Augmentation(1, True), 0, 2)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 4, 4, 1)).astype(np.uint8)
-    question = asker(steps.run_views(teacher, views, ("tap",), 3), {"weight": np.float32(2)}, images)
+    question = asker(steps.run_teacher_on_views(teacher, views, ("tap",), 3), {"weight": np.float32(2)}, images)
     said = question(1, np.arange(IMAGES))
     assert said.maps.shape == (IMAGES, 1, 9) and said.maps.dtype == np.float16
     seen = np.asarray(views.show(images, 1, np.arange(IMAGES))).reshape(IMAGES, -1)

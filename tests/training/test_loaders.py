@@ -4,16 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-from rnas.data.sampler import Order
+from rnas.data.sampler import Sampler
 from rnas.objectives.schedules import Alternation
-from rnas.training.loaders import ResidentFeed, StreamFeed, alternating_rows, per_device
+from rnas.training.loaders import ResidentLoader, StreamLoader, alternating_rows, per_device
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(24, 1, 1, 1)
 LABELS = np.arange(24, dtype=np.int32)
 
 
-def order(rows=None, seed=5):
-    return Order(np.arange(24) if rows is None else rows, 8, seed)
+def sampler(rows=None, seed=5):
+    return Sampler(np.arange(24) if rows is None else rows, 8, seed)
 
 
 def test_a_batch_is_divided_among_four_devices():
@@ -25,38 +25,38 @@ def test_a_batch_that_cannot_be_divided_is_refused(given, use):
     with pytest.raises(ValueError, match=rf"search.batch_size = {given} .* 4 devices; use {use}"):
         per_device(given, "search.batch_size")
     with pytest.raises(ValueError, match="search.batch_size"):
-        ResidentFeed(IMAGES, LABELS, order().rows_at, batch_size=given, most=3, what="search.batch_size")
+        ResidentLoader(IMAGES, LABELS, sampler().rows_at, batch_size=given, most=3, what="search.batch_size")
 
 
 def test_a_dispatch_holds_the_rows_of_its_steps_in_order():
-    feed = ResidentFeed(IMAGES, LABELS, order().rows_at, batch_size=8, most=5, what="batch_size")
-    block = feed.dispatch(2, 3)  # over the end of an epoch
+    loader = ResidentLoader(IMAGES, LABELS, sampler().rows_at, batch_size=8, most=5, what="batch_size")
+    block = loader.dispatch(2, 3)  # over the end of an epoch
     np.testing.assert_array_equal(block.images, IMAGES)
     np.testing.assert_array_equal(block.labels, LABELS)
     assert block.rows.shape == (4, 5, 2) and block.rows.dtype == np.int32
-    for offset, expected in enumerate(order().rows_at(2, 3)):
+    for offset, expected in enumerate(sampler().rows_at(2, 3)):
         # Device d holds positions 2d and 2d + 1 of the batch.
         np.testing.assert_array_equal(block.rows[:, offset].reshape(-1), expected)
 
 
 def test_images_travel_to_the_devices_once():
-    feed = ResidentFeed(IMAGES, LABELS, order().rows_at, batch_size=8, most=5, what="batch_size")
-    first, second = feed.dispatch(0, 1), feed.dispatch(1, 1)
+    loader = ResidentLoader(IMAGES, LABELS, sampler().rows_at, batch_size=8, most=5, what="batch_size")
+    first, second = loader.dispatch(0, 1), loader.dispatch(1, 1)
     assert first.images is second.images and first.images.sharding.device_set == set(jax.devices())
     assert first.rows.shape == second.rows.shape
 
 
 def test_a_resident_feed_has_no_position():
-    feed = ResidentFeed(IMAGES, LABELS, order().rows_at, batch_size=8, most=5, what="batch_size")
-    before = feed.dispatch(1, 2).rows
-    feed.seek(feed.position())
-    np.testing.assert_array_equal(feed.dispatch(1, 2).rows, before)
+    loader = ResidentLoader(IMAGES, LABELS, sampler().rows_at, batch_size=8, most=5, what="batch_size")
+    before = loader.dispatch(1, 2).rows
+    loader.seek(loader.position())
+    np.testing.assert_array_equal(loader.dispatch(1, 2).rows, before)
 
 
 @pytest.mark.parametrize("warmup", [0, 2])
 def test_disjoint_rows_never_meet(warmup):
     alternation = Alternation(5, 0.4, warmup)
-    weights, architecture = Order(np.arange(0, 14), 2, 1), Order(np.arange(14, 24), 2, 1)
+    weights, architecture = Sampler(np.arange(0, 14), 2, 1), Sampler(np.arange(14, 24), 2, 1)
     rows_at = alternating_rows(alternation, weights, architecture)
     rows = rows_at(0, 100)
     kinds = np.array([alternation.is_weight_step(step) for step in range(100)])
@@ -67,7 +67,7 @@ def test_disjoint_rows_never_meet(warmup):
 
 
 def test_disjoint_rows_are_a_function_of_the_step():
-    rows_at = alternating_rows(Alternation(5), order(np.arange(16)), order(np.arange(16, 24)))
+    rows_at = alternating_rows(Alternation(5), sampler(np.arange(16)), sampler(np.arange(16, 24)))
     whole = rows_at(0, 23)
     for first in range(20):
         np.testing.assert_array_equal(rows_at(first, 3), whole[first : first + 3])
@@ -91,10 +91,10 @@ class Batches:
 
 
 def test_a_stream_is_cut_into_blocks_of_devices():
-    feed = StreamFeed(Batches(), batch_size=8, what="batch_size")
-    assert feed.most == 1
-    feed.dispatch(0, 1)
-    block = feed.dispatch(1, 1)
+    loader = StreamLoader(Batches(), batch_size=8, what="batch_size")
+    assert loader.most == 1
+    loader.dispatch(0, 1)
+    block = loader.dispatch(1, 1)
     assert block.images.shape == (4, 2, 1, 1, 1) and block.rows.shape == (4, 1, 2)
     np.testing.assert_array_equal(block.images.reshape(-1), 1 + 10 * np.arange(8))
     np.testing.assert_array_equal(block.labels.reshape(-1), np.arange(8))
@@ -102,12 +102,12 @@ def test_a_stream_is_cut_into_blocks_of_devices():
 
 
 def test_a_stream_goes_on_where_a_checkpoint_left_it():
-    feed = StreamFeed(Batches(), batch_size=8, what="batch_size")
+    loader = StreamLoader(Batches(), batch_size=8, what="batch_size")
     for step in range(3):
-        feed.dispatch(step, 1)
-    position = feed.position()
-    expected = feed.dispatch(3, 1).images
-    resumed = StreamFeed(Batches(), batch_size=8, what="batch_size")
+        loader.dispatch(step, 1)
+    position = loader.position()
+    expected = loader.dispatch(3, 1).images
+    resumed = StreamLoader(Batches(), batch_size=8, what="batch_size")
     with pytest.raises(AssertionError, match="not where the state is"):
         resumed.dispatch(3, 1)
     resumed.seek(position)

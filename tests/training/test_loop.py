@@ -35,7 +35,7 @@ def lines(workdir):
 def searched(study, workdir, state, plan=PLAN):
     with Checkpoints(workdir / "checkpoints", keep=10) as checkpoints, MetricsLog(workdir, "search") as log:
         return fit(
-            plan, state, study.search_run, study.feed(),
+            plan, state, study.search_run, study.loader(),
             checkpoints=checkpoints, log=log, teacher_variables=study.teacher_variables,
         )  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_weights_that_are_no_numbers_end_the_stage_and_are_never_kept(study, tmp
     with Checkpoints(tmp_path / "checkpoints") as checkpoints, MetricsLog(tmp_path, "train") as log:
         with pytest.raises(DivergedError, match=r"'train' diverged: .* step 3\b.* the checkpoint of step 3 is left"):
             fit(
-                plan, state, run, study.feed(),
+                plan, state, run, study.loader(),
                 checkpoints=checkpoints, log=log, teacher_variables=study.teacher_variables,
             )  # fmt: skip
         last = checkpoints.restore(state)
@@ -139,9 +139,9 @@ def start():
     return State(np.int32(0)[...], np.zeros((), np.float32), np.zeros(2, np.uint32), None)
 
 
-def looped(workdir, plan, run, feed=None, **options):
+def looped(workdir, plan, run, loader=None, **options):
     with Checkpoints(workdir / "checkpoints", best="score") as checkpoints, MetricsLog(workdir, plan.stage) as log:
-        return fit(plan, start(), run, feed or Feed(), checkpoints=checkpoints, log=log, **options)
+        return fit(plan, start(), run, loader or Feed(), checkpoints=checkpoints, log=log, **options)
 
 
 def test_dispatches_end_where_the_host_acts(tmp_path):
@@ -153,7 +153,7 @@ def test_dispatches_end_where_the_host_acts(tmp_path):
     assert not isinstance(final.params, jax.Array)
     run = Sum()
     looped(tmp_path / "long", dataclasses.replace(plan, log_every=100), run)
-    assert run.dispatches == [(0, 4), (4, 4), (8, 2), (10, 4), (14, 3)]  # `most` of the feed
+    assert run.dispatches == [(0, 4), (4, 4), (8, 2), (10, 4), (14, 3)]  # `most` of the loader
 
 
 def test_metrics_are_means_over_the_steps_since_the_last(tmp_path):
@@ -177,9 +177,9 @@ def test_validation_has_its_own_rhythm_and_chooses_the_best_checkpoint(tmp_path)
 
 def test_a_complete_stage_is_not_run_again(tmp_path):
     first = looped(tmp_path, PLAN, Sum())
-    run, feed = Sum(), Feed()
-    again = looped(tmp_path, PLAN, run, feed)
-    assert run.dispatches == [] and feed.sought == {"kept": 17}
+    run, loader = Sum(), Feed()
+    again = looped(tmp_path, PLAN, run, loader)
+    assert run.dispatches == [] and loader.sought == {"kept": 17}
     chex.assert_trees_all_equal(first, again)
 
 
@@ -203,10 +203,10 @@ def test_divergence_before_any_checkpoint(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_stops(tmp_path, number, capfd):
     plan = dataclasses.replace(PLAN, total=9, log_every=2, checkpoint_every=100)
-    feed = Feed(at={5: lambda: os.kill(os.getpid(), number)})
+    loader = Feed(at={5: lambda: os.kill(os.getpid(), number)})
     with pytest.raises(Interrupted, match="'search' was interrupted and saved at step 6"):
-        looped(tmp_path, plan, Sum(), feed)
-    assert signal.Signals(number).name in capfd.readouterr().err
+        looped(tmp_path, plan, Sum(), loader)
+    assert signal.TeacherOutputs(number).name in capfd.readouterr().err
     run = Sum()
     final = looped(tmp_path, plan, run)
     assert run.dispatches[0][0] == 6 and final.params == sum(range(9))
@@ -214,8 +214,8 @@ def test_a_signal_saves_and_stops(tmp_path, number, capfd):
 
 
 def test_a_signal_in_the_last_step_lets_the_stage_end(tmp_path, capfd):
-    feed = Feed(at={5: lambda: os.kill(os.getpid(), signal.SIGTERM)})
-    assert looped(tmp_path, PLAN, Sum(), feed).step == 6
+    loader = Feed(at={5: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    assert looped(tmp_path, PLAN, Sum(), loader).step == 6
 
 
 def test_stages_and_seeds_have_keys_of_their_own(tmp_path):

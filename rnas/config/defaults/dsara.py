@@ -25,7 +25,9 @@ def get_config() -> ConfigDict:
     # A robust teacher for the cells, in search and in training: + kl_weight·KL + gamma·L_attn. Not in the papers.
     config.gamma = 0.0  # weight of cross-layer distillation
     config.kl_weight = 0.0  # weight of KL(teacher ‖ student) on clean images
-    config.adversarial = common.adversarial("pgd_at", step="2/255", steps=7)  # in search and, but for changes, training
+    config.adversarial = common.adversarial(
+        "pgd_at", step_size="2/255", steps=7
+    )  # in search and, but for changes, training
     config.attention = common.attention()
     config.selector = common.selector()
     config.tau = common.temperature()  # of tutors
@@ -44,7 +46,7 @@ def get_config() -> ConfigDict:
     search.second_order = "exact"  # exact | finite_difference (published) | none
     search.finite_difference_radius = 0.01  # over ‖u‖
     search.objective = config.adversarial.get_oneway_ref("objective")  # of the weights; none: natural training
-    search.attack_bn = "train_frozen"  # as adversarial.bn, in search
+    search.attack_bn = "train_frozen"  # as adversarial.attack_bn, in search
     search.optimizer = common.optimizer(
         "sgd", 0.025, 3e-4, clip_norm=5.0, schedule="epoch_cosine", final_factor=0.04
     )  # weights
@@ -64,8 +66,8 @@ def get_config() -> ConfigDict:
     train.epochs = 200
     train.batch_size = 32  # over all devices
     train.objective = config.adversarial.get_oneway_ref("objective")
-    train.attack_step = "0.01"  # as adversarial.step, in training
-    train.attack_start = "gaussian"  # as adversarial.start, in training
+    train.step_size = "0.01"  # as adversarial.step_size, in training
+    train.start = "gaussian"  # as adversarial.start, in training
     train.bn_update = "both"  # both (a clean pass in every step) | adversarial: passes that move the statistics
     train.auxiliary = 0.0  # weight of the auxiliary head's loss, on clean images; 0: no head
     train.cutout = 0  # side of the square that augmentation blanks, pixels; 0: none
@@ -79,7 +81,7 @@ def get_config() -> ConfigDict:
     # Networks trained like the student, for comparison: random_0, random_1, … (cells of the space drawn at random),
     # names of published genotypes, no_distillation (gamma = kl_weight = 0), plain (also without attack), or one method
     # alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
-    config.twins = ()
+    config.baselines = ()
 
     for stage in (search, train):
         stage.gamma = config.get_oneway_ref("gamma")

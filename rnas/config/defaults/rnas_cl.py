@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     # Joint objective, in search and in training: A + kl_weight·KL + gamma·L_attn.
     config.gamma = 1.0  # weight of cross-layer distillation
     config.kl_weight = 1.0  # weight of KL(teacher ‖ student) on clean images
-    config.adversarial = common.adversarial("trades", step="2/255", steps=10)
+    config.adversarial = common.adversarial("trades", step_size="2/255", steps=10)
     config.attention = common.attention()
     config.selector = common.selector()
     config.tau = common.temperature()  # of widths and tutors
@@ -68,7 +68,7 @@ def get_config() -> ConfigDict:
 
     # The same student trained otherwise, for comparison: no_distillation (gamma = kl_weight = 0), plain (also without
     # attack), or one method alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
-    config.twins = ("no_distillation", "plain")
+    config.baselines = ("no_distillation", "plain")
 
     # A stage may weigh the joint objective differently from the other.
     for stage in (search, train):

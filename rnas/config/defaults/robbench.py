@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
 
     config.adversarial = adversarial = ConfigDict()  # the attack on every batch: uniform start, running statistics
     adversarial.epsilon = "8/255"  # L∞ radius
-    adversarial.step = "2/255"  # of one attack iteration
+    adversarial.step_size = "2/255"  # of one attack iteration
     adversarial.steps = 7  # attack iterations
 
     config.train = train = ConfigDict()

@@ -39,19 +39,19 @@ def data() -> ConfigDict:
     return config
 
 
-def adversarial(objective: str, step: str, steps: int) -> ConfigDict:
+def adversarial(objective: str, step_size: str, steps: int) -> ConfigDict:
     """The adversarial part of an objective, the attack inside it, and a section of coefficients for each method."""
     config = ConfigDict()
     # A: none | pgd_at | trades | mart | score; with a robust teacher: ard | rslad; in training only: iad_1, and with a
     # naturally trained teacher beside the robust one: akd2 | iad_2 | mtard
     config.objective = objective
     config.epsilon = "8/255"  # L∞ radius
-    config.step = step  # of one attack iteration
+    config.step_size = step_size  # of one attack iteration
     config.steps = steps  # attack iterations
     config.start = "own"  # own (as the method was published) | uniform | gaussian (0.001·N(0,1)) | none
     # BatchNorm mode during the attack: eval | train_frozen (batch statistics) | train (they also move the running
     # ones: ard, iad_1, iad_2, akd2 as published) | own (as the method was published)
-    config.bn = "eval"
+    config.attack_bn = "eval"
     for name, coefficients in methods().items():
         config[name] = coefficients
     return config
@@ -108,7 +108,7 @@ def attention() -> ConfigDict:
     config.size = 14  # side of a resized attention map, pixels
     config.reduction = "sum_layers"  # sum_layers | paper (divides by student taps × teacher taps)
     config.normalise = "per_sample"  # per_sample | per_batch (released code)
-    config.input = "clean"  # clean | adversarial | both: student view that is compared
+    config.view = "clean"  # clean | adversarial | both: student view that is compared
     return config
 
 
@@ -142,7 +142,7 @@ def teacher() -> ConfigDict:
     config.perturbation = perturbation()  # of the weights; not of the naturally trained teacher's
     config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
     config.cache = cache = ConfigDict()  # of what it says of the training images, in place of asking in every step
-    # Augmentations of each image, cycled over the epochs, which twins without a teacher see as well; 0: no cache, new
+    # Augmentations of each image, cycled over the epochs, which baselines without a teacher see as well; 0: no cache, new
     # augmentations every epoch.
     cache.views = 0
     cache.dir = ""  # may be shared by runs of one teacher, data, augmentation and seed; empty: WORKDIR/teacher_cache
@@ -178,7 +178,7 @@ def evaluation() -> ConfigDict:
     config.pgd_100_restarts = 5
     config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
     config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose
-    config.auto_attack = ()  # models that AutoAttack judges too, at the headline radius: student, teacher, twin_…
+    config.auto_attack = ()  # models that AutoAttack judges too, at the headline radius: student, teacher, baseline_…
     return config
 
 
