@@ -5,7 +5,7 @@ model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_
 """
 
 from rnas.evaluation.assessment import EvaluatedModel, Settings, Threat, assess, assess_dataset, assess_function, failed
-from rnas.evaluation.interval import interval
+from rnas.artifacts.wilson import interval
 from rnas.evaluation.protocol import Evaluator, evaluate
 
 __all__ = [

@@ -22,7 +22,7 @@ from rnas.attacks.square import SquareState
 from rnas.data.datasets import Split
 from rnas.evaluation import probes
 from rnas.evaluation.examples import Examples
-from rnas.evaluation.interval import interval
+from rnas.artifacts.wilson import interval
 from rnas.evaluation.ledger import CARRY, Ledger
 from rnas.evaluation.runner import Runner, pixels
 from rnas.evaluation.transfer import Transfer
