@@ -62,7 +62,7 @@ class ModelScores:
             macs=fields.optional("macs", int),
             clean=Score.from_fields(fields.one("clean")),
             attacks=_attack_scores(fields, *known),
-            epsilons={text: _attack_scores(others.one(text)) for text in others.keys()},
+            epsilons={text: _attack_scores(others.one(text)) for text in others.names},
             curve=Curve.from_fields(fields.one("curve")) if "curve" in fields else None,
         )
 
@@ -124,7 +124,7 @@ class Evaluation:
         models = fields.one("models")
         models.one("student")
         return cls(
-            models={name: ModelScores.from_fields(models.one(name)) for name in models.keys()},
+            models={name: ModelScores.from_fields(models.one(name)) for name in models.names},
             dataset=fields.mapping("dataset"),
             threat_model=fields.text("threat_model"),
             seed=fields.whole("seed"),
@@ -185,7 +185,7 @@ class ExampleImages:
 
 
 def _attack_scores(fields: Fields, *others: str) -> dict[str, AttackScore]:
-    return {name: AttackScore.from_fields(fields.one(name)) for name in fields.keys() if name not in others}
+    return {name: AttackScore.from_fields(fields.one(name)) for name in fields.names if name not in others}
 
 
 def _json(scores: Mapping[str, AttackScore]) -> dict[str, Any]:

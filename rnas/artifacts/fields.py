@@ -115,7 +115,8 @@ class Fields:
         values = self.value(key, list)
         return [Fields(value, self._path, f"{self._below(key)}[{number}]") for number, value in enumerate(values)]
 
-    def keys(self) -> tuple[str, ...]:
+    @property
+    def names(self) -> tuple[str, ...]:
         return tuple(self._content)
 
     def except_for(self, *keys: str) -> dict[str, Any]:

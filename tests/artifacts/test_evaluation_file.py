@@ -65,7 +65,7 @@ def test_a_file_of_an_earlier_version_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        (["models", "student", "clean", "accuracy"], 1.5, r"models\.student\.clean\.accuracy: expected a number from 0 to 1, got 1\.5"),
+        (["models", "student", "clean", "accuracy"], 1.5, r"student\.clean\.accuracy: expected a number from 0 to 1"),
         (["models", "student", "pgd_100", "epsilon"], "8/255", r"models\.student\.pgd_100\.epsilon: expected a number"),
         (["models", "student", "kind"], "friend", rf"models\.student\.kind: expected one of {KINDS[0]}"),
         (["models", "student", "curve", "points"], {}, r"models\.student\.curve\.points: expected a list"),
