@@ -17,7 +17,7 @@ from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator
-from rnas.evaluation.protocol import PGD_20
+from rnas.evaluation.robustness_table import PGD_20
 from rnas.objectives import METHODS, Method
 from rnas.artifacts.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher

@@ -18,7 +18,7 @@ import numpy as np
 from rnas import objectives
 from rnas.runs.components import Components, predict
 from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, evaluate, failed
-from rnas.evaluation.protocol import suite
+from rnas.evaluation.robustness_table import suite
 from rnas.artifacts.files import read_json, write_arrays, write_json
 from rnas.layers.counting import count
 from rnas.training.programs import forget_programs

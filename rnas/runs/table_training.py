@@ -26,7 +26,7 @@ from rnas.config.load import record_config
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, failed
-from rnas.evaluation.protocol import CLEAN, Attack
+from rnas.evaluation.robustness_table import CLEAN, Attack
 from rnas.evaluation.runner import pixels
 from rnas.models.nasbench201 import NASBench201, used_parameters
 from rnas.artifacts.run_record import versions
