@@ -73,7 +73,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         from rnas.cli.ntk import add_arguments
 
         add_arguments(ntk)
-    _add_attack(command("attack", "AutoAttack and others on a trained model, with self-checks", config=False))
+    _add_attack(command("attack", "AutoAttack and others on a trained model, with sanity checks", config=False))
 
     arguments, rest = parser.parse_known_args(argv)
     overrides = [argument for argument in rest if argument.startswith("--config.")]
@@ -90,7 +90,8 @@ def _add_attack(attack: argparse.ArgumentParser) -> None:
         "--attack",
         default="auto_attack",
         metavar="NAMES",
-        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30",
+        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30; "
+        "the names are those of rnas.attacks.catalogue",
     )
     add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
     add("--norm", default="linf", choices=["linf", "l2", "l1"])
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             with interruptible():
                 summary, code = attack.attack(arguments)
-            print(json.dumps(summary) if arguments.json else attack.as_text(summary))
+            print(json.dumps(summary.to_json()) if arguments.json else attack.as_text(summary))
             return code
         config = load_config(arguments.config, overrides)
         workdir = Path(workdir) if workdir else _default_workdir(arguments.config)

@@ -169,9 +169,9 @@ def test_attacks_of_the_table_are_those_of_the_code():
     forms = [re.sub(r"_\d+$", "_<steps>", name) for name, *_ in rows]
     assert forms == list(NAMES)
     for name, settings, cost, _ in rows:
-        parts = runs_of(name, "linf", 10)
-        assert ", ".join(f"{key} {value}" for key, value in parts[0].settings.items()) == settings, name
-        assert sum(part.cost for part in parts) == number(cost), name
+        runs = runs_of(name, "linf", 10)
+        assert ", ".join(f"{key} {value}" for key, value in runs[0].settings.items()) == settings, name
+        assert sum(run.cost for run in runs) == number(cost), name
 
 
 def test_versions_of_the_table_are_those_of_the_code():
@@ -179,18 +179,18 @@ def test_versions_of_the_table_are_those_of_the_code():
     for version, norms, attacks, cost in table("version of `auto_attack`"):
         for norm in norms.split(", "):
             found[version, norm] = tuple(attacks.split(", "))
-            assert sum(part.cost for part in plan_auto_attack(version, norm, 10).parts) == number(cost)
+            assert sum(run.cost for run in plan_auto_attack(version, norm, 10).runs) == number(cost)
     assert found == VERSIONS
 
 
 def test_few_classes_are_treated_as_said():
-    attacks = {k: [part.attack for part in plan_auto_attack("standard", "linf", k).parts] for k in (2, 3, 4)}
+    attacks = {k: [run.name for run in plan_auto_attack("standard", "linf", k).runs] for k in (2, 3, 4)}
     assert "`standard (K=3: apgd_t → apgd_dlr)`" in TEXT
     assert plan_auto_attack("standard", "linf", 3).version == "standard (K=3: apgd_t → apgd_dlr)"
     assert list(dict.fromkeys(attacks[3])) == ["apgd_ce", "apgd_dlr", "fab_t", "square"]
     assert list(dict.fromkeys(attacks[2])) == ["apgd_ce", "apgd_margin", "fab_t", "square"]
     assert [attacks[k].count("fab_t") for k in (2, 3, 4)] == [1, 2, 3]
-    assert [part.attack for part in plan_auto_attack("rand", "l2", 2).parts] == ["apgd_ce", "apgd_margin"]
+    assert [run.name for run in plan_auto_attack("rand", "l2", 2).runs] == ["apgd_ce", "apgd_margin"]
     with pytest.raises(ValueError, match="use apgd"):
         runs_of("pgd_20", "l1", 10)
 
