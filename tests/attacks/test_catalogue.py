@@ -2,8 +2,8 @@
 
 import dataclasses
 import itertools
-import re
 from pathlib import Path
+import re
 
 import numpy as np
 import pytest

@@ -30,9 +30,8 @@ def run_attack(name, weights, images, labels, radii, norm):
         keys = folded(per_example_keys(key, len(images)), found[0].key_number)
 
         def one(settings):
-            now = settings._replace(
-                epsilon=epsilon, step_size=found[0].attack.step * epsilon
-            )  # as `AttackRun.at` has them
+            step_size = found[0].attack.step_size(epsilon)
+            now = settings._replace(epsilon=epsilon, step_size=step_size)  # as `AttackRun.at` has them
             return found[0].program(logits_fn, images, labels, keys, now, None)[0]
 
         return jax.vmap(one)(settings)

@@ -303,7 +303,7 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
         (["--model=baseline_plain"], "holds no checkpoint of stage 'baseline_plain'; run that stage first"),
         (["--model=teacher"], "no teacher at "),
         (["--attack=apgd_ce,sqare"], "unknown attack 'sqare'; expected one of fgsm, pgd_<steps>,"),
-        (["--attack=pgd_20", "--norm=l1"], "not offered in l1, where dense gradient steps are far too weak; use apgd_ce"),
+        (["--attack=pgd_20", "--norm=l1"], "dense gradient steps are far too weak; use apgd_ce"),
         (["--attack=fgsm*3"], "fgsm*3: fgsm takes no restarts."),
         (["--version=rand"], "version 'rand' is for models that draw random numbers"),
         (["--epsilon=8"], "epsilon=8 exceeds the range of pixels, [0, 1]; is '8/255' meant?"),

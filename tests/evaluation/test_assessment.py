@@ -19,13 +19,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnas.attacks import auto_attack
 from rnas.artifacts.attack import AttackSummary, Images
-from rnas.attacks import catalogue
+from rnas.attacks import auto_attack, catalogue
 from rnas.attacks.programs import AttackRun
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
-from rnas.evaluation import EvaluatedModel, Settings, Threat, assess, benchmark, sanity
+from rnas.evaluation import EvaluatedModel, Settings, Threat, assess, sanity
 from rnas.evaluation import assess_function as assess_any
 from rnas.evaluation import ledger as ledgers
 from rnas.evaluation import runner as runners

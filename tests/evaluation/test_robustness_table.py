@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnas.data.datasets import Split
 from rnas.attacks.catalogue import CLEAN, pgd
 from rnas.attacks.programs import run_settings
+from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Evaluator, evaluate, interval
 from rnas.evaluation.robustness_table import CURVE_ATTACK, table_attacks
 
