@@ -1,2 +1,0 @@
-def on_page_markdown(markdown, page, **_):
-    return markdown
