@@ -1,4 +1,4 @@
-"""`rnas/attacks/README.md`: its code runs, its figures hold, and its tables are those of the code."""
+"""`docs/attacks.md`: its code runs, its figures hold, and its tables are those of the code."""
 
 from pathlib import Path
 import re
@@ -19,7 +19,7 @@ from rnas.main import parse
 from rnas.models import build_model
 from rnas.teachers import save_teacher
 
-TEXT = (Path(rnas.attacks.__file__).parent / "README.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
 NEAR = 24 / 255
 SHAPE = (8, 8, 1)
 
@@ -51,7 +51,7 @@ def document(tmp_path_factory):
     precision = jax.config.jax_default_matmul_precision
     try:
         for block in blocks("python"):
-            exec(compile(block, "README.md", "exec"), names)
+            exec(compile(block, "attacks.md", "exec"), names)
         assert jax.config.jax_default_matmul_precision == "highest"
     finally:
         jax.config.update("jax_default_matmul_precision", precision)
