@@ -1,6 +1,6 @@
-"""What the documentation takes from the code as it is built: configuration keys, and the names of the public API.
+"""What the documentation takes from the code as it is built: configuration keys, layers, names of the public API.
 
-A page marks the place by a line of its own: `<!-- configuration -->` or `<!-- api: rnas.attacks -->`.
+A page marks the place by a line of its own: `<!-- configuration -->`, `<!-- layers -->` or `<!-- api: rnas.attacks -->`.
 """
 
 import ast
@@ -11,17 +11,19 @@ import pkgutil
 import re
 import sys
 import tokenize
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the package of this checkout, installed or not
 
 TITLES = {"rnas_cl": "RNAS-CL", "dsara": "Cell search", "robbench": "Making a table"}
-MARK = re.compile(r"^<!-- (configuration|api: ([\w.]+)) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- (configuration|layers|api: ([\w.]+)) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_) -> str:
     """Called by MkDocs with the text of each page; returns what it shows instead."""
-    return MARK.sub(lambda mark: public_api(mark[2]) if mark[2] else configuration(), markdown)
+    made = {"configuration": configuration, "layers": picture_of_layers}
+    return MARK.sub(lambda mark: public_api(mark[2]) if mark[2] else made[mark[1]](), markdown)
 
 
 # -- Python API ------------------------------------------------------------------------------------------
@@ -53,11 +55,12 @@ def configuration() -> str:
     import rnas.config.defaults as defaults
 
     parts = []
-    for module in pkgutil.iter_modules(defaults.__path__):
-        system = importlib.import_module(f"{defaults.__name__}.{module.name}")
+    names = [module.name for module in pkgutil.iter_modules(defaults.__path__)]
+    for name in sorted(names, key=[*TITLES, *names].index):
+        system = importlib.import_module(f"{defaults.__name__}.{name}")
         if hasattr(system, "get_config"):
-            title = TITLES.get(module.name, module.name)
-            parts.append(f'## {title}\n\n`system = "{module.name}"`. {_first_line(system.get_config)}')
+            title = TITLES.get(name, name)
+            parts.append(f'## {title}\n\n`system = "{name}"`. {_first_line(system.get_config)}')
             parts += _tables(system.get_config)
     return "\n\n".join(parts)
 
@@ -134,7 +137,9 @@ def _comment(file: str, line: int, key: str) -> str:
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.stmt) and not hasattr(node, "body") and node.lineno <= line <= node.end_lineno:
             first, last = node.lineno, node.end_lineno
-    for name in key.split(".")[-2:]:  # entries of a dictionary have lines of their own, those of a section below its name
+    for name in key.split(".")[
+        -2:
+    ]:  # entries of a dictionary have lines of their own, those of a section below its name
         found = [number for number in range(first, last + 1) if f'"{name}":' in lines[number - 1]]
         if found and name == key.rpartition(".")[2]:
             first = last = found[0]
@@ -146,3 +151,40 @@ def _comment(file: str, line: int, key: str) -> str:
     while (first := first - 1) in comments and lines[first - 1].lstrip().startswith("#"):
         above.insert(0, comments[first])
     return " ".join(above)
+
+
+# -- layers ----------------------------------------------------------------------------------------------
+
+
+def layers() -> list[tuple[str, ...]]:
+    """The folders of the package, the uppermost layer first, from the import contract in `pyproject.toml`."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (each for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers")
+    return [tuple(part.strip("() ") for part in re.split(r"[|:]", row)) for row in contract["layers"]]
+
+
+def picture_of_layers() -> str:
+    """The layers as SVG: an arrow means "imports"; colours are those of the page."""
+    colours = {"host": "#4b7bb5", "steps": "#8a6fb0", "mathematics": "#4f9a74"}
+    rows, height, parts = layers(), 44, []
+    steps = rows.index(("steps",))
+    for number, row in enumerate(rows):
+        kind = "host" if number < steps else "steps" if number == steps else "mathematics"
+        width = (560 - 10 * (len(row) - 1)) / len(row)
+        for place, name in enumerate(row):
+            x, y = 40 + place * (width + 10), 6 + number * height
+            parts.append(
+                f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="32" rx="6" fill="{colours[kind]}"/>'
+                f'<text x="{x + width / 2:.0f}" y="{y + 21}" text-anchor="middle" fill="#fff">{name}</text>'
+            )
+    end = len(rows) * height - 10
+    parts.append(f'<path d="M18 10 V{end} M12 {end - 8} L18 {end} L24 {end - 8}" fill="none" stroke="currentColor"/>')
+    words = (
+        (f'<rect x="620" y="{26 + 30 * place}" width="14" height="14" fill="{colour}"/>'
+         f'<text x="642" y="{38 + 30 * place}" fill="currentColor">{name}</text>')
+        for place, (name, colour) in enumerate(colours.items())
+    )  # fmt: skip
+    return (
+        f'<svg viewBox="0 0 760 {end + 12}" role="img" aria-label="Layers of the package" font-family="monospace" '
+        f'font-size="14" style="max-width:46rem">{"".join(parts)}{"".join(words)}</svg>'
+    )
