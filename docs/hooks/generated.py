@@ -1,6 +1,6 @@
 """What the documentation takes from the code as it is built: configuration keys, layers, names of the public API.
 
-A page marks the place by a line of its own: `<!-- configuration -->`, `<!-- layers -->` or `<!-- api: rnas.attacks -->`.
+A page marks the place by a line of its own: `<!-- configuration -->`, `<!-- layers -->`, `<!-- api: rnas.attacks -->`.
 """
 
 import ast
@@ -137,9 +137,8 @@ def _comment(file: str, line: int, key: str) -> str:
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.stmt) and not hasattr(node, "body") and node.lineno <= line <= node.end_lineno:
             first, last = node.lineno, node.end_lineno
-    for name in key.split(".")[
-        -2:
-    ]:  # entries of a dictionary have lines of their own, those of a section below its name
+    # Entries of a dictionary have lines of their own, below the name of their section.
+    for name in key.split(".")[-2:]:
         found = [number for number in range(first, last + 1) if f'"{name}":' in lines[number - 1]]
         if found and name == key.rpartition(".")[2]:
             first = last = found[0]

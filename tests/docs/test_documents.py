@@ -224,9 +224,8 @@ def test_the_path_of_a_run_is_the_real_one(tmp_path, monkeypatch):
     monkeypatch.setattr(attacks, "projected_ascent", attack)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = ROOT / "configs" / "dsara" / "digits.py"
-    with pytest.raises(
-        Arrived
-    ):  # the cells are given and no teacher is needed: the first stage with an attack is `train`
+    # Cells are given and no teacher is needed: `train` is the first stage with an attack.
+    with pytest.raises(Arrived):
         main(["run", f"--config={config}", "--config.genotype=dsara", f"--workdir={tmp_path / 'run'}"])
     found = [
         (Path(code.co_filename).relative_to(ROOT).as_posix(), code.co_qualname.partition(".<locals>")[0])
