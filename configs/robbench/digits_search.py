@@ -42,6 +42,7 @@ def get_config(argument: str = ""):
     train.step_size = "2/255"
     train.start = "uniform"
     train.bn_update = "adversarial"
+    train.clean_pass = False
     train.optimizer.milestones = (4, 6)
     config.baselines = ("random_0",)
     config.validation.every_epochs = 4

@@ -5,11 +5,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rnas.runs.stages import STAGES, open_experiment
+from rnas.artifacts.architecture import load_architecture
+from rnas.artifacts.run_record import FILE, read_record
 from rnas.layers.counting import count
 from rnas.models import build_model
-from rnas.artifacts.run_record import FILE, read_record
-from rnas.artifacts.architecture import load_architecture
+from rnas.runs.stages import STAGES, open_experiment
 from rnas.teachers import describe_taps
 from rnas.teachers.teacher import CARD, read_card
 

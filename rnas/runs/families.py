@@ -14,11 +14,11 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 import numpy as np
 
+from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.files import read_json
 from rnas.models.cells import CellNetwork, CellSupernet
 from rnas.models.nasbench201 import NASBench201, NASBench201Supernet
 from rnas.spaces import cells, nasbench201
-from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 
 
 class Family(abc.ABC):

@@ -9,20 +9,20 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rnas.runs.components import check_allowed
+from rnas import steps
+from rnas.artifacts.architecture import WidthArchitecture
 from rnas.data.sampler import permutation
 from rnas.models.fbnet import FBNet
-from rnas.spaces import fbnet
-from rnas.artifacts.architecture import WidthArchitecture
-from rnas.runs.system import BASELINES, System
-from rnas.teachers import Teacher
-from rnas import steps
-from rnas.training.loaders import alternating_rows
-from rnas.training.metrics_log import MetricsLog
-from rnas.training.loop import fit
-from rnas.steps.optimizer import make_optimizer
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.runs.components import check_allowed
+from rnas.runs.system import BASELINES, System
+from rnas.spaces import fbnet
+from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
+from rnas.teachers import Teacher
+from rnas.training.loaders import alternating_rows
+from rnas.training.loop import fit
+from rnas.training.metrics_log import MetricsLog
 
 ALLOWED = {
     "shortcut": ("aligned", "equal_only"),
@@ -148,7 +148,9 @@ class RnasCl(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch),
                 self._initial_state(teacher),
-                steps.run_steps(step, steps.SEARCH_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
+                steps.run_steps(
+                    step, steps.SEARCH_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher
+                ),
                 loader,
                 checkpoints=checkpoints,
                 log=log,

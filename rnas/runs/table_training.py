@@ -21,28 +21,27 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas import attacks
+from rnas import attacks, steps
+from rnas.artifacts.run_record import versions
+from rnas.artifacts.table_results import Network, result_file, write_result
 from rnas.config.load import record_config
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
-from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, failed
+from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset, failed
 from rnas.evaluation.protocol import CLEAN, Attack
 from rnas.evaluation.runner import pixels
 from rnas.models.nasbench201 import NASBench201, used_parameters
-from rnas.artifacts.run_record import versions
-from rnas.spaces import nasbench201
-from rnas.runs.system import say
-from rnas.artifacts.table_results import Network, result_file, write_result
-from rnas.tabular.table import ALL_TASKS, Task
-from rnas.teachers import content_hash
-from rnas import steps
-from rnas.training.checkpoints import Checkpoints
-from rnas.training.loaders import ResidentLoader, per_device
 from rnas.objectives.joint import Objective
-from rnas.training.metrics_log import MetricsLog
-from rnas.training.loop import DivergedError, Plan, fit, stage_key
+from rnas.runs.system import say
+from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
+from rnas.tabular.table import ALL_TASKS, Task
+from rnas.teachers import content_hash
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.loaders import ResidentLoader, per_device
+from rnas.training.loop import DivergedError, Plan, fit, stage_key
+from rnas.training.metrics_log import MetricsLog
 
 STAGE = "train"
 FGSM = Attack("fgsm", steps=1, step_at_8=8.0, start="none")

@@ -13,21 +13,21 @@ import numpy as np
 import optax
 import pytest
 
+from rnas import steps
+from rnas.artifacts.files import write_json
+from rnas.artifacts.table_results import Network, merge, write_result
 from rnas.cli import platform
 from rnas.config.load import load_config
-from rnas.artifacts.files import write_json
 from rnas.layers import ConvBatchNorm
 from rnas.main import main
 from rnas.models.nasbench201 import NASBench201, fixed_variables, used_parameters
-from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
-from rnas.runs import table_training as training
-from rnas.tabular import RobBench, load_robbench
-from rnas.artifacts.table_results import Network, merge, write_result
-from rnas import steps
 from rnas.objectives.joint import Objective
-from rnas.training.metrics_log import read_metrics
+from rnas.runs import table_training as training
+from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
+from rnas.tabular import RobBench, load_robbench
+from rnas.training.metrics_log import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "robbench"
 SIDE, BATCH = 4, 8

@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     config.genotype = ""  # train this instead of searching: dsara, darts_v2, pdarts, racl, advrush, or a JSON file
     config.width_ratio = ()  # channels of the three stages; empty: the space's own, (1, 2, 2) or (1, 2, 4)
     config.bn_momentum = 0.9  # running statistics
+    config.bn_update = "both"  # both | clean | adversarial: passes that move the running statistics
     config.dtype = "float32"  # float32 | bfloat16: compute type of student and teacher
 
     # A robust teacher for the cells, in search and in training: + kl_weight·KL + gamma·L_attn. Not in the papers.
@@ -35,6 +36,7 @@ def get_config() -> ConfigDict:
     config.teacher = common.teacher()
 
     config.search = search = ConfigDict()
+    common.stage_objective(config, search)  # of the weights; objective none: natural training
     # dsara | arnas | sum | darts1 | darts2 | advrush | smooth_rs | smooth_adv | random
     search.method = "dsara"
     search.channels = 24  # of the first cell
@@ -45,8 +47,7 @@ def get_config() -> ConfigDict:
     search.adversarial_weight = 0.1  # λ: of the adversarial validation loss beside the natural one
     search.second_order = "exact"  # exact | finite_difference (published) | none
     search.finite_difference_radius = 0.01  # over ‖u‖
-    search.objective = config.adversarial.get_oneway_ref("objective")  # of the weights; none: natural training
-    search.attack_bn = "train_frozen"  # as adversarial.attack_bn, in search
+    search.attack_bn = "train_frozen"
     search.optimizer = common.optimizer(
         "sgd", 0.025, 3e-4, clip_norm=5.0, schedule="epoch_cosine", final_factor=0.04
     )  # weights
@@ -61,17 +62,15 @@ def get_config() -> ConfigDict:
     derive.tutor = "argmax"  # argmax | sampled (soft samples at temperature 0.055)
 
     config.train = train = ConfigDict()
+    common.stage_objective(config, train)
+    common.network_options(train)
     train.channels = 64  # of the first cell
     train.cells = 20
     train.epochs = 200
     train.batch_size = 32  # over all devices
-    train.objective = config.adversarial.get_oneway_ref("objective")
-    train.step_size = "0.01"  # as adversarial.step_size, in training
-    train.start = "gaussian"  # as adversarial.start, in training
-    train.bn_update = "both"  # both (a clean pass in every step) | adversarial: passes that move the statistics
-    train.auxiliary = 0.0  # weight of the auxiliary head's loss, on clean images; 0: no head
-    train.cutout = 0  # side of the square that augmentation blanks, pixels; 0: none
-    train.drop_path = 0.0  # probability of dropping a path, at the last epoch; grows linearly
+    train.step_size = "0.01"
+    train.start = "gaussian"
+    train.clean_pass = True
     train.optimizer = common.optimizer("sgd", 0.1, 1e-4, clip_norm=5.0, schedule="step", milestones=(99, 149))
     train.perturbation = common.perturbation()  # of the weights
     train.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
@@ -83,9 +82,7 @@ def get_config() -> ConfigDict:
     # alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
     config.baselines = ()
 
-    for stage in (search, train):
-        stage.gamma = config.get_oneway_ref("gamma")
-        stage.kl_weight = config.get_oneway_ref("kl_weight")
+    config.baseline_perturbation = common.baseline_perturbation()
 
     config.validation = common.validation()
     config.validation.every_epochs = 1

@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
     config.teacher = common.teacher()
 
     config.search = search = ConfigDict()
+    common.stage_objective(config, search)
     search.epochs = 100
     search.batch_size = 256  # over all devices
     search.optimizer = common.optimizer("adam", 0.004, 2e-4)  # weights
@@ -58,6 +59,8 @@ def get_config() -> ConfigDict:
     derive.tutor = "argmax"  # argmax | sampled (soft samples at temperature 0.055, released code)
 
     config.train = train = ConfigDict()
+    common.stage_objective(config, train)
+    common.network_options(train)
     train.epochs = 200
     train.batch_size = 256  # over all devices
     train.optimizer = common.optimizer("adam", 0.004, 4e-5)
@@ -70,12 +73,7 @@ def get_config() -> ConfigDict:
     # attack), or one method alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
     config.baselines = ("no_distillation", "plain")
 
-    # A stage may weigh the joint objective differently from the other.
-    for stage in (search, train):
-        stage.bn_update = config.get_oneway_ref("bn_update")
-        stage.gamma = config.get_oneway_ref("gamma")
-        stage.kl_weight = config.get_oneway_ref("kl_weight")
-        stage.objective = config.adversarial.get_oneway_ref("objective")
+    config.baseline_perturbation = common.baseline_perturbation()
 
     config.validation = common.validation()
     config.evaluation = common.evaluation()

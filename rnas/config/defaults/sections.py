@@ -94,6 +94,36 @@ def methods() -> dict[str, ConfigDict]:
     }  # fmt: skip
 
 
+def stage_objective(config: ConfigDict, stage: ConfigDict) -> None:
+    """Adds the keys of the joint objective to the section of a stage; each starts as the value all stages share."""
+    stage.objective = config.adversarial.get_oneway_ref("objective")
+    stage.gamma = config.get_oneway_ref("gamma")
+    stage.kl_weight = config.get_oneway_ref("kl_weight")
+    stage.step_size = config.adversarial.get_oneway_ref("step_size")
+    stage.start = config.adversarial.get_oneway_ref("start")
+    stage.attack_bn = config.adversarial.get_oneway_ref("attack_bn")
+    stage.bn_update = config.get_oneway_ref("bn_update")
+    stage.clean_pass = False  # run clean images although no loss term needs them: they move the statistics too
+
+
+def network_options(stage: ConfigDict) -> None:
+    """Adds what only training of the final network uses."""
+    stage.auxiliary = 0.0  # weight of the auxiliary head's loss, on clean images; 0: no head (stacked cells only)
+    stage.cutout = 0  # side of the square that augmentation blanks, pixels; 0: none
+    stage.drop_path = 0.0  # probability of dropping a path, at the last epoch; grows linearly (stacked cells only)
+
+
+def baseline_perturbation() -> ConfigDict:
+    """Perturbed weights of the baselines `pgd_at_awp` and `trades_awp`, as published (arXiv 2004.05884)."""
+    config = ConfigDict()
+    config.pgd_at = perturbation()
+    config.pgd_at.gamma = 0.01
+    config.trades = perturbation()
+    config.trades.gamma = 0.005
+    config.trades.first_epoch = 10
+    return config
+
+
 def perturbation() -> ConfigDict:
     """Adversarial weight perturbation (AWP) around any objective."""
     config = ConfigDict()
