@@ -12,6 +12,7 @@ import numpy as np
 
 from rnas.artifacts.files import write_text
 from rnas.artifacts.kernel_results import COSTS, PROXIES, RANKING, KernelResults, KernelSettings, ScoreCorrelation
+from rnas.cli import platform
 from rnas.cli.text_table import markdown_table
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_study_page
@@ -20,6 +21,7 @@ from rnas.runs.kernel_study import run_study, summarize_study
 from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, load_robbench, ranking, stratified_sample
 from rnas.tabular.table import is_cost
+from rnas.training.interruption import interruptible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     """Scores the cells of the command line and prints the outcome; returns the exit code.
 
     Raises:
       ValueError: an architecture, a table, a column, a data set or a number that cannot be; the message names it.
       OSError: a file that could not be written.
+      Interrupted: on a signal; the architectures that are finished are kept.
     """
+    platform.prepare()
     table = load_robbench(arguments.table, partial=arguments.partial) if arguments.table else None
     named = {field.name for field in dataclasses.fields(KernelSettings)} & vars(arguments).keys() - {"output"}
     settings = KernelSettings(
@@ -70,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     columns = choose_columns(table, arguments.columns, arguments.dataset)
     ids = choose_architectures(arguments.archs, arguments.sample, table, columns, arguments.seed)
-    with contextlib.ExitStack() as stack:
+    with interruptible(), contextlib.ExitStack() as stack:
         folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
         results = _study(arguments, settings, ids, table, columns, folder / "architectures")
     text = as_text(results)
