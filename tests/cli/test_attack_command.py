@@ -214,7 +214,7 @@ def test_folders_say_what_was_done(attacked, monkeypatch):
 
     monkeypatch.setattr(assessment, "assess", assess)
     for page in ("write_attack_page", "write_report"):
-        monkeypatch.setattr(attacks, page, lambda folder: None)
+        monkeypatch.setattr(f"rnas.pages.{page}", lambda folder: None)
     for argv, name in (
         ((), "student_auto_attack_linf_8-255"),
         (("--version=plus", "--norm=l2", "--epsilon=0.5", "--seed=3"), "student_auto_attack_l2_0.5_plus_seed3"),
