@@ -740,7 +740,9 @@ def test_each_source_is_tried(finished, tmp_path):
     shutil.copytree(finished, sources[0])
     shutil.copytree(finished, sources[1])
     stored = read(finished, "adversarial.npz")
-    np.savez(sources[1] / "adversarial.npz", row=stored["row"][:0], images=stored["images"][:0], clean=stored["clean"])
+    np.savez(
+        sources[1] / "adversarial.npz", row=stored["row"][:0], images=stored["images"][:0], clean=stored["clean"][:0]
+    )
     summary = evaluate(tmp_path / "new", model=OTHER, transfer=tuple(map(str, sources)))
     first, second = summary["transfer"]
     assert first["accuracy"] < second["accuracy"] == summary["clean"]["accuracy"]
