@@ -92,9 +92,8 @@ def test_the_same_weights_may_be_many_teachers(folder):
     assert len({json.dumps(each.identity) for each in everyone}) == 6
     assert len({evaluated_teacher(each, SHAPE, source="").hash for each in everyone}) == 6
     assert load_teacher(folder).identity == teacher.identity
-    assert (
-        evaluated_teacher(load_teacher(folder), SHAPE, source="").hash == evaluated_teacher(teacher, SHAPE, source="").hash
-    )
+    hashes = {evaluated_teacher(each, SHAPE, source="").hash for each in (load_teacher(folder), teacher)}
+    assert len(hashes) == 1
     assert others[-1].restricted((1, 0)).identity["classes"] == [6, 2]
 
 
