@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("channels", "of the first stage", metavar="C")
     number("cells", "in each stage")
     number("seed", "of every random draw", metavar=None)
-    add("--output", metavar="DIR", help="keep what is done, to go on from; ntk.json, ntk.md, report.html")
+    add("--output", metavar="DIR", help="folder of ntk.json, ntk.md and report.html; a second start resumes")
     add("--json", action="store_true", help="print one JSON object")
 
 
