@@ -170,7 +170,7 @@ def _rise(norm, logits_fn, images, labels, keys, settings, carry):
 
 
 def stability(logits_fn, images, labels, keys, settings, carry):
-    """How much noise moves the loss, and how much the gradient says it can."""
+    """How much noise moves the loss, and how much the gradient allows."""
     return measurements.loss_stability(logits_fn, images, labels, key=keys)._asdict()
 
 

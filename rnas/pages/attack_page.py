@@ -12,7 +12,7 @@ import numpy as np
 from rnas.artifacts.attack import AttackSummary, Images
 from rnas.artifacts.evaluation import ExampleImages
 from rnas.attacks.catalogue import label_of
-from rnas.attacks.hyperplane import NORMS
+from rnas.attacks.epsilon_parsing import NORMS
 from rnas.pages.curves import plot_radii
 from rnas.pages.pictures import Gallery, gallery
 from rnas.pages.quantity import compact, decimals, duration, exact, norm_label, percent
