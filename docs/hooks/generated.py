@@ -51,31 +51,28 @@ def configuration() -> str:
     """The keys of every system with default and comment, a table for each section."""
     from rnas.config.defaults import SYSTEMS
 
-    parts = []
-    for name, system in SYSTEMS.items():
-        summary = (system.get_config.__doc__ or "").strip().splitlines()[0]
-        parts += [f'## {TITLES.get(name, name)}\n\n`system = "{name}"`. {summary}', *_tables(name)]
-    return "\n\n".join(parts)
+    def part(name: str) -> str:
+        purpose = (SYSTEMS[name].get_config.__doc__ or "").strip().splitlines()[0]
+        return f'## {TITLES.get(name, name)}\n\n`system = "{name}"`. {purpose}\n\n{_tables(name)}'
+
+    return "\n\n".join(map(part, sorted(SYSTEMS, key=[*TITLES, *SYSTEMS].index)))
 
 
-def _tables(system: str) -> list[str]:
+def _tables(system: str) -> str:
     from rnas.config.keys import keys
 
-    rows: dict[str, list[str]] = {"": []}
-    heads = {"": ""}
+    titles, sections = {"": ""}, {"": []}
     for key in keys(system):
-        if key.is_section:
-            heads[key.name] = f"### `{key.name}`\n\n" + (f"{_escaped(key.comment)}\n\n" if key.comment else "")
-            continue
         section, _, name = key.name.rpartition(".")
-        default = f"`{key.default!r}`" if key.default is not None else ""
-        rows.setdefault(section, []).append(f"| `{name}` | {default} | {_escaped(key.comment)} |")
+        comment = key.comment.replace("|", "&#124;")
+        if key.is_section:
+            titles[key.name] = f"### `{key.name}`\n\n" + (f"{comment}\n\n" if comment else "")
+            sections[key.name] = []
+        else:
+            default = "" if key.default is None else f"`{key.default!r}`"
+            sections[section].append(f"| `{name}` | {default} | {comment} |")
     head = "| key | default | meaning |\n|---|---|---|\n"
-    return [heads[section] + head + "\n".join(lines) for section, lines in rows.items()]
-
-
-def _escaped(comment: str) -> str:
-    return comment.replace("|", "&#124;")
+    return "\n\n".join(titles[name] + head + "\n".join(rows) for name, rows in sections.items() if rows)
 
 
 # -- layers ----------------------------------------------------------------------------------------------
