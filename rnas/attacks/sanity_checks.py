@@ -8,17 +8,15 @@ The letters leave out J, models known to be broken, on which these checks are te
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnas.attacks.check_result import STATUSES, Check
 from rnas.attacks.epsilon_parsing import radius
 from rnas.attacks.input_checks import SLACK
 from rnas.attacks.measurements import PLACES, VANISHED
-
-STATUSES = ("skipped", "passed", "warning", "failed")  # from best to worst
 
 CAVEAT = (
     "Passing every check proves nothing by itself: a defence of a new kind still needs an attack made for it. "
@@ -52,25 +50,6 @@ REQUIRED = (
     *("curve", "checks", "versions", "device", "precision", "seconds"),
 )
 REQUIRED_OF_EACH_ATTACK = ("name", "settings", "attacked", "fooled", "cumulative.accuracy", "cumulative.interval")
-
-
-@dataclass(frozen=True)
-class Check:
-    """The verdict of one check.
-
-    Attributes:
-      letter: 'A' to 'K'.
-      name: in a word or two.
-      status: 'passed', 'warning', 'failed' or 'skipped'.
-      figure: what the verdict rests on, in words with numbers.
-      advice: what it means and what to do next; empty unless 'warning' or 'failed'.
-    """
-
-    letter: str
-    name: str
-    status: str
-    figure: str
-    advice: str = ""
 
 
 class Rule(NamedTuple):
