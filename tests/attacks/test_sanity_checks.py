@@ -21,7 +21,8 @@ import numpy as np
 from problems import KEY, RADII, linear, linear_problems
 import pytest
 
-from rnas.attacks import checks, fgsm, pgd
+from rnas.attacks import fgsm, pgd
+from rnas.attacks import sanity_checks as checks
 from rnas.attacks.measurements import gradient_health, loss_stability, random_noise
 from rnas.attacks.projections import distance
 from rnas.attacks.random_start import per_example_keys
