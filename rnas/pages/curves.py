@@ -101,7 +101,7 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.975, bottom=0.14, top=0.9)
+        figure.subplots_adjust(left=0.085, right=0.965, bottom=0.14, top=0.9)
         _curve(axes, points, 1, color=BLUE, marker="o", label=attack)
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
         threat = f"{norm_label(summary.norm)} \u03b5 = {summary.epsilon_text}"

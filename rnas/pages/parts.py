@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rnas.pages.canvas import Picture
 from rnas.pages.markup import Markup, element
-from rnas.pages.pictures import Example
 
 _COLUMN = 860  # CSS pixels; what is wider keeps its size and scrolls, so that its labels stay legible
 
@@ -55,20 +54,3 @@ def image(picture: Picture) -> Markup:
     """The picture itself, within the page."""
     source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
     return element("img", src=source, alt=picture.alt, width=picture.width, height=picture.height)
-
-
-def example_figure(example: Example, names: Sequence[str] | None) -> Markup:
-    """A strip with what the network said of it; classes by their names where they are known."""
-
-    def said(label: int) -> str:
-        return names[label] if names and label < len(names) else str(label)
-
-    if example.clean != example.label:
-        verdict = element("span", "wrong before the attack", class_="none")
-    elif example.adversarial != example.label:
-        verdict = element("span", "fooled", class_="fooled")
-    else:
-        verdict = element("span", "not fooled", class_="held")
-    seen = (("true", example.label), ("clean", example.clean), ("attacked", example.adversarial))
-    words = "".join(f"{view} {said(label)} \u00b7 " for view, label in seen)
-    return element("figure", image(example.strip), element("figcaption", words, verdict))

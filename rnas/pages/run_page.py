@@ -34,16 +34,31 @@ from rnas.pages.workdir import STAGES, Workdir, read_workdir
 _SHOWN = 8  # adversarial images
 
 
-def write_run_page(workdir: Path, beside: Sequence[str | Path] = ()) -> Path:
-    """See `rnas.pages.write_report`."""
-    return publish(workdir / "report.html", "run.html", run_context(workdir, beside))
+def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
+    """Writes `report.html`, one file with everything in it, and its tables and figures as files under `report/`.
+
+    What the run has not made yet is left out, and named as missing. The same files give the same bytes.
+
+    Args:
+        workdir: the work directory of a run, finished or not.
+        beside: work directories of other runs, to show in one table with it.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: `workdir` holds no run, or one of its files cannot be read or contradicts itself (the
+            message names the file); the same of a directory of `beside`, or one is given twice.
+        OSError: a file could not be written.
+    """
+    return publish(Path(workdir) / "report.html", "run.html", run_context(workdir, beside))
 
 
-def run_context(workdir: Path, beside: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """The context of the page of a run; arguments and errors as of `rnas.pages.write_report`."""
+def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """The context of the page of a run; arguments and errors as of `write_report`."""
     files = read_workdir(workdir)
     results = read_results(files)
-    runs = read_runs([workdir, *map(Path, beside)]) if beside else []
+    runs = read_runs([Path(workdir), *map(Path, beside)]) if beside else []
     missing = {stage: status for stage in STAGES if (status := files.status(stage)) in ("unfinished", "not run")}
     held_out = files.setting("data.held_out")
     dataset = files.evaluation.dataset if files.evaluation else {}
