@@ -27,7 +27,7 @@ from rnas.pages.results import (
     spread,
     suite_cautions,
 )
-from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
+from rnas.pages.site import Fold, Tile, dotted, publish, sections
 from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, settings_table, share, short, text, whole
 from rnas.pages.workdir import STAGES, Workdir, read_workdir
 
@@ -384,20 +384,14 @@ def _protocol(files: Workdir, results: Results) -> dict[str, Any] | None:
     """How the figures were measured."""
     if results.student is None:
         return None
-    seeds = {"training": files.setting("seed"), "evaluation": files.evaluation.seed}
-    known = {
-        "Threat model": f"every image within an {norm_label(results.norm)} ball of radius \u03b5, pixels in [0, 1]; "
-        "the attacker knows the network and its gradient",
-        "Radii \u03b5": ", ".join(map(results.radius, by_radius(results.student))),
-        "Test images": exact(results.student.clean.count),
-        "Counting": "an image counts as lost when any iterate of any restart fools the network",
-        "Model choice": _model_choice(files.setting("data.held_out")),
-        "Seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
-        "Network": "running BatchNorm statistics; any normalisation is its first layer, so attacks see pixels",
-    }
     dataset = files.evaluation.dataset
+    seeds = {"training": files.setting("seed"), "evaluation": files.evaluation.seed}
     return {
-        "facts": facts(known),
+        "norm": norm_label(results.norm),
+        "radii": ", ".join(map(results.radius, by_radius(results.student))),
+        "images": results.student.clean.count,
+        "held_out": files.setting("data.held_out"),
+        "seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
         "attacks": _attack_table(results),
         "auto_attack": results.attack == AUTO_ATTACK,
         "rnas_cl": files.origin is None,
@@ -424,29 +418,12 @@ def _attack_table(results: Results) -> Table | None:
     return Table("attacks", columns, rows, "Attacks", below="version") if rows else None
 
 
-def _model_choice(held_out: int | None) -> str | None:
-    if held_out is None:
-        return None
-    if held_out == 0:
-        return "none: nothing was held out"
-    return f"by {exact(held_out)} held-out training images; only the evaluation read the test images"
-
-
 def _run(files: Workdir) -> dict[str, Any]:
     """The command, versions, wall times, and every setting."""
-    run = files.run
-    teacher = files.architecture.tutelage.teacher if files.architecture else {}
-    versions = run.get("versions") or (files.evaluation.versions if files.evaluation else {})
-    device, devices = run.get("device"), run.get("devices")
-    known = {
-        "Started": run.get("started"),
-        "Device": f"{devices} \u00d7 {device}" if device and devices else device,
-        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "Teacher": [teacher.get("architecture"), Cell(teacher["hash"], kind="code")] if "hash" in teacher else None,
-    }
     return {
-        "command": run.get("command"),
-        "facts": facts(known),
+        "record": files.run,
+        "versions": files.run.get("versions") or (files.evaluation.versions if files.evaluation else {}),
+        "teacher": files.architecture.tutelage.teacher if files.architecture else {},
         "stages": _stage_table(files),
         "config": Fold("Configuration", settings_table("config", files.config) if files.config else None),
     }
