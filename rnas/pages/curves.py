@@ -55,7 +55,8 @@ def plot_robustness(results: Results) -> Picture | None:
     looks = {name: _KINDS.get(model.kind) or next(others) for name, model in shown.items()}
     random = [name for name, model in shown.items() if model.kind == "random"]
     lines = -(-(len(shown) - max(0, len(random) - 1)) // _COLUMNS)  # of the legend
-    scale = 255 if results.norm.lower() == "linf" else 1
+    in_255ths = results.epsilon is not None and results.radius(results.epsilon).endswith("/255")
+    scale = 255 if in_255ths else 1
     height = 364 + 36 * lines
 
     def paint(figure: Figure) -> None:
@@ -74,7 +75,7 @@ def plot_robustness(results: Results) -> Picture | None:
             _curve(axes, model.curve.points, scale, band=name not in random, **line)
         axes.set(ylim=(0, 100), ylabel="Accuracy, %")
         axes.set_xlim(left=0)
-        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if scale == 255 else "Radius \u03b5")
+        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if in_255ths else "Radius \u03b5, pixels in [0, 1]")
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, **_LEGEND)
 
