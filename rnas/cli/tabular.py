@@ -196,11 +196,11 @@ def _judge(table: RobBench, arguments: argparse.Namespace) -> Answer:
 
 
 def _report(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    from rnas.pages.table_page import BEST, write_table_page
+    from rnas.pages.table_page import write_table_page
 
     if Path(arguments.output).suffix != ".html":
         raise ValueError(f"--output={arguments.output}: expected the name of an HTML file, one that ends in .html.")
-    answers = queries.overview(table, arguments.by, best=BEST, searches=_searches(arguments))
+    answers = queries.overview(table, arguments.by, searches=_searches(arguments))
     write_table_page(table, answers, arguments.output)
     return {"report": arguments.output, **answers}
 
