@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["rnas", "rnas.*"]),
-    package_data={"rnas.pages": ["templates/*"]},
+    package_data={"rnas": ["py.typed"], "rnas.pages": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -61,7 +61,8 @@ setup(
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
         # libraries, several gigabytes that no other test needs.
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
-        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
+        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4"],
+        "check": ["import-linter>=2.8,<3", "mypy>=2,<3", "ruff>=0.9,<1"],  # what launch/check.sh runs
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},
     classifiers=[

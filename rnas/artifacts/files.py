@@ -34,7 +34,8 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
     Raises:
       OSError: see `write_text`.
     """
-    _replace(path, lambda stream: np.savez_compressed(stream, **arrays))
+    named: dict[str, Any] = dict(arrays)
+    _replace(path, lambda stream: np.savez_compressed(stream, **named))
 
 
 def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
