@@ -98,8 +98,6 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
       OSError: a file that could not be written.
       Interrupted: a training that was asked to stop.
     """
-    if overrides and arguments.act is not _train:
-        raise ValueError(f"{overrides[0]}: only `rnas tabular train` has a configuration.")
     return arguments.act(arguments, overrides)
 
 
@@ -126,7 +124,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _merge(arguments: argparse.Namespace, _: Sequence[str]) -> int:
-    content = results.merge(arguments.workdir)
+    content = results.merge(arguments.workdir).to_json()
     write_json(arguments.output, content)
     table = load_robbench(arguments.output, partial=True)
     answer = {
