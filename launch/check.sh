@@ -15,6 +15,7 @@ check "Style (ruff check)" ruff check .
 check "Format (ruff format)" ruff format --check .
 check "Imports (import-linter)" lint-imports --no-logo --no-cache
 check "Types (mypy)" mypy
+export NO_MKDOCS_2_WARNING=1  # an advertisement of another program
 check "Documentation (mkdocs)" mkdocs build --strict --quiet
 
 if [ ${#failed[@]} -gt 0 ]; then
