@@ -8,7 +8,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.convolution import HE_NORMAL, Conv
+from rnas.layers.convolution import Conv
+from rnas.layers.initializers import HE_NORMAL
 
 Moments = tuple[jax.Array, jax.Array]
 

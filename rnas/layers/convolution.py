@@ -16,10 +16,9 @@ import jax.numpy as jnp
 
 from rnas.layers.dense import DENSE
 from rnas.layers.depthwise import DEPTHWISE
+from rnas.layers.initializers import HE_NORMAL
 from rnas.layers.trilinear import convolution
 from rnas.layers.window import IMAGES, Pair, Window
-
-HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
-from rnas.models.nasbench201 import NASBench201
+from rnas.models.nasbench201_network import NASBench201
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.resnet import ImageNetResNet, ResNet
 from rnas.models.wide_resnet import WideResNet

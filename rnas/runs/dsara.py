@@ -12,7 +12,7 @@ import numpy as np
 
 from rnas.runs.components import check_allowed, check_positive
 from rnas.data.sampler import permutation
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 from rnas.artifacts.architecture import Architecture, Tutelage
 from rnas.runs.families import FAMILIES
 from rnas.runs.system import BASELINES, System, say
@@ -174,7 +174,7 @@ class Dsara(System):
             return supernet.apply(network, images, variables["probabilities"], train=False)[0]
 
         def pack(state):
-            return {**state.variables, "probabilities": cells.probabilities(state.architecture["cells"])}
+            return {**state.variables, "probabilities": cell_space.probabilities(state.architecture["cells"])}
 
         with self.checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
             fit(
@@ -196,16 +196,16 @@ class Dsara(System):
 
     def _initial_state(self, teacher: Teacher | None) -> State:
         key = jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(b"search/architecture"))
-        architecture = {"cells": cells.initial_logits(self.space, key)}
+        architecture = {"cells": cell_space.initial_logits(self.space, key)}
         if teacher:
             architecture["tutors"] = jnp.zeros((len(self.supernet.taps), len(teacher.taps)))
-        variables = self.initial_variables(self.supernet, "search", cells.probabilities(architecture["cells"]))
+        variables = self.initial_variables(self.supernet, "search", cell_space.probabilities(architecture["cells"]))
         optimizer, arch_optimizer = self._optimizers()
         return State.create(variables, optimizer, architecture, arch_optimizer)
 
     def _observed(self, state: State) -> dict[str, float]:
         """Probabilities of the operations, named 'type/edge/operation', for the log."""
-        tables = jax.device_get(cells.probabilities(state.architecture["cells"]))
+        tables = jax.device_get(cell_space.probabilities(state.architecture["cells"]))
         return {
             f"{kind}/{edge}/{operation}": value
             for kind, table in tables.items()
@@ -225,7 +225,7 @@ class Dsara(System):
             state = self.searched_state(jax.eval_shape(lambda: self._initial_state(teacher)))
             found = jax.device_get(state.architecture)
             origin = {"method": self.config.search.method}
-            given, warning = self.family.found(cells.probabilities(found["cells"]), origin)
+            given, warning = self.family.found(cell_space.probabilities(found["cells"]), origin)
             if warning:
                 say(f"warning: {warning}")
             given = dataclasses.replace(given, tutelage=self._tutelage(given, found.get("tutors")))

@@ -28,7 +28,8 @@ from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, failed
 from rnas.evaluation.protocol import CLEAN, Attack
 from rnas.evaluation.runner import pixels
-from rnas.models.nasbench201 import NASBench201, used_parameters
+from rnas.models.nasbench201_network import NASBench201
+from rnas.models.nasbench201_variables import used_parameters
 from rnas.artifacts.run_record import versions
 from rnas.spaces import nasbench201
 from rnas.runs.system import say

@@ -21,7 +21,7 @@ from rnas.objectives.joint import (
     run_teacher,
 )
 from rnas.objectives.schedules import Curvature, Perturbation, Sampling
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
 from rnas.steps.state import State
@@ -95,7 +95,7 @@ def make_cell_search_step(
         images, labels, attack_keys, teacher_outputs = jax.tree.map(
             lambda leaf: leaf.reshape(2, half, *leaf.shape[1:]), (images, labels, attack_keys, teacher_outputs)
         )
-        probabilities = cells.probabilities(state.architecture["cells"])
+        probabilities = cell_space.probabilities(state.architecture["cells"])
         adversarial = images
         if objective.attacks:
             # One program attacks both halves, one after the other: their batch statistics do not mix.
@@ -117,7 +117,7 @@ def make_cell_search_step(
                     distances = objectives.attention_distances(maps, batch.teacher_outputs.maps)
                     return objectives.cross_layer_loss(distances, weights, objective.reduction)
 
-                sample = cells.probabilities(architecture["cells"]) if probabilities is None else probabilities
+                sample = cell_space.probabilities(architecture["cells"]) if probabilities is None else probabilities
                 terms, stats = joint_terms(
                     supernet, objective, params, state.batch_stats, batch.images, batch.adversarial, batch.labels, sample,
                     batch.teacher_outputs, compare,
@@ -178,7 +178,7 @@ def make_cell_search_step(
             gradient, state.architecture_opt_state, state.architecture, state.step
         )
 
-        sample = cells.probabilities(architecture["cells"])
+        sample = cell_space.probabilities(architecture["cells"])
         if kind.perturbation == "uniform":
             sample = objectives.uniform_perturbation(
                 training_keys.architecture, sample, perturbation.radius(state.step)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnas import objectives
 from rnas.objectives.joint import Objective, TeacherApply, adversarial_images, joint_terms, run_teacher
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
 from rnas.steps.state import State
@@ -45,7 +45,7 @@ def make_search_step(
 
         def masks_of(architecture):
             samples = sampling.widths(keys.architecture, architecture["widths"], state.step)
-            return fbnet.channel_masks(space, samples), fbnet.effective_widths(space, samples)
+            return width_space.channel_masks(space, samples), width_space.effective_widths(space, samples)
 
         adversarial, stats = images, state.batch_stats
         if objective.attacks:

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 
 from rnas import steps
-from rnas.models.cells import CellSupernet
+from rnas.models.cell_network import CellSupernet
 from rnas.objectives.bilevel import LookAhead, SearchMethod
 from rnas.objectives.joint import Objective
 from rnas.objectives.schedules import Curvature, Perturbation, Sampling
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 
@@ -42,7 +42,7 @@ class Search:
         *, start: str = "uniform",
     ):  # fmt: skip
         """`most` is the number of steps of the longest call; `start` that of the attack."""
-        space = cells.get_space(problem.space)
+        space = cell_space.get_space(problem.space)
         supernet = CellSupernet(
             space=space, cells=problem.cells, channels=problem.channels, num_classes=given.CLASSES, mean=(0.0,) * 3,
             std=(1.0,) * 3, momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
@@ -61,9 +61,9 @@ class Search:
             teacher=None,
             teacher_taps=(),
         )
-        logits = cells.initial_logits(space, jax.random.key(1))
+        logits = cell_space.initial_logits(space, jax.random.key(1))
         images = np.zeros((1, given.SIDE, given.SIDE, 3), np.float32)
-        variables = jax.jit(supernet.init)(jax.random.key(0), images, cells.probabilities(logits))
+        variables = jax.jit(supernet.init)(jax.random.key(0), images, cell_space.probabilities(logits))
         architecture = {"cells": logits, "tutors": np.zeros((0, 0), np.float32)}
         # Placed as a dispatch returns it, so that the second call runs the program of the first.
         place = jax.sharding.NamedSharding(

@@ -9,10 +9,10 @@ import optax
 import search_problem as given
 
 from rnas import steps
-from rnas.models.fbnet import FBNet
+from rnas.models.width_network import FBNet
 from rnas.objectives.joint import Objective
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 
@@ -64,7 +64,7 @@ class Search:
         )
         variables = jax.jit(supernet.init)(jax.random.key(0), np.zeros((1, given.SIDE, given.SIDE, 3), np.float32))
         architecture = {
-            "widths": fbnet.initial_width_logits(space),
+            "widths": width_space.initial_width_logits(space),
             "tutors": np.zeros((len(space.taps), len(names)), np.float32),
         }
         # Placed as a dispatch returns it, so that the second call runs the program of the first.

@@ -8,9 +8,9 @@ import pytest
 from rnas.pages import choices, write_report
 from rnas.pages.cells import OPERATIONS, read_cells
 from rnas.pages.choices import Choices, plot_choices, read_choices
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 
-CANDIDATES = list(cells.OPERATIONS)
+CANDIDATES = list(cell_space.OPERATIONS)
 PANEL = [(node, source) for node in (2, 3, 4, 5) for source in range(node)]
 
 

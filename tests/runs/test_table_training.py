@@ -18,7 +18,8 @@ from rnas.config.load import load_config
 from rnas.artifacts.files import write_json
 from rnas.layers import ConvBatchNorm
 from rnas.main import main
-from rnas.models.nasbench201 import NASBench201, fixed_variables, used_parameters
+from rnas.models.nasbench201_network import NASBench201
+from rnas.models.nasbench201_variables import fixed_variables, used_parameters
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.runs import table_training as training
 from rnas.tabular import RobBench, load_robbench

@@ -18,7 +18,7 @@ from rnas.layers import ConvBatchNorm
 from rnas.objectives.bilevel import METHODS, LookAhead, SearchMethod
 from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, forward
 from rnas.objectives.schedules import Curvature, Perturbation, Sampling
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
@@ -26,7 +26,7 @@ from rnas.training.loaders import ResidentLoader, paired_rows
 from rnas.training.loop import Plan, fit
 from rnas.training.metrics_log import MetricsLog, read_metrics
 
-SPACE = cells.get_space("dsara")
+SPACE = cell_space.get_space("dsara")
 CLASSES, SHAPE, BATCH = 4, (6, 6, 1), 8
 PER_EPOCH = 5
 PLAIN = steps.Augmentation(0, False)
@@ -84,7 +84,7 @@ def data():
 
 
 def fresh(step=0, arch_optimizer=ARCH_OPTIMIZER) -> State:
-    probabilities = cells.probabilities(cells.initial_logits(SPACE, jax.random.key(1)))
+    probabilities = cell_space.probabilities(cell_space.initial_logits(SPACE, jax.random.key(1)))
     variables = jax.jit(SUPERNET.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)), probabilities)
     random = np.random.default_rng(1)
     architecture = {
@@ -151,7 +151,7 @@ def test_running_statistics_move_in_the_weight_pass_alone(data):
     """They are those of one pass over the adversarial training images; validation and look-ahead leave no trace."""
     before, after, _ = stepped()
     objective = Objective("pgd_at", epsilon=0.1, step_size=0.05, steps=2, attack_bn="train_frozen")
-    old, new = (cells.probabilities(state.architecture["cells"]) for state in (before, after))
+    old, new = (cell_space.probabilities(state.architecture["cells"]) for state in (before, after))
 
     def statistics(images, labels):
         keys = steps.step_keys(jax.random.key(7), before.step, BATCH)
@@ -175,7 +175,7 @@ def test_weights_take_the_step_of_sgd_at_the_new_architecture(data):
         variables = {"params": params, "batch_stats": before.batch_stats}
         (logits, _), _ = jax.vmap(
             lambda x: SUPERNET.apply(
-                variables, x, cells.probabilities(after.architecture["cells"]), train=True, mutable=["batch_stats"]
+                variables, x, cell_space.probabilities(after.architecture["cells"]), train=True, mutable=["batch_stats"]
             ),
             axis_name=steps.AXIS,
         )(images[None])
@@ -195,7 +195,7 @@ def test_architecture_descends_the_validation_loss_one_step_ahead(data):
         variables = {"params": params, "batch_stats": before.batch_stats}
         (logits, _), _ = jax.vmap(
             lambda x: SUPERNET.apply(
-                variables, x, cells.probabilities(architecture), train=True, mutable=["batch_stats"]
+                variables, x, cell_space.probabilities(architecture), train=True, mutable=["batch_stats"]
             ),
             axis_name=steps.AXIS,
         )(images[None, rows])
@@ -235,8 +235,8 @@ def test_every_method_learns_one_batch(method, data):
     assert losses[-3:].mean() < 0.8 * losses[:3].mean() and np.all(sums["nonfinite_step"] == steps.NEVER)
     assert set(names) <= sums.keys()
     assert changed(state.architecture["cells"], after.architecture["cells"])
-    genotype = cells.discretise(SPACE, cells.probabilities(after.architecture["cells"]))
-    assert cells.Genotype.from_json(genotype.to_json()) == genotype
+    genotype = cell_space.discretise(SPACE, cell_space.probabilities(after.architecture["cells"]))
+    assert cell_space.Genotype.from_json(genotype.to_json()) == genotype
 
 
 def test_a_teacher_moves_tutors_and_adds_its_terms():

@@ -11,10 +11,10 @@ import pytest
 
 from rnas import steps
 from rnas.models import build_model
-from rnas.models.fbnet import FBNet
+from rnas.models.width_network import FBNet
 from rnas.objectives.joint import FixedTutors, Objective
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 
@@ -40,7 +40,7 @@ def lower(step, state, teacher_variables, side):
 
 def make(kind, space, teacher_name, side, size, classes, dtype):
     """(step, abstract state, abstract teacher variables) of the search or of the derived network's training."""
-    space = fbnet.get_space(space)
+    space = width_space.get_space(space)
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     shared = dict(num_classes=classes, mean=MEAN, std=STD, dtype=dtype)
     teacher = build_model(teacher_name, **shared)
@@ -52,13 +52,13 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
     apply = functools.partial(teacher.apply, train=False)
     if kind == "search":
         supernet = FBNet(space, axis_name=steps.AXIS, **shared)
-        cost = functools.partial(fbnet.cost, space, image_size=side, num_classes=classes)
+        cost = functools.partial(width_space.cost, space, image_size=side, num_classes=classes)
         step = steps.make_search_step(
             supernet, objective, AUGMENTATION, OPTIMIZER, OPTIMIZER, Sampling(5.0, 0.045, 0.0, False, 195),
             Alternation(195), SearchCost(cost, 0.2, 0.5), teacher=apply, teacher_taps=teacher.taps,
         )  # fmt: skip
         architecture = {
-            "widths": fbnet.initial_width_logits(space),
+            "widths": width_space.initial_width_logits(space),
             "tutors": jnp.zeros((len(space.taps), len(teacher.taps))),
         }
         state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER, architecture, OPTIMIZER), variables(supernet))
@@ -96,7 +96,7 @@ def convolutions(text):
 )
 def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classes, dtype):
     step, state, teacher_variables = make(kind, space, teacher, side, size, classes, dtype)
-    layers = len(fbnet.get_space(space).taps)
+    layers = len(width_space.get_space(space).taps)
     for platform, text in lower(step, state, teacher_variables, side).items():
         # An accelerator is given convolutions as such, forward and backward; the CPU has forms of its own.
         assert convolutions(text) > 5 * layers, platform

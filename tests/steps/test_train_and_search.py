@@ -8,7 +8,8 @@ import optax
 import pytest
 
 from rnas import steps
-from rnas.spaces import fbnet
+from rnas.models.width_network import slice_variables
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.loaders import replicate
@@ -278,7 +279,7 @@ def test_a_train_step_is_the_same_without_jit(study):
 def test_training_the_derived_network_and_the_masked_supernet_costs_the_same(study):
     """One-hot masks and the network cut at them: one loss, one set of gradients."""
     widths = (4, 8)
-    masks = fbnet.channel_masks(study.space, fbnet.one_hot_widths(study.space, widths))
+    masks = width_space.channel_masks(study.space, width_space.one_hot_widths(study.space, widths))
     supernet = study.supernet()
     variables = study.initial(supernet, 0)
     narrow = supernet.clone(widths=widths)
@@ -295,9 +296,9 @@ def test_training_the_derived_network_and_the_masked_supernet_costs_the_same(stu
         )
 
     wide, expected = trained(Masked(), variables)
-    found, sums = trained(narrow, fbnet.slice_variables(study.space, variables, widths))
+    found, sums = trained(narrow, slice_variables(study.space, variables, widths))
     chex.assert_trees_all_close(sums, expected, rtol=1e-5, atol=1e-5)
-    cut = fbnet.slice_variables(study.space, wide.variables, widths)
+    cut = slice_variables(study.space, wide.variables, widths)
     chex.assert_trees_all_close(found.variables, cut, rtol=1e-4, atol=1e-5)
 
 
