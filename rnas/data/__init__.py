@@ -2,6 +2,6 @@
 
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.data.sampler import Sampler
-from rnas.steps.augment import random_crop, random_flip, to_float
+from rnas.steps.augmentation import random_crop, random_flip, to_float
 
 __all__ = ["Dataset", "Sampler", "Split", "load_dataset", "random_crop", "random_flip", "to_float"]

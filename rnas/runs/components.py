@@ -23,7 +23,7 @@ from rnas.artifacts.architecture import Architecture, load_architecture
 from rnas.teachers import Teacher, load_teacher
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader, StreamLoader, per_device
-from rnas.objectives.joint import Objective
+from rnas.objectives import Objective
 from rnas.training.loop import Plan, stage_key
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State

@@ -18,18 +18,18 @@ from rnas.runs.families import FAMILIES
 from rnas.runs.system import BASELINES, System, say
 from rnas.teachers import Teacher
 from rnas import steps
-from rnas.objectives.bilevel import METHODS, SECOND_ORDER, LookAhead, SearchMethod
+from rnas.objectives import SEARCH_METHODS, SECOND_ORDER, LookAhead, SearchMethod
 from rnas.training.loaders import paired_rows
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.loop import fit
 from rnas.steps.optimizer import make_optimizer
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
+from rnas.objectives import Curvature, ProbabilityPerturbation, Sampling
 from rnas.steps.state import State
 
 RANDOM = re.compile(r"random_(\d+)")
 ALLOWED = {
     "space": tuple(FAMILIES),
-    "search.method": (*METHODS, "random"),
+    "search.method": (*SEARCH_METHODS, "random"),
     "search.second_order": SECOND_ORDER,
     "search.attack_bn": ("eval", "train_frozen"),
     "train.bn_update": ("both", "adversarial"),
@@ -165,7 +165,7 @@ class Dsara(System):
                       stage.optimizer.l2),
             Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, per_epoch),
-            Perturbation(stage.epochs, per_epoch),
+            ProbabilityPerturbation(stage.epochs, per_epoch),
             teacher=teaching.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ from rnas.training.loaders import alternating_rows
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.loop import fit
 from rnas.steps.optimizer import make_optimizer
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.objectives import Alternation, Sampling, SearchCost
 from rnas.steps.state import State
 
 ALLOWED = {

@@ -34,7 +34,7 @@ from rnas.teachers.cache import TeacherCache, asker, fitted
 from rnas.teachers.teacher import CARD
 from rnas import steps
 from rnas.training.checkpoints import Restored
-from rnas.objectives.joint import FixedTutors, Objective, SampledTutors
+from rnas.objectives import FixedTutors, Objective, SampledTutors
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.loop import fit
 from rnas.steps.optimizer import Optimizer, make_optimizer
@@ -313,7 +313,7 @@ class System(Components, abc.ABC):
         step = steps.make_train_step(
             model, objective, teaching.augmentation, optimizer, tutors=tutors, teacher=teaching.apply,
             natural=teaching.natural,
-            drop_path=steps.DropPath(drop_path, epochs, per_epoch) if drop_path else None,
+            drop_path=steps.DropPathSchedule(drop_path, epochs, per_epoch) if drop_path else None,
             perturbation=steps.WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
             average=steps.WeightAverage(section.weight_average) if section.weight_average else None,
             steps_per_epoch=per_epoch,

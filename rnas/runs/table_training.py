@@ -39,7 +39,7 @@ from rnas.teachers import content_hash
 from rnas import steps
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader, per_device
-from rnas.objectives.joint import Objective
+from rnas.objectives import Objective
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.loop import DivergedError, Plan, fit, stage_key
 from rnas.steps.optimizer import Optimizer, make_optimizer

@@ -6,7 +6,7 @@ from rnas.teachers import Teacher
 from rnas.teachers.cache import TeacherCache
 from rnas import steps
 from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, StreamLoader
-from rnas.objectives.joint import TeacherApply
+from rnas.objectives import TeacherApply
 
 GIB = 2**30
 AUGMENTED = steps.Augmentation(0, False)  # of views: they are augmented already
@@ -62,7 +62,7 @@ def recalled(
         return cache.read(int(views.at(step, steps_per_epoch)), rows)
 
     return Teaching(
-        cached_teacher.answer,
+        cached_teacher.apply,
         cache.everything() if resident else None,
         AUGMENTED,
         CachedTeacherLoader(loader, None if resident else read),

@@ -15,12 +15,17 @@ not matter. An architecture update never moves BatchNorm's running statistics.
 Not here: data, checkpoints, logging, model choice.
 """
 
-from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views, run_teacher_on_views
+from rnas.steps.augmentation import Augmentation, augment, augment_to_float
+from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views
 from rnas.steps.cell_search import make_cell_search_step
-from rnas.steps.dispatch import run_frozen, run_steps
-from rnas.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
+from rnas.steps.dispatch import run_frozen, run_steps, run_teacher_on_views
+from rnas.steps.keys import step_keys
+from rnas.steps.metrics import NEVER, TRAIN_METRICS
+from rnas.steps.optimizer import Optimizer, make_optimizer
+from rnas.steps.replicas import AXIS
 from rnas.steps.side_by_side import side_by_side
-from rnas.steps.train import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step
+from rnas.steps.state import State, Step
+from rnas.steps.train import DropPathSchedule, WeightAverage, WeightPerturbation, make_train_step
 from rnas.steps.width_search import SEARCH_METRICS, make_search_step
 
 __all__ = [
@@ -29,16 +34,20 @@ __all__ = [
     "SEARCH_METRICS",
     "TRAIN_METRICS",
     "Augmentation",
-    "DropPath",
     "CachedBatch",
-    "CachedTeacher",
-    "Step",
     "CachedOutputs",
+    "CachedTeacher",
+    "DropPathSchedule",
+    "Optimizer",
+    "State",
+    "Step",
     "Views",
     "WeightAverage",
     "WeightPerturbation",
-    "augmented",
+    "augment",
+    "augment_to_float",
     "make_cell_search_step",
+    "make_optimizer",
     "make_search_step",
     "make_train_step",
     "run_frozen",

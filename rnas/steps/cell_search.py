@@ -10,22 +10,29 @@ import jax.numpy as jnp
 import optax
 
 from rnas import objectives
-from rnas.objectives.bilevel import LookAhead, SearchMethod, architecture_gradients, unstacked
-from rnas.objectives.joint import (
+from rnas.objectives import (
+    Curvature,
+    LookAhead,
     Objective,
+    ProbabilityPerturbation,
+    Sampling,
+    SearchMethod,
     TeacherApply,
     TeacherOutputs,
     adversarial_images,
+    architecture_gradients,
     forward,
     joint_terms,
     run_teacher,
 )
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
+from rnas.objectives.bilevel import unstacked
 from rnas.spaces import cell_space
+from rnas.steps.augmentation import Augmentation, augment_to_float
+from rnas.steps.keys import step_keys
+from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
-from rnas.steps.state import State
-from rnas.steps.train import TRAIN_METRICS
+from rnas.steps.replicas import mean_over_replicas
+from rnas.steps.state import State, Step
 
 OWN_METRICS = ("validation_loss",)
 PAIR_METRICS = ("natural_loss", "adversarial_loss", "gamma", "cosine")  # where two objectives are weighed
@@ -50,7 +57,7 @@ def make_cell_search_step(
     look_ahead: LookAhead,
     sampling: Sampling,
     curvature: Curvature,
-    perturbation: Perturbation,
+    perturbation: ProbabilityPerturbation,
     *,
     teacher: TeacherApply | None,
     teacher_taps: tuple[str, ...],
@@ -78,9 +85,6 @@ def make_cell_search_step(
         objective, adversarial="none", gamma=0.0, kl_weight=0.0, view="clean", clean_pass=False
     )
 
-    def mean_over_replicas(tree):
-        return lax.pmean(tree, AXIS)
-
     def search_step(state: State, images, labels, teacher_variables, root):
         half = len(labels) // 2
         # A half's keys do not depend on how many replicas share it.
@@ -90,7 +94,7 @@ def make_cell_search_step(
             jnp.concatenate([getattr(keys, name) for keys in (training_keys, validation_keys)])
             for name in ("attack", "augment")
         )
-        images = augmented(augmentation, augment_keys, images)
+        images = augment_to_float(augmentation, augment_keys, images)
         teacher_outputs = run_teacher(teacher, teacher_variables, images, objective, teacher_taps)
         images, labels, attack_keys, teacher_outputs = jax.tree.map(
             lambda leaf: leaf.reshape(2, half, *leaf.shape[1:]), (images, labels, attack_keys, teacher_outputs)
@@ -204,7 +208,7 @@ def make_cell_search_step(
             step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, architecture=architecture,
             architecture_opt_state=architecture_opt_state,
         )  # fmt: skip
-        return new, reduced(terms, state.step, (new.params, new.architecture))
+        return new, metric_sums(terms, state.step, (new.params, new.architecture))
 
     return search_step, (*TRAIN_METRICS, *(PAIR_METRICS if kind.pair else OWN_METRICS))
 

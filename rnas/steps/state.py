@@ -1,5 +1,6 @@
 """What a training step carries from one step to the next."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flax import struct
@@ -67,3 +68,7 @@ class State:
     def outcome(self) -> PyTree:
         """What is judged, and handed on once training ends: `variables`, with averaged weights where these are kept."""
         return self.variables if self.averaged is None else {**self.variables, "params": self.averaged}
+
+
+# (state, images, labels, teacher variables, root key) -> (state, sums of metrics)
+Step = Callable[..., tuple[State, dict[str, jax.Array]]]

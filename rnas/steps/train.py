@@ -10,28 +10,28 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from rnas.objectives import TrainProgress, weight_perturbation
-from rnas.objectives.joint import (
+from rnas.objectives import (
     FixedTutors,
     Objective,
     SampledTutors,
     TeacherApply,
+    TrainProgress,
     adversarial_images,
     joint_terms_and_state,
     run_teacher,
     run_teachers_on_adversarial,
+    weight_perturbation,
 )
+from rnas.steps.augmentation import Augmentation, augment_to_float
+from rnas.steps.keys import step_keys
+from rnas.steps.metrics import metric_sums
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
-from rnas.steps.state import State
-
-TRAIN_METRICS = (
-    "loss", "classification", "kl", "attention", "accuracy", "adversarial_accuracy", "learning_rate",
-)  # fmt: skip
+from rnas.steps.replicas import mean_over_replicas
+from rnas.steps.state import State, Step
 
 
 @dataclasses.dataclass(frozen=True)
-class DropPath:
+class DropPathSchedule:
     """Paths that are dropped with a probability that grows linearly, from 0 in the first epoch to `rate`."""
 
     rate: float
@@ -74,7 +74,7 @@ def make_train_step(
     teacher: TeacherApply | None = None,
     natural: TeacherApply | None = None,
     tutors: FixedTutors | SampledTutors | None = None,
-    drop_path: DropPath | None = None,
+    drop_path: DropPathSchedule | None = None,
     perturbation: WeightPerturbation | None = None,
     average: WeightAverage | None = None,
     steps_per_epoch: int = 1,
@@ -101,12 +101,9 @@ def make_train_step(
       draw: key -> the architecture of this step, the same on all replicas, in place of the state's: a supernet.
     """
 
-    def mean_over_replicas(tree):
-        return lax.pmean(tree, AXIS)
-
     def train_step(state: State, images, labels, teacher_variables, root):
         keys = step_keys(root, state.step, len(labels))
-        images = augmented(augmentation, keys.augment, images)
+        images = augment_to_float(augmentation, keys.augment, images)
         options = {"drop_path": (keys.drop_path, drop_path.at(state.step))} if drop_path else {}
         architecture = draw(keys.architecture) if draw else state.architecture
         taps = tutors.teacher_taps if tutors else ()
@@ -153,6 +150,6 @@ def make_train_step(
         )
         if average:
             new = new.replace(averaged=average.update(state.averaged, new.params, state.step))
-        return new, reduced(terms, state.step, new.params)
+        return new, metric_sums(terms, state.step, new.params)
 
     return train_step

@@ -6,13 +6,23 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas import objectives
-from rnas.objectives.joint import Objective, TeacherApply, adversarial_images, joint_terms, run_teacher
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.objectives import (
+    Alternation,
+    Objective,
+    Sampling,
+    SearchCost,
+    TeacherApply,
+    adversarial_images,
+    joint_terms,
+    run_teacher,
+)
 from rnas.spaces import width_space
+from rnas.steps.augmentation import Augmentation, augment_to_float
+from rnas.steps.keys import step_keys
+from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
-from rnas.steps.state import State
-from rnas.steps.train import TRAIN_METRICS
+from rnas.steps.replicas import mean_over_replicas
+from rnas.steps.state import State, Step
 
 SEARCH_METRICS = (*TRAIN_METRICS, "cost_factor", "cost", "temperature")
 
@@ -40,7 +50,7 @@ def make_search_step(
 
     def search_step(state: State, images, labels, teacher_variables, root):
         keys = step_keys(root, state.step, len(labels))
-        images = augmented(augmentation, keys.augment, images)
+        images = augment_to_float(augmentation, keys.augment, images)
         teacher_outputs = run_teacher(teacher, teacher_variables, images, objective, teacher_taps)
 
         def masks_of(architecture):
@@ -73,13 +83,13 @@ def make_search_step(
 
         def weight_update(state):
             gradients, (terms, new_stats) = jax.grad(loss, has_aux=True)(state.params, state.architecture)
-            gradients = lax.pmean(gradients, AXIS)
+            gradients = mean_over_replicas(gradients)
             params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step)
             return state.replace(params=params, batch_stats=new_stats, opt_state=opt_state), terms
 
         def arch_update(state):
             gradients, (terms, _) = jax.grad(loss, argnums=1, has_aux=True)(state.params, state.architecture)
-            gradients = lax.pmean(gradients, AXIS)
+            gradients = mean_over_replicas(gradients)
             architecture, opt_state = arch_optimizer.update(
                 gradients, state.architecture_opt_state, state.architecture, state.step
             )
@@ -87,6 +97,6 @@ def make_search_step(
 
         new, terms = lax.cond(alternation.is_weight_step(state.step), weight_update, arch_update, state)
         terms.update(temperature=sampling.temperature(state.step), learning_rate=optimizer.schedule(state.step))
-        return new.replace(step=state.step + 1), reduced(terms, state.step, (new.params, new.architecture))
+        return new.replace(step=state.step + 1), metric_sums(terms, state.step, (new.params, new.architecture))
 
     return search_step

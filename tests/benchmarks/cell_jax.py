@@ -9,9 +9,7 @@ import optax
 
 from rnas import steps
 from rnas.models.cell_network import CellSupernet
-from rnas.objectives.bilevel import LookAhead, SearchMethod
-from rnas.objectives.joint import Objective
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
+from rnas.objectives import Curvature, LookAhead, Objective, ProbabilityPerturbation, Sampling, SearchMethod
 from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
@@ -57,7 +55,7 @@ class Search:
             LookAhead("exact", momentum=given.MOMENTUM, decay=given.DECAY),
             Sampling(5.0, 0.0, 0.0, False, FOREVER),
             Curvature(0.0, 0, FOREVER),
-            Perturbation(1, FOREVER),
+            ProbabilityPerturbation(1, FOREVER),
             teacher=None,
             teacher_taps=(),
         )

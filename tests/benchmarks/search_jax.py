@@ -10,8 +10,7 @@ import search_problem as given
 
 from rnas import steps
 from rnas.models.width_network import FBNet
-from rnas.objectives.joint import Objective
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.objectives import Alternation, Objective, Sampling, SearchCost
 from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State

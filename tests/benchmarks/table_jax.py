@@ -10,7 +10,7 @@ import table_problem as given
 from rnas import steps
 from rnas.models.nasbench201_network import NASBench201
 from rnas.models.nasbench201_variables import used_parameters
-from rnas.objectives.joint import Objective
+from rnas.objectives import Objective
 from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State

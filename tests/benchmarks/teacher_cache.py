@@ -36,8 +36,7 @@ from rnas import steps
 from rnas.config.defaults import rnas_cl
 from rnas.models import build_model
 from rnas.models.width_network import FBNet
-from rnas.objectives.joint import Objective
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.objectives import Alternation, Objective, Sampling, SearchCost
 from rnas.runs.teaching import live, recalled
 from rnas.spaces import width_space
 from rnas.steps.optimizer import make_optimizer

@@ -12,7 +12,8 @@ import pytest
 
 from rnas import objectives
 from rnas.layers import convolve
-from rnas.objectives.bilevel import LookAhead, SearchMethod, architecture_gradients, virtual_step
+from rnas.objectives import LookAhead, SearchMethod, architecture_gradients
+from rnas.objectives.bilevel import virtual_step
 from rnas.steps.optimizer import Optimizer
 
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 3e-4

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.objectives.joint import (
+from rnas.objectives import (
     FixedTutors,
     Objective,
     SampledTutors,

@@ -25,7 +25,7 @@ from rnas.runs import table_training as training
 from rnas.tabular import RobBench, load_robbench
 from rnas.artifacts.table_results import Network, merge, write_result
 from rnas import steps
-from rnas.objectives.joint import Objective
+from rnas.objectives import Objective
 from rnas.training.metrics_log import read_metrics
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State

@@ -11,8 +11,15 @@ import optax
 import pytest
 
 from rnas import steps
-from rnas.objectives import METHODS, Logits, TrainProgress
-from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, run_teachers_on_adversarial
+from rnas.objectives import (
+    METHODS,
+    Logits,
+    Objective,
+    TeacherOutputs,
+    TrainProgress,
+    adversarial_images,
+    run_teachers_on_adversarial,
+)
 from rnas.objectives.methods import Akd2, Ard, Iad1, Method, Mtard, Rslad
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State

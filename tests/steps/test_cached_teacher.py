@@ -50,7 +50,7 @@ def from_memory(study, cached):
     def made(kind, resident):
         cached_teacher = steps.CachedTeacher(VIEWS, study.steps_per_epoch, study.teacher_taps)
         pupil = copy.copy(study)
-        pupil.teacher = cached_teacher.answer
+        pupil.teacher = cached_teacher.apply
         step = getattr(pupil, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
 
         def read(step, rows):
@@ -160,7 +160,7 @@ def test_views_are_shown_in_turn():
 def test_answers_have_the_maps_of_the_teacher(study, cached, normalise):
     cached_teacher = steps.CachedTeacher(VIEWS, 5, study.teacher_taps)
     told = jax.tree.map(lambda leaf: leaf[2, :8], cached)
-    logits, out = cached_teacher.answer(told, None)
+    logits, out = cached_teacher.apply(told, None)
     assert list(out) == list(study.teacher_taps) and out["first"].shape == (8, 4, 4, 1)
     images = shown(study, 2)[:8] / np.float32(255)
     expected, taps = study.teacher(study.teacher_variables, images)
@@ -182,5 +182,5 @@ def test_logits_alone_can_be_kept(study):
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
     told = steps.run_teacher_on_views(study.teacher, VIEWS, (), 0)(study.teacher_variables, study.images[rows], rows, 0)
     assert told.logits.shape == (4, 10, 4) and told.maps.size == 0
-    logits, out = steps.CachedTeacher(VIEWS, 5, ()).answer(jax.tree.map(lambda leaf: leaf[0], told), None)
+    logits, out = steps.CachedTeacher(VIEWS, 5, ()).apply(jax.tree.map(lambda leaf: leaf[0], told), None)
     assert logits.shape == (10, 4) and out == {}

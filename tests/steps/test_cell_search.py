@@ -15,9 +15,18 @@ import pytest
 from rnas import objectives, steps
 from rnas.data.sampler import Sampler
 from rnas.layers import ConvBatchNorm
-from rnas.objectives.bilevel import METHODS, LookAhead, SearchMethod
-from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, forward
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
+from rnas.objectives import (
+    SEARCH_METHODS,
+    Curvature,
+    LookAhead,
+    Objective,
+    ProbabilityPerturbation,
+    Sampling,
+    SearchMethod,
+    TeacherOutputs,
+    adversarial_images,
+    forward,
+)
 from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
@@ -63,7 +72,7 @@ def make_step(method="dsara", *, second_order="exact", adversarial="pgd_at", arc
         SUPERNET, objective, PLAIN, OPTIMIZER, arch_optimizer,
         SearchMethod(method, PER_EPOCH, stage1_epochs=1, adversarial_weight=2.0),
         LookAhead(second_order, 0.01, MOMENTUM, DECAY), Sampling(5.0, 0.1, 0.0, False, PER_EPOCH),
-        Curvature(0.01, 0, PER_EPOCH), Perturbation(4, PER_EPOCH), teacher=teacher, teacher_taps=("only",),
+        Curvature(0.01, 0, PER_EPOCH), ProbabilityPerturbation(4, PER_EPOCH), teacher=teacher, teacher_taps=("only",),
     )  # fmt: skip
     return step, names
 
@@ -156,7 +165,7 @@ def test_running_statistics_move_in_the_weight_pass_alone(data):
     def statistics(images, labels):
         keys = steps.step_keys(jax.random.key(7), before.step, BATCH)
         adversarial, _ = adversarial_images(
-            SUPERNET, objective, before.params, before.batch_stats, steps.augmented(PLAIN, keys.augment, images),
+            SUPERNET, objective, before.params, before.batch_stats, steps.augment_to_float(PLAIN, keys.augment, images),
             labels, keys.attack, old, TeacherOutputs(),
         )  # fmt: skip
         return forward(SUPERNET, before.params, before.batch_stats, adversarial, new, train=True)[2]
@@ -215,9 +224,9 @@ def test_architecture_descends_the_validation_loss_one_step_ahead(data):
     assert not np.allclose(first_order, gradient["accurate"], rtol=0.01, atol=0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SEARCH_METHODS)
 def test_every_method_learns_one_batch(method, data):
-    adversarial = "pgd_at" if METHODS[method].pair else "none"
+    adversarial = "pgd_at" if SEARCH_METHODS[method].pair else "none"
     optimizer = Optimizer(optax.scale_by_adam(), optax.constant_schedule(3e-3))
     second_order = "exact" if method in ("darts2", "dsara") else "none"
     step, names = make_step(method, adversarial=adversarial, second_order=second_order, arch_optimizer=optimizer)
@@ -231,7 +240,7 @@ def test_every_method_learns_one_batch(method, data):
     state = fresh(arch_optimizer=optimizer)
     after, sums = jax.device_get(many(state))
     # Of the other half, at the architecture as it is: SmoothDARTS trains its weights at worse ones.
-    losses = sums["adversarial_loss" if METHODS[method].pair else "validation_loss"] / sums["count"]
+    losses = sums["adversarial_loss" if SEARCH_METHODS[method].pair else "validation_loss"] / sums["count"]
     assert losses[-3:].mean() < 0.8 * losses[:3].mean() and np.all(sums["nonfinite_step"] == steps.NEVER)
     assert set(names) <= sums.keys()
     assert changed(state.architecture["cells"], after.architecture["cells"])
@@ -282,7 +291,7 @@ def test_regulariser_waits_for_its_epoch():
     schedule = Curvature(weight=0.01, first_epoch=2, steps_per_epoch=5)
     assert [bool(schedule.is_on(step)) for step in (0, 9, 10, 99)] == [False, False, True, True]
     np.testing.assert_allclose([schedule.distance(5 * epoch) for epoch in range(7)], [0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.5])
-    radius = Perturbation(epochs=10, steps_per_epoch=5).radius
+    radius = ProbabilityPerturbation(epochs=10, steps_per_epoch=5).radius
     np.testing.assert_allclose([radius(0), radius(25), radius(49)], [0.03, 0.03 + 0.27 * 0.5, 0.03 + 0.27 * 0.9])
     assert dataclasses.replace(schedule, first_epoch=0).is_on(0)
 

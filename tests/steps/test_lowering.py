@@ -12,8 +12,7 @@ import pytest
 from rnas import steps
 from rnas.models import build_model
 from rnas.models.width_network import FBNet
-from rnas.objectives.joint import FixedTutors, Objective
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.objectives import Alternation, FixedTutors, Objective, Sampling, SearchCost
 from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State

@@ -232,7 +232,7 @@ def test_augmentation_is_per_example_and_optional(study):
     image = np.arange(1, 37, dtype=np.uint8).reshape(1, 6, 6, 1)
     same = np.tile(image, (64, 1, 1, 1))
     keys = jax.random.split(jax.random.key(0), 64)
-    plain = steps.augmented(PLAIN, keys, same)
+    plain = steps.augment_to_float(PLAIN, keys, same)
     np.testing.assert_array_equal(plain, same / np.float32(255))
 
     padded = np.pad(image[0, :, :, 0], 1)
@@ -240,7 +240,7 @@ def test_augmentation_is_per_example_and_optional(study):
     mirrored = [crop[:, ::-1] for crop in crops]
 
     def kinds(augmentation):
-        images = np.round(255 * np.asarray(steps.augmented(augmentation, keys, same)[..., 0])).astype(int)
+        images = np.round(255 * np.asarray(steps.augment_to_float(augmentation, keys, same)[..., 0])).astype(int)
         return {image.tobytes() for image in images}
 
     def expected(images):
