@@ -26,12 +26,12 @@ from rnas.objectives.distillation import (
     rslad_loss,
     softened_divergence,
 )
-from rnas.objectives.forward_pass import forward
 from rnas.objectives.inner_maximisation import adversarial_images
 from rnas.objectives.joint_objective import Objective
-from rnas.objectives.joint_terms import joint_terms, joint_terms_and_state
-from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress
+from rnas.objectives.joint_terms import Batch, joint_terms
+from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress, register
 from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
+from rnas.objectives.network import Network
 from rnas.objectives.probability_perturbation import adversarial_perturbation, uniform_perturbation
 from rnas.objectives.robust_losses import (
     cross_entropy,
@@ -45,7 +45,7 @@ from rnas.objectives.schedules import Alternation, Curvature, ProbabilityPerturb
 from rnas.objectives.search_methods import SEARCH_METHODS, SearchMethod
 from rnas.objectives.selector import choose, gumbel_softmax, temperature
 from rnas.objectives.teacher_outputs import TeacherApply, TeacherOutputs, run_teacher, run_teachers_on_adversarial
-from rnas.objectives.tutors import FixedTutors, SampledTutors
+from rnas.objectives.tutors import FixedTutors, SampledTutors, soft_tutor_loss
 from rnas.objectives.weight_perturbation import weight_perturbation
 
 __all__ = [
@@ -53,11 +53,13 @@ __all__ = [
     "SEARCH_METHODS",
     "SECOND_ORDER",
     "Alternation",
+    "Batch",
     "Curvature",
     "FixedTutors",
     "Logits",
     "LookAhead",
     "Method",
+    "Network",
     "Objective",
     "ProbabilityPerturbation",
     "SampledTutors",
@@ -82,13 +84,11 @@ __all__ = [
     "cost_factor",
     "cross_entropy",
     "cross_layer_loss",
-    "forward",
     "gumbel_softmax",
     "iad_1_loss",
     "iad_2_loss",
     "input_curvature",
     "joint_terms",
-    "joint_terms_and_state",
     "kl_divergence",
     "mart_loss",
     "min_norm_direction",
@@ -96,11 +96,13 @@ __all__ = [
     "mtard_losses",
     "paired_distances",
     "pgd_at_loss",
+    "register",
     "reliability",
     "rslad_loss",
     "run_teacher",
     "run_teachers_on_adversarial",
     "score_loss",
+    "soft_tutor_loss",
     "softened_divergence",
     "squared_distance",
     "temperature",

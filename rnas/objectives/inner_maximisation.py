@@ -1,14 +1,36 @@
 """The inner maximisation: adversarial images of the network that is being trained."""
 
+import dataclasses
+from typing import Any
+
+import jax
 from jax import lax
 
 from rnas import attacks
-from rnas.objectives.forward_pass import forward
 from rnas.objectives.joint_objective import Objective
+from rnas.objectives.network import Network
+from rnas.objectives.teacher_outputs import TeacherOutputs
+
+PyTree = Any
 
 
-def adversarial_images(model, objective: Objective, params, batch_stats, images, labels, keys, sample, teacher_outputs):
-    """Attacks the current network with the inner maximisation that belongs to the objective.
+def adversarial_images(
+    network: Network,
+    objective: Objective,
+    images: jax.Array,
+    labels: jax.Array,
+    keys: jax.Array,
+    teacher_outputs: TeacherOutputs,
+) -> tuple[jax.Array, PyTree]:
+    """Attacks the network with the inner maximisation that belongs to the objective.
+
+    Args:
+      network: as it is now.
+      objective: names method, radius, step, start, and BatchNorm mode.
+      images: [N,H,W,C] in [0, 1].
+      labels: [N].
+      keys: [N], of the random starts.
+      teacher_outputs: on the clean images, for methods whose attack leads away from them.
 
     Returns:
       (images [N,H,W,C] in the ε-ball and in [0, 1], running statistics after the attack).
@@ -19,14 +41,15 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
 
     target = None
     if method.away_from == "student":
-        target, _, _ = forward(model, params, batch_stats, images, sample, train=train, update=False)
+        target, _, _ = network.forward(images, train=train, update=False)
     elif method.away_from == "teacher":
         target = teacher_outputs.logits
     target = lax.stop_gradient(target)
 
-    def ascent_loss(points, stats):
-        logits, _, stats = forward(model, params, stats, points, sample, train=train, update=update)
-        return method.ascent(logits, target, labels), stats
+    def ascent_loss(points, batch_stats):
+        now = dataclasses.replace(network, batch_stats=batch_stats)
+        logits, _, batch_stats = now.forward(points, train=train, update=update)
+        return method.ascent(logits, target, labels), batch_stats
 
     return attacks.projected_ascent(
         ascent_loss,
@@ -35,5 +58,5 @@ def adversarial_images(model, objective: Objective, params, batch_stats, images,
         epsilon=objective.epsilon,
         step_size=objective.step_size,
         steps=objective.steps,
-        carry=batch_stats,
+        carry=network.batch_stats,
     )

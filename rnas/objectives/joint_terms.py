@@ -4,71 +4,95 @@ BatchNorm running statistics move only in these passes, in the order clean, adve
 unless `attack_bn` is 'train'.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from rnas.objectives.distillation import kl_divergence
-from rnas.objectives.forward_pass import forward
 from rnas.objectives.joint_objective import Objective
 from rnas.objectives.methods import Logits, TrainProgress
+from rnas.objectives.network import Network
 from rnas.objectives.robust_losses import cross_entropy
+from rnas.objectives.teacher_outputs import TeacherOutputs
 
 PyTree = Any
 START = TrainProgress()
 
 
-def joint_terms(*args, **options):
-    """`joint_terms_and_state` of a method without loss_state, without the loss_state."""
-    terms, stats, _ = joint_terms_and_state(*args, **options)
-    return terms, stats
+class Batch(NamedTuple):
+    """What an objective is taken of.
+
+    Attributes:
+      images: [N,H,W,C] float32 in [0, 1].
+      adversarial: the same under attack; the images themselves where nothing attacks.
+      labels: [N].
+      teacher_outputs: on the images.
+    """
+
+    images: jax.Array
+    adversarial: jax.Array
+    labels: jax.Array
+    teacher_outputs: TeacherOutputs
 
 
-def joint_terms_and_state(
-    model, objective: Objective, params, batch_stats, images, adversarial, labels, sample, teacher_outputs, compare, *,
-    progress: TrainProgress = START, loss_state: PyTree = None, average: Callable = lambda means: means, **options,
-):  # fmt: skip
-    """The terms of the objective, per example, and the passes they need.
+def joint_terms(
+    network: Network,
+    objective: Objective,
+    batch: Batch,
+    attention_loss: Callable[[Mapping[str, jax.Array]], jax.Array],
+    *,
+    progress: TrainProgress = START,
+    loss_state: PyTree = None,
+    average: Callable[[PyTree], PyTree] = lambda means: means,
+    **options,
+) -> tuple[dict[str, jax.Array], PyTree, PyTree]:
+    """Takes the terms of the objective, per example, by one pass of the network or two.
 
     Args:
-      compare: student taps `out` → cross-layer loss [N] against the teacher's maps.
-      progress: where training stands.
-      loss_state: of the method, from the step before.
-      average: scalars of this replica → their means over all replicas, for the loss_state.
+      network: as it is now.
+      objective: the settings.
+      batch: images, adversarial images, labels, teacher outputs.
+      attention_loss: taps `out` of the network -> cross-layer loss [N] against the teacher's maps.
+      progress: of training.
+      loss_state: of the method, after the step before.
+      average: scalars of this replica -> their means over all replicas, for the loss state.
       **options: passed on to the model.
 
     Returns:
-      ({term: [N]}, running statistics, loss_state); 'classification', 'kl' and 'attention' are always present, so are
-      'accuracy' (on clean images, where they are seen) and 'adversarial_accuracy'.
+      ({term: [N]}, running statistics, loss state). The terms: 'loss', of which 'classification', 'kl' and 'attention'
+      are parts, 'accuracy' (on clean images, 0 where the network does not see them) and 'adversarial_accuracy'.
     """
+    labels, teacher_outputs = batch.labels, batch.teacher_outputs
     zeros = jnp.zeros(labels.shape, jnp.float32)
     terms = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
-    stats, views, auxiliary = batch_stats, [], zeros
+    views, auxiliary = [], zeros
+    clean_logits = adversarial_logits = None
 
     def correct(logits):
         return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
 
-    clean = adversarial_logits = None
     if objective.needs_clean:
         update = objective.bn_update != "adversarial" or not objective.attacks
-        clean, out, stats = forward(model, params, stats, images, sample, train=True, update=update, **options)
-        terms["accuracy"] = correct(clean)
+        clean_logits, out, stats = network.forward(batch.images, train=True, update=update, **options)
+        network = dataclasses.replace(network, batch_stats=stats)
+        terms["accuracy"] = correct(clean_logits)
         if objective.auxiliary:
             auxiliary = cross_entropy(out["auxiliary"], labels)
         if objective.view != "adversarial":
             views.append(out)
     if objective.attacks:
         update = objective.bn_update != "clean" or not objective.needs_clean
-        adversarial_logits, out, stats = forward(
-            model, params, stats, adversarial, sample, train=True, update=update, **options
-        )
+        adversarial_logits, out, stats = network.forward(batch.adversarial, train=True, update=update, **options)
+        network = dataclasses.replace(network, batch_stats=stats)
         terms["adversarial_accuracy"] = correct(adversarial_logits)
         if objective.view != "clean":
             views.append(out)
 
     logits = Logits(
-        clean,
+        clean_logits,
         adversarial_logits,
         teacher_outputs.logits,
         teacher_outputs.teacher_adversarial,
@@ -78,9 +102,9 @@ def joint_terms_and_state(
     loss_state = objective.adversarial.update_loss_state(loss_state, logits, progress, average)
     terms["classification"] = objective.adversarial.loss(logits, labels, progress, loss_state)
     if objective.kl_weight:
-        terms["kl"] = kl_divergence(teacher_outputs.logits, clean)
+        terms["kl"] = kl_divergence(teacher_outputs.logits, clean_logits)
     if objective.gamma:
-        terms["attention"] = sum(compare(out) for out in views) / len(views)
+        terms["attention"] = sum(attention_loss(out) for out in views) / len(views)
     terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
     terms["loss"] += objective.auxiliary * auxiliary
-    return terms, stats, loss_state
+    return terms, network.batch_stats, loss_state

@@ -159,7 +159,7 @@ class Dsara(System):
         optimizer, arch_optimizer = self._optimizers(stage.epochs, per_epoch)
         supernet = self.supernet
         method = self._method(per_epoch)
-        step, metrics = steps.make_cell_search_step(
+        step = steps.CellSearchStep(
             supernet, self.objective(stage), teaching.augmentation, optimizer, arch_optimizer, method,
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
@@ -180,7 +180,7 @@ class Dsara(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch, observe=True),
                 self._initial_state(teacher),
-                steps.run_steps(step, metrics, cached_teacher=teaching.cached_teacher),
+                steps.run_steps(step, step.metrics, cached_teacher=teaching.cached_teacher),
                 teaching.loader,
                 checkpoints=checkpoints,
                 log=log,

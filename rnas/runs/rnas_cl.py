@@ -129,7 +129,7 @@ class RnasCl(System):
         )
         sampling = Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch)
         supernet = self.supernet
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet, objective, teaching.augmentation, optimizer, arch_optimizer, sampling, alternation,
             search_cost, teacher=teaching.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
@@ -148,7 +148,7 @@ class RnasCl(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch),
                 self._initial_state(teacher),
-                steps.run_steps(step, steps.SEARCH_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
+                steps.run_steps(step, steps.WidthSearchStep.metrics, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
                 loader,
                 checkpoints=checkpoints,
                 log=log,

@@ -310,7 +310,7 @@ class System(Components, abc.ABC):
             teaching = teaching.beside(natural)
         loader = teaching.loader
         optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
-        step = steps.make_train_step(
+        step = steps.TrainStep(
             model, objective, teaching.augmentation, optimizer, tutors=tutors, teacher=teaching.apply,
             natural=teaching.natural,
             drop_path=steps.DropPathSchedule(drop_path, epochs, per_epoch) if drop_path else None,

@@ -222,7 +222,7 @@ class TableTraining:
         """The training step of one network, of the cell that its state names, or of the supernet."""
         data = self.config.data
         augmentation = steps.Augmentation(data.crop_padding, data.flip)
-        return steps.make_train_step(
+        return steps.TrainStep(
             self.network, self.objective, augmentation, self.optimizer, moving=used_parameters,
             draw=draw_cell if self.shared else None,
         )  # fmt: skip

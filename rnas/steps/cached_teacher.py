@@ -1,4 +1,4 @@
-"""A teacher whose outputs were computed beforehand, for fixed views of the training images, in place of its forward pass.
+"""A teacher whose outputs for fixed views of the training images were computed beforehand.
 
 View v of image i is one augmentation of it, always the same, so a student sees exactly the image that the teacher saw.
 An epoch shows one view of every image; the next epoch shows the next view, and after the last the first again (for

@@ -33,9 +33,10 @@ def run_steps(
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
 
-    With `cached_teacher` the step sees the views of which a teacher's outputs are kept, and takes these outputs in place
-    of the teacher's variables: `rows` is then a `CachedBatch` of such rows, and teacher_variables the outputs that are
-    kept on the device, or None. Such a step must not augment again, and its teacher must be `cached_teacher.apply`.
+    With `cached_teacher` the step sees the views of which a teacher's outputs are kept, and takes these outputs in
+    place of the teacher's variables: `rows` is then a `CachedBatch` of such rows, and teacher_variables the outputs
+    that are kept on the device, or None. Such a step must not augment again, and its teacher must be
+    `cached_teacher.apply`.
     """
 
     def many(state, images, labels, rows, count, teacher_variables, root):

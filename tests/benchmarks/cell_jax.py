@@ -45,7 +45,7 @@ class Search:
             space=space, cells=problem.cells, channels=problem.channels, num_classes=given.CLASSES, mean=(0.0,) * 3,
             std=(1.0,) * 3, momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
-        step, metrics = steps.make_cell_search_step(
+        step = steps.CellSearchStep(
             supernet,
             Objective("pgd_at", given.EPSILON, given.STEP_SIZE, given.STEPS, start=start, attack_bn="train_frozen"),
             steps.Augmentation(0, False),
@@ -70,7 +70,7 @@ class Search:
         self.state = jax.device_put(State.create(dict(variables), optimizer, architecture, arch_optimizer), place)
         self._images, self._labels = jax.device_put((problem.images, problem.labels))
         self._rows = problem.rows(most)[None]  # of the one replica
-        self._dispatch = steps.run_steps(step, metrics)
+        self._dispatch = steps.run_steps(step, step.metrics)
 
     def __call__(self, count: int) -> float:
         """Runs `count` steps in one dispatch and returns their mean loss."""

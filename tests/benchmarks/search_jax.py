@@ -49,7 +49,7 @@ class Search:
             space, num_classes=given.CLASSES, mean=given.MEAN, std=given.STD, conv_bias=given.CONV_BIAS,
             momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet,
             Objective("none", 0.0, 0.0, 0, gamma=given.GAMMA, kl_weight=given.KL_WEIGHT, size=given.MAP_SIZE),
             steps.Augmentation(0, False),
@@ -75,7 +75,7 @@ class Search:
         teacher = {"logits": problem.teacher_logits, "taps": dict(zip(names, taps, strict=True))}
         self._images, self._labels, self._teacher = jax.device_put((problem.images, problem.labels, teacher))
         self._rows = problem.rows(most)[None]  # of the one replica
-        self._dispatch = steps.run_steps(step, steps.SEARCH_METRICS)
+        self._dispatch = steps.run_steps(step, steps.WidthSearchStep.metrics)
 
     def __call__(self, count: int) -> float:
         """Runs `count` steps in one dispatch and returns their mean loss."""

@@ -40,7 +40,7 @@ class Training:
             num_classes=given.CLASSES, mean=given.MEAN, std=given.STD, channels=problem.channels, cells=problem.cells,
             momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
-        step = steps.make_train_step(
+        step = steps.TrainStep(
             network,
             Objective("pgd_at", given.EPSILON, given.STEP_SIZE, given.STEPS, start=start),
             steps.Augmentation(0, False),

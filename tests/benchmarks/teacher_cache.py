@@ -92,7 +92,7 @@ class Search:
         cost = functools.partial(
             width_space.cost, space, image_size=arguments.side, channels=arguments.channels, num_classes=CLASSES
         )
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet, objective, teaching.augmentation, optimizer, optimizer,
             Sampling(5.0, decay=0.045, minimum=0.0, hard=False, steps_per_epoch=FOREVER),
             Alternation(FOREVER, warmup_epochs=1), SearchCost(cost, 0.2, 0.5),
@@ -108,7 +108,7 @@ class Search:
         )
         self._state, self._variables = replicate((state, teaching.variables))
         self._loader = teaching.loader
-        self._run = steps.run_steps(step, steps.SEARCH_METRICS, cached_teacher=teaching.cached_teacher)
+        self._run = steps.run_steps(step, steps.WidthSearchStep.metrics, cached_teacher=teaching.cached_teacher)
         self._done = 0
 
     def __call__(self, count: int) -> float:

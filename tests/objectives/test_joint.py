@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from rnas.objectives import (
+    Batch,
     FixedTutors,
+    Network,
     Objective,
     SampledTutors,
     TeacherOutputs,
@@ -50,7 +52,7 @@ class Linear:
 
 @pytest.fixture
 def case():
-    """Arrays of one batch: params, images (with pixels at both ends of the box), adversarial, labels, teacher_outputs."""
+    """Arrays of one batch: weights, images (with pixels at both ends of the box), labels, outputs of the teacher."""
     random = np.random.default_rng(0)
     images = random.uniform(size=(N, SIDE, SIDE, 1)).astype(np.float32)
     images[0, 0], images[0, 1] = 0.0, 1.0
@@ -120,9 +122,10 @@ def evaluate(settings, case, stats=0.25, masks=None):
     """Returns (terms, statistics, passes) of `joint_terms`."""
     model = Linear()
     teacher_outputs = TeacherOutputs(case["logits"], case["maps"])
-    terms, stats = joint_terms(
-        model, settings, case["params"], jnp.float32(stats), case["images"], case["adversarial"], case["labels"],
-        masks, teacher_outputs, lambda out: PAIRED.loss(out, teacher_outputs.maps, None, settings),
+    terms, stats, _ = joint_terms(
+        Network(model, case["params"], jnp.float32(stats), masks), settings,
+        Batch(case["images"], case["adversarial"], case["labels"], teacher_outputs),
+        lambda out: PAIRED.loss(out, teacher_outputs.maps, None, settings),
     )  # fmt: skip
     return terms, stats, model.passes
 
@@ -202,10 +205,9 @@ KEYS = jax.random.split(jax.random.key(2), N)
 
 
 def attack(settings, case, *, model=None, stats=0.25, params=None, images=None, masks=None):
-    return adversarial_images(
-        model or Linear(), settings, case["params"] if params is None else params, jnp.float32(stats),
-        case["images"] if images is None else images, case["labels"], KEYS, masks, TeacherOutputs(case["logits"]),
-    )  # fmt: skip
+    network = Network(model or Linear(), case["params"] if params is None else params, jnp.float32(stats), masks)
+    images = case["images"] if images is None else images
+    return adversarial_images(network, settings, images, case["labels"], KEYS, TeacherOutputs(case["logits"]))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL[1:])
@@ -288,10 +290,8 @@ def test_the_attack_of_a_real_network_leaves_running_statistics_and_neighbours_a
 
         @jax.jit
         def adversarial(images, settings=settings):
-            return adversarial_images(
-                study.student, settings, variables["params"], variables["batch_stats"], images, labels, keys,
-                None, TeacherOutputs(),
-            )  # fmt: skip
+            network = Network(study.student, variables["params"], variables["batch_stats"])
+            return adversarial_images(network, settings, images, labels, keys, TeacherOutputs())
 
         over = jax.vmap(adversarial, axis_name=study.axis)
         (first, stats), (second, _) = over(images[None]), over(neighbours[None])

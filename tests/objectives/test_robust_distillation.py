@@ -91,8 +91,8 @@ def test_methods_minimise_what_was_published(name, epoch):
     images, adversarial, weights, teachers = case()
     expected = NUMPY[name](images @ weights, adversarial @ weights, *teachers.values(), epoch)
     found = METHODS[name]().loss(
-        jax.tree.map(jnp.float32, seen(name, images, adversarial, weights, teachers)), jnp.asarray(LABELS), TrainProgress(epoch),
-        MEMORY,
+        jax.tree.map(jnp.float32, seen(name, images, adversarial, weights, teachers)), jnp.asarray(LABELS),
+        TrainProgress(epoch), MEMORY,
     )  # fmt: skip
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

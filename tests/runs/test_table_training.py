@@ -178,7 +178,7 @@ class Steps:
     def make(self, network, moving=None, draw=None):
         # Without an attack, whose signs turn the last bit of a gradient into whole steps.
         objective = Objective("none", epsilon=8 / 255, step_size=8 / 255, steps=1)
-        return steps.make_train_step(
+        return steps.TrainStep(
             network, objective, steps.Augmentation(1, False), self.optimizer, moving=moving, draw=draw
         )
 

@@ -20,7 +20,7 @@ from rnas.training.metrics_log import MetricsLog
 
 PLAIN = steps.Augmentation(0, False)
 VIEWS = steps.Views(steps.Augmentation(1, True), seed=3, count=3)
-METRICS = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}
+METRICS = {"train": steps.TRAIN_METRICS, "search": steps.WidthSearchStep.metrics}
 STEP = 6  # the second of the second epoch: view 1
 # With this optimiser a step subtracts the gradient.
 DESCENT = Optimizer(optax.identity(), optax.constant_schedule(1.0))

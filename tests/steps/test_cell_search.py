@@ -19,13 +19,13 @@ from rnas.objectives import (
     SEARCH_METHODS,
     Curvature,
     LookAhead,
+    Network,
     Objective,
     ProbabilityPerturbation,
     Sampling,
     SearchMethod,
     TeacherOutputs,
     adversarial_images,
-    forward,
 )
 from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
@@ -68,13 +68,13 @@ ARCH_OPTIMIZER = Optimizer(optax.identity(), optax.constant_schedule(1.0))
 
 def make_step(method="dsara", *, second_order="exact", adversarial="pgd_at", arch_optimizer=ARCH_OPTIMIZER, **fields):
     objective = Objective(adversarial, epsilon=0.1, step_size=0.05, steps=2, attack_bn="train_frozen", size=4, **fields)
-    step, names = steps.make_cell_search_step(
+    step = steps.CellSearchStep(
         SUPERNET, objective, PLAIN, OPTIMIZER, arch_optimizer,
         SearchMethod(method, PER_EPOCH, stage1_epochs=1, adversarial_weight=2.0),
         LookAhead(second_order, 0.01, MOMENTUM, DECAY), Sampling(5.0, 0.1, 0.0, False, PER_EPOCH),
         Curvature(0.01, 0, PER_EPOCH), ProbabilityPerturbation(4, PER_EPOCH), teacher=teacher, teacher_taps=("only",),
     )  # fmt: skip
-    return step, names
+    return step, step.metrics
 
 
 def teacher(variables, images):
@@ -164,11 +164,10 @@ def test_running_statistics_move_in_the_weight_pass_alone(data):
 
     def statistics(images, labels):
         keys = steps.step_keys(jax.random.key(7), before.step, BATCH)
-        adversarial, _ = adversarial_images(
-            SUPERNET, objective, before.params, before.batch_stats, steps.augment_to_float(PLAIN, keys.augment, images),
-            labels, keys.attack, old, TeacherOutputs(),
-        )  # fmt: skip
-        return forward(SUPERNET, before.params, before.batch_stats, adversarial, new, train=True)[2]
+        network = Network(SUPERNET, before.params, before.batch_stats, old)
+        images = steps.augment_to_float(PLAIN, keys.augment, images)
+        adversarial, _ = adversarial_images(network, objective, images, labels, keys.attack, TeacherOutputs())
+        return dataclasses.replace(network, sample=new).forward(adversarial, train=True)[2]
 
     images, labels = data
     found = jax.jit(jax.vmap(statistics, axis_name=steps.AXIS))(images[None, :BATCH], labels[None, :BATCH])

@@ -52,7 +52,7 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
     if kind == "search":
         supernet = FBNet(space, axis_name=steps.AXIS, **shared)
         cost = functools.partial(width_space.cost, space, image_size=side, num_classes=classes)
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet, objective, AUGMENTATION, OPTIMIZER, OPTIMIZER, Sampling(5.0, 0.045, 0.0, False, 195),
             Alternation(195), SearchCost(cost, 0.2, 0.5), teacher=apply, teacher_taps=teacher.taps,
         )  # fmt: skip
@@ -65,7 +65,7 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
         student = FBNet(space, widths=space.smallest, axis_name=steps.AXIS, **shared)
         chosen = tuple(np.resize(teacher.taps, len(space.taps)))
         tutors = FixedTutors(space.taps, chosen, len(teacher.taps))
-        step = steps.make_train_step(student, objective, AUGMENTATION, OPTIMIZER, teacher=apply, tutors=tutors)
+        step = steps.TrainStep(student, objective, AUGMENTATION, OPTIMIZER, teacher=apply, tutors=tutors)
         state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER), variables(student))
     return step, state, variables(teacher)
 

@@ -70,7 +70,7 @@ def test_one_replica_of_eight_equals_four_of_two(study):
     # of some pixels, and thereby a whole step of the attack.
     step = study.search_step(study.objective("pgd_at"))
     start = study.search_state().replace(step=np.array(3, np.int32))
-    run = steps.run_steps(step, steps.SEARCH_METRICS)
+    run = steps.run_steps(step, steps.WidthSearchStep.metrics)
     expected, sums = study.run(run, start, 2)  # a weight step, then an architecture step, each with an attack
     one = jax.jit(study.over_replicas(step))
     state, total = start, []
@@ -78,7 +78,7 @@ def test_one_replica_of_eight_equals_four_of_two(study):
         state, each = one(state, *study.batch(number, 1), study.teacher_variables, study.root)
         total.append(each)
     chex.assert_trees_all_close(state, expected, atol=2e-5, rtol=1e-4)
-    for name in (*steps.SEARCH_METRICS, "count"):
+    for name in (*steps.WidthSearchStep.metrics, "count"):
         np.testing.assert_allclose(sums[name], sum(each[name] for each in total), rtol=1e-4, atol=1e-5, err_msg=name)
     moved = optax.tree.norm(optax.tree.sub(state.params, start.params))
     assert moved > 0.1  # far more than the tolerance
@@ -159,18 +159,18 @@ def test_without_teacher_and_attack_the_gradient_is_that_of_cost_factor_times_en
 def test_attack_and_loss_see_one_sample(study, monkeypatch):
     seen = {}
 
-    def attack(model, objective, params, stats, images, labels, keys, masks, teacher_outputs):
-        seen["masks"] = masks
-        return images, stats
+    def attack(network, objective, images, labels, keys, teacher_outputs):
+        seen["masks"] = network.sample
+        return images, network.batch_stats
 
-    def terms(model, objective, params, stats, images, adversarial, labels, masks, teacher_outputs, compare):
-        apart = sum(jnp.sum(jnp.abs(mine - theirs)) for mine, theirs in zip(masks, seen["masks"], strict=True))
-        channels = sum(jnp.sum(mask) for mask in masks)
-        zeros = jnp.zeros(len(labels))
-        return {"loss": zeros, "apart": zeros + apart, "channels": zeros + channels}, stats
+    def terms(network, objective, batch, attention_loss):
+        apart = sum(jnp.sum(jnp.abs(mine - theirs)) for mine, theirs in zip(network.sample, seen["masks"], strict=True))
+        channels = sum(jnp.sum(mask) for mask in network.sample)
+        zeros = jnp.zeros(len(batch.labels))
+        return {"loss": zeros, "apart": zeros + apart, "channels": zeros + channels}, network.batch_stats, None
 
-    monkeypatch.setattr(steps.search, "adversarial_images", attack)
-    monkeypatch.setattr(steps.search, "joint_terms", terms)
+    monkeypatch.setattr(steps.width_search, "adversarial_images", attack)
+    monkeypatch.setattr(steps.width_search, "joint_terms", terms)
     step = jax.jit(study.over_replicas(study.search_step(study.objective(gamma=0.0, kl_weight=0.0))))
     channels = set()
     for number in range(5):
@@ -186,7 +186,8 @@ def test_only_an_adversarial_objective_attacks(study, monkeypatch, kind):
     def attack(*args):
         raise RuntimeError("adversarial")
 
-    monkeypatch.setattr(getattr(steps, kind), "adversarial_images", attack)
+    module = {"search": steps.width_search, "train": steps.train}[kind]
+    monkeypatch.setattr(module, "adversarial_images", attack)
     make, state = getattr(study, f"{kind}_step"), getattr(study, f"{kind}_state")()
 
     def trace(objective):
@@ -290,7 +291,7 @@ def test_training_the_derived_network_and_the_masked_supernet_costs_the_same(stu
 
     def trained(model, variables):
         objective = study.objective("none", gamma=0.0, kl_weight=0.0)
-        step = steps.make_train_step(model, objective, PLAIN, DESCENT)
+        step = steps.TrainStep(model, objective, PLAIN, DESCENT)
         return jax.jit(study.over_replicas(step))(
             State.create(variables, DESCENT), *study.batch(0, 1), None, study.root
         )
