@@ -28,6 +28,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["rnas", "rnas.*"]),
+    package_data={"rnas.pages": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -38,6 +39,7 @@ setup(
         "grain>=0.2.15,<0.3",
         "importlib_resources>=6,<8",  # tensorflow-datasets imports it without declaring it
         "jax>=0.10,<0.13",
+        "jinja2>=3.1,<4",
         "matplotlib>=3.9,<4",
         "ml-collections>=1.1,<2",
         "numpy>=2,<3",
@@ -59,6 +61,8 @@ setup(
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
         # libraries, several gigabytes that no other test needs.
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
+        # The site of docs/: `mkdocs build --strict`.
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},

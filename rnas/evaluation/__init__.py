@@ -4,8 +4,8 @@
 model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_function` for any JAX function.
 """
 
+from rnas.artifacts.wilson import interval
 from rnas.evaluation.assessment import EvaluatedModel, Settings, Threat, assess, assess_dataset, assess_function, failed
-from rnas.evaluation.interval import interval
 from rnas.evaluation.protocol import Evaluator, evaluate
 
 __all__ = [

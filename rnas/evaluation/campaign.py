@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from rnas.artifacts.wilson import interval
 from rnas.attacks import checks as verdicts
 from rnas.attacks.auto_attack import Plan
 from rnas.attacks.inputs import SLACK
@@ -22,7 +23,6 @@ from rnas.attacks.square import SquareState
 from rnas.data.datasets import Split
 from rnas.evaluation import probes
 from rnas.evaluation.examples import Examples
-from rnas.evaluation.interval import interval
 from rnas.evaluation.ledger import CARRY, Ledger
 from rnas.evaluation.runner import Runner, pixels
 from rnas.evaluation.transfer import Transfer

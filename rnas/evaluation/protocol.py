@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from rnas import attacks
+from rnas.artifacts.wilson import interval
 from rnas.attacks.parts import PartSettings, ascend
-from rnas.evaluation.interval import interval
 from rnas.evaluation.runner import Runner, pixels
 
 REFERENCE = 8 / 255  # radius at which step sizes are quoted; they scale with ε

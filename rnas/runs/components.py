@@ -13,20 +13,19 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from rnas import attacks
+from rnas.artifacts.architecture import Architecture, load_architecture
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator
 from rnas.evaluation.protocol import PGD_20
-from rnas.objectives import METHODS, Method
-from rnas.artifacts.architecture import Architecture, load_architecture
+from rnas.objectives import METHODS, Method, Objective
+from rnas.steps.optimizer import make_optimizer
+from rnas.steps.state import State
 from rnas.teachers import Teacher, load_teacher
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader, StreamLoader, per_device
-from rnas.objectives import Objective
 from rnas.training.loop import Plan, stage_key
-from rnas.steps.optimizer import make_optimizer
-from rnas.steps.state import State
 
 ALLOWED = {
     "dtype": ("float32", "bfloat16"),
@@ -42,7 +41,7 @@ POSITIVE = (
     "evaluation.pgd_100_restarts",
 )
 # Keys by which a stage departs from the shared sections.
-OF_STAGE = ("bn_update", "attack_bn", "start", "step_size", "auxiliary")
+OF_STAGE = ("bn_update", "attack_bn", "start", "step_size", "auxiliary", "clean_pass")
 
 
 def value_of(config: ConfigDict, key: str) -> Any:

@@ -5,11 +5,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rnas.runs.stages import STAGES, open_experiment
+from rnas.artifacts.architecture import load_architecture
+from rnas.artifacts.run_record import FILE, read_record
 from rnas.layers.counting import count
 from rnas.models import build_model
-from rnas.artifacts.run_record import FILE, read_record
-from rnas.artifacts.architecture import load_architecture
+from rnas.runs.stages import STAGES, open_experiment
 from rnas.teachers import describe_taps
 from rnas.teachers.teacher import CARD, read_card
 
@@ -72,18 +72,3 @@ def status(workdir: Path) -> dict[str, Any]:
         "command": record["command"],
         "stages": {stage: record["stages"].get(stage, waiting) for stage in STAGES},
     }
-
-
-def as_text(result: dict[str, Any], indent: str = "") -> str:
-    """The same for a reader: one line a fact, numbers with separators, taps as name and size."""
-    lines = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}", as_text(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            lines.append(f"{indent}{key} ({len(value)} taps)")
-            lines += [f"{indent}  {tap['name']}  {tap['height']}×{tap['width']}×{tap['channels']}" for tap in value]
-        else:
-            shown = f"{value:,}" if isinstance(value, int) else value
-            lines.append(f"{indent}{key}: {shown}")
-    return "\n".join(lines)

@@ -10,21 +10,28 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas.runs.components import check_allowed, check_positive
-from rnas.data.sampler import permutation
-from rnas.spaces import cell_space
+from rnas import steps
 from rnas.artifacts.architecture import Architecture, Tutelage
+from rnas.data.sampler import permutation
+from rnas.objectives import (
+    SEARCH_METHODS,
+    SECOND_ORDER,
+    Curvature,
+    LookAhead,
+    ProbabilityPerturbation,
+    Sampling,
+    SearchMethod,
+)
+from rnas.runs.components import check_allowed, check_positive
 from rnas.runs.families import FAMILIES
 from rnas.runs.system import BASELINES, System, say
-from rnas.teachers import Teacher
-from rnas import steps
-from rnas.objectives import SEARCH_METHODS, SECOND_ORDER, LookAhead, SearchMethod
-from rnas.training.loaders import paired_rows
-from rnas.training.metrics_log import MetricsLog
-from rnas.training.loop import fit
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import make_optimizer
-from rnas.objectives import Curvature, ProbabilityPerturbation, Sampling
 from rnas.steps.state import State
+from rnas.teachers import Teacher
+from rnas.training.loaders import paired_rows
+from rnas.training.loop import fit
+from rnas.training.metrics_log import MetricsLog
 
 RANDOM = re.compile(r"random_(\d+)")
 ALLOWED = {
@@ -105,11 +112,6 @@ class Dsara(System):
     @property
     def _searches(self) -> bool:
         return not self.config.genotype and self.config.search.method != "random"
-
-    def objective(self, stage: ConfigDict, **changes):
-        if stage is self.config.train or "clean_pass" in changes:
-            changes = {"clean_pass": stage.bn_update == "both"} | changes
-        return super().objective(stage, **changes)
 
     def augmentation_of(self, stage: ConfigDict) -> steps.Augmentation:
         data = self.config.data

@@ -14,11 +14,11 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 import numpy as np
 
+from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.files import read_json
 from rnas.models.cell_network import CellNetwork, CellSupernet
 from rnas.models.nasbench201_network import NASBench201, NASBench201Supernet
 from rnas.spaces import cell_space, nasbench201
-from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 
 
 class Family(abc.ABC):

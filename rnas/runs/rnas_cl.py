@@ -9,20 +9,20 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rnas.runs.components import check_allowed
+from rnas import steps
+from rnas.artifacts.architecture import WidthArchitecture
 from rnas.data.sampler import permutation
 from rnas.models.width_network import FBNet, slice_variables
-from rnas.spaces import width_space
-from rnas.artifacts.architecture import WidthArchitecture
-from rnas.runs.system import BASELINES, System
-from rnas.teachers import Teacher
-from rnas import steps
-from rnas.training.loaders import alternating_rows
-from rnas.training.metrics_log import MetricsLog
-from rnas.training.loop import fit
-from rnas.steps.optimizer import make_optimizer
 from rnas.objectives import Alternation, Sampling, SearchCost
+from rnas.runs.components import check_allowed
+from rnas.runs.system import BASELINES, System
+from rnas.spaces import width_space
+from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
+from rnas.teachers import Teacher
+from rnas.training.loaders import alternating_rows
+from rnas.training.loop import fit
+from rnas.training.metrics_log import MetricsLog
 
 ALLOWED = {
     "shortcut": ("aligned", "equal_only"),
@@ -148,7 +148,12 @@ class RnasCl(System):
             fit(
                 self.plan("search", stage.epochs, per_epoch),
                 self._initial_state(teacher),
-                steps.run_steps(step, steps.WidthSearchStep.metrics, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
+                steps.run_steps(
+                    step,
+                    steps.WidthSearchStep.metrics,
+                    streaming=loader.streaming,
+                    cached_teacher=teaching.cached_teacher,
+                ),
                 loader,
                 checkpoints=checkpoints,
                 log=log,
@@ -178,7 +183,9 @@ class RnasCl(System):
         logits = architecture["widths"]
         widths = width_space.derive_widths(self.space, logits)
         if config.budget.mode == "hard":
-            widths = width_space.narrow_to_budget(self.space, logits, config.budget.target, self.cost_of(config.budget.kind))
+            widths = width_space.narrow_to_budget(
+                self.space, logits, config.budget.target, self.cost_of(config.budget.kind)
+            )
         found = WidthArchitecture(
             space=self.space,
             widths=widths,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnas.config.load import record_config
-from rnas.training.programs import forget_programs
 from rnas.artifacts.run_record import RunRecord
+from rnas.config.load import record_config
 from rnas.runs.dsara import Dsara
 from rnas.runs.rnas_cl import RnasCl
 from rnas.runs.system import System, say
+from rnas.training.programs import forget_programs
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate", "report")
 SYSTEMS = {"rnas_cl": RnasCl, "dsara": Dsara}

@@ -15,31 +15,29 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas import objectives
-from rnas.runs.components import Components, predict
-from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, evaluate, failed
-from rnas.evaluation.protocol import suite
-from rnas.artifacts.files import read_json, write_arrays, write_json
-from rnas.layers.counting import count
-from rnas.training.programs import forget_programs
-from rnas.models import build_model
-from rnas.objectives import METHODS
-from rnas.artifacts.run_record import versions
-from rnas.pages import write_report
+from rnas import objectives, steps
 from rnas.artifacts.architecture import Architecture, Tutelage
+from rnas.artifacts.files import read_json, write_arrays, write_json
+from rnas.artifacts.run_record import versions
+from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset, evaluate, failed
 from rnas.evaluation.evaluated_model import teacher_subject
+from rnas.evaluation.protocol import suite
+from rnas.layers.counting import count
+from rnas.models import build_model
+from rnas.objectives import METHODS, FixedTutors, Objective, SampledTutors
+from rnas.pages import write_report
+from rnas.runs.components import Components, predict
 from rnas.runs.teaching import GIB, Teaching, live, recalled, untaught
+from rnas.steps.optimizer import Optimizer, make_optimizer
+from rnas.steps.state import State
 from rnas.teachers import Teacher, content_hash, save_teacher
 from rnas.teachers.cache import TeacherCache, asker, fitted
 from rnas.teachers.teacher import CARD
-from rnas import steps
 from rnas.training.checkpoints import Restored
-from rnas.objectives import FixedTutors, Objective, SampledTutors
-from rnas.training.metrics_log import MetricsLog
 from rnas.training.loop import fit
-from rnas.steps.optimizer import Optimizer, make_optimizer
+from rnas.training.metrics_log import MetricsLog
+from rnas.training.programs import forget_programs
 from rnas.training.progress import Progress
-from rnas.steps.state import State
 
 # The same student trained without parts of the joint objective, or by one method alone: what its objective changes.
 ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
@@ -50,8 +48,6 @@ BASELINES = {
     "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
     "trades_awp": dict(ALONE, adversarial="trades"),
 }
-# Of stages whose section does not say it, as published: γ of the perturbed weights (0: none) and the first epoch.
-PERTURBED = {"baseline_pgd_at_awp": (0.01, 0), "baseline_trades_awp": (0.005, 10), "natural_teacher": (0.0, 0)}
 TEACHERS = ("teacher", "natural_teacher")
 
 
@@ -291,9 +287,12 @@ class System(Components, abc.ABC):
 
     def _perturbation_of(self, stage: str) -> tuple[float, int]:
         """γ of the perturbed weights of a stage, 0 for none, and the first epoch that has them."""
+        if stage == "natural_teacher":
+            return 0.0, 0
         perturbation = self._section(stage).perturbation
-        first_epoch = 0 if stage == "finetune" else perturbation.first_epoch
-        return PERTURBED.get(stage, (perturbation.gamma, first_epoch))
+        if stage.endswith("_awp"):
+            perturbation = self.config.baseline_perturbation[stage.removeprefix("baseline_").removesuffix("_awp")]
+        return perturbation.gamma, 0 if stage == "finetune" else perturbation.first_epoch
 
     def _train_network(
         self, stage: str, model, variables, recipe: ConfigDict, *, epochs: int, batch_size: int,
@@ -322,7 +321,9 @@ class System(Components, abc.ABC):
             fit(
                 self.plan(stage, epochs, per_epoch, validate_from=self.config.validation.first_epoch),
                 self._first_state(stage, variables, optimizer),
-                steps.run_steps(step, steps.TRAIN_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher),
+                steps.run_steps(
+                    step, steps.TRAIN_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher
+                ),
                 loader,
                 checkpoints=checkpoints,
                 log=log,

@@ -21,29 +21,28 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas import attacks
+from rnas import attacks, steps
+from rnas.artifacts.run_record import versions
+from rnas.artifacts.table_results import Network, NetworkResult, planned_networks, result_file
 from rnas.config.load import record_config
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
-from rnas.evaluation import Evaluator, Settings, EvaluatedModel, Threat, assess_dataset, failed
+from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset, failed
 from rnas.evaluation.protocol import CLEAN, Attack
 from rnas.evaluation.runner import pixels
 from rnas.models.nasbench201_network import NASBench201
 from rnas.models.nasbench201_variables import used_parameters
-from rnas.artifacts.run_record import versions
-from rnas.spaces import nasbench201
-from rnas.runs.system import say
-from rnas.artifacts.table_results import Network, result_file, write_result
-from rnas.tabular.table import ALL_TASKS, Task
-from rnas.teachers import content_hash
-from rnas import steps
-from rnas.training.checkpoints import Checkpoints
-from rnas.training.loaders import ResidentLoader, per_device
 from rnas.objectives import Objective
-from rnas.training.metrics_log import MetricsLog
-from rnas.training.loop import DivergedError, Plan, fit, stage_key
+from rnas.runs.system import say
+from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
+from rnas.tabular.table import ALL_TASKS, Task
+from rnas.teachers import content_hash
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.loaders import ResidentLoader, per_device
+from rnas.training.loop import DivergedError, Plan, fit, stage_key
+from rnas.training.metrics_log import MetricsLog
 
 STAGE = "train"
 FGSM = Attack("fgsm", steps=1, step_at_8=8.0, start="none")
@@ -71,15 +70,16 @@ def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) ->
     Raises:
       ValueError: no such cell, a seed twice or out of range, a size below 1.
     """
-    if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
-        raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
     if size is not None and size < 1:
         raise ValueError(f"train.side_by_side={size}: expected at least 1.")
-    ids = [nasbench201.canonical(arch) for arch in archs] or np.unique(nasbench201.representatives()).tolist()
-    ids = list(dict.fromkeys(ids))
-    size = size or len(ids)
-    groups = [ids[first : first + size] for first in range(0, len(ids), size)]
-    return [tuple(Network(number, seed) for number in group) for seed in seeds for group in groups]
+    networks = planned_networks(archs, seeds)
+    cells = len(networks) // len(seeds)
+    size = size or cells
+    return [
+        tuple(networks[first : min(first + size, start + cells)])
+        for start in range(0, len(networks), cells)
+        for first in range(start, start + cells, size)
+    ]
 
 
 def train_table(config: ConfigDict, workdir: Path, index: int = 0, count: int = 1) -> None:
@@ -351,10 +351,11 @@ class TableTraining:
             summary = self._auto_attack(network, variables)
             accuracy["autoattack"] = summary["robust"]["accuracy"]
             more["failed_checks"] = failed(summary)
-        write_result(
-            self.workdir, network, dataset=self.config.data.name, accuracy=accuracy, protocol=self.protocol,
-            count=len(test), **more, versions=versions(), device=jax.devices()[0].device_kind,
+        result = NetworkResult.of(
+            network, dataset=self.config.data.name, accuracy=accuracy, protocol=self.protocol, count=len(test), **more,
+            versions=versions(), device=jax.devices()[0].device_kind,
         )  # fmt: skip
+        result.write(self.workdir)
         say(f"{network.name}: " + ", ".join(f"{name} {value:.4f}" for name, value in accuracy.items()))
 
     def _auto_attack(self, network: Network, variables) -> dict:

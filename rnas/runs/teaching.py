@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from rnas import steps
+from rnas.objectives import TeacherApply
 from rnas.teachers import Teacher
 from rnas.teachers.cache import TeacherCache
-from rnas import steps
 from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, StreamLoader
-from rnas.objectives import TeacherApply
 
 GIB = 2**30
 AUGMENTED = steps.Augmentation(0, False)  # of views: they are augmented already

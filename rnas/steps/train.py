@@ -25,7 +25,7 @@ from rnas.objectives import (
     weight_perturbation,
 )
 from rnas.steps.augmentation import Augmentation, augment_to_float
-from rnas.steps.keys import Keys, step_keys
+from rnas.steps.keys import step_keys
 from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.replicas import PyTree, mean_over_replicas
@@ -127,15 +127,23 @@ class TrainStep:
         images = augment_to_float(self.augmentation, keys.augment, images)
         options = {"drop_path": (keys.drop_path, self.drop_path.at(state.step))} if self.drop_path else {}
         architecture = self.draw(keys.architecture) if self.draw else state.architecture
-        network = Network(self.model, state.params, state.batch_stats, architecture)
-        batch, stats = adversarial_batch(self, network, images, labels, teacher_variables, keys)
+        objective, taps = self.objective, self.tutors.teacher_taps if self.tutors else ()
+        teacher_outputs = run_teacher(self.teacher, teacher_variables, images, objective, taps)
+        adversarial, stats = images, state.batch_stats
+        if objective.attacks:
+            network = Network(self.model, state.params, stats, architecture)
+            adversarial, stats = adversarial_images(network, objective, images, labels, keys.attack, teacher_outputs)
+        teacher_outputs = run_teachers_on_adversarial(
+            teacher_outputs, self.teacher, self.natural, teacher_variables, images, adversarial, objective
+        )
+        batch = Batch(images, adversarial, labels, teacher_outputs)
         rate = self.optimizer.schedule(state.step)
         progress = TrainProgress(state.step // self.steps_per_epoch, rate / self.optimizer.schedule(0))
 
         def loss(params):
             terms, new_stats, loss_state = joint_terms(
-                Network(self.model, params, stats, architecture), self.objective, batch,
-                lambda out: self.tutors.loss(out, batch.teacher_outputs.maps, keys.tutors, self.objective),
+                Network(self.model, params, stats, architecture), objective, batch,
+                lambda out: self.tutors.loss(out, teacher_outputs.maps, keys.tutors, objective),
                 progress=progress, loss_state=state.loss_state, average=mean_over_replicas, **options,
             )  # fmt: skip
             return jnp.mean(terms["loss"]), (terms, new_stats, loss_state)
@@ -159,22 +167,6 @@ class TrainStep:
         if self.average:
             new = new.replace(averaged=self.average.update(state.averaged, new.params, state.step))
         return new, metric_sums(terms, state.step, new.params)
-
-
-def adversarial_batch(
-    step: TrainStep, network: Network, images: jax.Array, labels: jax.Array, teacher_variables: PyTree, keys: Keys
-) -> tuple[Batch, PyTree]:
-    """Returns images [N,H,W,C] with their adversarial ones and the teachers' outputs, and the running statistics."""
-    objective = step.objective
-    taps = step.tutors.teacher_taps if step.tutors else ()
-    teacher_outputs = run_teacher(step.teacher, teacher_variables, images, objective, taps)
-    adversarial, stats = images, network.batch_stats
-    if objective.attacks:
-        adversarial, stats = adversarial_images(network, objective, images, labels, keys.attack, teacher_outputs)
-    teacher_outputs = run_teachers_on_adversarial(
-        teacher_outputs, step.teacher, step.natural, teacher_variables, images, adversarial, objective
-    )
-    return Batch(images, adversarial, labels, teacher_outputs), stats
 
 
 def perturbation_of_weights(

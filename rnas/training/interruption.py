@@ -18,7 +18,7 @@ def interruptible():
     """
 
     def stop(number, frame):
-        raise Interrupted(f"{signal.TeacherOutputs(number).name}: stopped; everything finished so far is kept.")
+        raise Interrupted(f"{signal.Signals(number).name}: stopped; everything finished so far is kept.")
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +35,7 @@ class Interruption:
     """Turns the first interrupt or termination signal into a request, for as long as it is entered.
 
     The loop looks at `requested` after each step. A second Ctrl-C raises `KeyboardInterrupt` as usual.
-    TeacherOutputs reach only the main thread of a program: entered elsewhere, this does nothing.
+    Signals reach only the main thread of a program: entered elsewhere, this does nothing.
     """
 
     def __init__(self):
@@ -65,5 +65,5 @@ class Interruption:
         if not self._requested:
             self._requested = True
             # Not print(): the signal may have come in the middle of one.
-            name = signal.TeacherOutputs(number).name
+            name = signal.Signals(number).name
             os.write(2, f"\n{name}: saving, then stopping. Ctrl-C stops at once.\n".encode())

@@ -11,15 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.runs import components, stages as experiment
+from rnas import steps
 from rnas.cli import platform
 from rnas.config.load import load_config
 from rnas.data.datasets import load_dataset
 from rnas.main import main
 from rnas.models import build_model
+from rnas.runs import components
+from rnas.runs import stages as experiment
 from rnas.runs.rnas_cl import RnasCl
 from rnas.teachers import save_teacher
-from rnas import steps
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.metrics_log import read_metrics
 
@@ -231,7 +232,9 @@ def test_a_cache_that_cannot_serve_is_refused(given, tmp_path, capsys, system, o
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("stage, override", [("train", "train.objective=akd2"), ("baseline_mtard", "baselines=('mtard',)")])
+@pytest.mark.parametrize(
+    "stage, override", [("train", "train.objective=akd2"), ("baseline_mtard", "baselines=('mtard',)")]
+)
 def test_a_teacher_of_attacked_images_is_refused(given, tmp_path, stage, override):
     config = load_config(given.config, [*given.overrides, f"--config.{override}"])
     with pytest.raises(ValueError, match=f"stage {stage} asks a teacher about attacked images.*does not apply"):
@@ -250,7 +253,9 @@ def test_baselines_without_a_teacher_see_the_images_of_the_student(given, kept, 
         seen = []
         for teaching in (taught, alone):
             lesson = jax.tree.map(lambda leaf: leaf[0, 0], teaching.loader.dispatch(step, 1).rows)
-            images, said = teaching.cached_teacher.look_up(system.dataset.train.images, lesson, teaching.variables, step)
+            images, said = teaching.cached_teacher.look_up(
+                system.dataset.train.images, lesson, teaching.variables, step
+            )
             seen.append(np.asarray(images))
         np.testing.assert_array_equal(*seen)
         assert said is None

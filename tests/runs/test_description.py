@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rnas.runs.description import as_text
+from rnas.cli.arguments import as_text
 from rnas.main import main
 from rnas.spaces import width_space
 

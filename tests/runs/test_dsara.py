@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rnas.artifacts.architecture import load_architecture
 from rnas.config.load import load_config, recorded_config
 from rnas.config.load import record_config as record
-from rnas.runs.stages import open_experiment
 from rnas.main import main
+from rnas.runs.stages import open_experiment
 from rnas.spaces import cell_space
-from rnas.artifacts.architecture import load_architecture
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dsara"
 DIGITS, CIFAR10 = CONFIGS / "digits.py", CONFIGS / "cifar10.py"
@@ -106,7 +106,10 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
         (("genotype=nothing.json",), "genotype = 'nothing.json' is neither a file nor a published genotype: dsara"),
         (("baselines=('random',)",), "unknown baseline 'random'; known: no_distillation, plain, pgd_at, .*, random_0"),
         (("width_ratio=(1,2)",), "must have three numbers"),
-        (("evaluation.auto_attack=('baseline_random_0',)",), "auto_attack names baseline_random_0; this run will have student"),
+        (
+            ("evaluation.auto_attack=('baseline_random_0',)",),
+            "auto_attack names baseline_random_0; this run will have student",
+        ),
         (("data.streaming=true",), "data.streaming must be False"),
         (("search.method=random", "gamma=1.0"), "tutors are found by a search"),
         (("search.objective=none", "search.method=arnas"), "arnas.*needs an adversarial objective"),

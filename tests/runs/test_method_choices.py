@@ -8,18 +8,20 @@ import jax
 import numpy as np
 import pytest
 
-from rnas.config.load import load_config
-from rnas.config.defaults import dsara, rnas_cl
-from rnas.runs.stages import open_experiment
-from rnas.objectives import METHODS
 from rnas.artifacts.architecture import WidthArchitecture
+from rnas.config.defaults import dsara, rnas_cl
+from rnas.config.load import load_config
+from rnas.objectives import METHODS
+from rnas.runs.stages import open_experiment
 from rnas.runs.system import BASELINES
 from rnas.steps.optimizer import make_optimizer
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl"
 TRAINING = [
-    file for file in sorted(CONFIGS.parent.glob("*/*.py")) if "rnas.config.defaults import robbench" not in file.read_text()
+    file
+    for file in sorted(CONFIGS.parent.glob("*/*.py"))
+    if "rnas.config.defaults import robbench" not in file.read_text()
 ]
 
 
@@ -92,7 +94,9 @@ def test_which_teachers_a_run_needs(tmp_path, argument, overrides, robust, natur
 def test_without_distillation_a_distilling_method_becomes_trades(tmp_path):
     experiment = opened(tmp_path, argument="mtard")
     assert type(experiment.objective_of("baseline_no_distillation").adversarial) is METHODS["trades"]
-    assert type(opened(tmp_path, argument="mart").objective_of("baseline_no_distillation").adversarial) is METHODS["mart"]
+    assert (
+        type(opened(tmp_path, argument="mart").objective_of("baseline_no_distillation").adversarial) is METHODS["mart"]
+    )
 
 
 def test_what_training_kept_is_found_again(tmp_path):
@@ -104,7 +108,7 @@ def test_what_training_kept_is_found_again(tmp_path):
     recipe = experiment.config.train.optimizer
     optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=1)
     state = experiment._first_state("train", variables, optimizer)
-    assert set(state.memory) == {"natural_weight", "first_adversarial", "first_natural"}
+    assert set(state.loss_state) == {"natural_weight", "first_adversarial", "first_natural"}
     state = state.replace(averaged=jax.tree.map(lambda leaf: leaf + 1, state.averaged))
     with experiment.checkpoints("train") as checkpoints:
         checkpoints.save(1, jax.device_get(state), {}, {"score": 0.5})
@@ -113,7 +117,7 @@ def test_what_training_kept_is_found_again(tmp_path):
         assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
     # Another stage keeps neither.
     plain = opened(tmp_path)._first_state("baseline_plain", variables, optimizer)
-    assert plain.memory is None and plain.averaged is None
+    assert plain.loss_state is None and plain.averaged is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,10 @@ def test_what_training_kept_is_found_again(tmp_path):
             ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=40"),
             "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
         ),
-        (("baselines=('trades_awp',)", "train.epochs=10"), "stage baseline_trades_awp perturbs its weights from epoch 10 on"),
+        (
+            ("baselines=('trades_awp',)", "train.epochs=10"),
+            "stage baseline_trades_awp perturbs its weights from epoch 10 on",
+        ),
         (("baselines=('iad_2',)", "train.epochs=8"), "stage baseline_iad_2 trains by iad_2 from epoch 8 on, which"),
         (
             ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
@@ -149,7 +156,9 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
     """One that never sees the strongest attack could lead the table by masked gradients."""
     experiment = opened(tmp_path, argument=argument, file=file)
     assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
-    assert len(experiment.subjects) > 12 and {"baseline_plain", "baseline_pgd_at_awp", "baseline_mtard"} < set(experiment.subjects)
+    assert len(experiment.subjects) > 12 and {"baseline_plain", "baseline_pgd_at_awp", "baseline_mtard"} < set(
+        experiment.subjects
+    )
 
 
 def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):

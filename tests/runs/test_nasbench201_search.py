@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rnas.artifacts.architecture import load_architecture
 from rnas.config.load import load_config
+from rnas.main import main
 from rnas.runs.description import describe
 from rnas.runs.stages import open_experiment
-from rnas.main import main
-from rnas.artifacts.architecture import load_architecture
 from rnas.spaces.nasbench201 import cost, encode, encodings, representatives
 
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "robbench" / "digits_search.py"

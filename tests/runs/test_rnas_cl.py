@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.load import load_config
 from rnas.runs.stages import open_experiment
-from rnas.artifacts.architecture import WidthArchitecture
 
 CIFAR10 = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "cifar10.py"
 

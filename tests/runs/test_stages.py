@@ -19,10 +19,10 @@ import pytest
 from scipy import stats
 
 from rnas.config.load import load_config
-from rnas.runs.stages import STAGES, run
 from rnas.layers.counting import count
 from rnas.main import main
 from rnas.models.width_network import FBNet
+from rnas.runs.stages import STAGES, run
 from rnas.spaces import width_space
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.metrics_log import read_metrics

@@ -1,4 +1,4 @@
-"""TeacherOutputs become a request to stop; the second Ctrl-C stops at once."""
+"""Signals become a request to stop; the second Ctrl-C stops at once."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def test_the_first_signal_is_a_request(number, capfd):
         os.kill(os.getpid(), signal.SIGTERM)  # asking again changes nothing
         assert interruption.requested
     shown = capfd.readouterr().err
-    assert shown.count("saving") == 1 and signal.TeacherOutputs(number).name in shown
+    assert shown.count("saving") == 1 and signal.Signals(number).name in shown
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])

@@ -206,7 +206,7 @@ def test_a_signal_saves_and_stops(tmp_path, number, capfd):
     loader = Feed(at={5: lambda: os.kill(os.getpid(), number)})
     with pytest.raises(Interrupted, match="'search' was interrupted and saved at step 6"):
         looped(tmp_path, plan, Sum(), loader)
-    assert signal.TeacherOutputs(number).name in capfd.readouterr().err
+    assert signal.Signals(number).name in capfd.readouterr().err
     run = Sum()
     final = looped(tmp_path, plan, run)
     assert run.dispatches[0][0] == 6 and final.params == sum(range(9))

@@ -23,7 +23,7 @@ from rnas.spaces.nasbench201.architecture_names import (
     to_string,
 )
 from rnas.spaces.nasbench201.edge_probabilities import log_probabilities, most_probable
-from rnas.spaces.nasbench201.relations import canonical, neighbours, representatives
+from rnas.spaces.nasbench201.relations import canonical, classes, neighbours, representatives
 from rnas.spaces.nasbench201.skeleton import (
     CELLS,
     CHANNELS,
@@ -52,6 +52,7 @@ __all__ = [
     "blocks",
     "canonical",
     "check_image_size",
+    "classes",
     "cost",
     "encode",
     "encodings",
