@@ -17,7 +17,7 @@ from rnas.cli.text_table import markdown_table
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_study_page
 from rnas.runs.kernel_agreement import FEWEST, agreement
-from rnas.runs.kernel_study import run_study, summarize_study
+from rnas.runs.kernel_study import run_study
 from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, load_robbench, ranking, stratified_sample
 from rnas.tabular.table import is_cost
@@ -99,11 +99,10 @@ def _study(
 
     dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)
     with Progress("ntk", len(ids), unit="architecture") as progress:
-        done = run_study(dataset, ids, settings, folder, progress.update)
-    results = summarize_study(done, dataset, settings)
+        results = run_study(dataset, ids, settings, folder, progress.update)
     if table is None or len(ids) < FEWEST:
         return results
-    return dataclasses.replace(results, agreement=agreement(done.ids, done.scores, settings, table, columns))
+    return dataclasses.replace(results, agreement=agreement(results, table, columns))
 
 
 # -- choices ---------------------------------------------------------------------------------------------

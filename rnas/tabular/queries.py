@@ -11,6 +11,7 @@ from rnas.tabular.rank_correlation import correlation
 from rnas.tabular.table import RobBench, is_cost
 
 Answer = dict[str, Any]
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of curves, over repeats
 
 
 def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
@@ -243,11 +244,12 @@ def _spread(values: np.ndarray) -> Answer:
 
 
 def _curve(values: np.ndarray, numbers: np.ndarray) -> Answer:
-    queries, mean, quantiles = simulation.curve(values, numbers)
+    """Mean and quantiles over repeats of `values` [repeats, P], reached after `numbers` [P] queries."""
+    quantiles = np.quantile(values, QUANTILES, axis=0).tolist()
     return {
-        "queries": queries.tolist(),
-        "mean": mean.tolist(),
-        "quantiles": {str(q): row.tolist() for q, row in zip(simulation.QUANTILES, quantiles, strict=True)},
+        "queries": numbers.tolist(),
+        "mean": values.mean(0).tolist(),
+        "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True)),
     }
 
 
