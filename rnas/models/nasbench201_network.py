@@ -1,7 +1,7 @@
 """The network of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326), of one architecture or of any.
 
-Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and is told
-at each call which to run, by an array: one compiled program serves all 15,625. Given shares instead, it runs the
+Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and takes at
+each call an array that names the one to run: one compiled program serves all 15,625. Given shares instead, it runs the
 mixture of all operations, of which a search by gradients moves the shares. A parameter has the same path in all three,
 and its first value depends on nothing but the key and that path.
 """
@@ -169,8 +169,8 @@ class NASBench201(nn.Module, kw_only=True):
         """
         if (self.arch is None) == (encoding is None):
             raise ValueError(
-                "a network built with arch=… takes no encoding; one built without is told which architecture to run "
-                "by encoding=…, six operation indices."
+                "a network built with arch=… takes no encoding; one built without needs encoding=…, the six operation "
+                "indices of the architecture to run."
             )
         for side in images.shape[1:3]:
             check_image_size(side)

@@ -90,9 +90,9 @@ def build_model(
     """
     for pattern, family in _FAMILIES:
         if match := re.fullmatch(pattern, name):
-            said = {key: _READ.get(key, int)(text) for key, text in match.groupdict().items() if text is not None}
+            fields = {key: _READ.get(key, int)(text) for key, text in match.groupdict().items() if text is not None}
             model = family(
-                **said,
+                **fields,
                 num_classes=num_classes,
                 mean=tuple(mean),
                 std=tuple(std),

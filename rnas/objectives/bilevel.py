@@ -6,9 +6,8 @@ puts one step of SGD in place of w*: w' = w − ξ·(μ·v + ∇_w L_train(w, α
   g = ∇_α L_val(w', α) − ξ·∇²_{α,w} L_train(w, α)·u,   u = ∇_{w'} L_val(w', α).
 
 Several validation losses share w' and the Hessian of the training loss. They are one function of several batches,
-which pass one after the other through one program, since such programs take long to compile. Nothing here knows how
-many replicas there are: their mean enters as the function `average`, at the places where what follows is not linear in
-it.
+which pass one after the other through one program, since such programs take long to compile. The mean over replicas
+enters as the function `average`, at the places where what follows is not linear in it.
 """
 
 from collections.abc import Callable
@@ -85,7 +84,7 @@ def architecture_gradients(
     Args:
       train_loss: of this replica's training images, (weights, architecture) -> (scalar, aux); the aux is not used.
       validation_loss: (weights, architecture, batch) -> (scalar, aux).
-      batches: what it is taken of, one entry an objective along the first axis of every leaf, [K, ...].
+      batches: one entry an objective along the first axis of every leaf, [K, ...].
       momentum_buffer: of the weights' optimiser.
       rate: ξ, its learning rate.
       average: mean over the replicas.

@@ -73,7 +73,7 @@ class SearchMethod:
         return SEARCH_METHODS[self.name]
 
     def in_stage_2(self, step: jax.Array) -> jax.Array:
-        """Whether the natural loss has a say at the global `step`."""
+        """Whether the natural loss takes part at the global `step`."""
         if not self.kind.staged:
             return jnp.asarray(True)
         return step >= self.stage1_epochs * self.steps_per_epoch

@@ -152,7 +152,7 @@ class TableTraining:
             step_size=attacks.radius(config.adversarial.step_size),
             steps=config.adversarial.steps,
         )
-        make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1)
+        make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1, cycle=config.train.optimizer.cycle)
 
     def check_surroundings(self) -> None:
         """Raises ValueError where the data are missing or the devices do not fit the batch sizes."""
@@ -215,7 +215,12 @@ class TableTraining:
     @functools.cached_property
     def optimizer(self) -> Optimizer:
         train = self.config.train
-        return make_optimizer(train.optimizer, epochs=train.epochs, steps_per_epoch=self.steps_per_epoch)
+        return make_optimizer(
+            train.optimizer,
+            epochs=train.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            cycle=train.optimizer.cycle,
+        )
 
     @functools.cached_property
     def step(self) -> steps.Step:

@@ -64,9 +64,9 @@ class Fixed(NamedTuple):
 class CellSearchStep:
     """A bilevel search step of DSARA (arXiv 2212.14049, 2405.05502) and of the strategies beside it.
 
-    Both halves are attacked at the present weights and architecture. The architecture then descends the validation
-    losses at weights one step ahead, and the weights descend the training loss, on the same adversarial images, at the
-    new architecture. Tutors, where there is a teacher, descend the joint objective alone.
+    Adversarial images of both halves are made at the present weights and architecture. The architecture then descends
+    the validation losses at weights one step ahead, and the weights descend the training loss, on the same adversarial
+    images, at the new architecture. Tutors, where there is a teacher, descend the joint objective alone.
 
     Attributes:
       supernet: `supernet.apply(variables, images, probabilities, train=…) -> (logits, out)`.
@@ -123,7 +123,9 @@ class CellSearchStep:
         # A half's keys do not depend on how many replicas share it.
         keys = step_keys(root, state.step, half)
         validation_keys = step_keys(jax.random.fold_in(root, 1), state.step, half)
-        training, validation = attacked_halves(self, state, images, labels, teacher_variables, (keys, validation_keys))
+        training, validation = adversarial_halves(
+            self, state, images, labels, teacher_variables, (keys, validation_keys)
+        )
         fixed = Fixed(state.step, state.batch_stats, keys.tutors)
         architecture, arch_opt_state, measured = updated_architecture(self, state, training, validation, fixed)
         sample = perturbed_probabilities(self, state, architecture, training, keys.architecture)
@@ -143,7 +145,7 @@ class CellSearchStep:
 # -- images ----------------------------------------------------------------------------------------------
 
 
-def attacked_halves(
+def adversarial_halves(
     search: CellSearchStep,
     state: State,
     images: jax.Array,
@@ -151,7 +153,7 @@ def attacked_halves(
     teacher_variables: PyTree,
     keys: tuple[Keys, Keys],
 ) -> list[Batch]:
-    """Returns the training and the validation batch: augmented, with the teacher's outputs, attacked."""
+    """Returns the training and the validation batch: augmented, with the teacher's outputs and adversarial images."""
     half = len(labels) // 2
     attack_keys, augment_keys = (
         jnp.concatenate([getattr(each, name) for each in keys]) for name in ("attack", "augment")

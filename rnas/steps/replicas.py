@@ -1,4 +1,4 @@
-"""The axis of replicas: the same program on every device, each with its share of the batch. Only steps know it."""
+"""The axis of replicas: the same program on every device, each with its share of the batch. Only steps use it."""
 
 from typing import Any
 

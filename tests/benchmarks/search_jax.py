@@ -24,7 +24,7 @@ FOREVER = 10**6  # steps, all of them weight steps of the first epoch
 
 
 def cached_teacher(variables, images):
-    """A teacher that knows its answers."""
+    """A teacher whose outputs stand in its variables."""
     del images
     return variables["logits"], variables["taps"]
 

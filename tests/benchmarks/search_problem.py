@@ -17,7 +17,7 @@ RATE, L2, BETAS = 0.004, 2e-4, (0.9, 0.999)
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Images in memory, and what a frozen teacher says about every batch of them.
+    """Images in memory, and a frozen teacher's outputs for every batch of them.
 
     Attributes:
       space: of the supernet, at its largest.

@@ -144,10 +144,10 @@ def compare_traced_with_fixed(archs, variables, images):
     chex.clear_trace_counter()
     run_traced = jax.jit(chex.assert_max_traces(lambda *args: run(traced, *args), n=1))
     for arch in archs:
-        answer, changed, calm = run_traced(variables, images, jnp.asarray(encode(arch)))
+        result, changed, calm = run_traced(variables, images, jnp.asarray(encode(arch)))
         fixed = NASBench201(**TINY, arch=arch)
         expected = jax.jit(lambda *args, fixed=fixed: run(fixed, *args))(fixed_variables(variables, arch), images)
-        assert_close((answer, fixed_variables(changed, arch), calm), expected)
+        assert_close((result, fixed_variables(changed, arch), calm), expected)
 
 
 def test_traced_equals_fixed(variables, images):

@@ -223,7 +223,7 @@ def test_four_replicas_equal_one(float64, second_order):
     chex.assert_trees_all_close(
         method.direction(*found, jnp.int32(0)), method.direction(*expected, jnp.int32(0)), rtol=1e-8
     )
-    # The means do not commute with what follows: leaving them to the end gives another answer.
+    # The means do not commute with what follows: leaving them to the end gives another result.
     late = over_replicas(problem, look_ahead, 4, places="end")
     assert distance(late[0], expected[0]) > 1e-3
 

@@ -108,7 +108,7 @@ def test_one_cycle_of_rate_and_momentum():
     """Rate and momentum at the corners and in between, from the formula of PyTorch's OneCycleLR; its update by hand."""
     config = load_config(str(CONFIGS / "cifar10.py"), []).train.optimizer
     total = 50 * 4
-    optimizer = make_optimizer(config, epochs=50, steps_per_epoch=4)
+    optimizer = make_optimizer(config, epochs=50, steps_per_epoch=4, cycle=config.cycle)
     top = 0.3 * total - 1
 
     def between(start, goal, share):

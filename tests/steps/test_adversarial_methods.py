@@ -164,7 +164,7 @@ def test_own_start_and_mode_of_the_attack(name):
     }[name]  # fmt: skip
     found = Objective(name, 0.1, 0.05, 2, attack_bn="own")
     assert (found.start, found.attack_bn) == published
-    # The mode is evaluation unless asked for; what is asked for stays.
+    # The mode is evaluation by default; a mode that is given stays.
     given = Objective(name, 0.1, 0.05, 2, start="none")
     assert (given.start, given.attack_bn) == ("none", "eval")
 
@@ -284,7 +284,7 @@ def test_gradient_and_decay_are_those_of_the_perturbed_weights(small):
 
 
 def test_running_statistics_are_those_of_the_pass_at_the_perturbed_weights(study):
-    """Not those of the pass before it, which only says where to perturb to."""
+    """Not those of the pass before it, which only gives the direction."""
     objective = Objective("trades", 8 / 255, 0.0, 0, start="uniform")
     gamma = 0.2
 

@@ -78,7 +78,7 @@ def make_step(method="dsara", *, second_order="exact", adversarial="pgd_at", arc
 
 
 def teacher(variables, images):
-    """Says the brightness of an image; its one tap is the image."""
+    """Classifies by brightness; its one tap is the image."""
     del variables
     brightness = images.mean((1, 2, 3))[:, None]
     return -jnp.square(brightness - jnp.linspace(0.2, 0.8, CLASSES)) * 50, {"only": images}

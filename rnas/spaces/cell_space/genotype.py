@@ -26,7 +26,7 @@ class Genotype:
       concat: nodes whose concatenation is the output of a cell.
 
     Raises:
-      ValueError: if it is no genotype of its space; says where it fails.
+      ValueError: if it is no genotype of its space; the message names the place.
     """
 
     space: str
@@ -121,7 +121,7 @@ def from_dsara_names(content: Mapping[str, Any], where: str = "genotype") -> Gen
       where: it was read from; messages name it.
 
     Raises:
-      ValueError: if it is no genotype; says where and why.
+      ValueError: if it is no genotype; the message names place and reason.
     """
     names = {"accurate": "robust", "reduce": "reduce", "robust": "normal"}
     try:
