@@ -1,15 +1,18 @@
 """The bodies of the steps lower for hardware that is not here."""
 
+import collections
 import functools
 import re
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from rnas import steps
+from rnas.layers import convolution
 from rnas.models import build_model
 from rnas.models.width_network import FBNet
 from rnas.objectives import Alternation, FixedTutors, Objective, Sampling, SearchCost
@@ -70,15 +73,18 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
     return step, state, variables(teacher)
 
 
-def convolutions(text):
-    """How many convolutions a lowered program holds, a function's as often as it is called."""
+def operations(text):
+    """How often a lowered program holds each operation, a function's as often as it is called."""
     parts = re.split(r"func\.func \w+ @([\w.]+)", text)
     functions = dict(zip(parts[1::2], parts[2::2], strict=True))
 
     @functools.cache
     def inside(name):
         body = functions[name]
-        return body.count("stablehlo.convolution") + sum(map(inside, re.findall(r"call @([\w.]+)", body)))
+        found = collections.Counter(re.findall(r"stablehlo\.(\w+)", body))
+        for called in re.findall(r"call @([\w.]+)", body):
+            found += inside(called)
+        return found
 
     return inside("main")
 
@@ -98,5 +104,21 @@ def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classe
     layers = len(width_space.get_space(space).taps)
     for platform, text in lower(step, state, teacher_variables, side).items():
         # An accelerator is given convolutions as such, forward and backward; the CPU has forms of its own.
-        assert convolutions(text) > 5 * layers, platform
-        assert "stablehlo.all_reduce" in text, platform
+        found = operations(text)
+        assert found["convolution"] > 5 * layers and found["all_reduce"], platform
+
+
+# What the CPU's forms are made of: loops over blocks of images, columns side by side, products of matrices and of shifted
+# images. Slices are not compared: the axis of branches, of length 1, adds some that slice nothing off.
+FORMS = ("convolution", "while", "dynamic_slice", "concatenate", "dot_general", "multiply")
+
+
+def test_accelerators_get_none_of_the_forms_of_the_cpu(monkeypatch):
+    """A search step holds, operation by operation, what it holds with XLA's convolution in place of ours."""
+    arguments = ("search", "tiny", "wide_resnet_10_2", 8, 8, 10, None)
+    ours = lower(*make(*arguments), 8)
+    monkeypatch.setattr(convolution, "convolve", lax.conv_general_dilated)
+    native = lower(*make(*arguments), 8)
+    for platform in ("tpu", "cuda"):
+        found, expected = ({name: operations(text[platform])[name] for name in FORMS} for text in (ours, native))
+        assert found == expected, platform
