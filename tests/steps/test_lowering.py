@@ -108,8 +108,8 @@ def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classe
         assert found["convolution"] > 5 * layers and found["all_reduce"], platform
 
 
-# What the CPU's forms are made of: loops over blocks of images, columns side by side, products of matrices and of shifted
-# images. Slices are not compared: the axis of branches, of length 1, adds some that slice nothing off.
+# What the CPU's forms are made of: loops over blocks of images, columns side by side, products of matrices and of
+# shifted images. Slices are not compared: the axis of branches, of length 1, adds some that slice nothing off.
 FORMS = ("convolution", "while", "dynamic_slice", "concatenate", "dot_general", "multiply")
 
 
