@@ -116,7 +116,7 @@ def test_a_truncated_download_is_refused(file, tmp_path, share):
     data = file.read_bytes()
     path = tmp_path / "table.json"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ValueError, match=r"table.json, [\d,]+ bytes, is not readable: .* cut short"):
+    with pytest.raises(ValueError, match=r"table.json, [\d,]+ bytes, is not readable: .* incomplete"):
         load_robbench(path)
 
 
