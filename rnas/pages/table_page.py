@@ -114,7 +114,7 @@ def _percent(value: float | None) -> str:
 
 def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     """Of the first two columns of an answer."""
-    value = answer and answer[kind][0][1]
+    value = answer[kind][0][1] if answer else None
     return Cell() if value is None else Cell(f"{value:.3f}", value=value)
 
 
