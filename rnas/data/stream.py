@@ -6,14 +6,14 @@ changes which images a step sees and how they are cropped.
 
 from collections.abc import Callable, Sequence
 import hashlib
-import os
 from pathlib import Path
-import tempfile
+from typing import Any
 
 import grain
 import numpy as np
 from PIL import Image
 
+from rnas.artifacts.files import replaced
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
     Dataset,
@@ -30,7 +30,7 @@ from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
 
-# Distinguishes the crops of a seed from the permutations of an `Sampler` with the same seed.
+# Distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed.
 _CROP_WORD = 2**63
 
 
@@ -87,11 +87,8 @@ def read_labels(builder, split: str) -> np.ndarray:
         return np.load(path)
     label_key = image_and_label(builder)[1]
     labels = np.array([example[label_key] for example in iterate(open_records(builder, split))], np.int32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and moved into place, so that no other process ever reads half a file.
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
+    with replaced(path) as temporary, open(temporary, "xb") as file:
         np.save(file, labels)
-    os.replace(file.name, path)
     return labels
 
 
@@ -184,18 +181,18 @@ class Stream:
         self.resize = resize
         self._local = batch_size // process_count
         self._offset = process_index * self._local
-        self._order = Sampler(rows, batch_size, seed) if part == "train" else None
-        self.steps_per_epoch = self._order.steps_per_epoch if self._order else -(-len(rows) // batch_size)
+        self._sampler = Sampler(rows, batch_size, seed) if part == "train" else None
+        self.steps_per_epoch = self._sampler.steps_per_epoch if self._sampler else -(-len(rows) // batch_size)
 
     def batches(self, first_step: int = 0, *, threads: int = 16) -> "Batches":
         """The batches from `first_step` on, two of them prepared ahead by threads."""
         return Batches(self, first_step, threads)
 
-    def example(self, step: int, place: int) -> dict[str, np.ndarray]:
+    def example(self, step: int, place: int) -> dict[str, np.ndarray | np.generic]:
         """What stands at one place (0 … B - 1) of this host's batch of a step."""
         position = step * self.batch_size + self._offset + place
-        if self._order is not None:
-            row = self._order.rows_at(step, 1)[0, self._offset + place]
+        if self._sampler is not None:
+            row = self._sampler.rows_at(step, 1)[0, self._offset + place]
             key = np.array([self.seed, _CROP_WORD + position], np.uint64)
             return self._read(row, np.random.Generator(np.random.Philox(key=key)))
         if position < len(self.rows):
@@ -203,17 +200,17 @@ class Stream:
         blank = np.zeros((self.image_size, self.image_size, self._channels), np.uint8)
         return {"image": blank, "label": np.int32(0), "mask": np.False_}
 
-    def _read(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+    def _read(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray | np.generic]:
         record = self._records[int(row)]
         image = open_image(record[self._image_key], self._channels)
         if generator is None:
-            image = np.asarray(resize_and_center_crop(image, self.resize, self.image_size))
+            pixels = np.asarray(resize_and_center_crop(image, self.resize, self.image_size))
         else:
-            image = np.asarray(random_resized_crop(image, self.image_size, generator))
+            pixels = np.asarray(random_resized_crop(image, self.image_size, generator))
             if generator.random() < 0.5:
-                image = image[:, ::-1]
+                pixels = pixels[:, ::-1]
         shape = (self.image_size, self.image_size, self._channels)
-        return {"image": image.reshape(shape), "label": self._new_label[record[self._label_key]]}
+        return {"image": pixels.reshape(shape), "label": self._new_label[record[self._label_key]]}
 
 
 class _Examples:
@@ -228,7 +225,7 @@ class _Examples:
             return 2**62  # in effect endless
         return max(0, self._stream.steps_per_epoch - self._first_step) * self._stream._local
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray | np.generic]:
         step, place = divmod(int(index), self._stream._local)
         return self._stream.example(self._first_step + step, place)
 
@@ -239,7 +236,7 @@ class Batches:
     def __init__(self, stream: Stream, first_step: int, threads: int):
         self._stream = stream
         self._threads = threads
-        self._iterator = None
+        self._iterator: Any = None
         self.set_state({"step": first_step})
 
     def __iter__(self) -> "Batches":
@@ -290,7 +287,7 @@ def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:
       open_part: part → its `Stream`; every host opens the whole of it.
 
     Returns:
-      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` still tells its size. Images themselves
+      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` is its size. Images themselves
       are not hashed.
     """
     parts = {part: open_part(part) for part in PARTS}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts.attack import COLUMNS, AttackSummary
+from rnas.artifacts.attack import NORMS, AttackSummary
 from rnas.artifacts.evaluation import ExampleImages
 from rnas.attacks.catalogue import label_of
 from rnas.pages.curves import plot_radii
@@ -148,7 +148,7 @@ def _distance_table(name: str, folder: AttackFolder) -> Table | None:
     at = folder.images.row[moved]
     rows = [
         [norm_label(norm), *(Cell(f"{value:.4g}", value=float(value)) for value in np.quantile(distances, (0, 0.5, 1)))]
-        for norm in (name.removeprefix("distance_") for name in COLUMNS if name.startswith("distance_"))
+        for norm in NORMS
         for distances in [folder.examples[f"distance_{norm}"][at]]
     ]
     unit = f"of {exact(len(moved))} fooling images from the clean ones"

@@ -17,7 +17,7 @@ from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, FAINT, INK, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
 from rnas.pages.quantity import norm_label, percent, radius
 from rnas.pages.results import Results
-from rnas.spaces.cells import EdgeSpace
+from rnas.spaces.cell_space import EdgeSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def plot_robustness(results: Results) -> Picture | None:
             _curve(axes, model.curve.points, scale, band=name not in random, **line)
         axes.set(ylim=(0, 100), ylabel="Accuracy, %")
         axes.set_xlim(left=0)
-        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if in_255ths else "Radius \u03b5, pixels in [0, 1]")
+        axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if in_255ths else ", pixels in [0, 1]"))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, **_LEGEND)
 

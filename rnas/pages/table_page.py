@@ -17,16 +17,14 @@ from rnas.pages.table import DASH, Cell, Table, settings_table, share, short, wh
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import queries
+from rnas.tabular.column_attacks import column_label
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import columns_of_runs, load_robbench
 from rnas.tabular.table import RobBench, is_cost
 
 _RANKED_BY = ("pgd_8", "fgsm_8", "pgd_3", "fgsm_3", "clean")  # a table in the making, by the first that it has
 _UNIT = "accuracy in %"
-_NAMES = {"params": ("Parameters", ""), "macs": ("MACs", ""), "clean": ("Clean", "")}
-_NAMES |= {f"fgsm_{radius}": ("FGSM", f"\u03b5 = {radius}/255") for radius in (3, 8)}
-_NAMES |= {f"pgd_{radius}": ("PGD-20 (step \u03b5/8)", f"\u03b5 = {radius}/255") for radius in (3, 8)}
-_NAMES |= {"autoattack": ("AutoAttack", "\u03b5 = 8/255")}
+_HEADINGS = {"params": "Parameters", "macs": "MACs", "clean": "Clean"}
 
 
 def write_table_page(table: RobBench, answers: Mapping[str, Any], path: str | Path) -> Path:
@@ -93,13 +91,12 @@ def _dataset(column: str) -> str:
 
 def _heading(column: str) -> Cell:
     metric = column.partition("/")[2]
-    return Cell(*_NAMES.get(metric, (metric,)))
+    return Cell(_HEADINGS[metric]) if metric in _HEADINGS else Cell(*column_label(metric))
 
 
 def _label(column: str) -> str:
     """A column in words, without its data set."""
-    heading = _heading(column)
-    return f"{heading.text}, {heading.below}" if heading.below else heading.text.lower()
+    return ", ".join(filter(None, column_label(column.partition("/")[2])))
 
 
 def _keeps(cell: Answer, by: str) -> str:
@@ -117,7 +114,7 @@ def _percent(value: float | None) -> str:
 
 def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     """Of the first two columns of an answer."""
-    value = answer and answer[kind][0][1]
+    value = answer[kind][0][1] if answer else None
     return Cell() if value is None else Cell(f"{value:.3f}", value=value)
 
 
@@ -189,20 +186,25 @@ def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"picture": plot_agreement(answers["agreement"]), "among_best": among}
 
 
-def _summary(summary: Mapping[str, Answer]) -> Table:
+def _summary(summary: Mapping[str, Answer]) -> dict[str, Any]:
     def figure(column: str, value: float) -> Cell:
         return Cell(compact(value), value=value) if is_cost(column) else share(value, 2)
 
     rows = [
         [
-            name,
+            Cell(name, _label(name) if _heading(name).below else ""),
             *(figure(name, row[kind]) for kind in ("median", "mean", "best")),
             f"{nasbench201.to_code(row['best_id'])} ({exact(row['best_id'])})",
             whole(row["count"]),
         ]
         for name, row in summary.items()
     ]
-    return Table("columns", ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"], rows, unit=_UNIT)
+    head = ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"]
+    return {
+        "table": Table("columns", head, rows, "Over all classes", _UNIT, "attack"),
+        "standard": any("/standard_" in name for name in summary),
+        "scores": any("/score_" in name for name in summary),
+    }
 
 
 def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -222,7 +224,7 @@ def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
     head = ["Algorithm", _heading(by), "Median", "Short of the best", "Found the best", "Queries until then"]
     return {
         "picture": plot_search(answers),
-        "table": Table("searches", head, rows, "What the searches choose", "mean, in %", "standard deviation"),
+        "table": Table("searches", head, rows, "What the searches choose", "means, shares in %", "standard deviation"),
         "random_search": answers[0]["random_search"],
         **{key: answers[0][key] for key in ("repeats", "budget", "seed")},
     }

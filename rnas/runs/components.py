@@ -19,8 +19,7 @@ from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator
 from rnas.evaluation.robustness_table import CURVE_ATTACK
-from rnas.objectives import METHODS, Method
-from rnas.objectives.joint import Objective
+from rnas.objectives import METHODS, Method, Objective
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers import Teacher, load_teacher

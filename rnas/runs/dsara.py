@@ -13,12 +13,19 @@ import numpy as np
 from rnas import steps
 from rnas.artifacts.architecture import Architecture, Tutelage
 from rnas.data.sampler import permutation
-from rnas.objectives.bilevel import METHODS, SECOND_ORDER, LookAhead, SearchMethod
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
+from rnas.objectives import (
+    SEARCH_METHODS,
+    SECOND_ORDER,
+    Curvature,
+    LookAhead,
+    ProbabilityPerturbation,
+    Sampling,
+    SearchMethod,
+)
 from rnas.runs.components import check_allowed, check_positive
 from rnas.runs.families import FAMILIES
 from rnas.runs.system import BASELINES, System, say
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers import Teacher
@@ -29,7 +36,7 @@ from rnas.training.metrics_log import MetricsLog
 RANDOM = re.compile(r"random_(\d+)")
 ALLOWED = {
     "space": tuple(FAMILIES),
-    "search.method": (*METHODS, "random"),
+    "search.method": (*SEARCH_METHODS, "random"),
     "search.second_order": SECOND_ORDER,
     "search.attack_bn": ("eval", "train_frozen"),
     "train.bn_update": ("both", "adversarial"),
@@ -154,13 +161,13 @@ class Dsara(System):
         optimizer, arch_optimizer = self._optimizers(stage.epochs, per_epoch)
         supernet = self.supernet
         method = self._method(per_epoch)
-        step, metrics = steps.make_cell_search_step(
+        step = steps.CellSearchStep(
             supernet, self.objective(stage), teaching.augmentation, optimizer, arch_optimizer, method,
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
             Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, per_epoch),
-            Perturbation(stage.epochs, per_epoch),
+            ProbabilityPerturbation(stage.epochs, per_epoch),
             teacher=teaching.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
 
@@ -169,13 +176,13 @@ class Dsara(System):
             return supernet.apply(network, images, variables["probabilities"], train=False)[0]
 
         def pack(state):
-            return {**state.variables, "probabilities": cells.probabilities(state.architecture["cells"])}
+            return {**state.variables, "probabilities": cell_space.probabilities(state.architecture["cells"])}
 
         with self.checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
             fit(
                 self.plan("search", stage.epochs, per_epoch, observe=True),
                 self._initial_state(teacher),
-                steps.run_steps(step, metrics, cached_teacher=teaching.cached_teacher),
+                steps.run_steps(step, step.metrics, cached_teacher=teaching.cached_teacher),
                 teaching.loader,
                 checkpoints=checkpoints,
                 log=log,
@@ -191,16 +198,16 @@ class Dsara(System):
 
     def _initial_state(self, teacher: Teacher | None) -> State:
         key = jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(b"search/architecture"))
-        architecture = {"cells": cells.initial_logits(self.space, key)}
+        architecture = {"cells": cell_space.initial_logits(self.space, key)}
         if teacher:
             architecture["tutors"] = jnp.zeros((len(self.supernet.taps), len(teacher.taps)))
-        variables = self.initial_variables(self.supernet, "search", cells.probabilities(architecture["cells"]))
+        variables = self.initial_variables(self.supernet, "search", cell_space.probabilities(architecture["cells"]))
         optimizer, arch_optimizer = self._optimizers()
         return State.create(variables, optimizer, architecture, arch_optimizer)
 
     def _observed(self, state: State) -> dict[str, float]:
         """Probabilities of the operations, named 'type/edge/operation', for the log."""
-        tables = jax.device_get(cells.probabilities(state.architecture["cells"]))
+        tables = jax.device_get(cell_space.probabilities(state.architecture["cells"]))
         return {
             f"{kind}/{edge}/{operation}": value
             for kind, table in tables.items()
@@ -220,7 +227,7 @@ class Dsara(System):
             state = self.searched_state(jax.eval_shape(lambda: self._initial_state(teacher)))
             found = jax.device_get(state.architecture)
             origin = {"method": self.config.search.method}
-            given, warning = self.family.found(cells.probabilities(found["cells"]), origin)
+            given, warning = self.family.found(cell_space.probabilities(found["cells"]), origin)
             if warning:
                 say(f"warning: {warning}")
             given = dataclasses.replace(given, tutelage=self._tutelage(given, found.get("tutors")))

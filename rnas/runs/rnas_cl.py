@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 from rnas import steps
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.data.sampler import permutation
-from rnas.models.fbnet import FBNet
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.models.width_network import FBNet, slice_variables
+from rnas.objectives import Alternation, Sampling, SearchCost
 from rnas.runs.components import check_allowed
 from rnas.runs.system import BASELINES, System
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers import Teacher
@@ -42,7 +42,7 @@ class RnasCl(System):
     """
 
     def __init__(self, config: ConfigDict, workdir: Path):
-        self.space = fbnet.get_space(config.space)
+        self.space = width_space.get_space(config.space)
         check_allowed(config, ALLOWED)
         super().__init__(config, workdir)
         if unknown := set(config.baselines) - set(BASELINES):
@@ -50,7 +50,7 @@ class RnasCl(System):
         if config.budget.mode != "none":
             if config.budget.target is None:
                 raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
-            fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
+            width_space.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
         if config.split == "disjoint" and config.data.streaming:
             raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
         Alternation(5, config.arch_fraction)  # refuses a fraction that cannot be
@@ -89,7 +89,7 @@ class RnasCl(System):
         config = self.config
         height, _, channels = config.data.image_shape
         return functools.partial(
-            fbnet.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
+            width_space.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
             kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
         )  # fmt: skip
 
@@ -129,7 +129,7 @@ class RnasCl(System):
         )
         sampling = Sampling(config.tau.start, config.tau.decay, config.tau.min, config.selector.hard, per_epoch)
         supernet = self.supernet
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet, objective, teaching.augmentation, optimizer, arch_optimizer, sampling, alternation,
             search_cost, teacher=teaching.apply, teacher_taps=teacher.tap_names if teacher else (),
         )  # fmt: skip
@@ -140,8 +140,8 @@ class RnasCl(System):
 
         def derived(state):
             """The supernet at the widths it would be cut to now."""
-            widths = fbnet.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
-            masks = fbnet.channel_masks(self.space, fbnet.one_hot_widths(self.space, widths))
+            widths = width_space.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
+            masks = width_space.channel_masks(self.space, width_space.one_hot_widths(self.space, widths))
             return {**state.variables, "masks": masks}
 
         with self.checkpoints("search") as checkpoints, MetricsLog(self.workdir, "search") as log:
@@ -149,7 +149,10 @@ class RnasCl(System):
                 self.plan("search", stage.epochs, per_epoch),
                 self._initial_state(teacher),
                 steps.run_steps(
-                    step, steps.SEARCH_METRICS, streaming=loader.streaming, cached_teacher=teaching.cached_teacher
+                    step,
+                    steps.WidthSearchStep.metrics,
+                    streaming=loader.streaming,
+                    cached_teacher=teaching.cached_teacher,
                 ),
                 loader,
                 checkpoints=checkpoints,
@@ -161,7 +164,7 @@ class RnasCl(System):
     def _initial_state(self, teacher: Teacher | None) -> State:
         stage = self.config.search
         architecture = {
-            "widths": fbnet.initial_width_logits(self.space),
+            "widths": width_space.initial_width_logits(self.space),
             "tutors": jnp.zeros((len(self.space.taps), len(teacher.taps) if teacher else 1)),
         }
         weights = make_optimizer(stage.optimizer, epochs=1, steps_per_epoch=1)
@@ -178,9 +181,11 @@ class RnasCl(System):
         config = self.config
         architecture = self._searched().architecture
         logits = architecture["widths"]
-        widths = fbnet.derive_widths(self.space, logits)
+        widths = width_space.derive_widths(self.space, logits)
         if config.budget.mode == "hard":
-            widths = fbnet.narrow_to_budget(self.space, logits, config.budget.target, self.cost_of(config.budget.kind))
+            widths = width_space.narrow_to_budget(
+                self.space, logits, config.budget.target, self.cost_of(config.budget.kind)
+            )
         found = WidthArchitecture(
             space=self.space,
             widths=widths,
@@ -194,7 +199,7 @@ class RnasCl(System):
     def initial_student(self, architecture: WidthArchitecture):
         """Fresh weights, or those of the supernet cut to the widths (derive.init)."""
         if self.config.derive.init == "supernet":
-            return fbnet.slice_variables(
+            return slice_variables(
                 self.space,
                 self._searched().variables,
                 architecture.widths,

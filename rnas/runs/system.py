@@ -34,8 +34,7 @@ from rnas.evaluation import (
 from rnas.evaluation.robustness_table import table_attacks
 from rnas.layers.counting import count
 from rnas.models import build_model
-from rnas.objectives import METHODS
-from rnas.objectives.joint import FixedTutors, Objective, SampledTutors
+from rnas.objectives import METHODS, FixedTutors, Objective, SampledTutors
 from rnas.pages import write_attack_page, write_report
 from rnas.runs.components import Components, predict
 from rnas.runs.model_labels import kind_and_label
@@ -143,8 +142,8 @@ class System(Components, abc.ABC):
     def teaching(self, teacher: Teacher | None, stage: ConfigDict, loader, steps_per_epoch: int) -> Teaching:
         """How a stage is taught: by `teacher` in every step, or by the teacher cache, which is finished first.
 
-        With a cache, training without a teacher sees its views too: student and baselines differ in how they learn, not in
-        the images.
+        With a cache, training without a teacher sees its views too: student and baselines differ in how they learn, not
+        in the images.
         """
         cached = self.config.teacher.cache
         if not cached.views or (teacher is None and stage is not self.config.train):
@@ -321,10 +320,10 @@ class System(Components, abc.ABC):
             teaching = teaching.beside(natural)
         loader = teaching.loader
         optimizer = make_optimizer(recipe, epochs=epochs, steps_per_epoch=per_epoch)
-        step = steps.make_train_step(
+        step = steps.TrainStep(
             model, objective, teaching.augmentation, optimizer, tutors=tutors, teacher=teaching.apply,
             natural=teaching.natural,
-            drop_path=steps.DropPath(drop_path, epochs, per_epoch) if drop_path else None,
+            drop_path=steps.DropPathSchedule(drop_path, epochs, per_epoch) if drop_path else None,
             perturbation=steps.WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
             average=steps.WeightAverage(section.weight_average) if section.weight_average else None,
             steps_per_epoch=per_epoch,

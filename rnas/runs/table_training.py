@@ -32,8 +32,9 @@ from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset
 from rnas.evaluation.runner import pixels
-from rnas.models.nasbench201 import NASBench201, used_parameters
-from rnas.objectives.joint import Objective
+from rnas.models.nasbench201_network import NASBench201
+from rnas.models.nasbench201_variables import used_parameters
+from rnas.objectives import Objective
 from rnas.pages import write_attack_page
 from rnas.runs.system import say
 from rnas.spaces import nasbench201
@@ -153,7 +154,7 @@ class TableTraining:
             step_size=attacks.radius(config.adversarial.step_size),
             steps=config.adversarial.steps,
         )
-        make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1)
+        make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1, cycle=config.train.optimizer.cycle)
 
     def check_surroundings(self) -> None:
         """Raises ValueError where the data are missing or the devices do not fit the batch sizes."""
@@ -216,14 +217,19 @@ class TableTraining:
     @functools.cached_property
     def optimizer(self) -> Optimizer:
         train = self.config.train
-        return make_optimizer(train.optimizer, epochs=train.epochs, steps_per_epoch=self.steps_per_epoch)
+        return make_optimizer(
+            train.optimizer,
+            epochs=train.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            cycle=train.optimizer.cycle,
+        )
 
     @functools.cached_property
     def step(self) -> steps.Step:
         """The training step of one network, of the cell that its state names, or of the supernet."""
         data = self.config.data
         augmentation = steps.Augmentation(data.crop_padding, data.flip)
-        return steps.make_train_step(
+        return steps.TrainStep(
             self.network, self.objective, augmentation, self.optimizer, moving=used_parameters,
             draw=draw_cell if self.shared else None,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from rnas import steps
-from rnas.objectives.joint import TeacherApply
+from rnas.objectives import TeacherApply
 from rnas.teachers import Teacher
 from rnas.teachers.cache import TeacherCache
 from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, StreamLoader
@@ -62,7 +62,7 @@ def recalled(
         return cache.read(int(views.at(step, steps_per_epoch)), rows)
 
     return Teaching(
-        cached_teacher.answer,
+        cached_teacher.apply,
         cache.everything() if resident else None,
         AUGMENTED,
         CachedTeacherLoader(loader, None if resident else read),

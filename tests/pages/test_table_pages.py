@@ -104,7 +104,7 @@ def test_figures_of_the_page(written, page, means):
     rows = content(page, "best")["table"].records()
     assert [row["Cell"] for row in rows] == best
     assert float(rows[0][PGD]) == pytest.approx(100 * found[:, 1].max(), abs=0.0051)
-    (summary,) = [row for row in content(page, "columns").rows if row[0].text == "cifar10/pgd_8"]
+    (summary,) = [row for row in content(page, "columns")["table"].rows if row[0].text == "cifar10/pgd_8"]
     expected = [np.median(found[:, 1]), found[:, 1].mean(), found[:, 1].max()]
     assert figures(summary[1:4]) == pytest.approx([100 * value for value in expected], abs=0.0051)
     for row, search in zip(content(page, "search")["table"].rows, answer["searches"], strict=True):

@@ -1,4 +1,4 @@
-"""Pickles written by `torch.save`, read without PyTorch and without running anything they ask for.
+"""Pickles written by `torch.save`, read without PyTorch and without running anything they name.
 
 A pickle is a program: it names functions and calls them. Here a name can only mean one of a few functions of this
 module, which build arrays, mappings, tuples and numbers; any other name ends the reading before anything is called.
@@ -45,7 +45,7 @@ class ForeignGlobal(ValueError):
     """
 
     def __init__(self, name: str):
-        super().__init__(f"it asks for {name!r}, which is no tensor, container or number")
+        super().__init__(f"it names {name!r}, which is no tensor, container or number")
         self.name = name
 
 
@@ -186,7 +186,7 @@ class Unpickler(pickle.Unpickler):
         if len(content) > LONGEST:
             raise ValueError(f"it has {len(content):,} bytes; at most {LONGEST:,} are read")
         operations = [(operation.name, argument) for operation, argument, _ in pickletools.genops(content)]
-        if any("PUT" in name and argument > len(operations) for name, argument in operations):
+        if any("PUT" in name and int(argument or 0) > len(operations) for name, argument in operations):
             raise ValueError("it numbers objects beyond their count")
         super().__init__(io.BytesIO(content), encoding="utf-8")
         self._read_storage = read_storage
