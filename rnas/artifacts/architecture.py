@@ -11,6 +11,7 @@ import numpy as np
 from rnas.artifacts.files import read_json, write_json
 from rnas.spaces import cells, fbnet, nasbench201
 
+FILE = "architecture.json"
 FORMAT = 1
 
 

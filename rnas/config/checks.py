@@ -1,0 +1,26 @@
+"""Rules that values of a configuration must obey, whatever they are used for."""
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def value_of(config: ConfigDict, key: str) -> Any:
+    """The value of the dotted `key`."""
+    return functools.reduce(lambda section, name: section[name], key.split("."), config)
+
+
+def check_allowed(config: ConfigDict, allowed: Mapping[str, tuple]) -> None:
+    """Raises ValueError for the first dotted key whose value is none of those allowed."""
+    for key, values in allowed.items():
+        if (value := value_of(config, key)) not in values:
+            raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(values)}.")
+
+
+def check_positive(config: ConfigDict, keys: tuple[str, ...]) -> None:
+    """Raises ValueError for the first dotted key whose value is less than 1."""
+    for key in keys:
+        if (value := value_of(config, key)) < 1:
+            raise ValueError(f"{key} = {value} must be at least 1.")
