@@ -28,6 +28,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["rnas", "rnas.*"]),
+    package_data={"rnas.pages": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -38,6 +39,7 @@ setup(
         "grain>=0.2.15,<0.3",
         "importlib_resources>=6,<8",  # tensorflow-datasets imports it without declaring it
         "jax>=0.10,<0.13",
+        "jinja2>=3.1,<4",
         "matplotlib>=3.9,<4",
         "ml-collections>=1.1,<2",
         "numpy>=2,<3",

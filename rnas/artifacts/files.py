@@ -20,7 +20,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     Raises:
       OSError: the file could not be written (a full disk, no permission); the former content stands.
     """
-    _replace(path, lambda stream: stream.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Replaces a file by `content` in one step; see `write_text`."""
+    _replace(path, lambda stream: stream.write(content))
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,6 +1,7 @@
-"""What the networks of a table have reached: one file each, and the table that they make together."""
+"""The networks of a table: which ones a configuration plans, and the file with the figures of each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,14 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.table_of_runs import METRICS, TableOfRuns
 from rnas.spaces import nasbench201
-from rnas.tabular.reading import MEAN_OF_RUNS, RUN_METRICS
-from rnas.tabular.table import METRICS
 
 FOLDER = "results"
-
-_NAMES = {ours: theirs for theirs, ours in RUN_METRICS.items()}
-_KEYS = {"dataset", "id", "seed", "accuracy", "protocol"}
 
 
 class Network(NamedTuple):
@@ -34,81 +31,115 @@ class Network(NamedTuple):
         return f"{self.id}_seed{self.seed}"
 
 
+def planned_networks(archs: Iterable[nasbench201.Arch], seeds: Sequence[int]) -> list[Network]:
+    """Returns the networks of a table, seed by seed, the cells of each in the given order.
+
+    Args:
+      archs: cells; each stands for its class, and a class counts once. Empty: all classes.
+      seeds: different integers from 0.
+
+    Raises:
+      ValueError: no such cell, a seed twice or out of range.
+    """
+    if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
+    ids = [nasbench201.canonical(arch) for arch in archs] or np.unique(nasbench201.representatives()).tolist()
+    return [Network(number, seed) for seed in seeds for number in dict.fromkeys(ids)]
+
+
 def result_file(workdir: Path, network: Network) -> Path:
-    """Where the outcome of a network is written, once and whole."""
+    """Returns the path of the file that holds the result of a network."""
     return workdir / FOLDER / f"{network.name}.json"
 
 
-def write_result(
-    workdir: Path,
-    network: Network,
-    *,
-    dataset: str,
-    accuracy: Mapping[str, float],
-    protocol: Mapping[str, Any],
-    **more: Any,
-) -> None:
-    """Writes the outcome of a network.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkResult:
+    """What one network has reached; the content of its file.
 
-    Args:
+    Attributes:
       dataset: name of its column in the table.
+      id: of the cell.
+      seed: of everything random.
+      code: of the cell.
       accuracy: by metric of the table, in [0, 1].
-      protocol: all that figures of one data set must have in common.
-      more: for the reader.
+      protocol: settings that all figures of one data set must share.
+      count: number of images that the network was judged on.
+      failed_checks: letters of the self-checks of AutoAttack that failed; None where AutoAttack did not run.
+      versions: package → version.
+      device: kind of the accelerator.
     """
-    content = {"dataset": dataset, **network._asdict(), "code": nasbench201.to_code(network.id), "accuracy": accuracy}
-    write_json(result_file(workdir, network), {**content, "protocol": protocol, **more})
+
+    dataset: str
+    id: int
+    seed: int
+    code: str
+    accuracy: Mapping[str, float]
+    protocol: Mapping[str, Any]
+    count: int | None = None
+    failed_checks: Sequence[str] | None = None
+    versions: Mapping[str, str] | None = None
+    device: str | None = None
+
+    @classmethod
+    def of(cls, network: Network, **fields: Any) -> "NetworkResult":
+        """Returns the result of a network; `fields` are the attributes that do not follow from it."""
+        return cls(**network._asdict(), code=nasbench201.to_code(network.id), **fields)
+
+    @property
+    def network(self) -> Network:
+        return Network(self.id, self.seed)
+
+    def write(self, workdir: Path) -> None:
+        """Writes the file of the network into a work directory, whole or not at all."""
+        content = {name: value for name, value in vars(self).items() if value is not None}
+        write_json(result_file(workdir, self.network), content)
+
+    @classmethod
+    def read(cls, path: Path) -> "NetworkResult":
+        """Reads the file of a network.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
+        content = read_json(path)
+        known = {field.name for field in dataclasses.fields(cls)}
+        try:
+            if content.keys() <= known and content["accuracy"].keys() <= set(METRICS):
+                return cls(**content)
+        except (AttributeError, KeyError, TypeError):  # no mapping, or one that lacks an entry
+            pass
+        raise ValueError(f"{path} is not a result of `rnas tabular train`; remove it, and the command makes it again.")
 
 
-def merge(folders: Iterable[str | os.PathLike]) -> dict[str, Any]:
-    """Puts the results of work directories into one table of runs, of the form that `load_robbench` reads.
-
-    The order of networks, and by whom and when they were trained, leave no trace. AutoAttack is one bare number, as
-    published: that of the seed it judged, or the mean over them; the other metrics have theirs by seed, and where
-    there are three, their mean.
-
-    Args:
-      folders: work directories of `rnas tabular train`.
-
-    Returns:
-      Data set → id → metric → seed → accuracy.
+def read_results(folders: Iterable[str | os.PathLike]) -> list[NetworkResult]:
+    """Returns the results in work directories of `rnas tabular train`, each network of a data set once.
 
     Raises:
       ValueError: no result, one that cannot be read, two that disagree, or two protocols for one data set.
     """
     folders = [Path(folder) for folder in folders]
-    found: dict[tuple[str, int, int], dict[str, Any]] = {}
-    sources: dict[str, Path] = {}
+    found: dict[tuple[str, Network], NetworkResult] = {}
+    first: dict[str, tuple[Path, NetworkResult]] = {}
     for path in [path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))]:
-        result = read_json(path)
-        if not isinstance(result, dict) or not result.keys() >= _KEYS or result["accuracy"].keys() - set(METRICS):
-            raise ValueError(f"{path} is no result of `rnas tabular train`; remove it to have it made anew.")
-        dataset = result["dataset"]
-        first = sources.setdefault(dataset, path)
-        if first != path and read_json(first)["protocol"] != result["protocol"]:
+        result = NetworkResult.read(path)
+        source, other = first.setdefault(result.dataset, (path, result))
+        if other.protocol != result.protocol:
             raise ValueError(
-                f"{path} and {first} are of different protocols and do not belong into one column: "
-                f"{_difference(result['protocol'], read_json(first)['protocol'])}."
+                f"{path} and {source} have different protocols and do not belong in one column: "
+                f"{_difference(result.protocol, other.protocol)}."
             )
-        key = dataset, result["id"], result["seed"]
-        if found.setdefault(key, result)["accuracy"] != result["accuracy"]:
-            raise ValueError(f"{path} has other figures than another result of id {key[1]}, seed {key[2]}; remove one.")
+        if found.setdefault((result.dataset, result.network), result).accuracy != result.accuracy:
+            raise ValueError(
+                f"{path} has other figures than another result of id {result.id}, seed {result.seed}; remove one."
+            )
     if not found:
         raise ValueError(f"no results in {', '.join(map(str, folders))}; `rnas tabular train` writes them.")
-    table: dict[str, Any] = {}
-    for dataset, number, seed in sorted(found):
-        metrics = table.setdefault(dataset, {}).setdefault(str(number), {})
-        for metric in METRICS:
-            if metric in (accuracy := found[dataset, number, seed]["accuracy"]):
-                metrics.setdefault(_NAMES[metric], {})[str(seed)] = accuracy[metric]
-    for metrics in (metrics for entries in table.values() for metrics in entries.values()):
-        for name, runs in metrics.items():
-            mean = float(np.mean(list(runs.values())))
-            if name == _NAMES["autoattack"]:
-                metrics[name] = mean
-            elif len(runs) == 3:
-                runs[MEAN_OF_RUNS] = mean
-    return table
+    return list(found.values())
+
+
+def merge(folders: Iterable[str | os.PathLike]) -> TableOfRuns:
+    """Returns the results in work directories as one table of runs. Raises as `read_results`."""
+    return TableOfRuns.collect((result.dataset, *result.network, result.accuracy) for result in read_results(folders))
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:

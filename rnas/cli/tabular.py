@@ -126,7 +126,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _merge(arguments: argparse.Namespace, _: Sequence[str]) -> int:
-    content = results.merge(arguments.workdir)
+    content = results.merge(arguments.workdir).to_json()
     write_json(arguments.output, content)
     table = load_robbench(arguments.output, partial=True)
     answer = {

@@ -102,7 +102,7 @@ def import_file(arguments: argparse.Namespace) -> str:
 
 def check_directory(arguments: argparse.Namespace) -> str:
     """Looks at a teacher directory; returns what is to be said of it, as JSON if that was asked for."""
-    from rnas.teachers.checking import as_text, check_teacher
+    from rnas.evaluation.teacher_check import as_text, check_teacher
 
     result = check_teacher(
         arguments.directory,

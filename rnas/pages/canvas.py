@@ -1,15 +1,18 @@
-"""Figures without a screen, a global state or a clock: the same data give the same PNG."""
+"""Pictures drawn by matplotlib without a screen, a global state or a clock: the same data give the same bytes."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
+from dataclasses import dataclass
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_PIXEL = 2  # PNG pixels per CSS pixel, sharp on dense screens
+COLUMN = 860  # CSS pixels of the page's column
 INK, FAINT, ACCENT = "#22262b", "#9aa0a6", "#d55e00"
 BLUE = "#0072b2"
 KINDS = {  # of operations: colour, dashes
@@ -50,21 +53,46 @@ _STYLE = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
+    "svg.hashsalt": "rnas",
 }
 
 
-class Picture(NamedTuple):
-    """A PNG with its file name (without suffix), what it shows in words, and its size in CSS pixels."""
+@dataclass(frozen=True)
+class Picture:
+    """A drawing as it stands in the page and in files beside it.
+
+    Attributes:
+        name: of its files, without suffix.
+        png: pixels, two for each CSS pixel.
+        alt: what it shows, in words.
+        width, height: CSS pixels.
+        svg: the same as vectors; None of what is made of pixels alone.
+        labels: what its legends print.
+    """
 
     name: str
     png: bytes
     alt: str
     width: int
     height: int
+    svg: bytes | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The smaller of its two forms as an address that holds the data itself."""
+        if self.svg is not None and len(self.svg) < len(self.png):
+            return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+    @property
+    def wide(self) -> bool:
+        """Whether it keeps its size and scrolls where the page is too narrow: else its labels could not be read."""
+        return self.width > COLUMN
 
 
 def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Picture:
-    """A figure of `size` CSS pixels (96 to the inch), filled by `paint`, as a PNG on white."""
+    """A picture of `size` CSS pixels (96 to the inch) on white, filled by `paint`."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,6 +102,10 @@ def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure
         figure = Figure(figsize=(size[0] / 96, size[1] / 96), dpi=96 * DOTS_PER_PIXEL, facecolor="white")
         FigureCanvasAgg(figure)
         paint(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-    return Picture(name, buffer.getvalue(), alt, round(size[0]), round(size[1]))
+        png, svg = io.BytesIO(), io.BytesIO()
+        figure.savefig(png, format="png")
+        # Without a date, so that the same data give the same bytes.
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    labels = dict.fromkeys(text.get_text() for legend in legends if legend for text in legend.get_texts())
+    return Picture(name, png.getvalue(), alt, round(size[0]), round(size[1]), svg.getvalue(), tuple(labels))

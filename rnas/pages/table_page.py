@@ -20,7 +20,7 @@ from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import questions, simulation
 from rnas.tabular.questions import Answer
-from rnas.tabular.reading import load_robbench, of_runs
+from rnas.tabular.reading import columns_of_runs, load_robbench
 from rnas.tabular.table import METRICS, RobBench, is_cost
 
 BEST = 0.2  # share of the classes, by clean accuracy, that is looked at alone
@@ -139,15 +139,13 @@ def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) 
     Raises:
       ValueError: a result or a table that cannot be read, or several tables.
     """
-    from rnas.runs.table_training import plan_groups  # brings jax
-
     workdir = Path(workdir)
     if len(beside) > 1:
         raise ValueError(f"{len(beside)} tables to stand beside the results of {workdir}; give one.")
     config = read_json(workdir / "config.json")
-    planned = [network for group in plan_groups(config["archs"], config["seeds"], 1) for network in group]
+    planned = results.planned_networks(config["archs"], config["seeds"])
     done = [network for network in planned if results.result_file(workdir, network).exists()]
-    written = [read_json(results.result_file(workdir, network)) for network in done]
+    written = [vars(results.NetworkResult.read(results.result_file(workdir, network))) for network in done]
     eyebrow = dotted("rnas", "table in the making", config["data"]["name"], "NAS-Bench-201")
     progress = f"{exact(len(done))} of {exact(len(planned))} networks"
     unfinished = note("Unfinished.", f"{progress} have a result.") if len(done) < len(planned) else None
@@ -155,8 +153,7 @@ def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) 
     if not done:
         parts = [("protocol", "Protocol", protocol)]
         return save(workdir / "report.html", document("No network is finished yet", eyebrow, [unfinished], parts), [])
-    content = results.merge([workdir])
-    table = RobBench(str(workdir), "", *of_runs(workdir, content))
+    table = RobBench(str(workdir), "", *columns_of_runs(results.merge([workdir])))
     robust = next(name for name in (*_ROBUST, "clean") if f"{config['data']['name']}/{name}" in table.values)
     columns = Judged.by(table, f"{config['data']['name']}/{robust}")
     answers = {"front": questions.front(table, columns), "rank": questions.rank(table, columns.robust, len(table.ids))}
@@ -462,9 +459,9 @@ def _protocol(written: Sequence[Answer]) -> Markup | None:
             "Data": f"{first['dataset']}, SHA-256 {protocol['images'][:12]}\u2026",
             "Training": f"{train['epochs']} epochs, batches of {train['batch_size']}, "
             f"{'one supernet for all cells' if train['weights'] == 'shared' else 'a network a cell and seed'}",
-            "Attack in training": f"PGD-{attack['steps']}, \u03b5 = {attack['epsilon']}, step {attack['step']}",
+            "Attack in training": f"PGD-{attack['steps']}, \u03b5 = {attack['epsilon']}, step {attack['step_size']}",
             "Judged on": f"{exact(first['count'])} {images}, the last epoch\u2019s network",
             "Device": first.get("device"),
-            "Versions": ", ".join(f"{name} {version}" for name, version in first.get("versions", {}).items()),
+            "Versions": ", ".join(f"{name} {version}" for name, version in (first["versions"] or {}).items()),
         }
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.run_record import versions
-from rnas.artifacts.table_results import Network, write_result
+from rnas.artifacts.table_results import Network, NetworkResult
 from rnas.attacks import catalogue
 from rnas.attacks.catalogue import CLEAN
 from rnas.data.datasets import Split
@@ -86,10 +86,11 @@ class TableJudge:
             summary = self._auto_attack(network, variables)
             accuracy["autoattack"] = summary.robust.accuracy
             more["failed_checks"] = summary.failed
-        write_result(
-            run.workdir, network, dataset=run.config.data.name, accuracy=accuracy, protocol=run.protocol,
-            count=len(run.test), **more, versions=versions(), device=jax.devices()[0].device_kind,
+        result = NetworkResult.of(
+            network, dataset=run.config.data.name, accuracy=accuracy, protocol=run.protocol, count=len(run.test), **more,
+            versions=versions(), device=jax.devices()[0].device_kind,
         )  # fmt: skip
+        result.write(run.workdir)
         say(f"{network.name}: " + ", ".join(f"{name} {value:.4f}" for name, value in accuracy.items()))
 
     def _auto_attack(self, network: Network, variables: Any) -> AttackSummary:

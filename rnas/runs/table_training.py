@@ -16,9 +16,8 @@ import shutil
 import filelock
 import jax
 from ml_collections import ConfigDict
-import numpy as np
 
-from rnas.artifacts.table_results import Network, result_file
+from rnas.artifacts.table_results import planned_networks, result_file
 from rnas.config.load import record_config
 from rnas.runs.run import say
 from rnas.runs.table_evaluation import TableJudge
@@ -41,15 +40,16 @@ def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) ->
     Raises:
       ValueError: no such cell, a seed twice or out of range, a size below 1.
     """
-    if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
-        raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
     if size is not None and size < 1:
         raise ValueError(f"train.side_by_side={size}: expected at least 1.")
-    ids = [nasbench201.canonical(arch) for arch in archs] or np.unique(nasbench201.representatives()).tolist()
-    ids = list(dict.fromkeys(ids))
-    size = size or len(ids)
-    groups = [ids[first : first + size] for first in range(0, len(ids), size)]
-    return [tuple(Network(number, seed) for number in group) for seed in seeds for group in groups]
+    networks = planned_networks(archs, seeds)
+    cells = len(networks) // len(seeds)
+    size = size or cells
+    return [
+        tuple(networks[first : min(first + size, start + cells)])
+        for start in range(0, len(networks), cells)
+        for first in range(start, start + cells, size)
+    ]
 
 
 def train_table(

@@ -17,27 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from rnas.artifacts.table_of_runs import DATASETS, METRICS, PUBLISHED_METRICS, TableOfRuns, check_accuracy
 from rnas.spaces import nasbench201
-from rnas.tabular.table import METRICS, TASKS, RobBench
+from rnas.tabular.table import TASKS, RobBench
 
 FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
 
-_DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet16", "ImageNet16-120": "imagenet16"}
-_RUN_DATASETS = {**_DATASETS, "digits": "digits"}
-_METRICS = {
-    "val_acc": "clean",
-    "val_fgsm_3_acc": "fgsm_3",
-    "val_pgd_3_acc": "pgd_3",
-    "val_fgsm_8_acc": "fgsm_8",
-    "val_pgd_8_acc": "pgd_8",
-    "autoattack": "autoattack",
-}
-RUN_METRICS = {re.sub(r"_(\d)_", r"_\1.0_", theirs): ours for theirs, ours in _METRICS.items()}
-MEAN_OF_RUNS = "threeseed"  # stands among the seeds
 _MEANS = {
-    f"{dataset}#{theirs}": f"{_DATASETS[dataset]}/{ours}"
+    f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
     for dataset in ("cifar10", "cifar100", "imagenet")
-    for theirs, ours in _METRICS.items()
+    for ours, theirs in PUBLISHED_METRICS.items()
 }
 _STANDARD_METRICS = {
     "clean": "standard_clean",
@@ -48,7 +37,7 @@ _STANDARD_METRICS = {
     "corr": "standard_corruptions",
 }
 _STANDARD = {
-    f"{dataset}#{theirs}": f"{_DATASETS[dataset]}/{ours}"
+    f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
     for dataset in ("cifar10", "cifar100", "ImageNet16-120")
     for theirs, ours in _STANDARD_METRICS.items()
     if (dataset, theirs) != ("ImageNet16-120", "corr")
@@ -74,14 +63,14 @@ def load_robbench(
     content, sha256 = _parse(file)
     if isinstance(content, dict) and "" in content:
         ids, values, seeds = _representatives(), _means(file, content, _MEANS), {}
-    elif isinstance(content, dict) and content and content.keys() <= _RUN_DATASETS.keys():
-        ids, values, seeds = of_runs(file, content)
+    elif isinstance(content, dict) and content and content.keys() <= DATASETS.keys():
+        ids, values, seeds = columns_of_runs(TableOfRuns.from_json(str(file), content))
         if not partial:
             _check_complete(file, ids, values)
     else:
         raise ValueError(
             f'{file} is no table of NAS-RobBench-201: expected acc={{…}} with column names under "", or data sets '
-            f"{', '.join(_RUN_DATASETS)} with the runs of each id. Published names: {' or '.join(FILES)}."
+            f"{', '.join(DATASETS)} with the runs of each id. Published names: {' or '.join(FILES)}."
         )
     if standard is not None:
         joined = _means(Path(standard), _parse(Path(standard))[0], _STANDARD)
@@ -166,17 +155,11 @@ def _row(file: Path, number: int, entry: Any, names: list[str]) -> list[float]:
         )
     if len(entry) != len(names):
         raise ValueError(f"{file}: id {number} has {len(entry)} figures, expected {len(names)}, one a column.")
-    return [_accuracy(file, number, name, value) for name, value in zip(names, entry, strict=True)]
+    return [check_accuracy(str(file), number, name, value) for name, value in zip(names, entry, strict=True)]
 
 
 def _describe(entry: Any) -> str:
     return "has a row of its own" if isinstance(entry, list) else f"is listed as id {entry}"
-
-
-def _accuracy(file: Path, number: int | str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{file}: {name} of id {number} is {value!r}, expected an accuracy from 0 to 1.")
-    return float(value)
 
 
 def _some(words: list[str]) -> str:
@@ -187,53 +170,18 @@ def _some(words: list[str]) -> str:
 # -- runs ------------------------------------------------------------------------------------------------
 
 
-def of_runs(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, ...], dict, dict]:
-    """Returns ids, means [R] per column, and runs [R] per column and seed; NaN where there is none.
-
-    Args:
-      file: that messages name.
-      content: data set → id → metric → seed → accuracy.
-
-    Raises:
-      ValueError: an id, a metric or a figure that cannot be.
-    """
-    numbers = {key: _own_class(file, key) for entries in content.values() for key in _mapping(file, entries)}
-    ids = tuple(sorted(set(numbers.values())))
+def columns_of_runs(table: TableOfRuns) -> tuple[tuple[int, ...], dict, dict]:
+    """Returns ids, means [R] per column, and runs [R] per column and seed; NaN where there is none."""
+    ids = tuple(sorted({number for _, number, _ in table.runs}))
     row_of = {number: row for row, number in enumerate(ids)}
     values = collections.defaultdict(lambda: np.full(len(ids), np.nan))
     seeds = collections.defaultdict(lambda: collections.defaultdict(lambda: np.full(len(ids), np.nan)))
-    for dataset, entries in content.items():
-        for key, metrics in entries.items():
-            row = row_of[numbers[key]]
-            for metric, runs in _mapping(file, metrics).items():
-                if metric not in RUN_METRICS:
-                    raise ValueError(f"{file}: id {key} has the metric {metric!r}; known: {', '.join(RUN_METRICS)}.")
-                name = f"{_RUN_DATASETS[dataset]}/{RUN_METRICS[metric]}"
-                if not isinstance(runs, dict):
-                    runs = {MEAN_OF_RUNS: runs}  # AutoAttack, of one run that is not named
-                where = f"{dataset} {metric}"
-                found = {seed: _accuracy(file, key, where, run) for seed, run in _mapping(file, runs).items()}
-                mean = found.pop(MEAN_OF_RUNS, None)
-                for seed, run in found.items():
-                    seeds[name][seed][row] = run
-                values[name][row] = np.mean(list(found.values())) if mean is None else mean
-    return ids, dict(values), {name: dict(runs) for name, runs in seeds.items()}
-
-
-def _mapping(file: Path, entry: Any) -> Mapping[str, Any]:
-    if not isinstance(entry, dict) or not entry:
-        raise ValueError(f"{file}: expected data set → id → metric → seed → accuracy, found {str(entry)[:60]!r}.")
-    return entry
-
-
-def _own_class(file: Path, key: str) -> int:
-    number = nasbench201.identify(key)
-    if number != nasbench201.canonical(number):
-        raise ValueError(
-            f"{file} is of another version: it evaluates id {number}, whose class is that of id "
-            f"{nasbench201.canonical(number)}."
-        )
-    return number
+    for (dataset, number, metric), runs in table.runs.items():
+        name = f"{dataset}/{metric}"
+        values[name][row_of[number]] = runs.mean
+        for seed, figure in runs.seeds.items():
+            seeds[name][seed][row_of[number]] = figure
+    return ids, dict(values), {name: dict(columns) for name, columns in seeds.items()}
 
 
 def _check_complete(file: Path, ids: tuple[int, ...], values: Mapping[str, np.ndarray]) -> None:

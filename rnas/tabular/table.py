@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnas.artifacts.table_of_runs import METRICS as METRICS
 from rnas.spaces import nasbench201
 from rnas.spaces.nasbench201 import Arch
 
@@ -33,7 +34,6 @@ class Task(NamedTuple):
 # The published table; and beside it handwritten digits, for tables that are made within minutes.
 TASKS = {"cifar10": Task(10, 32), "cifar100": Task(100, 32), "imagenet16": Task(120, 16)}
 ALL_TASKS = {**TASKS, "digits": Task(10, 8, inputs=1, channels=8, cells=1)}
-METRICS = ("clean", "fgsm_3", "pgd_3", "fgsm_8", "pgd_8", "autoattack")
 COSTS = ("params", "macs")
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 
 from rnas.artifacts.files import write_json
-from rnas.artifacts.table_results import Network, write_result
+from rnas.artifacts.table_results import Network, NetworkResult
 from rnas.main import main
 from rnas.pages import write_report
 from rnas.spaces.nasbench201 import representatives, to_code
@@ -167,7 +167,7 @@ def workdir(tmp_path):
     write_json(tmp_path / "config.json", config)
     protocol = {
         "images": "ab" * 32, "data": {"held_out": 0}, "count": 500, "train": {"epochs": 3, "batch_size": 64,
-        "weights": "own"}, "adversarial": {"steps": 7, "epsilon": "8/255", "step": "2/255"},
+        "weights": "own"}, "adversarial": {"steps": 7, "epsilon": "8/255", "step_size": "2/255"},
     }  # fmt: skip
     for number, robust in CELLS.items():
         for seed in (0, 1):
@@ -177,8 +177,9 @@ def workdir(tmp_path):
             more = {"failed_checks": ["F"] if number == 2581 else []} if seed == 0 else {}
             if seed == 0:
                 accuracy["autoattack"] = robust - 0.02
-            write_result(tmp_path, Network(number, seed), dataset="cifar10", accuracy=accuracy, protocol=protocol,
-                         count=500, **more)  # fmt: skip
+            result = NetworkResult.of(Network(number, seed), dataset="cifar10", accuracy=accuracy, protocol=protocol,
+                                      count=500, **more)  # fmt: skip
+            result.write(tmp_path)
     return tmp_path
 
 

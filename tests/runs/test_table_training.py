@@ -15,7 +15,7 @@ import pytest
 
 from rnas import steps
 from rnas.artifacts.files import write_json
-from rnas.artifacts.table_results import Network, merge, write_result
+from rnas.artifacts.table_results import Network, NetworkResult, merge
 from rnas.cli import platform
 from rnas.config.load import load_config
 from rnas.layers import ConvBatchNorm
@@ -279,14 +279,17 @@ FIGURES = {"clean": 0.5, "fgsm_3": 0.375, "pgd_3": 0.25, "fgsm_8": 0.25, "pgd_8"
 
 def result(folder, number=10, seed=0, dataset="cifar10", protocol=1, **changes):
     accuracy = {name: value + 0.0625 * seed for name, value in FIGURES.items()} | changes
-    write_result(folder, Network(number, seed), dataset=dataset, accuracy=accuracy, protocol={"epochs": protocol})
+    NetworkResult.of(Network(number, seed), dataset=dataset, accuracy=accuracy, protocol={"epochs": protocol}).write(
+        folder
+    )
 
 
 def test_merged_results_are_a_table_of_runs(tmp_path):
     for seed in (0, 1, 2):
         result(tmp_path / "one", 10, seed, **({"autoattack": 0.0625} if seed == 0 else {}))
     result(tmp_path / "two", 9930, 1, dataset="digits")
-    content = merge([tmp_path / "two", tmp_path / "one"])
+    merged = merge([tmp_path / "two", tmp_path / "one"])
+    content = merged.to_json()
     assert content["cifar10"]["10"]["val_acc"] == {"0": 0.5, "1": 0.5625, "2": 0.625, "threeseed": 0.5625}
     assert content["cifar10"]["10"]["autoattack"] == 0.0625
     assert set(content["cifar10"]["10"]) == {
@@ -299,7 +302,7 @@ def test_merged_results_are_a_table_of_runs(tmp_path):
     assert table.query("333133", "digits", "fgsm_3") == 0.4375
     small = dict(image_size=8, num_classes=10, inputs=1, channels=8, cells=1, kind="params")
     assert table.query("333133", "digits", "params") == cost(encode("333133"), **small)
-    assert content == merge([tmp_path / "one", tmp_path / "two", tmp_path / "two"])
+    assert merged == merge([tmp_path / "one", tmp_path / "two", tmp_path / "two"])
 
 
 def test_a_table_beside_another(small):
@@ -329,8 +332,8 @@ def test_cost_of_the_small_network_is_that_of_its_parameters():
         (lambda folder: None, "no results in"),
         (lambda folder: (result(folder), result(folder, 0, protocol=2)), "different protocols"),
         (lambda folder: (result(folder), result(folder / "b", pgd_8=0.0)), "other figures"),
-        (lambda folder: write_json(folder / "results" / "0.json", {}), "no result of"),
-        (lambda folder: result(folder, pgd=0.0), "no result of"),
+        (lambda folder: write_json(folder / "results" / "0.json", {}), "not a result of"),
+        (lambda folder: result(folder, pgd=0.0), "not a result of"),
     ],
 )  # fmt: skip
 def test_results_that_do_not_fit_together_are_refused(tmp_path, spoil, message):
@@ -457,7 +460,7 @@ def test_a_killed_training_goes_on_to_the_same_table(whole, tmp_path, monkeypatc
     assert [path.name for path in tmp_path.glob("training/9930_seed0/checkpoints/[0-9]*")] == ["2"]
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_result", lambda *args, **more: (_ for _ in ()).throw(Killed()))
+        patch.setattr(NetworkResult, "write", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             train(tmp_path, every)
     assert not (tmp_path / "results").exists()
@@ -479,7 +482,10 @@ def test_real_cells_make_the_same_table_in_shards(tmp_path):
 @pytest.mark.parametrize("option", ["--config.train.side_by_side=2", "--config.train.weights=shared"])
 def test_cells_that_are_trained_together_have_results_each(tmp_path, option):
     assert train(tmp_path, option) == 0
-    assert len(list((tmp_path / "results").iterdir())) == 2 and set(merge([tmp_path])["digits"]) == {"1000", "9930"}
+    assert len(list((tmp_path / "results").iterdir())) == 2 and set(merge([tmp_path]).to_json()["digits"]) == {
+        "1000",
+        "9930",
+    }
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from rnas.cli import platform
 from rnas.data.datasets import open_builder, read_split
 from rnas.data.digits import prepare_digits
 from rnas.evaluation import Evaluator
+from rnas.evaluation.teacher_check import as_text, check_teacher, first_images, hints, seen_by
 from rnas.main import main
 from rnas.models import build_model
 from rnas.teachers import load_teacher, save_teacher
-from rnas.teachers.checking import as_text, check_teacher, first_images, hints, seen_by
 from rnas.teachers.normalization import NAMED
 
 SHAPE = (8, 8, 1)

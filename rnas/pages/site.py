@@ -1,0 +1,151 @@
+"""Pages: a template filled with data, one HTML file that needs no network, its tables and pictures as files beside it.
+
+A page is described by a *context*, a dictionary of plain data: text, `Table`, `Picture`, `Tile`, and lists and
+dictionaries of them. What a page contains is tested there. The template turns it into HTML. It extends `base.html`,
+which expects:
+
+- `title` and `eyebrow`, the line above it;
+- `sections`: anchor -> `Section`, in the order of the page; the template defines a block of the anchor's name for each.
+
+`macros.html` prints tables, pictures and the like: `{% import "macros.html" as ui with context %}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from rnas.artifacts import files
+from rnas.pages import quantity
+from rnas.pages.canvas import Picture
+from rnas.pages.table import DASH, Cell, Table
+
+FIGURES, TABLES = "figures", "tables"
+
+
+class Section(NamedTuple):
+    """A section of a page: its heading, and whatever its block of the template prints."""
+
+    title: str
+    content: Any
+
+
+class Tile(NamedTuple):
+    """One large figure at the top of a page, with what it has to be compared with below: label -> text."""
+
+    title: str
+    figure: str
+    beside: Mapping[str, str]
+
+
+class Fold(NamedTuple):
+    """A table or a picture that the reader unfolds by its title."""
+
+    title: str
+    content: Table | Picture | None
+    unfolded: bool = False
+
+
+def sections(**given: tuple[str, Any]) -> dict[str, Section]:
+    """Anchor -> section, of those that have content."""
+    return {anchor: Section(*section) for anchor, section in given.items() if section[1]}
+
+
+def facts(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Term -> text, cell or list of them, without the terms of which nothing is known."""
+    kept = {name: [item for item in fact if item] if isinstance(fact, list) else fact for name, fact in known.items()}
+    return {name: fact for name, fact in kept.items() if fact}
+
+
+def dotted(*words: Any) -> str:
+    """What a page is about, in one line, without what is not known."""
+    return " \u00b7 ".join(str(word) for word in words if word)
+
+
+def render(template: str, context: Mapping[str, Any], folder: str = "report") -> str:
+    """The HTML of a page.
+
+    Args:
+        template: file name in `templates/`.
+        context: its data, see the module.
+        folder: where the page's files lie, relative to it.
+
+    Raises:
+        jinja2.UndefinedError: the template prints what the context lacks.
+    """
+    return _environment().get_template(template).render(**context, folder=folder)
+
+
+def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
+    """Writes a page, and in a folder of its name its tables (`tables/NAME.csv`, `.tex`) and `figures/NAME.png`, `.svg`.
+
+    The same context gives the same bytes. Files there of an earlier page that this one lacks are removed.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    folder = path.with_suffix("")
+    html = render(template, context, folder.name)
+    written: dict[Path, bytes] = {}
+    for item in contents(context):
+        if isinstance(item, Table):
+            place = folder / TABLES / item.name
+            forms = {".csv": item.csv().encode(), ".tex": item.latex().encode()}
+        else:
+            place = folder / FIGURES / item.name
+            forms = {".png": item.png} | ({".svg": item.svg} if item.svg is not None else {})
+        for suffix, content in forms.items():
+            target = place.with_name(place.name + suffix)
+            assert written.get(target, content) == content, f"two items of {path} have the name {target.name}"
+            written[target] = content
+    for target, content in written.items():
+        files.write_bytes(target, content)
+    for former in (*folder.glob(f"{TABLES}/*"), *folder.glob(f"{FIGURES}/*")):
+        if former.suffix in (".csv", ".tex", ".png", ".svg") and former not in written:
+            former.unlink()
+    files.write_text(path, html)
+    return path
+
+
+def contents(context: Any) -> Iterable[Table | Picture]:
+    """Every table and picture of a context, in order."""
+    if isinstance(context, Table | Picture):
+        yield context
+    elif isinstance(context, Mapping):
+        for item in context.values():
+            yield from contents(item)
+    elif isinstance(context, Sequence) and not isinstance(context, str | bytes):
+        for item in context:
+            yield from contents(item)
+    elif dataclasses.is_dataclass(context) and not isinstance(context, Cell):
+        for field in dataclasses.fields(context):
+            yield from contents(getattr(context, field.name))
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rnas.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(quantity, name) for name in ("compact", "duration", "exact", "percent", "radius")
+    }
+    environment.tests |= {
+        "cell": lambda item: isinstance(item, Cell),
+        "picture": lambda item: isinstance(item, Picture),
+        "table": lambda item: isinstance(item, Table),
+    }
+    environment.globals |= {"dash": DASH}
+    return environment
