@@ -38,7 +38,7 @@ from rnas.models import build_model
 from rnas.models.fbnet import FBNet
 from rnas.objectives.joint import Objective
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.runs.teaching import live, recalled
+from rnas.runs.teacher_sources import cached, live
 from rnas.spaces import fbnet
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
@@ -151,8 +151,8 @@ def measure(arguments: argparse.Namespace) -> dict:
         known = dict(steps_per_epoch=FOREVER)
         teachings = {
             "theirs": live(teacher, augmentation, loader()),
-            "ours": recalled(cache, views, loader(), resident_gib=64.0, **known),
-            "from_disk": recalled(cache, views, loader(), resident_gib=0.0, **known),
+            "ours": cached(cache, views, loader(), resident_gib=64.0, **known),
+            "from_disk": cached(cache, views, loader(), resident_gib=0.0, **known),
         }
         sides = {name: Search(arguments, teacher, teachings[name]) for name in SIDES}
         loss = {name: side(1) for name, side in sides.items()}
