@@ -13,7 +13,7 @@ from rnas import attacks
 from rnas.data.datasets import Split, evaluation_split, image_and_label, open_builder, read_split
 from rnas.data.stream import Stream
 from rnas.evaluation import Evaluator, interval
-from rnas.evaluation.protocol import PGD_20
+from rnas.evaluation.robustness_table import PGD_20
 from rnas.evaluation.runner import pixels
 from rnas.teachers.normalization import NAMED, Normalization, expand, name_of
 from rnas.teachers.teacher import Teacher, load_teacher

@@ -13,10 +13,10 @@ import pytest
 
 from rnas.attacks import auto_attack, direct, parts
 from rnas.attacks.auto_attack import Plan, plan_auto_attack
-from rnas.attacks.parts import Part, folded, parts_of
+from rnas.attacks.programs import AttackRun, folded, runs_of
 from rnas.attacks.projections import distance
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 module = importlib.import_module("rnas.attacks.auto_attack")  # the package has a function of that name
 
@@ -55,11 +55,11 @@ RAND = [("apgd_ce", 1, None, None), ("apgd_dlr", 1, None, None)]
 def outline(plan):
     """Its attacks in order, each with all of its parts, numbered."""
     rows = []
-    for part in plan.parts:
+    for part in plan.runs:
         if part.number == 0:
             rows.append((part.attack, part.of, part.settings.get("restarts"), part.settings.get("targets")))
         assert (part.attack, part.of) == rows[-1][:2]
-    assert [part.number for part in plan.parts] == [i for row in rows for i in range(row[1])]
+    assert [part.number for part in plan.runs] == [i for row in rows for i in range(row[1])]
     return rows
 
 
@@ -80,7 +80,7 @@ def test_versions(version, norm, rows):
     plan = plan_auto_attack(version, norm, 10)
     assert outline(plan) == rows
     assert (plan.version, plan.eot) == (version, 20 if version == "rand" else 1)
-    for part in plan.parts:
+    for part in plan.runs:
         assert part.settings.get("eot", plan.eot) == plan.eot
         if part.attack != "square":
             assert part.settings["steps"] == 100
@@ -172,7 +172,7 @@ def remembering(logits_fn, images, labels, keys, settings, carry):
 
 
 def run_stubs(monkeypatch, programs, levels=LEVELS, continues=(), eot=1, model=threshold, **more):
-    stubs = [Part("stub", i, len(programs), program, 1, i in continues, {}) for i, program in enumerate(programs)]
+    stubs = [AttackRun("stub", i, len(programs), program, 1, i in continues, {}) for i, program in enumerate(programs)]
     monkeypatch.setattr(module, "plan_auto_attack", lambda *_: Plan("stubs", tuple(stubs), eot))
     images = grey(levels)
     inputs = {"labels": np.zeros(len(images), np.int32), "epsilon": 0.5, "key": KEY}
@@ -329,9 +329,9 @@ def attacked():
 def alone(name):
     """Success of one attack on all examples, with the keys it has in the ensemble."""
     keys, carry, fooled = per_example_keys(KEY, COUNT), None, np.arange(COUNT) == 3
-    for part in parts_of(name, "linf", CLASSES):
+    for part in runs_of(name, "linf", CLASSES):
         program = direct.compiled(part.program, network)  # one of the ensemble's
-        result, carry = program(IMAGES, LABELS, folded(keys, part.code), part.at(EPSILON), carry)
+        result, carry = program(IMAGES, LABELS, folded(keys, part.key_number), part.at(EPSILON), carry)
         fooled = fooled | np.asarray(result.success)
     return fooled
 

@@ -11,8 +11,8 @@ from problems import RADII, attack_all, largest_margins, linear_problems
 import pytest
 
 from rnas.attacks import square
-from rnas.attacks.parts import folded, parts_of
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.programs import folded, runs_of
+from rnas.attacks.random_start import per_example_keys
 
 NORMS = ("linf", "l2")
 EXAMPLES = 3
@@ -22,15 +22,15 @@ CLEAR = 1e-4  # leads closer to a tie are left to rounding
 
 def run_parts(name, weights, images, labels, radii, norm):
     """Results of all parts of an attack, [models, parts, examples, ...], in the programs that evaluations run."""
-    found = parts_of(name, norm, weights.shape[-1])
+    found = runs_of(name, norm, weights.shape[-1])
     assert len({part.program for part in found}) == 1
     settings = jax.tree.map(lambda *numbers: np.stack(numbers), *[part.at(0.0) for part in found])
 
     def attack(logits_fn, images, labels, *, epsilon, key, norm):
-        keys = folded(per_example_keys(key, len(images)), found[0].code)
+        keys = folded(per_example_keys(key, len(images)), found[0].key_number)
 
         def one(settings):
-            now = settings._replace(epsilon=epsilon, step_size=found[0].step * epsilon)  # as `Part.at` has them
+            now = settings._replace(epsilon=epsilon, step_size=found[0].step * epsilon)  # as `AttackRun.at` has them
             return found[0].program(logits_fn, images, labels, keys, now, None)[0]
 
         return jax.vmap(one)(settings)

@@ -116,7 +116,7 @@ class Ours:
         import jax
         from small_cnn import logits_fn
 
-        from rnas.attacks.starts import per_example_keys
+        from rnas.attacks.random_start import per_example_keys
 
         # The package exports the function under the same name.
         self.module = importlib.import_module("rnas.attacks.auto_attack")

@@ -12,9 +12,9 @@ import pytest
 import rnas.attacks
 from rnas.attacks import checks, measurements
 from rnas.attacks.auto_attack import VERSIONS, plan_auto_attack
-from rnas.attacks.parts import DRAWS, NAMES, parts_of
+from rnas.attacks.programs import DRAWS, NAMES, runs_of
 from rnas.evaluation import Settings, Threat, assess_function
-from rnas.evaluation.campaign import PASSES, PROBED
+from rnas.evaluation.benchmark import PASSES, PROBED
 from rnas.main import parse
 from rnas.models import build_model
 from rnas.teachers import save_teacher
@@ -169,7 +169,7 @@ def test_attacks_of_the_table_are_those_of_the_code():
     forms = [re.sub(r"_\d+$", "_<steps>", name) for name, *_ in rows]
     assert forms == list(NAMES)
     for name, settings, cost, _ in rows:
-        parts = parts_of(name, "linf", 10)
+        parts = runs_of(name, "linf", 10)
         assert ", ".join(f"{key} {value}" for key, value in parts[0].settings.items()) == settings, name
         assert sum(part.cost for part in parts) == number(cost), name
 
@@ -192,7 +192,7 @@ def test_few_classes_are_treated_as_said():
     assert [attacks[k].count("fab_t") for k in (2, 3, 4)] == [1, 2, 3]
     assert [part.attack for part in plan_auto_attack("rand", "l2", 2).parts] == ["apgd_ce", "apgd_margin"]
     with pytest.raises(ValueError, match="use apgd"):
-        parts_of("pgd_20", "l1", 10)
+        runs_of("pgd_20", "l1", 10)
 
 
 def test_checks_of_the_table_are_those_of_an_evaluation(document):

@@ -20,7 +20,7 @@ import pytest
 from scipy import stats
 
 from rnas.attacks import auto_attack
-from rnas.attacks.parts import Part
+from rnas.attacks.programs import AttackRun
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Settings, Threat, assess, assess_function, assessment, failed, probes
@@ -503,7 +503,7 @@ def liar(logits_fn, images, labels, keys, settings, carry):
 
 def test_false_claims_do_not_count_and_are_caught(finished, tmp_path, monkeypatch):
     plan = Settings.plan
-    lie = Part("lie", 0, 1, liar, 1, False, {"steps": 0})
+    lie = AttackRun("lie", 0, 1, liar, 1, False, {"steps": 0})
 
     def plan_with_a_liar(*arguments):
         honest = plan(*arguments)

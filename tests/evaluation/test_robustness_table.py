@@ -9,7 +9,7 @@ from scipy import stats
 
 from rnas.data.datasets import Split
 from rnas.evaluation import Evaluator, evaluate, interval
-from rnas.evaluation.protocol import CLEAN, PGD_20, suite
+from rnas.evaluation.robustness_table import CLEAN, PGD_20, suite
 
 RADII = ("0", "1/255", "2/255", "8/255", "16/255", "32/255")
 MAIN = 8 / 255

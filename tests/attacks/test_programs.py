@@ -11,9 +11,9 @@ from problems import KEY, linear
 import pytest
 
 from rnas.attacks import apgd, cw, direct, fab, fgsm, mim, parts, pgd, square
-from rnas.attacks.parts import DRAWS, NAMES, PartSettings, folded, in_turn, judge, parts_of, ranked, take
+from rnas.attacks.programs import DRAWS, NAMES, RunSettings, folded, in_turn, judge, runs_of, ranked, take
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 CLASSES = 4
 
@@ -47,11 +47,11 @@ CLASSES = 4
     ],
 )
 def test_what_a_name_means(name, norm, classes, number, settings, cost):
-    found = parts_of(name, norm, classes)
+    found = runs_of(name, norm, classes)
     assert [(part.number, part.of) for part in found] == [(i, number) for i in range(number)]
     attack = name.partition("*")[0]
     assert {part.attack for part in found} == {attack}
-    assert {part.code for part in found} == {zlib.crc32(attack.encode())}
+    assert {part.key_number for part in found} == {zlib.crc32(attack.encode())}
     assert all(part.settings.items() >= settings.items() for part in found)
     assert ("restarts" in found[0].settings) == ("*" in name or attack == "fab")
     assert found[0].cost == cost
@@ -63,7 +63,7 @@ def test_what_a_name_means(name, norm, classes, number, settings, cost):
     expected = attack if number == 1 else f"{attack} {number}/{number}"
     assert found[-1].label == expected
     at = found[-1].at(0.25)
-    assert isinstance(at, PartSettings) and (at.epsilon, at.number) == (0.25, number - 1)
+    assert isinstance(at, RunSettings) and (at.epsilon, at.number) == (0.25, number - 1)
     assert all(isinstance(value, np.generic) for value in at)  # arrays, or each would be another program
     if attack not in ("square", "fgsm"):
         assert at.steps == settings.get("steps", 100)
@@ -71,7 +71,7 @@ def test_what_a_name_means(name, norm, classes, number, settings, cost):
 
 def test_parts_that_differ_in_numbers_share_a_program():
     def program(name, norm="linf", classes=5, **more):
-        return parts_of(name, norm, classes, **more)[0].program
+        return runs_of(name, norm, classes, **more)[0].program
 
     assert program("pgd_10") is program("pgd_200*3") is program("pgd_10", classes=9) is program("cw_10")
     assert program("mim_10") is program("fgsm")
@@ -79,13 +79,13 @@ def test_parts_that_differ_in_numbers_share_a_program():
     assert program("square") is program("square")
     others = [program("pgd_10"), program("pgd_10", "l2"), program("mim_10"), program("apgd_ce")]
     others += [program("apgd_ce", eot=2), program("fab"), program("fab*2"), program("fab_t"), program("square")]
-    others += [parts_of("square", "linf", 5)[1].program]
+    others += [runs_of("square", "linf", 5)[1].program]
     assert len(set(others)) == len(others)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_of_the_list_is_known(name):
-    assert parts_of(name.replace("<steps>", "7"), "linf", 5)
+    assert runs_of(name.replace("<steps>", "7"), "linf", 5)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_every_name_of_the_list_is_known(name):
 )
 def test_refusals(name, norm, classes, words):
     with pytest.raises(ValueError, match=words):
-        parts_of(name, norm, classes)
+        runs_of(name, norm, classes)
 
 
 # --- Programs -----------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ EPSILON, WIDE = 0.015, 0.12  # where some examples fall to gradients, and to a s
 
 
 def run_part(part, epsilon=EPSILON, images=IMAGES, labels=LABELS, keys=KEYS, carry=None):
-    keys = folded(keys, part.code)
+    keys = folded(keys, part.key_number)
     return direct.compiled(part.program, logits_fn)(images, labels, keys, part.at(epsilon), carry)
 
 
@@ -179,19 +179,19 @@ def attack_keys(name, number):
 def test_a_part_is_a_run_of_its_attack(name, attack, number, epsilon):
     """With its own keys, so that restarts differ."""
     kind = name.partition("*")[0]
-    found, carry = run_part(parts_of(name, "linf", CLASSES)[number], epsilon)
+    found, carry = run_part(runs_of(name, "linf", CLASSES)[number], epsilon)
     expected = attack(logits_fn, IMAGES, LABELS, epsilon=epsilon, key=attack_keys(kind, number))
     chex.assert_trees_all_close(found, expected, atol=1e-6)
     assert carry is None
     if number:
-        other, _ = run_part(parts_of(name, "linf", CLASSES)[0], epsilon)
+        other, _ = run_part(runs_of(name, "linf", CLASSES)[0], epsilon)
         assert not np.array_equal(found.loss, other.loss)
     assert found.success.any()
 
 
 def test_targets_go_by_rank():
     logits = np.asarray(logits_fn(IMAGES))
-    for number, part in enumerate(parts_of("apgd_t", "linf", CLASSES)):
+    for number, part in enumerate(runs_of("apgd_t", "linf", CLASSES)):
         targets = logits.argsort(1)[:, -2 - number].astype(np.int32)
         found, _ = run_part(part)
         expected = apgd(
@@ -200,7 +200,7 @@ def test_targets_go_by_rank():
         )  # fmt: skip
         chex.assert_trees_all_close(found, expected, atol=1e-5)
     distances = []
-    for number, part in enumerate(parts_of("fab_t", "linf", CLASSES)):
+    for number, part in enumerate(runs_of("fab_t", "linf", CLASSES)):
         targets = logits.argsort(1)[:, -2 - number].astype(np.int32)
         found, _ = run_part(part)
         expected = fab(logits_fn, IMAGES, LABELS, epsilon=EPSILON, key=KEY, targets=targets)
@@ -211,7 +211,7 @@ def test_targets_go_by_rank():
 
 def test_square_in_blocks_is_one_search(few_queries):
     """The queries and images of one call, although solved examples are dropped between blocks."""
-    part_list = parts_of("square", "linf", CLASSES)
+    part_list = runs_of("square", "linf", CLASSES)
     assert len(part_list) == 4
     keys = folded(KEYS, zlib.crc32(b"square"))
     whole = square(logits_fn, IMAGES, LABELS, epsilon=WIDE, key=keys, queries=40)
@@ -242,7 +242,7 @@ def test_square_blocks_keep_their_bits(few_queries):
     keys = folded(KEYS, zlib.crc32(b"square"))
     whole = square(logits_fn, IMAGES, LABELS, epsilon=WIDE, key=keys, queries=40)
     carry, queries = None, 0
-    for part in parts_of("square", "linf", CLASSES):
+    for part in runs_of("square", "linf", CLASSES):
         result, carry = run_part(part, WIDE, carry=carry)
         queries = queries + result.queries
     chex.assert_trees_all_equal(result._replace(queries=queries), whole)
@@ -257,11 +257,11 @@ def result_of(rows, success):
 
 
 def stub(number, continues=False):
-    return parts.Part("stub", number, 9, None, 0, continues, {})
+    return parts.AttackRun("stub", number, 9, None, 0, continues, {})
 
 
 def test_each_part_sees_only_who_stands():
-    """Part i fools the rows whose number is i modulo 3; what it leaves to the next is compacted with them."""
+    """AttackRun i fools the rows whose number is i modulo 3; what it leaves to the next is compacted with them."""
     seen, carries = [], []
 
     def run(part, rows, carry):
