@@ -18,7 +18,7 @@ from rnas.artifacts.architecture import Architecture, load_architecture
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.evaluation import Evaluator
-from rnas.evaluation.protocol import PGD_20
+from rnas.evaluation.robustness_table import CURVE_ATTACK
 from rnas.layers.counting import count
 from rnas.runs import recipes
 from rnas.runs.searches import Search, make_search
@@ -174,6 +174,6 @@ class Run:
         if not len(self.validation):
             return None
         evaluator = self.evaluator(predict)
-        attack = dataclasses.replace(PGD_20, steps=self.config.validation.steps)
+        attack = dataclasses.replace(CURVE_ATTACK, steps=self.config.validation.steps)
         epsilon = attacks.radius(self.config.adversarial.epsilon)
         return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)
