@@ -1,1 +1,1 @@
-"""The commands of `rnas`, one module a verb."""
+"""One module a verb of the command line: `add_arguments(parser)` and `run(arguments, overrides) -> exit code`."""

@@ -1,29 +1,79 @@
 """`rnas attack`: the long, checked evaluation of one model, of a run or a teacher directory."""
 
-from argparse import Namespace
+from __future__ import annotations
+
+import argparse
+import json
 from pathlib import Path
 import re
 import sys
+from typing import TYPE_CHECKING
 
-import jax
+from rnas.cli.arguments import add_distributed, add_json
 
-from rnas.config.load import recorded_config
-from rnas.data.datasets import Dataset, load_dataset
-from rnas.evaluation import EvaluatedModel, Settings, Threat, assess_dataset, failed
-from rnas.evaluation.evaluated_model import teacher_subject
-from rnas.pages import write_report
-from rnas.runs.stages import open_experiment
-from rnas.teachers import load_teacher
-from rnas.teachers.teacher import CARD, read_card
+if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
+    from rnas.data.datasets import Dataset
+    from rnas.evaluation import EvaluatedModel
 
 CHECKS_FAILED = 3  # exit code
 
 
-def attack(arguments: Namespace) -> tuple[dict, int]:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--workdir", metavar="DIR", help="of a run")
+    add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
+    add("--model", default="student", help="of the run: student, teacher, baseline_…; default: student")
+    add(
+        "--attack",
+        default="auto_attack",
+        metavar="NAMES",
+        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30",
+    )
+    add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
+    add("--norm", default="linf", choices=["linf", "l2", "l1"])
+    add("--epsilon", default="8/255", help="radius in pixel units, '8/255' or a number; default: 8/255")
+    add("--dataset", help="a TFDS set; default: the one of the run, or of the teacher's card")
+    add("--data-dir", metavar="DIR", help="where that set is")
+    add("--split", default="test", choices=["test", "validation", "train"])
+    add("--count", type=int, metavar="N", help="the first N images; default: all")
+    add("--seed", type=int, default=0, help="of every random draw")
+    add("--batch-size", type=int, default=128, metavar="N", help="images a batch, at most; halved if memory is short")
+    add("--individually", action="store_true", help="every attack on every image, not only on those that still stand")
+    add(
+        "--transfer",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="also try the images of this finished evaluation of another model; may be repeated",
+    )
+    add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks")
+    add("--tolerate-failed-checks", action="store_true", help="exit with 0 although a sanity check failed")
+    add_distributed(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    """Attacks the model and prints the outcome; returns `CHECKS_FAILED` if a sanity check failed, else 0.
+
+    Raises:
+      ValueError: see `attack`.
+      Interrupted: on a signal; the images that are finished are kept.
+    """
+    from rnas.cli import platform
+    from rnas.training.interruption import interruptible
+
+    platform.prepare(distributed=arguments.distributed)
+    with interruptible():
+        summary, code = attack(arguments)
+    print(json.dumps(summary) if arguments.json else as_text(summary))
+    return code
+
+
+def attack(arguments: argparse.Namespace) -> tuple[dict, int]:
     """Evaluates what the command line names.
 
     Args:
-      arguments: see `rnas.main`.
+      arguments: see `add_arguments`.
 
     Returns:
       (the content of `attack.json`, the exit code: not 0 if a self-check failed and that was not tolerated).
@@ -31,6 +81,11 @@ def attack(arguments: Namespace) -> tuple[dict, int]:
     Raises:
       ValueError: no such model, data that do not fit it, an output folder that holds another evaluation.
     """
+    import jax
+
+    from rnas.evaluation import Settings, Threat, assess_dataset, failed
+    from rnas.pages import write_report
+
     if (arguments.workdir is None) == (arguments.teacher is None):
         raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
     if arguments.version == "rand":
@@ -104,7 +159,10 @@ def as_text(summary: dict) -> str:
     return "\n".join([*lines, *(f"  {warning}" for warning in summary["warnings"]), f"  {summary['caveat']}"])
 
 
-def _of_run(arguments: Namespace) -> tuple[EvaluatedModel, Dataset]:
+def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    from rnas.config.load import recorded_config
+    from rnas.runs.stages import open_experiment
+
     config = recorded_config(arguments.workdir)
     if arguments.data_dir is not None:
         config.data.dir = arguments.data_dir
@@ -115,7 +173,11 @@ def _of_run(arguments: Namespace) -> tuple[EvaluatedModel, Dataset]:
     return subject, _load(arguments.dataset, arguments, subject, tuple(config.data.image_shape))
 
 
-def _of_teacher(arguments: Namespace) -> tuple[EvaluatedModel, Dataset]:
+def _of_teacher(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    from rnas.evaluation.evaluated_model import teacher_subject
+    from rnas.teachers import load_teacher
+    from rnas.teachers.teacher import CARD, read_card
+
     teacher = load_teacher(arguments.teacher)
     card = read_card(Path(arguments.teacher) / CARD)
     shape = tuple(card["image_shape"])
@@ -127,7 +189,9 @@ def _of_teacher(arguments: Namespace) -> tuple[EvaluatedModel, Dataset]:
     return subject, _load(name, arguments, subject, shape)
 
 
-def _load(name: str, arguments: Namespace, subject: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:
+def _load(name: str, arguments: argparse.Namespace, subject: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:
+    from rnas.data.datasets import load_dataset
+
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
     if dataset.num_classes != subject.num_classes or dataset.image_shape != shape:
         raise ValueError(

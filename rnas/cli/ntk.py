@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnas.artifacts.files import write_json, write_text
+from rnas.cli import platform
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.ntk.scores import Scores
 from rnas.pages.kernel_page import FILE, write_study_page
@@ -21,6 +22,7 @@ from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, best_share, load_robbench, ranking
 from rnas.tabular import rank_correlation as correlation
 from rnas.tabular.table import is_cost
+from rnas.training.interruption import interruptible
 
 Answer = dict[str, Any]
 
@@ -67,13 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     """Scores what the command line names and prints the outcome; returns the exit code.
 
     Raises:
       ValueError: an architecture, a table, a column, a data set or a number that cannot be; says which.
       OSError: a file that could not be written.
+      Interrupted: on a signal; the architectures that are finished are kept.
     """
+    platform.prepare()
     table = load_robbench(arguments.table, partial=arguments.partial) if arguments.table else None
     settings = Settings(
         images=arguments.images,
@@ -89,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     columns = choose_columns(table, arguments.columns, arguments.dataset)
     ids = choose_architectures(arguments.archs, arguments.sample, table, columns, arguments.seed)
-    with contextlib.ExitStack() as stack:
+    with interruptible(), contextlib.ExitStack() as stack:
         folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
         answer = study(arguments, settings, ids, table, columns, folder)
         text = as_text(answer)

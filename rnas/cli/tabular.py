@@ -98,8 +98,6 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
       OSError: a file that could not be written.
       Interrupted: a training that was asked to stop.
     """
-    if overrides and arguments.act is not _train:
-        raise ValueError(f"{overrides[0]}: only `rnas tabular train` has a configuration.")
     return arguments.act(arguments, overrides)
 
 

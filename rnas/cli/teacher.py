@@ -1,4 +1,4 @@
-"""`rnas teacher import` and `rnas teacher check`: what they take on the command line, and what they do."""
+"""`rnas teacher`: trains, imports or checks a teacher, or caches its outputs."""
 
 import argparse
 import json
@@ -7,10 +7,11 @@ import sys
 import textwrap
 import warnings
 
+from rnas.cli import platform
+from rnas.cli.arguments import add_config, add_distributed, add_json, read_config
 from rnas.models.registry import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
-from rnas.teachers.teacher import Teacher
 
 HOW_TO_EXPORT = """\
 Tensors and plain containers in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and
@@ -24,12 +25,27 @@ brought into that form where PyTorch is installed:
 """
 
 
-def add_actions(actions: argparse._SubParsersAction) -> None:
-    """Adds `import` and `check` to the actions of `rnas teacher`."""
-    made = actions.add_parser(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+
+    def action(name: str, act, help: str, **more) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=help, description=more.pop("description", help), **more)
+        made.set_defaults(act=act)
+        return made
+
+    for name, act, help in (
+        ("train", train, "train the teachers of a configuration"),
+        ("cache", cache, "make the teacher cache of a configuration (teacher.cache.views)"),
+    ):
+        made = action(name, act, help)
+        add_config(made)
+        add_distributed(made)
+
+    made = action(
         "import",
-        help="make a teacher directory of a published checkpoint",
-        description="Makes a teacher directory of a checkpoint of PyTorch, safetensors or NumPy.",
+        import_file,
+        "make a teacher directory from a published checkpoint",
+        description="Makes a teacher directory from a checkpoint of PyTorch, safetensors or NumPy.",
         epilog="\n".join(
             [
                 HOW_TO_EXPORT,
@@ -44,19 +60,21 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
     add = made.add_argument
     add("file", metavar="FILE")
     add("--output", required=True, metavar="DIR", help="the teacher directory to make")
-    add("--architecture", metavar="NAME", help="of the network; default: what the tensors say, where they do")
+    add("--architecture", metavar="NAME", help="default: read from the tensors, where they determine it")
     add(
         "--normalization",
         metavar="NAME|MEANS/STDS",
-        help="inside the model, such as none, cifar10 or 0.5,0.5,0.5/0.2,0.2,0.2; default: what the file says",
+        help="inside the model, such as none, cifar10 or 0.5,0.5,0.5/0.2,0.2,0.2; default: the file's",
     )
-    add("--published", metavar="NAME", help="in RobustBench, which says architecture and normalisation")
+    add("--published", metavar="NAME", help="in RobustBench; sets architecture and normalisation")
     add("--entry", metavar="KEY", help="where in the file the state is; default: the usual places")
     add("--image-size", type=int, metavar="N", help="pixels a side; default: 32, for ImageNet 224")
     add("--trust", action="store_true", help="let PyTorch read what is refused otherwise: old formats, foreign classes")
-    made = actions.add_parser(
+
+    made = action(
         "check",
-        help="clean and PGD accuracy of a teacher, and what looks wrong",
+        check,
+        "clean and PGD accuracy of a teacher, and what looks wrong",
         description="Clean and PGD accuracy of a teacher on the first test images, and what looks wrong.",
     )
     add = made.add_argument
@@ -65,21 +83,44 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
     add("--data-dir", metavar="DIR", help="where that set is")
     add("--count", type=int, default=200, metavar="N", help="the first N test images; default: 200")
     add("--epsilon", metavar="RADIUS", help="L∞, in pixel units; default: the published one, else 8/255")
-    add("--json", action="store_true", help="print one JSON object")
+    add_json(made)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Does what `rnas teacher import` or `rnas teacher check` asks for, and prints the outcome.
+def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    """Trains, imports, checks or caches; returns 0.
 
     Raises:
-      ValueError: see `import_torch` and `check_teacher`; or there is something at the output directory already.
+      ValueError: see `rnas.runs.stages.run`, `import_torch` and `check_teacher`; or the output directory is not empty.
+      Interrupted: on a signal, once the state is saved.
     """
-    print({"import": import_file, "check": check_directory}[arguments.action](arguments))
+    platform.prepare(distributed=getattr(arguments, "distributed", False))
+    arguments.act(arguments, overrides)
+    return 0
 
 
-def import_file(arguments: argparse.Namespace) -> str:
-    """Makes a teacher directory of a file; returns what is to be said of it."""
-    from rnas.teachers.importing import import_torch
+def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Runs the stage `teacher` of a configuration."""
+    from rnas.runs import stages
+    from rnas.training.interruption import interruptible
+
+    config, workdir = read_config(arguments, overrides)
+    with interruptible():
+        stages.run(config, workdir, command=arguments.typed, until="teacher")
+
+
+def cache(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Makes the teacher cache of a configuration, and the teacher first where it is missing."""
+    from rnas.runs import stages
+    from rnas.training.interruption import interruptible
+
+    config, workdir = read_config(arguments, overrides)
+    with interruptible():
+        stages.make_teacher_cache(config, workdir, command=arguments.typed)
+
+
+def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Makes a teacher directory from a file, and prints what was read from it."""
+    from rnas.teachers.importing import as_text, import_torch
 
     output = Path(arguments.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -97,11 +138,11 @@ def import_file(arguments: argparse.Namespace) -> str:
             trust=arguments.trust,
         )
     teacher.save(output)
-    return "\n".join([*_report(teacher), f"written to {output}"])
+    print(f"{as_text(teacher)}\nwritten to {output}")
 
 
-def check_directory(arguments: argparse.Namespace) -> str:
-    """Looks at a teacher directory; returns what is to be said of it, as JSON if that was asked for."""
+def check(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Prints accuracies and findings of a teacher directory."""
     from rnas.evaluation.teacher_check import as_text, check_teacher
 
     result = check_teacher(
@@ -111,37 +152,4 @@ def check_directory(arguments: argparse.Namespace) -> str:
         count=arguments.count,
         epsilon=arguments.epsilon,
     )
-    return json.dumps(result) if arguments.json else as_text(result)
-
-
-def _report(teacher: Teacher) -> list[str]:
-    import jax
-
-    origin = teacher.origin
-    source, normalization = origin["source"], origin["normalization"]
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(teacher.variables["params"]))
-    chosen = [f"state at {origin['entry']!r}"] if origin["entry"] else []
-    chosen += [f"not taken: {', '.join(map(repr, origin['other_entries']))}"] if origin["other_entries"] else []
-    chosen += [f"prefix {origin['prefix']!r} removed"] if origin["prefix"] else []
-    numbers = f"mean {_numbers(teacher.mean)}, std {_numbers(teacher.std)}"
-    height, width, channels = teacher.image_shape
-    lines = [
-        f"{teacher.architecture} ({origin['family']}), {teacher.num_classes} classes, {parameters:,} parameters",
-        f"  images: {height}x{width}x{channels}{', no other size' if teacher.fixed_size else ''}",
-        f"  normalisation: {normalization['name'] or 'unnamed'}, said by {normalization['from']}: {numbers}",
-        f"  taps: {len(teacher.taps)}, from {teacher.taps[0].name} to {teacher.taps[-1].name}",
-        f"  file: {source['format']}, {source['bytes']:,} bytes of {', '.join(origin['dtypes'])}, sha256 "
-        f"{source['sha256']}",
-    ]
-    lines += [f"  {'; '.join(chosen)}"] if chosen else []
-    lines += [f"  left out: {number} {reason}" for reason, number in origin["ignored"].items()]
-    if published := origin.get("published"):
-        lines.append(
-            f"  {published['name']} ({published['paper']}): {published['clean']} % clean, {published['autoattack']} % "
-            f"under AutoAttack at {published['epsilon']}"
-        )
-    return lines
-
-
-def _numbers(numbers: tuple[float, ...]) -> str:
-    return " ".join(f"{number:.4f}" for number in numbers)
+    print(json.dumps(result) if arguments.json else as_text(result))

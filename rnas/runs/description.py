@@ -75,18 +75,3 @@ def status(workdir: Path) -> dict[str, Any]:
         "command": record.command,
         "stages": {stage: done.get(stage, waiting) for stage in NAMES},
     }
-
-
-def as_text(result: dict[str, Any], indent: str = "") -> str:
-    """The same for a reader: one line a fact, numbers with separators, taps as name and size."""
-    lines = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}", as_text(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            lines.append(f"{indent}{key} ({len(value)} taps)")
-            lines += [f"{indent}  {tap['name']}  {tap['height']}×{tap['width']}×{tap['channels']}" for tap in value]
-        else:
-            shown = f"{value:,}" if isinstance(value, int) else value
-            lines.append(f"{indent}{key}: {shown}")
-    return "\n".join(lines)

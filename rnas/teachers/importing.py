@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 
 import rnas
@@ -102,6 +103,38 @@ def import_torch(
         fixed_size=recognised.fixed_size,
         origin=origin,
     )
+
+
+def as_text(teacher: Teacher) -> str:
+    """What was read from the file of an imported teacher, for a terminal."""
+    origin = teacher.origin
+    source, normalization = origin["source"], origin["normalization"]
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(teacher.variables["params"]))
+    chosen = [f"state at {origin['entry']!r}"] if origin["entry"] else []
+    chosen += [f"not taken: {', '.join(map(repr, origin['other_entries']))}"] if origin["other_entries"] else []
+    chosen += [f"prefix {origin['prefix']!r} removed"] if origin["prefix"] else []
+    numbers = f"mean {_numbers(teacher.mean)}, std {_numbers(teacher.std)}"
+    height, width, channels = teacher.image_shape
+    lines = [
+        f"{teacher.architecture} ({origin['family']}), {teacher.num_classes} classes, {parameters:,} parameters",
+        f"  images: {height}x{width}x{channels}{', no other size' if teacher.fixed_size else ''}",
+        f"  normalisation: {normalization['name'] or 'unnamed'}, from {normalization['from']}: {numbers}",
+        f"  taps: {len(teacher.taps)}, from {teacher.taps[0].name} to {teacher.taps[-1].name}",
+        f"  file: {source['format']}, {source['bytes']:,} bytes of {', '.join(origin['dtypes'])}, sha256 "
+        f"{source['sha256']}",
+    ]
+    lines += [f"  {'; '.join(chosen)}"] if chosen else []
+    lines += [f"  left out: {number} {reason}" for reason, number in origin["ignored"].items()]
+    if published := origin.get("published"):
+        lines.append(
+            f"  {published['name']} ({published['paper']}): {published['clean']} % clean, {published['autoattack']} % "
+            f"under AutoAttack at {published['epsilon']}"
+        )
+    return "\n".join(lines)
+
+
+def _numbers(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.4f}" for number in numbers)
 
 
 def _architecture(recognised: Recognised, given: str | None, known: Published | None) -> str:

@@ -215,7 +215,7 @@ def test_folders_say_what_was_done(attacked, monkeypatch):
         return read(attacked.folder)
 
     monkeypatch.setattr(assessment, "assess", assess)
-    monkeypatch.setattr(attacks, "write_report", lambda workdir: None)
+    monkeypatch.setattr("rnas.pages.write_report", lambda workdir: None)
     for argv, name in (
         ((), "student_auto_attack_linf_8-255"),
         (("--version=plus", "--norm=l2", "--epsilon=0.5", "--seed=3"), "student_auto_attack_l2_0.5_plus_seed3"),

@@ -1,8 +1,12 @@
 """The command line: what it starts, and the one clear line a mistake is answered with."""
 
+import importlib
+import inspect
 import itertools
 import json
 from pathlib import Path
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +14,7 @@ import pytest
 
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config
-from rnas.main import main
+from rnas.main import VERBS, main
 from rnas.models import build_model
 from rnas.runs import stages as experiment
 from rnas.teachers import save_teacher
@@ -105,6 +109,28 @@ def test_help_names_every_command(capsys):
         assert f"\n    {name} " in shown
 
 
+def test_help_answers_without_loading_jax():
+    program = """
+import contextlib, io, sys
+from rnas.main import main
+shown = io.StringIO()
+for argv in ([], *([verb] for verb in ("run", "search", "attack", "describe", "status", "report", "tabular"))):
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        main([*argv, "--help"])
+assert shown.getvalue().count("usage: rnas") == 8
+sys.exit(2 * ("jax" in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_has_its_module():
+    for verb, (module, _) in VERBS.items():
+        module = importlib.import_module(f"rnas.cli.{module}")
+        assert list(inspect.signature(module.add_arguments).parameters) == ["parser"], verb
+        assert list(inspect.signature(module.run).parameters) == ["arguments", "overrides"], verb
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -114,6 +140,8 @@ def test_help_names_every_command(capsys):
         (["run", "--config=a.py", "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
         (["run", "--config=a.py", "seed=3"], "configuration keys are written --config.key=value"),
         (["teacher", "--config=a.py"], "action"),
+        (["status", "--config.seed=3"], "--config.seed=3: this command takes no configuration"),
+        (["tabular", "rank", "--table=x", "--config.seed=3"], "this command takes no configuration"),
     ],
 )
 def test_a_command_that_cannot_be_read_is_refused(capsys, argv, message):

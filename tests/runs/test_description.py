@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from rnas.cli.arguments import as_text
 from rnas.main import main
-from rnas.runs.description import as_text
 from rnas.spaces import fbnet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,18 @@
+"""`rnas status`: which stages of a work directory are complete."""
+
+import argparse
+from pathlib import Path
+
+from rnas.cli.arguments import add_json, add_workdir, show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_workdir(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    """Prints state and seconds of every stage; raises ValueError where there is no run."""
+    from rnas.runs.description import status
+
+    return show(status(Path(arguments.workdir)), as_json=arguments.json)
