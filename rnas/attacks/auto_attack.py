@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnas.attacks.batching import batch_sizes, concatenated, cut_batches, run_concurrently, take
 from rnas.attacks.direct import check_direct, compiled
 from rnas.attacks.epsilon_parsing import pixel_radius
-from rnas.attacks.batching import batch_sizes, cut_batches, run_concurrently, take, concatenated
-from rnas.attacks.programs import AttackRun, check_shape, in_turn, runs_of
 from rnas.attacks.pgd import check_count
+from rnas.attacks.programs import AttackRun, check_shape, in_turn, runs_of
 from rnas.attacks.projections import over
-from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.random_start import folded, per_example_keys
+from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.verdict import DRAWS, judge_draws, judge_once
 
 VERSIONS = {

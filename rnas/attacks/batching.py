@@ -44,7 +44,9 @@ def concurrent_batches() -> int:
     return max(1, cores // jax.local_device_count())
 
 
-def run_concurrently(run: Callable[[np.ndarray], Any], batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Any]]:
+def run_concurrently(
+    run: Callable[[np.ndarray], Any], batches: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields (batch, run(batch)) for every batch, in order."""
     workers = min(concurrent_batches(), len(batches))
     if workers <= 1:

@@ -82,6 +82,18 @@ class Attack:
         return replace(self, restarts=restarts)
 
 
+def _suffix(step: float, usual: float) -> str:
+    """What a name ends in: nothing for the usual step of its kind."""
+    return "" if step == usual else f"_step_{step / REFERENCE_STEP:.6g}"
+
+
+def _step_words(step: float) -> str:
+    inverse = 1 / step
+    if step == 1:
+        return "ε"
+    return f"ε/{inverse:.0f}" if abs(inverse - round(inverse)) < 1e-6 else f"{step:.6g} ε"
+
+
 def pgd(steps: int, step: float = PGD_STEP) -> Attack:
     """PGD on cross-entropy from a uniform start (Madry et al. 2018, arXiv 1706.06083)."""
     name = "pgd_100_ce" if (steps, step) == (100, PGD_STEP) else f"pgd_{steps}{_suffix(step, PGD_STEP)}"
@@ -198,15 +210,3 @@ def label_of(text: str) -> str:
         label = find(name).label if is_known(name) else name
         labels.append(f"{label} with {restarts} restarts" if restarts else label)
     return ", ".join(labels)
-
-
-def _suffix(step: float, usual: float) -> str:
-    """What a name ends in: nothing for the usual step of its kind."""
-    return "" if step == usual else f"_step_{step / REFERENCE_STEP:.6g}"
-
-
-def _step_words(step: float) -> str:
-    inverse = 1 / step
-    if step == 1:
-        return "ε"
-    return f"ε/{inverse:.0f}" if abs(inverse - round(inverse)) < 1e-6 else f"{step:.6g} ε"

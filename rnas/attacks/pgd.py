@@ -19,11 +19,11 @@ import jax.numpy as jnp
 from rnas.attacks import losses
 from rnas.attacks.catalogue import CW_STEP, PGD_STEP
 from rnas.attacks.direct import direct
-from rnas.attacks.input_checks import check_types
 from rnas.attacks.epsilon_parsing import radius
+from rnas.attacks.input_checks import check_types
 from rnas.attacks.projections import TINY, ball_radius, direction, distance, over, project
-from rnas.attacks.result import AttackResult, seen, unseen
 from rnas.attacks.random_start import folded, initial_images, per_example_keys
+from rnas.attacks.result import AttackResult, seen, unseen
 
 Logits = Callable[[jax.Array], jax.Array]
 Length = str | float | jax.Array

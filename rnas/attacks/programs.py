@@ -260,8 +260,11 @@ def _square_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[
     """Blocks of one search."""
     settings = {"queries": QUERIES, "p_init": 0.8, "rescaled_schedule": False, "draws": "per image"}
     blocks = QUERIES // BLOCK
-    first = AttackRun(attack, 0, blocks, _square(norm, True), BLOCK + 1, False, settings)
-    return [first, *(AttackRun(attack, i, blocks, _square(norm, False), BLOCK, True, settings) for i in range(1, blocks))]
+    later = _square(norm, False)
+    return [
+        AttackRun(attack, 0, blocks, _square(norm, True), BLOCK + 1, False, settings),
+        *(AttackRun(attack, i, blocks, later, BLOCK, True, settings) for i in range(1, blocks)),
+    ]
 
 
 # Program named in the catalogue -> (attack, norm, num_classes, eot) -> its runs.

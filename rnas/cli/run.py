@@ -16,15 +16,18 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Runs the stages that are not complete yet.
 
     Raises:
-      ValueError: see `rnas.runs.stages.run`.
+      ValueError: see `rnas.runs.stages.execute`.
       Interrupted: on a signal, once the state is saved.
     """
     from rnas.cli import platform
+    from rnas.pages import write_report
     from rnas.runs import stages
     from rnas.training.interruption import interruptible
 
     platform.prepare(distributed=arguments.distributed)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.run(config, workdir, command=arguments.typed, until=UNTIL[arguments.command])
+        stages.execute(
+            config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=write_report
+        )
     return 0

@@ -111,6 +111,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     # Imported late: the questions need no device.
     from rnas.cli import platform
     from rnas.config.load import load_config
+    from rnas.pages import write_attack_page
     from rnas.runs.table_training import train_table
     from rnas.training.interruption import interruptible
 
@@ -119,7 +120,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     name, _, argument = arguments.config.partition(":")
     workdir = arguments.workdir or Path("runs") / "_".join(filter(None, ["robbench", Path(name).stem, argument]))
     with interruptible():
-        train_table(config, Path(workdir), *map(int, shard.groups()))
+        train_table(config, Path(workdir), *map(int, shard.groups()), report=write_attack_page)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The resumable benchmark of one model: clean accuracy, attacks in turn, curve, transfer, sanity checks, stored images."""
+"""The resumable benchmark of one model: clean accuracy, attacks, curve, transfer, sanity checks, stored images."""
 
 from collections.abc import Sequence
 import dataclasses

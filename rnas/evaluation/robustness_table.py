@@ -6,7 +6,6 @@ smaller radius over to the larger ones, whose balls contain it.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import functools
 from typing import Any
 

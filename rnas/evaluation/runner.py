@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnas.attacks.batching import Compilation, concatenated, cut_batches, run_concurrently, take
 from rnas.attacks.direct import hashable
-from rnas.attacks.batching import Compilation, cut_batches, run_concurrently, take, concatenated
 from rnas.steps import run_frozen
 from rnas.training.loaders import per_device, replicate
 
