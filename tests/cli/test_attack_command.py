@@ -282,7 +282,7 @@ def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path
     card = json.loads((path / "teacher.json").read_text())
     (path / "teacher.json").write_text(json.dumps({**card, "origin": {}}))
     message = refused(f"--teacher={path}", f"--data-dir={data}")
-    assert "does not say what it was trained on; name --dataset." in message
+    assert "does not name the data it was trained on; give --dataset." in message
     card["num_classes"] = 10
     (path / "teacher.json").write_text(json.dumps({**card, "image_shape": [16, 16, 1]}))
     message = refused(f"--teacher={path}", f"--data-dir={data}", "--dataset=digits")

@@ -9,7 +9,7 @@ from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, M
 from rnas.artifacts.run_record import versions
 from rnas.artifacts.scores import AttackScore
 from rnas.data.datasets import Split
-from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate, failed
+from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.robustness_table import table_attacks
 from rnas.runs.recipes import model_names
@@ -68,7 +68,7 @@ def _auto_attack(run: Run, model: EvaluatedModel) -> AttackScore:
         model, run.dataset, threat, Settings(batch_size=config.batch_size), run.workdir / "attacks",
         count=config.count or None,
     )  # fmt: skip
-    if broken := failed(found):
+    if broken := found.failed:
         say(f"warning: self-checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
     return AttackScore(**vars(found.robust), epsilon=threat.epsilon, settings={"version": found.version})
 
