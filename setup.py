@@ -61,6 +61,8 @@ setup(
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
         # libraries, several gigabytes that no other test needs.
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
+        # The site of docs/: `mkdocs build --strict`.
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},

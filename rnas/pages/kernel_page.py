@@ -1,4 +1,4 @@
-"""The page of a study: how far scores before training agree with a table, against the strength of the attack."""
+"""The page of a kernel study: how far scores before training agree with a table."""
 
 from __future__ import annotations
 
@@ -6,194 +6,162 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnas.artifacts.files import read_json
-from rnas.pages import tables
-from rnas.pages.document import care, document, dotted, save
-from rnas.pages.kernel_plot import LABELS, plot_correlations, plot_strength
-from rnas.pages.markup import Markup, element, markup
-from rnas.pages.parts import fact_list, figure, folded, image, tile
-from rnas.pages.quantity import duration, exact, number_of
+from rnas.artifacts.kernel_results import KernelGain, KernelResults, ScoreCorrelation, TableAgreement
+from rnas.pages.kernel_plot import LABELS, kernel_label, plot_correlations, plot_strength
+from rnas.pages.quantity import duration, exact
+from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
+from rnas.pages.table import Cell, Table, whole
 
-FILE = "ntk.json"
-
-_STRENGTH = (
-    "Spearman\u2019s coefficient with {column} as the images of the kernel are attacked harder; bars are 95\u202f% "
-    "bootstrap intervals over cells. Dotted: the number of parameters, which asks no kernel."
-)
-_ALL = "Every score with every column; kernels under the two attacks beside the clean one, and scores without a kernel."
-_GAINS = (
-    "By how much |\u03c1| grows with {column} from one kernel to another on the same cells. An interval that leaves 0 "
-    "is printed bold; of so many some would by chance."
-)
+_INTERVAL = "95\u202f% interval"
+_CELL_SCORES = ("clean/lambda_min", "clean/condition", "clean/fit", "synflow", "naswot", "params")
 
 
-def write_study_page(workdir: str | Path) -> Path:
-    """Writes `report.html` and its pictures into the folder of a study, from its `ntk.json`; returns the path.
+def write_study_page(folder: str | Path) -> Path:
+    """Writes `report.html` and its files into the folder of a study, from its `ntk.json`; returns the path.
 
     Raises:
       ValueError: the file cannot be read.
+      OSError: a file could not be written.
     """
-    workdir = Path(workdir)
-    answer = read_json(workdir / FILE)
-    cells, settings = answer["architectures"], answer["settings"]
-    compared = "correlations" in answer
-    column = _headline(answer["columns"]) if compared else None
-    epsilons = sorted(settings["epsilons"], key=number_of)
-    pictures = {}
-    if compared:
-        drawn = [plot_strength(answer["correlations"], epsilons, name) for name in answer["columns"]]
-        drawn.append(plot_correlations(answer["correlations"], answer["shown"], answer["columns"]))
-        pictures = {picture.name: picture for picture in drawn}
-    text = document(
-        title=_title(answer, column),
-        eyebrow=dotted("rnas", "tangent kernels", answer["dataset"]["name"], "NAS-Bench-201"),
-        opening=[_care(answer), _tiles(answer, column)],
-        parts=[
-            ("strength", "Against attack strength", _strength(answer, column, pictures) if compared else []),
-            ("scores", "All scores", [figure(pictures["ntk"], _ALL), _coefficients(answer)] if compared else []),
-            ("gains", "What an attack adds to a kernel", _gains(answer, column) if compared else []),
-            ("best", "Among the best cells", _best(answer) if compared else []),
-            ("cells", "Cells", [folded(f"Scores of {exact(len(cells))} cells", _cells(answer))]),
-            ("protocol", "Protocol", [_protocol(answer)]),
-        ],
-    )
-    return save(workdir / "report.html", text, pictures.values())
+    folder = Path(folder)
+    return publish(folder / "report.html", "kernels.html", study_context(KernelResults.read(folder)))
+
+
+def study_context(results: KernelResults) -> dict[str, Any]:
+    """The data of the page; see `rnas.pages.site`."""
+    found = results.agreement
+    column = _headline(found.columns) if found else None
+    cells = Fold(f"Scores of {exact(len(results.architectures))} cells", _cells(results))
+    return {
+        "title": _title(results, column),
+        "eyebrow": dotted("rnas", "tangent kernels", results.dataset["name"], "NAS-Bench-201"),
+        "degenerate": [cell.code for cell in results.architectures if cell.degenerate],
+        "tiles": _tiles(results, column),
+        "column": column,
+        "sections": sections(
+            strength=("Against attack strength", found and _strength(results, column)),
+            scores=("All scores", found and _scores(found)),
+            gains=("What an attack adds to a kernel", found and _gains(found.gains, column)),
+            best=("Among the best cells", found and found.best and _best(found)),
+            cells=("Cells", cells),
+            protocol=("Protocol", _protocol(results)),
+        ),
+    }
 
 
 def _headline(columns: Sequence[str]) -> str:
-    """The most robust accuracy that means are taken of: PGD-20 at 8/255 where it is a column, else the last one."""
+    """The column that title and tiles are about: PGD-20 at 8/255 where it is among them, else the last one."""
     return next((name for name in columns if name.endswith("/pgd_8")), columns[-1])
 
 
-def _of_column(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, Mapping[str, Any]]:
-    return {row["score"]: row for row in rows if row["column"] == column and row["spearman"] is not None}
+def _strongest(found: TableAgreement, column: str, kernels: bool) -> ScoreCorrelation | None:
+    """The score of kernels, or the other score, that agrees most with a column."""
+    rows = [row for row in found.correlations if row.column == column and row.spearman is not None]
+    return max((row for row in rows if bool(row.kernel) is kernels), key=lambda row: abs(row.spearman), default=None)
 
 
-def _title(answer: Mapping[str, Any], column: str | None) -> str:
-    count = exact(len(answer["architectures"]))
-    found = _of_column(answer["correlations"], column) if column else {}
-    kernels = [row for row in found.values() if "/" in row["score"]]
-    if not kernels:
+def _title(results: KernelResults, column: str | None) -> str:
+    count = exact(len(results.architectures))
+    best = _strongest(results.agreement, column, kernels=True) if column else None
+    if best is None:
         return f"Scores of {count} cells before training"
-    best = max(kernels, key=lambda row: abs(row["spearman"]))
-    kernel, _, score = best["score"].rpartition("/")
-    return (
-        f"Of {count} cells the {LABELS[score]} of the {_kernel(kernel)} kernel ranks {column} best of all kernel scores"
-    )
+    kernel = kernel_label(best.kernel)
+    return f"Of {count} cells the {LABELS[best.kind]} of the {kernel} kernel ranks {column} best of all kernel scores"
 
 
-def _kernel(name: str) -> str:
-    """'robust@8/255' → 'robust (8/255)'."""
-    family, _, radius = name.replace("_", " ").partition("@")
-    return f"{family} ({radius})" if radius else family
-
-
-def _care(answer: Mapping[str, Any]) -> Markup | None:
-    dead = [cell["code"] for cell in answer["architectures"] if cell["degenerate"]]
-    words = f"Kernels of rank 1 or 0, of networks whose output does not depend on the image: {', '.join(dead)}."
-    return care([words] if dead else [])
-
-
-def _tiles(answer: Mapping[str, Any], column: str | None) -> Markup:
-    seconds = answer["seconds"]
+def _tiles(results: KernelResults, column: str | None) -> list[Tile]:
+    seconds = results.seconds
     shown = [
-        tile("Cells", exact(len(answer["architectures"])), {"images": exact(answer["settings"]["images"])}),
-        tile("Time of a cell, median", duration(seconds["median"]), {"in all": duration(seconds["total"])}),
+        Tile("Cells", exact(len(results.architectures)), {"images": exact(results.settings.images)}),
+        Tile("Time of a cell, median", duration(seconds["median"]), {"in all": duration(seconds["total"])}),
     ]
-    if column:
-        found = _of_column(answer["correlations"], column)
-        for title, wanted in (("Best kernel score", True), ("Best other score", False)):
-            rows = [row for name, row in found.items() if ("/" in name) is wanted]
-            if rows:
-                best = max(rows, key=lambda row: abs(row["spearman"]))
-                kernel, _, score = best["score"].rpartition("/")
-                beside = {" ".join(filter(None, (LABELS[score], kernel and _kernel(kernel)))): ""}
-                shown.append(tile(f"{title}, |\u03c1| with {column}", f"{abs(best['spearman']):.2f}", beside))
-    return element("dl", shown, class_="tiles")
+    for title, kernels in (("Best kernel score", True), ("Best other score", False)):
+        if column and (best := _strongest(results.agreement, column, kernels)):
+            name = " ".join(filter(None, (LABELS[best.kind], kernel_label(best.kernel))))
+            shown.append(Tile(f"{title}, |\u03c1| with {column}", f"{abs(best.spearman):.2f}", {name: ""}))
+    return shown
 
 
-def _strength(answer: Mapping[str, Any], column: str, pictures: Mapping[str, Any]) -> list[Any]:
-    others = [name for name in answer["columns"] if name != column]
+def _strength(results: KernelResults, column: str) -> dict[str, Any]:
+    found, epsilons = results.agreement, results.settings.ascending_epsilons
+    pictures = {name: plot_strength(found.correlations, epsilons, name) for name in found.columns}
+    return {"picture": pictures.pop(column), "others": [Fold(name, picture) for name, picture in pictures.items()]}
 
-    def picture(name: str):
-        return pictures[f"strength_{name.replace('/', '_')}"]
 
-    return [
-        figure(picture(column), _STRENGTH.format(column=column)),
-        [folded(name, element("div", image(picture(name)), class_="plot fit")) for name in others],
+def _scores(found: TableAgreement) -> dict[str, Any]:
+    return {
+        "picture": plot_correlations(found.correlations, found.shown, found.columns),
+        "table": Fold("In figures", _correlation_table("correlations", found.correlations, found.columns)),
+    }
+
+
+def _correlation_table(name: str, rows: Sequence[ScoreCorrelation], columns: Sequence[str]) -> Table:
+    """A row a score and kernel, the kernels of a score one below the other."""
+    at = {(row.score, row.column): row for row in rows}
+    order = list(LABELS)
+    scores = sorted({row.score: row for row in rows}.values(), key=lambda row: order.index(row.kind))
+    lines = [
+        [LABELS[row.kind], kernel_label(row.kernel), *(_coefficient(at[row.score, column]) for column in columns)]
+        for row in scores
     ]
+    return Table(name, ["Score", "Kernel", *columns], lines, "Spearman\u2019s \u03c1", below=_INTERVAL, kind="accuracy")
 
 
-def _coefficient(row: Mapping[str, Any], name: str = "spearman", form: str = ".2f") -> Markup:
-    if row[name] is None or row["low"] is None:
-        return tables.NONE
-    clear = name == "gain" and (row["low"] > 0 or row["high"] < 0)
-    words = element("b", f"{row[name]:{form}}") if name != "gain" or clear else f"{row[name]:{form}}"
-    return markup([words, element("small", f"{row['low']:{form}} to {row['high']:{form}}")])
+def _coefficient(row: ScoreCorrelation) -> Cell:
+    if row.spearman is None or row.low is None:
+        return Cell()
+    return Cell(f"{row.spearman:.2f}", f"{row.low:.2f} to {row.high:.2f}", row.spearman, kind="strong")
 
 
-def _rows(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    at = {(row["score"], row["column"]): row for row in found}
-    rows = []
-    for name in dict.fromkeys(row["score"] for row in found):
-        kernel, _, score = name.rpartition("/")
-        cells = [_coefficient(at[name, column]) for column in answer["columns"]]
-        rows.append([LABELS[score], _kernel(kernel) if kernel else tables.NONE, *cells])
-    order = list(LABELS.values())
-    return sorted(rows, key=lambda row: order.index(row[0]))  # the kernels of a score one below the other
+def _gains(gains: Sequence[KernelGain], column: str) -> Table:
+    """A row a score, a column a pair of kernels."""
+    rows = [row for row in gains if row.column == column]
+    lines: dict[str, list[Cell]] = {}
+    for row in rows:
+        lines.setdefault(row.score, []).append(_gain(row))
+    pairs = dict.fromkeys((row.kernel, row.over) for row in rows)
+    head = [Cell(kernel_label(one), f"over {kernel_label(other)}") for one, other in pairs]
+    body = [[LABELS[score], *cells] for score, cells in lines.items()]
+    return Table("gains", ["Score", *head], body, f"Gain in |\u03c1| with {column}", below=_INTERVAL, kind="accuracy")
 
 
-def _coefficients(answer: Mapping[str, Any]) -> Markup:
-    head = ["Score", "Kernel", *answer["columns"]]
-    return folded("In figures", tables.table(head, _rows(answer, answer["correlations"]), kind="accuracy"))
+def _gain(row: KernelGain) -> Cell:
+    if row.gain is None or row.low is None:
+        return Cell()
+    clear = row.low > 0 or row.high < 0
+    return Cell(f"{row.gain:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}", row.gain, kind="strong" if clear else "")
 
 
-def _gains(answer: Mapping[str, Any], column: str) -> list[Any]:
-    rows = [row for row in answer["gains"] if row["column"] == column]
-    pairs = dict.fromkeys((row["kernel"], row["over"]) for row in rows)
-    at = {(row["score"], row["kernel"], row["over"]): row for row in rows}
-    body = [
-        [LABELS[score], *(_coefficient(at[score, *pair], "gain", "+.3f") for pair in pairs)]
-        for score in dict.fromkeys(row["score"] for row in rows)
-    ]
-    head = ["Score", *([_kernel(one), element("small", f"over {_kernel(other)}")] for one, other in pairs)]
-    return [element("p", _GAINS.format(column=column)), tables.table(head, body, kind="accuracy")]
+def _best(found: TableAgreement) -> dict[str, Any]:
+    best = found.best
+    table = _correlation_table("correlations_best", best.correlations, found.columns)
+    return {"count": best.count, "share": best.share, "by": best.by, "table": Fold("In figures", table)}
 
 
-def _best(answer: Mapping[str, Any]) -> list[Any]:
-    best = answer.get("best")
-    if not best:
-        return []
-    words = f"Spearman\u2019s \u03c1 among the {best['count']} cells in the best {best['share']:.0%} by {best['by']}."
-    head = ["Score", "Kernel", *answer["columns"]]
-    table = tables.table(head, _rows(answer, best["correlations"]), kind="accuracy")
-    return [element("p", words), folded("In figures", table)]
-
-
-def _cells(answer: Mapping[str, Any]) -> Markup:
-    names = ["clean/lambda_min", "clean/condition", "clean/fit", "synflow", "naswot", "params"]
+def _cells(results: KernelResults) -> Table:
     rows = [
-        [cell["code"], exact(cell["id"]), *(f"{cell['scores'][name]:.4g}" for name in names)]
-        for cell in answer["architectures"]
+        [cell.code, whole(cell.id), *(Cell(f"{cell.scores[n]:.4g}", value=cell.scores[n]) for n in _CELL_SCORES)]
+        for cell in results.architectures
     ]
-    return tables.table(["Cell", "Id", *(LABELS[name.rpartition("/")[2]] for name in names)], rows)
+    return Table("cells", ["Cell", "Id", *(LABELS[name.rpartition("/")[2]] for name in _CELL_SCORES)], rows)
 
 
-def _protocol(answer: Mapping[str, Any]) -> Markup | None:
-    settings = answer["settings"]
-    table = answer.get("table")
-    return fact_list(
+def _protocol(results: KernelResults) -> Mapping[str, Any]:
+    settings = results.settings
+    table = results.agreement and results.agreement.table
+    return facts(
         {
-            "Images": f"{settings['images']} training images of {answer['dataset']['name']}, balanced over classes: "
-            f"{answer['dataset']['description']}",
-            "Initialisations": f"{settings['initialisations']}, seed {settings['seed']}",
-            "Network": f"{settings['channels']} channels, cells in each of the three stages: {settings['cells']}",
-            "Kernel": f"{settings['output']} of the logits, {settings['parameters']} parameters; "
-            f"\u03b2 = {settings['beta']:g} in the mixed ones",
-            "Attack": f"PGD-{settings['steps']}, L\u221e, radii {', '.join(settings['epsilons'])}",
+            "Images": f"{settings.images} training images of {results.dataset['name']}, balanced over classes: "
+            f"{results.dataset['description']}",
+            "Initialisations": f"{settings.initialisations}, seed {settings.seed}",
+            "Network": f"{settings.channels} channels, cells in each of the three stages: {settings.cells}",
+            "Kernel": f"{settings.output} of the logits, {settings.parameters} parameters; "
+            f"\u03b2 = {settings.beta:g} in the mixed ones",
+            "Attack": f"PGD-{settings.steps} on the cross-entropy, L\u221e, step {settings.step}, "
+            f"radii {', '.join(settings.epsilons)}",
             "Table": table and f"{table['source']}, SHA-256 {table['sha256'][:12]}\u2026",
-            "Processor time": f"{duration(answer['cpu_seconds']['total'])} in all, one compilation included",
-            "Device": answer["device"],
-            "Versions": ", ".join(f"{name} {version}" for name, version in answer["versions"].items()),
+            "Processor time": f"{duration(results.cpu_seconds['total'])} in all, one compilation included",
+            "Device": results.device,
+            "Versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
         }
     )

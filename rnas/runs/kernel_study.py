@@ -12,72 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnas.artifacts.kernel_results import CellScores, KernelResults, KernelSettings
+from rnas.artifacts.run_record import versions
 from rnas.attacks import radius
 from rnas.data import Dataset, Split, to_float
 from rnas.data.balance import balanced_rows
 from rnas.evaluation.ledger import Ledger
 from rnas.models import NASBench201
 from rnas.ntk.measurement import Measurement, make_measurement
-from rnas.ntk.perturbed import STEPS, blocks, mixed_kernels
+from rnas.ntk.perturbed import blocks, mixed_kernels
 from rnas.ntk.proxies import naswot
-from rnas.ntk.scores import Scores, ntk_scores
+from rnas.ntk.scores import ntk_scores
 from rnas.spaces import nasbench201
-
-PROXIES = ("synflow", "naswot", "gradient_norm", "jacobian_norm")
-COSTS = ("params", "macs", "conv_3x3")
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What every score depends on, beside the data set and the architecture.
-
-    Attributes:
-      images: N, an equal number of every class, the same for all architectures.
-      initialisations: independent draws of the parameters.
-      epsilons: radii of the attacks in pixel units, as written: '8/255'.
-      steps: of each attack.
-      beta: share of the adversarial loss in the mixed kernels.
-      output: of `empirical_ntk`.
-      parameters: of `empirical_ntk`.
-      channels: of the network's first stage.
-      cells: in each of its three stages.
-      seed: of images, parameters and attacks.
-    """
-
-    images: int = 64
-    initialisations: int = 3
-    epsilons: tuple[str, ...] = ("3/255", "8/255")
-    steps: int = STEPS
-    beta: float = 0.5
-    output: str = "sum"
-    parameters: str = "all"
-    channels: int = nasbench201.CHANNELS
-    cells: int = nasbench201.CELLS
-    seed: int = 0
-
-    def __post_init__(self):
-        least = {"images": 2, "initialisations": 1, "steps": 1, "channels": 1, "cells": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}.")
-        if not 0 <= self.beta <= 1:
-            raise ValueError(f"beta={self.beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
-        for epsilon in self.epsilons:
-            radius(epsilon)
-        if not self.epsilons or len(set(self.epsilons)) < len(self.epsilons):
-            raise ValueError(f"radii {', '.join(self.epsilons)}: expected one or more, all different.")
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """Names of the kernels that are scored: 'clean', and 'robust@8/255' and the like for every radius."""
-        of_radius = ("cross", "robust", "twice", "mixed_clean", "mixed_robust")
-        return ("clean", *(f"{kernel}@{epsilon}" for epsilon in self.epsilons for kernel in of_radius))
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Names of all scores: 'robust@8/255/lambda_min', 'synflow', 'params' and so on."""
-        of_kernels = [f"{kernel}/{score}" for kernel in self.kernels for score in Scores._fields]
-        return (*of_kernels, *PROXIES, *COSTS)
 
 
 class Study(NamedTuple):
@@ -85,8 +31,8 @@ class Study(NamedTuple):
 
     Attributes:
       ids: of the architectures, ascending.
-      names: of the S scores.
-      scores: [A, S] of the kernels averaged over initialisations, of other scores the mean.
+      scores: [A, S] in the order of `KernelSettings.scores`: of the kernels averaged over initialisations, of other
+        scores the mean.
       each: [A, I, S] of every initialisation.
       seconds: [A] of wall time that each architecture took; the first includes compilation.
       cpu_seconds: [A] of processor time, summed over threads.
@@ -94,7 +40,6 @@ class Study(NamedTuple):
     """
 
     ids: tuple[int, ...]
-    names: tuple[str, ...]
     scores: np.ndarray
     each: np.ndarray
     seconds: np.ndarray
@@ -105,7 +50,7 @@ class Study(NamedTuple):
 def run_study(
     dataset: Dataset,
     ids: Sequence[int],
-    settings: Settings,
+    settings: KernelSettings,
     folder: Path,
     finished: Callable[[int], None] = lambda architectures: None,
 ) -> Study:
@@ -114,7 +59,7 @@ def run_study(
     Args:
       dataset: with images whose sides can be halved twice.
       ids: of the cells, any order.
-      settings: see `Settings`.
+      settings: see `KernelSettings`.
       folder: gets one small file an architecture.
       finished: called after each architecture with how many are done.
 
@@ -148,13 +93,41 @@ def run_study(
     fields = ("scores", "each", "seconds", "cpu_seconds")
     return Study(
         ids=tuple(rows.tolist()),
-        names=settings.scores,
         **{field: np.concatenate([one[field] for one in found]) for field in fields},
         image_ids=chosen.ids,
     )
 
 
-def _scorer(dataset: Dataset, chosen: Split, settings: Settings) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+def summarize_study(done: Study, dataset: Dataset, settings: KernelSettings) -> KernelResults:
+    """Returns what `ntk.json` holds of a study, but for its agreement with a table."""
+    return KernelResults(
+        dataset={key: dataset.fingerprint[key] for key in ("name", "description")},
+        settings=settings,
+        image_ids=tuple(done.image_ids.tolist()),
+        seconds=_median_and_total(done.seconds),
+        cpu_seconds=_median_and_total(done.cpu_seconds),
+        device=jax.devices()[0].device_kind,
+        versions=versions(),
+        architectures=tuple(
+            CellScores(
+                id=number,
+                code=nasbench201.to_code(number),
+                scores=dict(zip(settings.scores, row.tolist(), strict=True)),
+                std=dict(zip(settings.scores, each.std(0).tolist(), strict=True)),
+                degenerate=bool(row[settings.scores.index("clean/rank")] <= 1),
+            )
+            for number, row, each in zip(done.ids, done.scores, done.each, strict=True)
+        ),
+    )
+
+
+def _median_and_total(seconds: np.ndarray) -> dict[str, float]:
+    return {"median": float(np.median(seconds)), "total": float(seconds.sum())}
+
+
+def _scorer(
+    dataset: Dataset, chosen: Split, settings: KernelSettings
+) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Returns id → (scores [S], scores of each initialisation [I, S])."""
     mean, std = _channel_statistics(dataset.train.images)
     model = NASBench201(
@@ -195,7 +168,7 @@ def _channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[fl
     return tuple(mean.tolist()), tuple(np.sqrt(shares @ levels**2 - mean**2).tolist())
 
 
-def _of_kernels(whole: np.ndarray, labels: np.ndarray, settings: Settings) -> list[float]:
+def _of_kernels(whole: np.ndarray, labels: np.ndarray, settings: KernelSettings) -> list[float]:
     examples = len(labels)
     scored = [whole[:examples, :examples]]
     for place in range(len(settings.epsilons)):

@@ -1,6 +1,6 @@
 """The table of NAS-RobBench-201: queries, ranks, correlations, and search algorithms simulated on it."""
 
-from rnas.tabular.ranks import best_share, correlate, count_operations, ranking, summarize
+from rnas.tabular.ranks import best_share, correlate, count_operations, ranking, stratified_sample, summarize
 from rnas.tabular.reading import load_robbench
 from rnas.tabular.simulation import Simulation, expected_best, hypervolume, simulate
 from rnas.tabular.table import RobBench
@@ -16,5 +16,6 @@ __all__ = [
     "load_robbench",
     "ranking",
     "simulate",
+    "stratified_sample",
     "summarize",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnas.spaces import nasbench201
 from rnas.tabular import ranks, simulation
+from rnas.tabular.rank_correlation import correlation
 from rnas.tabular.table import RobBench, is_cost
 
 Answer = dict[str, Any]
@@ -188,7 +189,7 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
 
 
 def _coefficients(one: np.ndarray, other: np.ndarray) -> Answer:
-    pair = ranks.coefficients(one, other) if len(one) > 1 else ranks.Correlation(np.nan, np.nan, len(one))
+    pair = correlation(one, other)
     return {"spearman": _finite(pair.spearman), "kendall": _finite(pair.kendall), "count": pair.count}
 
 

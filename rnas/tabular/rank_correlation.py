@@ -1,4 +1,4 @@
-"""How far scores agree with accuracies on the order of architectures, and how sure that is."""
+"""How far rows of numbers agree on the order of architectures, and how sure that is."""
 
 from typing import NamedTuple
 import warnings
@@ -9,27 +9,23 @@ LEVEL = 0.95  # of all intervals
 
 
 class Correlation(NamedTuple):
-    """Rank correlation [S, C] of S scores with C columns; NaN where one of the two is constant.
+    """Agreement of two rows of numbers; coefficients are NaN where one of the rows is constant.
 
     Attributes:
       spearman: correlation of average ranks.
-      low: lower end of its 95 % percentile interval under resampling of architectures.
-      high: upper end.
-      p_value: two-sided, of no association (t distribution).
       kendall: Kendall's tau-b.
-      count: number of architectures.
+      p_value: of Spearman's coefficient, two-sided, under no association (t distribution).
+      count: length of the rows.
     """
 
-    spearman: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p_value: np.ndarray
-    kendall: np.ndarray
+    spearman: float
+    kendall: float
+    p_value: float
     count: int
 
 
 class Gain(NamedTuple):
-    """By how much |ρ| of one score exceeds that of another, on the same architectures; arrays [...].
+    """By how much |ρ| of one score exceeds |ρ| of another, on the same architectures; arrays [...].
 
     Attributes:
       gain: |ρ one| - |ρ other|.
@@ -44,41 +40,36 @@ class Gain(NamedTuple):
     p_value: np.ndarray
 
 
+def correlation(one: np.ndarray, other: np.ndarray) -> Correlation:
+    """Returns the agreement of two rows [A] of numbers; infinities count, NaN does not occur."""
+    from scipy.stats import kendalltau, spearmanr  # half a second that only correlations need
+
+    if len(one) < 2 or (one == one[0]).all() or (other == other[0]).all():
+        return Correlation(np.nan, np.nan, np.nan, len(one))
+    spearman = spearmanr(one, other)
+    kendall = kendalltau(one, other).statistic.item()
+    return Correlation(spearman.statistic.item(), kendall, float(spearman.pvalue), len(one))
+
+
 def resampled_spearman(scores: np.ndarray, columns: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     """Returns Spearman's coefficient on bootstrap samples of the architectures, [resamples, S, C].
 
     Args:
       scores: [S, A].
       columns: [C, A].
-      resamples: B; every one draws A architectures with replacement, the same for all scores and columns.
+      resamples: B; each draws A architectures with replacement, the same for all scores and columns.
       seed: of the draws.
     """
     draws = np.random.default_rng(seed).integers(scores.shape[1], size=(resamples, scores.shape[1]))
-    return np.stack([_spearman(scores[:, draw], columns[:, draw]) for draw in draws])
+    found = [_standard_ranks(scores[:, draw]) @ _standard_ranks(columns[:, draw]).T for draw in draws]
+    return np.clip(np.stack(found), -1.0, 1.0)
 
 
-def correlate(scores: np.ndarray, columns: np.ndarray, samples: np.ndarray) -> Correlation:
-    """Returns the correlation of every score with every column.
-
-    Args:
-      scores: [S, A], finite.
-      columns: [C, A], finite.
-      samples: [B, S, C] of `resampled_spearman`.
-
-    Raises:
-      ValueError: less than three architectures.
-    """
-    from scipy import stats
-
-    count = scores.shape[1]
-    if count < 3:
-        raise ValueError(f"{count} architectures; a correlation needs three or more.")
-    spearman = _spearman(scores, columns)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(spearman) * np.sqrt((count - 2) / np.maximum(1 - spearman**2, 0))
-    kendall = np.array([[_kendall(one, other) for other in columns] for one in scores])
-    low, high = _interval(samples)
-    return Correlation(spearman, low, high, 2 * stats.t.sf(t, count - 2), kendall, count)
+def interval(samples: np.ndarray) -> np.ndarray:
+    """Returns both ends [2, ...] of the 95 % percentile interval of samples [B, ...]; NaN among them does not count."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where all samples are NaN, so is the interval
+        return np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 def gain(one: np.ndarray, other: np.ndarray, one_samples: np.ndarray, other_samples: np.ndarray) -> Gain:
@@ -91,36 +82,17 @@ def gain(one: np.ndarray, other: np.ndarray, one_samples: np.ndarray, other_samp
       other_samples: [B, ...].
     """
     differences = np.abs(one_samples) - np.abs(other_samples)
-    low, high = _interval(differences)
     count = np.isfinite(differences).sum(0)
     sides = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
     p_value = np.where(count, np.minimum(2 * (sides + 1) / (count + 1), 1.0), np.nan)
-    return Gain(np.abs(one) - np.abs(other), low, high, p_value)
-
-
-def _spearman(scores: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    one, other = _standard_ranks(scores), _standard_ranks(columns)
-    return np.clip(one @ other.T, -1.0, 1.0)
+    return Gain(np.abs(one) - np.abs(other), *interval(differences), p_value)
 
 
 def _standard_ranks(values: np.ndarray) -> np.ndarray:
     """Average ranks [..., A] with mean 0 and length 1; NaN for a constant row."""
-    from scipy.stats import rankdata  # half a second that only correlations need
+    from scipy.stats import rankdata
 
     ranks = rankdata(values, axis=-1)
     ranks -= ranks.mean(-1, keepdims=True)
     with np.errstate(invalid="ignore"):
         return ranks / np.sqrt((ranks**2).sum(-1, keepdims=True))
-
-
-def _kendall(one: np.ndarray, other: np.ndarray) -> float:
-    from scipy.stats import kendalltau
-
-    return kendalltau(one, other).statistic.item() if np.ptp(one) and np.ptp(other) else np.nan
-
-
-def _interval(samples: np.ndarray) -> np.ndarray:
-    """[2, ...]; samples that are constant by chance do not count."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all samples may be NaN, and so is the interval
-        return np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnas.spaces.nasbench201 import OPERATIONS, encode
+from rnas.tabular.rank_correlation import Correlation, correlation
 from rnas.tabular.table import RobBench, is_cost
 
 
@@ -25,20 +26,6 @@ class Summary(NamedTuple):
     mean: float
     best: float
     best_id: int
-    count: int
-
-
-class Correlation(NamedTuple):
-    """Agreement of two columns; NaN where one of them is constant.
-
-    Attributes:
-      spearman: correlation of average ranks.
-      kendall: Kendall's tau-b.
-      count: number of classes.
-    """
-
-    spearman: float
-    kendall: float
     count: int
 
 
@@ -80,6 +67,17 @@ def best_share(table: RobBench, column: str, share: float) -> tuple[int, ...]:
     return ordered[: int(share * len(ordered))]
 
 
+def stratified_sample(ordered: Sequence[int], count: int, rng: np.random.Generator) -> list[int]:
+    """Cuts `ordered` ids into `count` parts of equal length and draws one from each; ascending.
+
+    Raises:
+      ValueError: a count below 1 or above the number of ids.
+    """
+    if not 1 <= count <= len(ordered):
+        raise ValueError(f"a sample of {count}: expected 1 to {len(ordered)}, the number of classes.")
+    return sorted(int(rng.choice(part)) for part in np.array_split(np.asarray(ordered), count))
+
+
 def count_operations(ids: Sequence[int]) -> dict[str, int]:
     """Returns how many edges of these cells each operation stands on."""
     counts = Counter(operation for number in ids for operation in encode(number))
@@ -100,13 +98,4 @@ def correlate(table: RobBench, one: str, other: str, *, ids: Sequence[int] | Non
     pair = pair[:, np.isfinite(pair).all(0)]
     if pair.shape[1] < 2:
         raise ValueError(f"{one} and {other} have {pair.shape[1]} classes in common; a correlation needs two.")
-    return coefficients(*pair)
-
-
-def coefficients(one: np.ndarray, other: np.ndarray) -> Correlation:
-    """Returns how far two rows [n] of numbers, at least two, agree on the order; infinities count too."""
-    from scipy.stats import kendalltau, spearmanr  # half a second that only correlations need
-
-    if (one == one[0]).all() or (other == other[0]).all():
-        return Correlation(np.nan, np.nan, len(one))
-    return Correlation(spearmanr(one, other).statistic.item(), kendalltau(one, other).statistic.item(), len(one))
+    return correlation(*pair)

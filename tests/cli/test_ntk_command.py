@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from rnas.artifacts.kernel_results import KernelResults, KernelSettings
 from rnas.cli import ntk as command
 from rnas.main import main
-from rnas.pages import write_report
-from rnas.runs.kernel_study import Settings, Study
+from rnas.pages.kernel_page import study_context, write_study_page
+from rnas.runs.kernel_study import Study
 from rnas.spaces.nasbench201 import encode, representatives, to_code
 from rnas.tabular import RobBench
 from rnas.tabular.table import METRICS
@@ -86,7 +87,7 @@ def test_a_data_set_without_columns_is_refused(table):
 @pytest.fixture(scope="module")
 def made_up(table):
     """A study whose clean λ_min is noise, and whose λ_min under attack is the accuracy itself."""
-    settings = Settings(images=4, initialisations=2)
+    settings = KernelSettings(images=4, initialisations=2)
     ids = command.choose_architectures(None, 60, table, ["cifar10/clean"], seed=0)
     random = np.random.default_rng(1)
     each = random.normal(size=(60, 2, len(settings.scores)))
@@ -97,7 +98,7 @@ def made_up(table):
     scores[:, settings.scores.index("synflow")] = 1.0
     scores[:, settings.scores.index("clean/rank")] = 4
     scores[3, settings.scores.index("clean/rank")] = 1
-    return Study(tuple(ids), settings.scores, scores, each, np.full(60, 2.0), np.full(60, 3.0), np.arange(4))
+    return Study(tuple(ids), scores, each, np.full(60, 2.0), np.full(60, 3.0), np.arange(4))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def answer(made_up, table, data, tmp_path_factory):
         monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
         monkeypatch.setattr(command, "run_study", lambda *_: made_up)
         monkeypatch.setattr(command, "load_robbench", lambda *_, **__: table)
-        monkeypatch.setattr(command, "RESAMPLES", 300)
+        monkeypatch.setattr("rnas.runs.kernel_agreement.RESAMPLES", 300)
         options = ["--dataset=digits", f"--data-dir={data}", "--table=made_up", "--images=4", "--sample=60", "--json"]
         assert main(["ntk", *options, f"--columns={columns}", f"--output={folder}"]) == 0
     return json.loads(shown.getvalue()), folder
@@ -129,7 +130,8 @@ def test_agreement_with_the_table(answer):
 def test_what_is_kept(answer, made_up):
     found, folder = answer
     assert found == json.loads((folder / "ntk.json").read_text())
-    assert (folder / "report" / "ntk.png").read_bytes().startswith(b"\x89PNG")
+    assert KernelResults.read(folder).to_json() == KernelResults.from_json(found).to_json()
+    assert (folder / "report" / "figures" / "scores.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "ntk.md").read_text()
     assert "60 architectures on 4 training images of digits/" in text and "3 initialisations, seed 0" in text
     assert f"does not depend on the image: {to_code(made_up.ids[3])}." in text
@@ -138,26 +140,27 @@ def test_what_is_kept(answer, made_up):
     assert " nan" not in text and "None" not in text
 
 
-def test_the_page_says_the_same(answer, read_page):
+def test_the_page_shows_the_same_figures(answer):
     found, folder = answer
-    page = read_page(folder / "report.html")
-    said = page.said()
-    assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in said
-    assert "does not depend on the image" in said and "4 training images of digits/" in said
-    assert len(page.all("img")) == len(METRICS) + 1  # against attack strength, and all scores
+    page = study_context(KernelResults.read(folder))
+    assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in page["title"]
+    assert len(page["degenerate"]) == 1
+    assert page["sections"]["protocol"].content["Images"].startswith("4 training images of digits/")
+    strength = page["sections"]["strength"].content
+    assert strength["picture"].name == "strength_cifar10_pgd_8" and len(strength["others"]) == len(METRICS) - 1
     at = {(row["score"], row["column"]): row for row in found["correlations"]}
-    rows = [[cell.strip() for cell in row] for row in page.rows]
-    shown = next(row for row in rows if row[:2] == ["\u03bb min", "robust (8/255)"])
+    table = page["sections"]["scores"].content["table"].content
+    (shown,) = [row for row in table.rows if [cell.text for cell in row[:2]] == ["\u03bb min", "robust (8/255)"]]
     for cell, metric in zip(shown[2:], METRICS, strict=True):
         row = at["robust@8/255/lambda_min", f"cifar10/{metric}"]
-        assert [float(word) for word in cell.replace("to", " ").split()] == pytest.approx(
-            [row["spearman"], row["low"], row["high"]], abs=0.0051
-        )
+        low, high = map(float, cell.below.split(" to "))
+        assert [float(cell.text), low, high] == pytest.approx([row["spearman"], row["low"], row["high"]], abs=0.0051)
+    gains = page["sections"]["gains"].content
+    assert [cell.below for cell in gains.columns[1:3]] == ["over clean", "over clean"]
+    assert gains.rows[0][2].kind == "strong"  # \u03bb min of robust (8/255) over clean
     written = (folder / "report.html").read_bytes()
     (folder / "report.html").unlink()
-    assert write_report(folder).read_bytes() == written
-    with pytest.raises(ValueError, match="nothing can stand beside"):
-        write_report(folder, [folder])
+    assert write_study_page(folder).read_bytes() == written
 
 
 def test_gains_name_both_kernels(answer):

@@ -1,4 +1,4 @@
-"""The README's section on teachers: its commands run as written, on a small network in place of a published one."""
+"""`docs/teachers.md`: its commands run as written, on a small network in place of a published one."""
 
 import dataclasses
 import io
@@ -18,7 +18,6 @@ from rnas.main import main, parse
 from rnas.teachers import load_teacher, registry
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADING = "Bring your own teacher"
 SMALL = "wide_resnet_10_1"
 CONFIG = """
 from rnas.config.defaults import rnas_cl
@@ -67,16 +66,10 @@ class Coloured(tfds.core.GeneratorBasedBuilder):
             yield number, {"image": file.getvalue(), "label": number % 10}
 
 
-def section() -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^## {HEADING}\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)
-    assert found, f"README.md has no section {HEADING!r}"
-    return found[1]
-
-
 def commands() -> list[list[str]]:
     """Its commands as words, without `rnas`."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", section(), flags=re.DOTALL | re.MULTILINE)
+    text = (ROOT / "docs" / "teachers.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     assert all(words[0] == "rnas" for words in lines if words)
     return [words[1:] for words in lines if words]
@@ -121,9 +114,9 @@ def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
         if words[:2] == ["teacher", "import"]:
             write_pt(words[2], nets.filled(shapes))
         used |= instead.keys() & set(words)
-        said = [each for word in words for each in instead.get(word, [word])]
-        assert main(said) == 0, capsys.readouterr().err
-    assert used == instead.keys(), "the README says something else by now"
+        shortened = [each for word in words for each in instead.get(word, [word])]
+        assert main(shortened) == 0, capsys.readouterr().err
+    assert used == instead.keys(), "the page has other commands by now"
     rice, mine = load_teacher("teachers/rice"), load_teacher("teachers/mine")
     assert rice.hash == mine.hash and rice.mean != mine.mean
     assert rice.origin["published"]["name"] == "cifar10/Rice2020Overfitting"

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from rnas.artifacts.kernel_results import KernelSettings
 from rnas.data import load_dataset
 from rnas.runs import kernel_study as study
-from rnas.runs.kernel_study import Settings, run_study
+from rnas.runs.kernel_study import run_study
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def scored(monkeypatch):
 
 def test_a_stopped_study_goes_on(tmp_path_factory, tmp_path, scored):
     dataset = load_dataset("digits", data_dir=tmp_path_factory.mktemp("data"), held_out=0, seed=0)
-    settings = Settings(images=20, initialisations=2)
+    settings = KernelSettings(images=20, initialisations=2)
     with pytest.raises(KeyboardInterrupt):
         run_study(dataset, [9, 3, 7, 5, 3], settings, tmp_path)
     assert scored == [3, 5]
@@ -37,8 +38,8 @@ def test_a_stopped_study_goes_on(tmp_path_factory, tmp_path, scored):
     found = run_study(dataset, [9, 5, 3], settings, tmp_path, counted.append)
     assert scored == [3, 5, 9] and counted == [1, 2, 3]
     assert found.ids == (3, 5, 9) and found.scores[:, 0].tolist() == [3, 5, 9]
-    assert found.scores.shape == (3, len(found.names)) and found.each.shape == (3, 2, len(found.names))
+    assert found.scores.shape == (3, len(settings.scores)) and found.each.shape == (3, 2, len(settings.scores))
     assert found.seconds.shape == found.cpu_seconds.shape == (3,)
     assert np.bincount(dataset.train.labels[found.image_ids]).tolist() == [2] * 10
     with pytest.raises(ValueError, match="settings"):
-        run_study(dataset, [3], Settings(images=20, initialisations=2, seed=1), tmp_path)
+        run_study(dataset, [3], KernelSettings(images=20, initialisations=2, seed=1), tmp_path)

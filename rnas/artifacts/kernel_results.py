@@ -1,0 +1,278 @@
+"""`ntk.json`: scores of cells before training, and how far they agree with the accuracies of a table."""
+
+from collections.abc import Mapping
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rnas.artifacts.files import read_json, write_json
+from rnas.attacks import radius
+from rnas.ntk.perturbed import REACH, STEPS
+from rnas.ntk.scores import Scores
+from rnas.spaces import nasbench201
+
+FILE = "ntk.json"
+PROXIES = ("synflow", "naswot", "gradient_norm", "jacobian_norm")
+COSTS = ("params", "macs", "conv_3x3")
+RANKING = ("lambda_min", "frobenius", "trace", "condition", "log_det", "mean", "fit")  # of kernels, to rank cells by
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelSettings:
+    """What every score depends on, beside the data set and the architecture.
+
+    Attributes:
+      images: N, an equal number of every class, the same for all architectures.
+      initialisations: independent draws of the parameters.
+      epsilons: radii of the attacks in pixel units, as written: '8/255'.
+      steps: of each attack.
+      beta: share of the adversarial loss in the mixed kernels.
+      output: of `rnas.ntk.empirical_ntk`.
+      parameters: of `rnas.ntk.empirical_ntk`.
+      channels: of the network's first stage.
+      cells: in each of its three stages.
+      seed: of images, parameters and attacks.
+    """
+
+    images: int = 64
+    initialisations: int = 3
+    epsilons: tuple[str, ...] = ("3/255", "8/255")
+    steps: int = STEPS
+    beta: float = 0.5
+    output: str = "sum"
+    parameters: str = "all"
+    channels: int = nasbench201.CHANNELS
+    cells: int = nasbench201.CELLS
+    seed: int = 0
+
+    def __post_init__(self):
+        least = {"images": 2, "initialisations": 1, "steps": 1, "channels": 1, "cells": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}.")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta={self.beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
+        for epsilon in self.epsilons:
+            radius(epsilon)
+        if not self.epsilons or len(set(self.epsilons)) < len(self.epsilons):
+            raise ValueError(f"radii {', '.join(self.epsilons)}: expected one or more, all different.")
+
+    @property
+    def step(self) -> str:
+        """Size of an attack's step, as a formula in ε."""
+        return f"{REACH:g} ε / {self.steps}"
+
+    @property
+    def ascending_epsilons(self) -> tuple[str, ...]:
+        """The radii, smallest first."""
+        return tuple(sorted(self.epsilons, key=radius))
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels that are scored: 'clean', and 'robust@8/255' and the like for every radius."""
+        of_radius = ("cross", "robust", "twice", "mixed_clean", "mixed_robust")
+        return ("clean", *(f"{kernel}@{epsilon}" for epsilon in self.epsilons for kernel in of_radius))
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of all scores: 'robust@8/255/lambda_min', 'synflow', 'params' and so on."""
+        return self._of_kernels(Scores._fields)
+
+    @property
+    def ranking_scores(self) -> tuple[str, ...]:
+        """Names of those scores that are compared with a table."""
+        return self._of_kernels(RANKING)
+
+    def _of_kernels(self, scores: tuple[str, ...]) -> tuple[str, ...]:
+        return (*(f"{kernel}/{score}" for kernel in self.kernels for score in scores), *PROXIES, *COSTS)
+
+
+@dataclasses.dataclass(frozen=True)
+class CellScores:
+    """Scores of one cell.
+
+    Attributes:
+      id: of the cell.
+      code: of the cell.
+      scores: by name; of the kernels averaged over initialisations, of other scores the mean.
+      std: standard deviation over initialisations, by name.
+      degenerate: whether the clean kernel has rank 0 or 1, because the output does not depend on the image.
+    """
+
+    id: int
+    code: str
+    scores: Mapping[str, float]
+    std: Mapping[str, float]
+    degenerate: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreCorrelation:
+    """Rank correlation of a score with a column of the table; None where one of the two is constant.
+
+    Attributes:
+      score: its name, such as 'robust@8/255/lambda_min'.
+      column: of the table.
+      spearman: Spearman's coefficient.
+      low: lower end of its 95 % interval under resampling of the cells.
+      high: upper end.
+      p_value: of Spearman's coefficient, two-sided.
+      kendall: Kendall's tau-b.
+    """
+
+    score: str
+    column: str
+    spearman: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    kendall: float | None
+
+    @property
+    def kernel(self) -> str:
+        """Name of the kernel; empty for a score without one."""
+        return self.score.rpartition("/")[0]
+
+    @property
+    def kind(self) -> str:
+        """Name of the score without its kernel."""
+        return self.score.rpartition("/")[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelGain:
+    """By how much |ρ| of a score grows from one kernel to another; None where it has no coefficient.
+
+    Attributes:
+      score: its name without a kernel.
+      kernel: the one.
+      over: the other.
+      column: of the table.
+      gain: difference of the magnitudes of Spearman's coefficient.
+      low: lower end of its 95 % interval.
+      high: upper end.
+      p_value: two-sided, of no difference.
+    """
+
+    score: str
+    kernel: str
+    over: str
+    column: str
+    gain: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class BestCells:
+    """Correlations among the cells in the best share of the table.
+
+    Attributes:
+      share: of the table's classes.
+      by: column that decides which are best.
+      count: number of cells.
+      correlations: of every score with every column.
+    """
+
+    share: float
+    by: str
+    count: int
+    correlations: tuple[ScoreCorrelation, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TableAgreement:
+    """How far the scores agree with a table.
+
+    Attributes:
+      table: name of its file as 'source', and 'sha256'.
+      columns: of the table.
+      resamples: number of bootstrap samples behind the intervals.
+      shown: kernels that a picture shows.
+      correlations: of every score with every column.
+      gains: of attacked kernels over others.
+      best: among the best cells; None where there are less than three.
+    """
+
+    table: Mapping[str, str]
+    columns: tuple[str, ...]
+    resamples: int
+    shown: tuple[str, ...]
+    correlations: tuple[ScoreCorrelation, ...]
+    gains: tuple[KernelGain, ...]
+    best: BestCells | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelResults:
+    """The content of the file; `agreement` stands in it only where a table was given, its entries beside the others.
+
+    Attributes:
+      dataset: its 'name' and 'description'.
+      settings: of the study.
+      image_ids: rows of the images in the training part.
+      seconds: wall time, 'median' over the cells and 'total'.
+      cpu_seconds: processor time, likewise.
+      device: kind of the accelerator.
+      versions: package → version.
+      architectures: scores of each cell, ids ascending.
+      agreement: with a table.
+    """
+
+    dataset: Mapping[str, str]
+    settings: KernelSettings
+    image_ids: tuple[int, ...]
+    seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
+    device: str
+    versions: Mapping[str, str]
+    architectures: tuple[CellScores, ...]
+    agreement: TableAgreement | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        content = dataclasses.asdict(self)
+        agreement = content.pop("agreement") or {}
+        return content | {name: value for name, value in agreement.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "KernelResults":
+        own = {field.name: content[field.name] for field in dataclasses.fields(cls) if field.name != "agreement"}
+        own["settings"] = KernelSettings(**{**own["settings"], "epsilons": tuple(own["settings"]["epsilons"])})
+        own["image_ids"] = tuple(own["image_ids"])
+        own["architectures"] = tuple(CellScores(**cell) for cell in own["architectures"])
+        return cls(**own, agreement=_agreement(content) if "correlations" in content else None)
+
+    def write(self, folder: Path) -> None:
+        """Writes the file into a folder. Raises as `write_json`."""
+        write_json(folder / FILE, self.to_json())
+
+    @classmethod
+    def read(cls, folder: Path) -> "KernelResults":
+        """Reads the file in a folder.
+
+        Raises:
+          FileNotFoundError: there is none.
+          ValueError: it is not readable, or lacks an entry.
+        """
+        try:
+            return cls.from_json(read_json(folder / FILE))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / FILE} is not a result of `rnas ntk`: {error}.") from error
+
+
+def _agreement(content: Mapping[str, Any]) -> TableAgreement:
+    best = content.get("best")
+    return TableAgreement(
+        content["table"],
+        tuple(content["columns"]),
+        content["resamples"],
+        tuple(content["shown"]),
+        _correlations(content["correlations"]),
+        tuple(KernelGain(**row) for row in content["gains"]),
+        best and BestCells(**{**best, "correlations": _correlations(best["correlations"])}),
+    )
+
+
+def _correlations(rows: list[dict[str, Any]]) -> tuple[ScoreCorrelation, ...]:
+    return tuple(ScoreCorrelation(**row) for row in rows)

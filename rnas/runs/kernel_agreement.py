@@ -1,0 +1,105 @@
+"""How far the scores of a kernel study agree with a table, over all its cells and over the best of them."""
+
+from collections.abc import Sequence
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from rnas.artifacts.kernel_results import (
+    RANKING,
+    BestCells,
+    KernelGain,
+    KernelSettings,
+    ScoreCorrelation,
+    TableAgreement,
+)
+from rnas.tabular import RobBench, best_share
+from rnas.tabular.rank_correlation import correlation, gain, interval, resampled_spearman
+
+BEST = 0.2  # share of the table's classes, by its first column, that is looked at alone
+RESAMPLES = 2000
+FEWEST = 3  # cells that a coefficient needs
+
+
+def agreement(
+    ids: Sequence[int], scores: np.ndarray, settings: KernelSettings, table: RobBench, columns: Sequence[str]
+) -> TableAgreement:
+    """Correlates scores with columns of a table.
+
+    Args:
+      ids: of the A cells.
+      scores: [A, S] in the order of `settings.scores`.
+      settings: of the study.
+      table: has all columns of all cells.
+      columns: of the table; the first decides which cells are best.
+
+    Raises:
+      ValueError: a cell that the table lacks.
+    """
+    names = settings.ranking_scores
+    rows = scores[:, [settings.scores.index(name) for name in names]].T
+    values = np.array([[table.query(number, *column.split("/")) for number in ids] for column in columns])
+    samples = _resampled(rows, values, settings)
+    correlations = _correlations(names, columns, rows, values, samples)
+    best = np.isin([table.canonical(number) for number in ids], best_share(table, columns[0], BEST))
+    among_best = None
+    if best.sum() >= FEWEST:
+        of_best = rows[:, best], values[:, best]
+        found = _correlations(names, columns, *of_best, _resampled(*of_best, settings))
+        among_best = BestCells(BEST, columns[0], int(best.sum()), found)
+    return TableAgreement(
+        table={"source": Path(table.source).name, "sha256": table.sha256},
+        columns=tuple(columns),
+        resamples=RESAMPLES,
+        shown=("clean", *(f"{kernel}@{e}" for kernel in ("robust", "twice") for e in settings.epsilons)),
+        correlations=correlations,
+        gains=_gains(names, columns, settings, correlations, samples),
+        best=among_best,
+    )
+
+
+def _resampled(rows: np.ndarray, values: np.ndarray, settings: KernelSettings) -> np.ndarray:
+    return resampled_spearman(rows, values, resamples=RESAMPLES, seed=settings.seed)
+
+
+def _correlations(
+    names: Sequence[str], columns: Sequence[str], rows: np.ndarray, values: np.ndarray, samples: np.ndarray
+) -> tuple[ScoreCorrelation, ...]:
+    low, high = interval(samples)
+    found = []
+    for i, name in enumerate(names):
+        for j, column in enumerate(columns):
+            pair = correlation(rows[i], values[j])
+            figures = (pair.spearman, low[i, j], high[i, j], pair.p_value, pair.kendall)
+            found.append(ScoreCorrelation(name, column, *map(_finite, figures)))
+    return tuple(found)
+
+
+def _gains(
+    names: Sequence[str],
+    columns: Sequence[str],
+    settings: KernelSettings,
+    correlations: Sequence[ScoreCorrelation],
+    samples: np.ndarray,
+) -> tuple[KernelGain, ...]:
+    """What a kernel under attack adds to the clean one, a larger radius to a smaller, a second attack to the first."""
+    spearman = np.array([row.spearman for row in correlations], float).reshape(len(names), len(columns))
+    epsilons = settings.ascending_epsilons
+    pairs = [(f"robust@{epsilon}", "clean") for epsilon in epsilons]
+    pairs += [(f"robust@{larger}", f"robust@{smaller}") for smaller, larger in itertools.pairwise(epsilons)]
+    pairs += [(f"twice@{epsilon}", f"robust@{epsilon}") for epsilon in epsilons]
+    found = []
+    for score in RANKING:
+        for one, other in pairs:
+            i, j = (names.index(f"{kernel}/{score}") for kernel in (one, other))
+            figures = np.stack(gain(spearman[i], spearman[j], samples[:, i], samples[:, j]), axis=1)
+            found += [
+                KernelGain(score, one, other, column, *map(_finite, row))
+                for column, row in zip(columns, figures, strict=True)
+            ]
+    return tuple(found)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
