@@ -19,7 +19,7 @@ student, the baseline without distillation and the teacher, 0 % for the plainly 
 from rnas.config.defaults import rnas_cl
 from rnas.config.defaults import sections as common
 from rnas.objectives import METHODS
-from rnas.runs.system import BASELINES
+from rnas.runs.recipes import BASELINES
 
 
 def get_config(argument: str = ""):

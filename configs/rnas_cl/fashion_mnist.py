@@ -14,7 +14,7 @@ of the networks has converged.
 """
 
 from rnas.config.defaults import rnas_cl
-from rnas.runs.system import BASELINES
+from rnas.runs.recipes import BASELINES
 
 
 def get_config(argument: str = ""):
