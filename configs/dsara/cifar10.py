@@ -1,6 +1,6 @@
 """DSARA on CIFAR-10: cells searched under attack in two stages, then trained adversarially.
 
-Argument: any of these, joined by commas:
+Variants, joined by commas:
   dsara (default), arnas, sum, darts1, darts2, darts2_adversarial, advrush, smooth_rs, smooth_adv, random
                       the search strategy
   darts               the space of DARTS: two cell types, eight operations, widths 1:2:4
@@ -20,32 +20,31 @@ depthwise convolutions in float32 (an assumption: nobody has timed it), that is 
 Expect: no figures of the papers are known to us; see the README for what was measured here.
 """
 
+from rnas.config import with_variants
 from rnas.config.defaults import dsara
+
+VARIANTS = {
+    **dsara.VARIANTS,
+    "short": {
+        "data.held_out": 1000,
+        "search.channels": 8,
+        "search.cells": 5,
+        "search.epochs": 1,
+        "search.stage1_epochs": 0,
+        "train.channels": 8,
+        "train.cells": 5,
+        "train.batch_size": 64,
+        "train.epochs": 4,
+        "train.optimizer.milestones": (2, 3),
+        "validation.first_epoch": 0,
+        "validation.count": 500,
+        "evaluation.count": 500,
+        "evaluation.pgd_100_restarts": 1,
+        "evaluation.curve": ("0", "2/255", "4/255", "8/255", "12/255", "16/255"),
+        "checkpoint_every_steps": 50,
+    },
+}
 
 
 def get_config(argument: str = ""):
-    config = dsara.get_config()
-    names = [name for name in argument.split(",") if name]
-    dsara.with_variants(config, ",".join(name for name in names if name != "short"))
-    if "short" in names:
-        _short(config)
-    return config
-
-
-def _short(config):
-    config.data.held_out = 1000
-    config.search.channels = 8
-    config.search.cells = 5
-    config.search.epochs = 1
-    config.search.stage1_epochs = 0
-    config.train.channels = 8
-    config.train.cells = 5
-    config.train.batch_size = 64
-    config.train.epochs = 4
-    config.train.optimizer.milestones = (2, 3)
-    config.validation.first_epoch = 0
-    config.validation.count = 500
-    config.evaluation.count = 500
-    config.evaluation.pgd_100_restarts = 1
-    config.evaluation.curve = ("0", "2/255", "4/255", "8/255", "12/255", "16/255")
-    config.checkpoint_every_steps = 50
+    return with_variants(dsara.get_config(), VARIANTS, argument)

@@ -1,17 +1,22 @@
 """DSARA on 8×8 handwritten digits: both stages of the search, training, AutoAttack and report, on two CPU cores.
 
-Argument: as in `cifar10.py`, without `short`; and `compare`, which trains three random cells of the space like the
-searched ones. AutoAttack judges the searched ones alone unless --config.evaluation.auto_attack names others.
+Variants, joined by commas: those of `cifar10.py` but `short`, and
+  compare             three random cells of the space, trained like the searched ones
+AutoAttack judges the searched cells alone unless --config.evaluation.auto_attack names others.
 """
 
+from rnas.config import with_variants, without_keys
 from rnas.config.defaults import dsara
 from rnas.config.defaults import sections as common
+
+VARIANTS = {
+    **without_keys(dsara.VARIANTS, "search.epochs", "search.channels", "train.channels"),  # sizes are those below
+    "compare": {"baselines": ("random_0", "random_1", "random_2")},
+}
 
 
 def get_config(argument: str = ""):
     config = dsara.get_config()
-    names = [name for name in argument.split(",") if name]
-    dsara.with_variants(config, ",".join(name for name in names if name != "compare"))
     common.on_digits(config)
     # Large for CIFAR, fitting here: at 0.15 a plainly trained network is lost, an adversarially trained one is not.
     config.adversarial.epsilon = "0.15"
@@ -43,9 +48,5 @@ def get_config(argument: str = ""):
     config.evaluation.epsilons = ("0.15",)
     config.evaluation.curve = ("0", "0.05", "0.1", "0.15", "0.2", "0.3")
     config.checkpoint_every_steps = 50
-    # The same shares of the epochs as published, 60 and 40 of 200.
-    config.adversarial.iad_1.first_epoch = 12
-    config.adversarial.iad_2.first_epoch = 8
-    if "compare" in names:
-        config.baselines = ("random_0", "random_1", "random_2")
-    return config
+    common.scale_first_epochs(config)
+    return with_variants(config, VARIANTS, argument)

@@ -1,6 +1,6 @@
 """The cells of DSARA on Tiny-ImageNet-200: found on CIFAR-10 and transferred.
 
-Argument: as in `cifar10.py`, without `short`. --config.genotype=dsara trains the published cells. The set is no part of
+Variants: those of `cifar10.py` but `short`. --config.genotype=dsara trains the published cells. The set is no part of
 TFDS' catalogue under a fixed name: --config.data.name says what yours is called.
 
 Cost: 90,000 images of 64×64 an epoch, 90 epochs; 5.41 M parameters, 5.82 GMACs an image, 105 in training,
@@ -8,11 +8,14 @@ Cost: 90,000 images of 64×64 an epoch, 90 epochs; 5.41 M parameters, 5.82 GMACs
 Expect: no figures of the papers are known to us.
 """
 
+from rnas.config import with_variants, without_keys
 from rnas.config.defaults import dsara
+
+VARIANTS = without_keys(dsara.VARIANTS, "train.channels")  # which is set below, whatever the space
 
 
 def get_config(argument: str = ""):
-    config = dsara.with_variants(dsara.get_config(), argument)
+    config = dsara.get_config()
     config.data.name = "tiny_imagenet"
     config.data.image_shape = (64, 64, 3)
     config.data.num_classes = 200
@@ -26,4 +29,4 @@ def get_config(argument: str = ""):
     train.auxiliary = 0.4
     train.optimizer.milestones = (30, 60)
     config.validation.first_epoch = 29
-    return config
+    return with_variants(config, VARIANTS, argument)

@@ -4,7 +4,8 @@
 
 trains every 64th network; a few cells of one's own by --config.archs="('9930','333123')".
 
-Argument: `one_shot` trains a supernet, one uniformly drawn cell in each step, and scores all classes with its weights.
+Variants:
+  one_shot  a supernet, trained one uniformly drawn cell in each step, scores all classes with its weights
 
 Cost: 19,398 networks. One of 333133 takes 50 epochs of 50,000 images, 8 passes forward and back each, at 0.18 GMACs
 an image: 11 PMACs; the mean cell a fifth of it.
@@ -12,11 +13,9 @@ Expect, of the published table (mean of three seeds; clean, PGD-20 at 8/255, Aut
 323133 .794 .481 .443; median over the classes .706 .428 .387.
 """
 
+from rnas.config import with_variants
 from rnas.config.defaults import robbench
 
 
 def get_config(argument: str = ""):
-    if argument not in ("", "one_shot"):
-        raise ValueError(f"unknown argument {argument!r}; expected one_shot or none.")
-    config = robbench.get_config()
-    return robbench.one_shot(config) if argument else config
+    return with_variants(robbench.get_config(), robbench.VARIANTS, argument)

@@ -8,20 +8,22 @@ The supernet has on every edge the mixture of all five operations; its cells sta
 
 `rnas run` also trains the cell that was found, beside one drawn at random, and attacks both.
 
-Argument: strategies, joined by commas, as in `configs/dsara/cifar10.py`; `distil` gives the cells a robust teacher,
-whose layers are their tutors.
+Variants, joined by commas: the strategies of `configs/dsara/cifar10.py`, finite_difference, first_order, and
+  distil    a robust teacher for the cells, whose layers are their tutors
 
 Cost: the search two to three minutes of one CPU core, most of it compilation; the whole of `rnas run` four.
 """
 
+from rnas.config import with_variants, without_keys
 from rnas.config.defaults import dsara
 from rnas.config.defaults import sections as common
+
+VARIANTS = without_keys(dsara.STRATEGIES, "search.epochs")  # sizes are those below
 
 
 def get_config(argument: str = ""):
     config = dsara.get_config()
     config.space = "nasbench201"
-    dsara.with_variants(config, argument)
     common.on_digits(config)
     config.teacher.epochs = 8
 
@@ -53,4 +55,4 @@ def get_config(argument: str = ""):
     config.evaluation.epsilons = ("8/255", "3/255")
     config.evaluation.auto_attack = ()
     config.checkpoint_every_steps = 100
-    return config
+    return with_variants(config, VARIANTS, argument)

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from rnas.artifacts.files import read_json, write_json
 from rnas.artifacts.table_of_runs import METRICS, TableOfRuns
 from rnas.spaces import nasbench201
@@ -43,7 +41,7 @@ def planned_networks(archs: Iterable[nasbench201.Arch], seeds: Sequence[int]) ->
     """
     if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
-    ids = [nasbench201.canonical(arch) for arch in archs] or np.unique(nasbench201.representatives()).tolist()
+    ids = [nasbench201.canonical(arch) for arch in archs] or nasbench201.classes()
     return [Network(number, seed) for seed in seeds for number in dict.fromkeys(ids)]
 
 
@@ -109,6 +107,11 @@ class NetworkResult:
         except (AttributeError, KeyError, TypeError):  # no mapping, or one that lacks an entry
             pass
         raise ValueError(f"{path} is not a result of `rnas tabular train`; remove it, and the command makes it again.")
+
+
+def has_results(workdir: Path) -> bool:
+    """Whether a network of this work directory is finished."""
+    return any((workdir / FOLDER).glob("*.json"))
 
 
 def read_results(folders: Iterable[str | os.PathLike]) -> list[NetworkResult]:

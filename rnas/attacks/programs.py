@@ -226,9 +226,7 @@ def _apgd_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[At
     settings = {"steps": 100, "loss": loss, "start": "random", "eot": eot, "restarts": attack.restarts}
     cost = eot * GRADIENT * _apgd_evaluations(norm)
     program = _apgd(loss, norm, eot)
-    return [
-        AttackRun(attack, i, attack.restarts, program, cost, settings=settings) for i in range(attack.restarts)
-    ]
+    return [AttackRun(attack, i, attack.restarts, program, cost, settings=settings) for i in range(attack.restarts)]
 
 
 def _apgd_t_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:

@@ -145,7 +145,7 @@ def choose_architectures(
     if archs is not None:
         return sorted({nasbench201.identify(arch) for arch in archs.split(",")})
     rng = np.random.default_rng(seed)
-    classes = rng.permutation(np.unique(nasbench201.representatives())) if table is None else ranking(table, columns[0])
+    classes = rng.permutation(nasbench201.classes()) if table is None else ranking(table, columns[0])
     return stratified_sample(classes, sample, rng)
 
 

@@ -27,7 +27,5 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     platform.prepare(distributed=arguments.distributed)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.execute(
-            config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=write_report
-        )
+        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=write_report)
     return 0

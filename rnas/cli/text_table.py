@@ -7,7 +7,7 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Returns the lines of a table for a terminal: the first column on the left, all others on the right."""
     widths = _widths(head, rows)
     return [
-        " ".join(
+        "  ".join(
             cell.rjust(width) if place else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()

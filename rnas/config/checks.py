@@ -1,6 +1,6 @@
-"""Rules that values of a configuration must obey, whatever they are used for."""
+"""What rules of a configuration are written with. The rules themselves stand beside the defaults of their section."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import functools
 from typing import Any
 
@@ -8,19 +8,26 @@ from ml_collections import ConfigDict
 
 
 def value_of(config: ConfigDict, key: str) -> Any:
-    """The value of the dotted `key`."""
+    """The value of a dotted key."""
     return functools.reduce(lambda section, name: section[name], key.split("."), config)
 
 
-def check_allowed(config: ConfigDict, allowed: Mapping[str, tuple]) -> None:
+def check_allowed(config: ConfigDict, allowed: Mapping[str, tuple[str, ...]]) -> None:
     """Raises ValueError for the first dotted key whose value is none of those allowed."""
     for key, values in allowed.items():
         if (value := value_of(config, key)) not in values:
             raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(values)}.")
 
 
-def check_positive(config: ConfigDict, keys: tuple[str, ...]) -> None:
+def check_positive(config: ConfigDict, keys: Iterable[str]) -> None:
     """Raises ValueError for the first dotted key whose value is less than 1."""
     for key in keys:
         if (value := value_of(config, key)) < 1:
             raise ValueError(f"{key} = {value} must be at least 1.")
+
+
+def check_not_negative(config: ConfigDict, keys: Iterable[str]) -> None:
+    """Raises ValueError for the first dotted key whose value is negative."""
+    for key in keys:
+        if (value := value_of(config, key)) < 0:
+            raise ValueError(f"{key} = {value} must not be negative.")

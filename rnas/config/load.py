@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnas.artifacts.files import read_json, write_json
-from rnas.config.defaults import get_config
+from rnas.config.defaults import system
 
 FILE = "config.json"
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
@@ -89,7 +89,7 @@ def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
     recorded = read_json(path)
     if not isinstance(recorded, dict):
         raise ValueError(f"{path} holds {type(recorded).__name__}, not the configuration of a run.")
-    known = get_config(recorded.get("system", "rnas_cl"))
+    known = system(recorded.get("system", "rnas_cl")).get_config()
     if strange := sorted(_flatten(recorded).keys() ^ _flatten(known.to_dict()).keys()):
         raise ValueError(f"{path} was written by another version: it differs in {', '.join(strange)}.")
     return ConfigDict(_with_tuples(recorded)).lock()

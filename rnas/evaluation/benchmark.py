@@ -87,9 +87,7 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
     )
 
 
-def _run_attacks(
-    measuring: Measuring, examples: Examples, claims: Claims
-) -> tuple[tuple[AttackRow, ...], np.ndarray]:
+def _run_attacks(measuring: Measuring, examples: Examples, claims: Claims) -> tuple[tuple[AttackRow, ...], np.ndarray]:
     """Runs the plan; returns a row for each attack and the stored images, clean where nothing fooled."""
     task, meter = measuring.task, measuring.meter
     count, images = len(task.split), pixels(task.split.images).copy()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnas.pages.canvas import ACCENT, BLUE, FAINT, INK, Picture, draw
+from rnas.pages.canvas import ACCENT, BLUE, COLUMN, FAINT, INK, Picture, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def plot_search(searches: Sequence[Mapping[str, Any]]) -> Picture:
     """Median, the middle half and the middle four fifths of the repeats, against the number of queries.
 
     Args:
-      searches: answers of `rnas.tabular.questions.search`, of one set of objectives.
+      searches: answers of `rnas.tabular.queries.search`, of one set of objectives.
     """
     curves = {answer["algorithm"]: answer["curve"] for answer in searches}
     if "optimum" in searches[0]:
@@ -50,11 +50,11 @@ def plot_search(searches: Sequence[Mapping[str, Any]]) -> Picture:
             axes.set_ylim(start, best + 0.04 * (best - start))  # better is up, also for a cost
         figure.legend(loc="upper left", bbox_to_anchor=(0.085, 1.0), ncols=3, columnspacing=1.6, handlelength=2.4)
 
-    said = "; ".join(
+    reached = "; ".join(
         f"{name} has a median of {curve['quantiles']['0.5'][-1]:.4g} after {curve['queries'][-1]} queries"
         for name, curve in curves.items()
     )
-    return draw("search", f"{label} by the number of queries: {said}; the best is {best:.4g}.", (740, 400), paint)
+    return draw("search", f"{label} by the number of queries: {reached}; the best is {best:.4g}.", (740, 400), paint)
 
 
 def plot_front(
@@ -76,7 +76,9 @@ def plot_front(
         figure.subplots_adjust(left=0.075, right=0.9, bottom=0.13, top=0.93, wspace=0.2)
         for axes in panels:
             size = {"s": 34, "alpha": 1.0} if few else {"s": 7, "alpha": 0.55}
-            dots = axes.scatter(*100 * points.T, c=macs / 1e6, cmap="viridis", linewidths=0, **size)
+            # Thousands of dots are pixels in the SVG too.
+            looks = {"cmap": "viridis", "linewidths": 0, "rasterized": not few, **size}
+            dots = axes.scatter(*100 * points.T, c=macs / 1e6, **looks)
             looks = {"color": ACCENT, "linewidth": 1.1, "marker": "o", "markersize": 6, "markerfacecolor": "none"}
             axes.plot(*100 * points[members].T, **looks, label=f"Pareto front, {len(members)}")
             axes.set(xlabel=f"{columns[0]}, %", ylabel=f"{columns[1]}, %")
@@ -93,9 +95,9 @@ def plot_front(
         bar.outline.set_visible(False)
         bar.ax.set_title("MMACs", fontsize=8, fontweight="normal", loc="center")
 
-    said = ", ".join(f"{codes[row]} ({points[row, 0]:.1%}, {points[row, 1]:.1%})" for row in members)
-    alt = f"{columns[1]} against {columns[0]} of {len(points)} cells; on the Pareto front: {said}."
-    return draw("front", alt, (860, 400), paint)
+    front = ", ".join(f"{codes[row]} ({points[row, 0]:.1%}, {points[row, 1]:.1%})" for row in members)
+    alt = f"{columns[1]} against {columns[0]} of {len(points)} cells; on the Pareto front: {front}."
+    return draw("front", alt, (COLUMN, 400), paint)
 
 
 def _approach(axes: Axes, points: np.ndarray, members: np.ndarray) -> None:
@@ -118,14 +120,14 @@ def plot_agreement(answer: Mapping[str, Any]) -> Picture:
     """Rank correlations of all pairs of columns: Spearman's above the diagonal, Kendall's below.
 
     Args:
-      answer: of `rnas.tabular.questions.correlate`.
+      answer: of `rnas.tabular.queries.correlate`.
     """
     names = answer["columns"]
     size = len(names)
     spearman, kendall = (np.array(answer[kind], float) for kind in ("spearman", "kendall"))
     shown = np.where(np.triu(np.ones((size, size), bool), 1), spearman, kendall)
     np.fill_diagonal(shown, np.nan)
-    cell = float(np.clip(660 / size, 34, 62))
+    cell = float(np.clip(620 / size, 34, 62))
     left, below, above = 24 + 6.3 * max(map(len, names)), 24 + 5.2 * max(map(len, names)), 12
     width, height = left + cell * size + 70, above + cell * 0.72 * size + below
 

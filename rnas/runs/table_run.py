@@ -19,6 +19,7 @@ import numpy as np
 
 from rnas import attacks, steps
 from rnas.artifacts.table_results import Network
+from rnas.config import check
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.models.nasbench201 import NASBench201, used_parameters
@@ -45,18 +46,10 @@ class TableRun:
     def check(self) -> None:
         """Raises ValueError naming the key at fault, its value, and what it may be."""
         config = self.config
+        check(config)
         trainable = [name for name in ALL_TASKS if name != "imagenet16"]  # which no public collection offers
         if config.data.name not in trainable:
             raise ValueError(f"data.name={config.data.name!r}: expected one of {', '.join(trainable)}.")
-        if config.train.weights not in ("own", "shared"):
-            raise ValueError(f"train.weights={config.train.weights!r}: expected own or shared.")
-        if self.shared and config.train.side_by_side != 1:
-            raise ValueError(f"train.side_by_side={config.train.side_by_side}: a supernet is trained by itself, use 1.")
-        for section, key in (("train", "epochs"), ("train", "calibration"), ("adversarial", "steps")):
-            if config[section][key] < 1:
-                raise ValueError(f"{section}.{key}={config[section][key]}: expected at least 1.")
-        if unknown := set(config.evaluation.auto_attack_seeds) - set(config.seeds):
-            raise ValueError(f"evaluation.auto_attack_seeds: {sorted(unknown)} are not among seeds={config.seeds}.")
         if {len(config.data.mean), len(config.data.std)} != {self.task.inputs}:
             raise ValueError(f"data.mean, data.std: {config.data.name} has images of {self.task.inputs} channels.")
         _ = self.objective

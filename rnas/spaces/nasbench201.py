@@ -178,6 +178,12 @@ def _output_name(encoding: Sequence[int]) -> str:
     return names[-1]
 
 
+@functools.cache
+def classes() -> tuple[int, ...]:
+    """The representatives of all 6,466 classes, ascending."""
+    return tuple(np.unique(representatives()).tolist())
+
+
 def canonical(arch: Arch) -> int:
     """Returns the smallest id of the architecture's class (see `representatives`). Raises as `identify`."""
     return int(representatives()[identify(arch)])

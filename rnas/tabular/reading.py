@@ -62,7 +62,7 @@ def load_robbench(
     file = _find(Path(path))
     content, sha256 = _parse(file)
     if isinstance(content, dict) and "" in content:
-        ids, values, seeds = _representatives(), _means(file, content, _MEANS), {}
+        ids, values, seeds = nasbench201.classes(), _means(file, content, _MEANS), {}
     elif isinstance(content, dict) and content and content.keys() <= DATASETS.keys():
         ids, values, seeds = columns_of_runs(TableOfRuns.from_json(str(file), content))
         if not partial:
@@ -74,13 +74,9 @@ def load_robbench(
         )
     if standard is not None:
         joined = _means(Path(standard), _parse(Path(standard))[0], _STANDARD)
-        rows = np.searchsorted(_representatives(), ids)
+        rows = np.searchsorted(nasbench201.classes(), ids)
         values |= {name: column[rows] for name, column in joined.items()}
     return RobBench(str(file), sha256, ids, values, seeds)
-
-
-def _representatives() -> tuple[int, ...]:
-    return tuple(np.unique(nasbench201.representatives()).tolist())
 
 
 def _find(path: Path) -> Path:
@@ -185,7 +181,7 @@ def columns_of_runs(table: TableOfRuns) -> tuple[tuple[int, ...], dict, dict]:
 
 
 def _check_complete(file: Path, ids: tuple[int, ...], values: Mapping[str, np.ndarray]) -> None:
-    expected = _representatives()
+    expected = nasbench201.classes()
     columns = [f"{dataset}/{metric}" for dataset in TASKS for metric in METRICS]
     lacking = [name for name in columns if name not in values]
     holes = [f"{np.isnan(column).sum()} of {name}" for name, column in values.items() if np.isnan(column).any()]

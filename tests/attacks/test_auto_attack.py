@@ -15,8 +15,8 @@ from rnas.attacks import auto_attack, direct, parts
 from rnas.attacks.auto_attack import Plan, plan_auto_attack
 from rnas.attacks.programs import AttackRun, folded, runs_of
 from rnas.attacks.projections import distance
-from rnas.attacks.result import AttackResult
 from rnas.attacks.random_start import per_example_keys
+from rnas.attacks.result import AttackResult
 
 module = importlib.import_module("rnas.attacks.auto_attack")  # the package has a function of that name
 

@@ -11,9 +11,9 @@ from problems import KEY, linear
 import pytest
 
 from rnas.attacks import apgd, cw, direct, fab, fgsm, mim, parts, pgd, square
-from rnas.attacks.programs import DRAWS, NAMES, RunSettings, folded, in_turn, judge, runs_of, ranked, take
-from rnas.attacks.result import AttackResult
+from rnas.attacks.programs import DRAWS, NAMES, RunSettings, folded, in_turn, judge, ranked, runs_of, take
 from rnas.attacks.random_start import per_example_keys
+from rnas.attacks.result import AttackResult
 
 CLASSES = 4
 

@@ -4,7 +4,6 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from rnas.data.imagenet import IMAGENET_100
 from rnas.data.stream import Stream, random_resized_crop, resize_and_center_crop
 
 
@@ -130,11 +129,6 @@ def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
     # The index is read again, not made again: an altered one shows.
     np.save(index, np.zeros(30, np.int32))
     assert len(open_stream(pictures_dir, classes=(0,)).rows) == 30
-
-
-def test_imagenet_100():
-    assert len(set(IMAGENET_100)) == 100 and sum(IMAGENET_100) == 47997
-    assert min(IMAGENET_100) >= 0 and max(IMAGENET_100) < 1000
 
 
 def ramp(width, height):

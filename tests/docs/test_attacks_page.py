@@ -20,6 +20,7 @@ from rnas.models import build_model
 from rnas.teachers import save_teacher
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
+SENTENCES = " ".join(TEXT.split())
 NEAR = 24 / 255
 SHAPE = (8, 8, 1)
 
@@ -185,7 +186,7 @@ def test_versions_of_the_table_are_those_of_the_code():
 
 def test_few_classes_are_treated_as_said():
     attacks = {k: [part.attack for part in plan_auto_attack("standard", "linf", k).parts] for k in (2, 3, 4)}
-    assert "`standard (K=3: apgd_t → apgd_dlr)`" in TEXT
+    assert "`standard (K=3: apgd_t → apgd_dlr)`" in SENTENCES
     assert plan_auto_attack("standard", "linf", 3).version == "standard (K=3: apgd_t → apgd_dlr)"
     assert list(dict.fromkeys(attacks[3])) == ["apgd_ce", "apgd_dlr", "fab_t", "square"]
     assert list(dict.fromkeys(attacks[2])) == ["apgd_ce", "apgd_margin", "fab_t", "square"]
@@ -212,8 +213,8 @@ def test_checks_of_the_table_are_those_of_an_evaluation(document):
         assert [float(limit) / 100 for limit in re.findall(r"([\d.]+) %", said[letter])] == pytest.approx(limits)
     assert f"{measurements.VANISHED:g}" in said["B"] and checks.LARGE == 64 / 255
     assert PASSES == 5 and "Five passes" in said["A"]
-    assert PROBED == 1000 and "first 1,000 correct images" in TEXT
-    assert DRAWS == 20 and "over 20 draws" in TEXT and "half of 20 fresh draws" in TEXT
+    assert PROBED == 1000 and "first 1,000 correct images" in SENTENCES
+    assert DRAWS == 20 and "over 20 draws" in SENTENCES and "half of 20 fresh draws" in SENTENCES
 
 
 def test_worst_verdicts_are_those_of_the_code():

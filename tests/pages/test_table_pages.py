@@ -1,6 +1,5 @@
-"""Pages of tables: what stands there is what the questions answer, and the front is one."""
+"""Pages of tables: their figures are those of the queries, and the front is one."""
 
-import base64
 import io
 import json
 
@@ -11,18 +10,23 @@ import pytest
 from rnas.artifacts.files import write_json
 from rnas.artifacts.table_results import Network, NetworkResult
 from rnas.main import main
-from rnas.pages import write_report
+from rnas.pages import site
+from rnas.pages.canvas import Picture
+from rnas.pages.table_page import BEST, table_context, training_context, write_training_page
 from rnas.spaces.nasbench201 import representatives, to_code
+from rnas.tabular import load_robbench, queries
 
-SEARCH = ("--budget=30", "--repeats=4", "--seed=3")
+SEARCH = {"budget": 30, "repeats": 4, "seed": 3}
+OPTIONS = [f"--{name}={value}" for name, value in SEARCH.items()]
+PGD = "PGD-20 (step \u03b5/8), \u03b5 = 8/255"
 
 
 @pytest.fixture(scope="module")
 def ask(file):
-    """Asks a question and returns its JSON."""
+    """Returns the JSON of a query."""
 
-    def ask(capsys, question, *options, table=file):
-        assert main(["tabular", question, f"--table={table}", *options, "--json"]) == 0
+    def ask(capsys, query, *options, table=file):
+        assert main(["tabular", query, f"--table={table}", *options, "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
     return ask
@@ -30,13 +34,27 @@ def ask(file):
 
 @pytest.fixture(scope="module")
 def written(file, tmp_path_factory):
-    """(page of the complete table, what the command said of it)."""
+    """(page of the complete table, the answer of the command)."""
     path = tmp_path_factory.mktemp("page") / "table.html"
     with pytest.MonkeyPatch.context() as patch:
-        said = io.StringIO()
-        patch.setattr("sys.stdout", said)
-        assert main(["tabular", "report", f"--table={file}", f"--output={path}", *SEARCH, "--json"]) == 0
-    return path, json.loads(said.getvalue())
+        shown = io.StringIO()
+        patch.setattr("sys.stdout", shown)
+        assert main(["tabular", "report", f"--table={file}", f"--output={path}", *OPTIONS, "--json"]) == 0
+    return path, json.loads(shown.getvalue())
+
+
+@pytest.fixture(scope="module")
+def page(file, written):
+    """Data of that page."""
+    return table_context(load_robbench(file), written[1])
+
+
+def content(page, anchor):
+    return page["sections"][anchor].content
+
+
+def figures(cells):
+    return [float(cell.text) for cell in cells]
 
 
 def points(means):
@@ -45,14 +63,8 @@ def points(means):
     return ids, np.array([[means[str(number)][column] for column in (0, 4)] for number in ids])
 
 
-def cells(page, first):
-    """Rows of the page's tables whose first cell is one of `first`, without the spaces of the parser."""
-    rows = [[cell.replace("\u202f", " ").strip() for cell in row] for row in page.rows]
-    return [row for row in rows if row[0] in first]
-
-
-def test_the_front_is_what_no_other_cell_beats(written, means, read_page):
-    path, answer = written
+def test_the_front_is_what_no_other_cell_beats(written, page, means):
+    _, answer = written
     ids, found = points(means)
     as_good = (found[:, None] >= found[None]).all(-1)
     better = (found[:, None] > found[None]).any(-1)
@@ -60,90 +72,88 @@ def test_the_front_is_what_no_other_cell_beats(written, means, read_page):
     members = answer["front"]["members"]
     assert sorted(cell["id"] for cell in members) == expected.tolist() and 2 < len(expected) < 40
     assert [cell["values"]["cifar10/clean"] for cell in members] == sorted(found[np.isin(ids, expected), 0])[::-1]
-    page = read_page(path)
-    shown = cells(page, [to_code(number) for number in expected])[: len(expected)]
-    for row, cell in zip(shown, members, strict=True):
-        clean, robust = cell["values"].values()
-        assert row[:2] == [cell["code"], f"{cell['id']:,}"]
-        assert [float(value) for value in row[2:4]] == pytest.approx([100 * clean, 100 * robust], abs=0.0051)
-    assert f"The front, {len(expected)} of 6,466 classes" in page.said()
+    table = content(page, "front")["table"]
+    for row, cell in zip(table.rows, members, strict=True):
+        assert [row[0].text, row[1].text] == [cell["code"], f"{cell['id']:,}"]
+        shares = [100 * value for value in cell["values"].values()]
+        assert figures(row[2:4]) == pytest.approx(shares, abs=0.0051)
+    assert table.caption == f"The front, {len(expected)} of 6,466 classes"
 
 
-def test_the_page_answers_as_the_questions_do(written, ask, capsys):
+def test_the_page_answers_as_the_queries_do(written, file, ask, capsys):
     _, answer = written
-    for key, question, *options in (
+    for key, query, *options in (
         ("rank", "rank", "--top=10"),
         ("agreement", "correlate"),
         ("best", "correlate", "--columns=cifar10/clean,cifar10/pgd_8", "--best=0.2"),
     ):
-        said = ask(capsys, question, *options)
-        assert answer[key] == {name: said[name] for name in answer[key]}, key
+        expected = ask(capsys, query, *options)
+        assert answer[key] == {name: expected[name] for name in answer[key]}, key
     for found in answer["searches"]:
-        said = ask(capsys, "search", f"--algorithm={found['algorithm']}", *SEARCH)
-        assert found == {name: said[name] for name in found}
+        expected = ask(capsys, "search", f"--algorithm={found['algorithm']}", *OPTIONS)
+        assert found == {name: expected[name] for name in found}
     assert [found["algorithm"] for found in answer["searches"]] == ["random", "evolution", "local_search"]
+    overview = queries.overview(load_robbench(file), "cifar10/pgd_8", best=BEST, searches=SEARCH)
+    assert json.loads(json.dumps(overview)) == {name: answer[name] for name in overview}
 
 
-def test_what_stands_on_the_page(written, means, read_page):
-    path, answer = written
-    page = read_page(path)
+def test_figures_of_the_page(written, page, means):
+    _, answer = written
     ids, found = points(means)
-    best = ids[np.lexsort((ids, -found[:, 1]))[:10]]
-    table = cells(page, [to_code(number) for number in best])[-10:]
-    assert [row[0] for row in table] == [to_code(number) for number in best]
-    assert float(table[0][6]) == pytest.approx(100 * found[:, 1].max(), abs=0.0051)
-    (summary,) = cells(page, ["cifar10/pgd_8"])
-    figures = [np.median(found[:, 1]), found[:, 1].mean(), found[:, 1].max()]
-    assert [float(value) for value in summary[1:4]] == pytest.approx([100 * value for value in figures], abs=0.0051)
-    searches = cells(page, ["random", "evolution", "local search"])
-    for row, said in zip(searches, answer["searches"], strict=True):
-        mean, deviation = row[1].replace("\u00b1", "").split()
-        chosen = said["chosen"]["cifar10/pgd_8"]
-        assert [float(mean), float(deviation)] == pytest.approx([100 * chosen["mean"], 100 * chosen["std"]], abs=0.0051)
-        assert float(row[2]) == pytest.approx(100 * said["curve"]["quantiles"]["0.5"][-1], abs=0.0051)
-    said = page.said()
-    assert (
-        f"The most robust of 6,466 cells, {to_code(best[0])}, keeps" in said and "under PGD-20, \u03b5 = 8/255" in said
-    )
-    coefficient = answer["best"]["spearman"][0][1]
-    assert f"coefficient of clean accuracy with PGD-20, \u03b5 = 8/255 is {coefficient:.3f}" in said
+    best = [to_code(number) for number in ids[np.lexsort((ids, -found[:, 1]))[:10]]]
+    rows = content(page, "best")["table"].records()
+    assert [row["Cell"] for row in rows] == best
+    assert float(rows[0][PGD]) == pytest.approx(100 * found[:, 1].max(), abs=0.0051)
+    (summary,) = [row for row in content(page, "columns").rows if row[0].text == "cifar10/pgd_8"]
+    expected = [np.median(found[:, 1]), found[:, 1].mean(), found[:, 1].max()]
+    assert figures(summary[1:4]) == pytest.approx([100 * value for value in expected], abs=0.0051)
+    for row, search in zip(content(page, "search")["table"].rows, answer["searches"], strict=True):
+        chosen = search["chosen"]["cifar10/pgd_8"]
+        shown = [float(row[1].text), float(row[1].below.removeprefix("\u00b1 ")), float(row[2].text)]
+        expected = [chosen["mean"], chosen["std"], search["curve"]["quantiles"]["0.5"][-1]]
+        assert shown == pytest.approx([100 * value for value in expected], abs=0.0051)
+    assert page["title"].startswith(f"The most robust of 6,466 cells, {best[0]}, keeps")
+    assert page["title"].endswith(f"under {PGD}")
+    among = content(page, "agreement")["among_best"]
+    assert (among["robust"], among["coefficient"].value) == (PGD, answer["best"]["spearman"][0][1])
 
 
-def test_the_page_needs_nothing_but_itself(written, read_page):
+def test_files_of_the_page(written, page, read_page):
     path, _ = written
-    page = read_page(path)
-    shown = [image["src"].partition(",")[2] for image in page.all("img")]
-    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in page.all("img"))
-    saved = {picture.stem: picture.read_bytes() for picture in path.with_suffix("").glob("*.png")}
-    assert saved.keys() == {"front", "agreement", "search"}
-    assert {base64.b64decode(data) for data in shown} == set(saved.values())
-    assert all(np.asarray(Image.open(io.BytesIO(png)).convert("L")).std() > 1 for png in saved.values())
-    anchors = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
-    assert {link["href"] for link in page.all("a")} == {f"#{anchor}" for anchor in anchors}
+    pictures = [item for item in site.contents(page) if isinstance(item, Picture)]
+    assert [picture.name for picture in pictures] == ["front", "agreement", "search"]
+    for picture in pictures:
+        file = path.with_suffix("") / "figures" / f"{picture.name}.png"
+        assert file.read_bytes() == picture.png and np.asarray(Image.open(file).convert("L")).std() > 1
+    tables = {file.stem for file in (path.with_suffix("") / "tables").glob("*.csv")}
+    assert tables == {"front", "best", "searches", "columns"}
+    html = read_page(path)
+    assert [image["alt"] for image in html.all("img")] == [picture.alt for picture in pictures]
+    assert all(image["src"].startswith("data:image/") for image in html.all("img"))
 
 
 def test_a_table_with_holes_has_a_page_without_searches(write, tmp_path, read_page, ask, capsys):
-    figures = {"0": (0.5, 0.3), "1": (0.7, 0.4), "2": (0.6, None), "3": (0.2, 0.35), "10": (0.65, 0.4)}
-    content = {
+    accuracies = {"0": (0.5, 0.3), "1": (0.7, 0.4), "2": (0.6, None), "3": (0.2, 0.35), "10": (0.65, 0.4)}
+    runs = {
         "digits": {
             number: {"val_acc": {"0": clean}} | ({"val_pgd_8.0_acc": {"0": robust}} if robust else {})
-            for number, (clean, robust) in figures.items()
+            for number, (clean, robust) in accuracies.items()
         }
     }
-    table, path = write(tmp_path / "mine.json", content, prefix=""), tmp_path / "new" / "mine.html"
+    table, path = write(tmp_path / "mine.json", runs, prefix=""), tmp_path / "new" / "mine.html"
     options = ("--partial", "--by=digits/pgd_8", f"--output={path}")
     answer = ask(capsys, "report", *options, table=table)
     assert [cell["id"] for cell in answer["front"]["members"]] == [1] and answer["front"]["count"] == 4
     assert answer["searches"] == [] and answer["best"] is None
     assert answer["agreement"]["spearman"][0][1] == pytest.approx(3.5 / 22.5**0.5)  # ranks 2 4 1 3, 1 3.5 2 3.5
-    said = read_page(path).said()
-    assert "Searching the table" not in said and "The front, 1 of 4 classes" in said
+    text = read_page(path).said()
+    assert "Searching the table" not in text and "The front, 1 of 4 classes" in text
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--output=report"], "expected a name that ends in .html"),
+        (["--output=report"], "one that ends in .html"),
         (["--output=r.html", "--by=cifar10/pgd8"], "the nearest is 'cifar10/pgd_8'"),
         (["--output=r.html", "--repeats=0"], "repeats=0"),
     ],
@@ -183,41 +193,46 @@ def workdir(tmp_path):
     return tmp_path
 
 
+def shown(row):
+    """Text of the cells of a row, what is below a figure behind it."""
+    return [f"{cell.text} {cell.below}".strip() for cell in row]
+
+
 def test_the_results_so_far(workdir, read_page):
-    page = read_page(write_report(workdir))
-    rows = cells(page, [to_code(number) for number in CELLS])[: len(CELLS)]
+    page = training_context(workdir)
+    rows = [shown(row) for row in content(page, "results").rows]
     assert [row[0] for row in rows] == ["333133", "132013", "323133", "333000"]  # by the mean over seeds
     assert rows[0][1:4] == ["9,930", "0, 1", "49.5 50.0, 49.0"]
     assert rows[0][4:] == ["31.0 30.0, 32.0", "28.0"] and rows[3][2:] == ["0", "30.0", "10.0", "8.0"]
-    said = page.said()
-    assert "7 of 8 networks have a result." in said
-    assert "Self-checks F of AutoAttack on 323133, seed 0, failed" in said and said.count("Self-checks") == 1
-    assert "7 of 8 networks trained: 333133 keeps 31.00 % under PGD-20, \u03b5 = 8/255" in said
-    assert "PGD-7, \u03b5 = 8/255, step 2/255" in said and "500 test images" in said
-    assert "Beside the published table" not in said
+    assert page["unfinished"] == "7 of 8 networks have a result."
+    (warning,) = page["warnings"]
+    assert warning.startswith("Sanity checks F of AutoAttack on 323133, seed 0, failed")
+    assert page["title"] == f"7 of 8 networks trained: 333133 keeps 31.00\u202f% under {PGD}"
+    protocol = content(page, "protocol")["facts"]
+    assert protocol["Attack in training"] == "PGD-7, step 2/255, \u03b5 = 8/255"
+    assert protocol["Judged on"].startswith("500 test images") and "beside" not in page["sections"]
+    html = read_page(write_training_page(workdir)).said()
+    assert "Unfinished. 7 of 8 networks" in html and "Sanity checks F" in html and "50.0, 49.0" in html
 
 
-def test_the_ranking_beside_a_published_table(workdir, file, means, read_page):
-    page = read_page(write_report(workdir, [file]))
+def test_the_ranking_beside_a_published_table(workdir, file, means):
+    beside = content(training_context(workdir, load_robbench(file)), "beside")
     theirs = {number: means[str(number)][4] for number in CELLS}
     order = sorted(CELLS, key=lambda number: -theirs[number])
-    rows = [row for row in cells(page, [to_code(number) for number in CELLS]) if len(row) == 5]
-    assert [row[0] for row in rows] == ["333133", "132013", "323133", "333000"]
-    assert [int(row[1]) for row in rows] == [1, 2, 3, 4]
+    rows = beside["order"].rows
+    assert [row[0].text for row in rows] == ["333133", "132013", "323133", "333000"]
+    assert figures(row[1] for row in rows) == [1, 2, 3, 4]
     for row, number in zip(rows, (9930, 1000, 2581, 10), strict=True):
-        assert int(row[2]) == 1 + order.index(number)
-        assert float(row[4]) == pytest.approx(100 * theirs[number], abs=0.0051)
-    ranks = np.array([[1, 1 + order.index(9930)], [2, 1 + order.index(1000)], [3, 1 + order.index(2581)],
-                      [4, 1 + order.index(10)]])  # fmt: skip
-    expected = np.corrcoef(ranks.T)[0, 1]
-    (agreement,) = [row for row in cells(page, ["PGD-20, \u03b5 = 8/255"]) if len(row) == 4]
-    assert float(agreement[1]) == pytest.approx(expected, abs=6e-4) and agreement[3] == "4"
+        assert int(row[2].text) == 1 + order.index(number)
+        assert float(row[4].text) == pytest.approx(100 * theirs[number], abs=0.0051)
+    ranks = [[1 + place, 1 + order.index(number)] for place, number in enumerate((9930, 1000, 2581, 10))]
+    (agreement,) = [row for row in beside["agreement"].rows if row[0].text == PGD]
+    assert agreement[1].value == pytest.approx(np.corrcoef(np.transpose(ranks))[0, 1]) and agreement[3].text == "4"
     with pytest.raises(ValueError, match="2 tables"):
-        write_report(workdir, [file, file])
+        write_training_page(workdir, [file, file])
 
 
 def test_nothing_finished_yet(tmp_path, read_page):
-    write_json(
-        tmp_path / "config.json", {"system": "robbench", "archs": ["10"], "seeds": [0], "data": {"name": "digits"}}
-    )
-    assert "0 of 1 networks have a result." in read_page(write_report(tmp_path)).said()
+    config = {"system": "robbench", "archs": ["10"], "seeds": [0], "data": {"name": "digits"}}
+    write_json(tmp_path / "config.json", config)
+    assert "0 of 1 networks have a result." in read_page(write_training_page(tmp_path)).said()

@@ -1,17 +1,30 @@
-"""Every configuration key, its default and its unit: one module a system, and `common`, what they share.
+"""Every configuration key, its default and its unit: one module a system, and `sections`, what they share.
 
-Experiment files under `configs/` start from a system's `get_config()` and change what they need.
+Each system's module has `get_config()`, `check(config)` and, where its files share them, `VARIANTS`.
 """
+
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from rnas.config.defaults import dsara, rnas_cl
+from rnas.config.defaults import dsara, rnas_cl, robbench
 
-SYSTEMS = {"rnas_cl": rnas_cl.get_config, "dsara": dsara.get_config}
+SYSTEMS = {"rnas_cl": rnas_cl, "dsara": dsara, "robbench": robbench}
 
 
-def get_config(system: str) -> ConfigDict:
-    """Returns the defaults of `system`; raises ValueError naming the known ones."""
-    if system not in SYSTEMS:
-        raise ValueError(f"unknown system {system!r}; known: {', '.join(SYSTEMS)}.")
-    return SYSTEMS[system]()
+def system(name: str) -> ModuleType:
+    """Returns the module of a system; raises ValueError naming the known ones."""
+    if name not in SYSTEMS:
+        raise ValueError(f"unknown system {name!r}; known: {', '.join(SYSTEMS)}.")
+    return SYSTEMS[name]
+
+
+def check(config: ConfigDict) -> None:
+    """Checks every rule that needs the configuration alone.
+
+    Names of registered things (methods, spaces, baselines, data sets) are checked by what registers them.
+
+    Raises:
+      ValueError: naming the key, its value and what is expected.
+    """
+    system(config.system).check(config)

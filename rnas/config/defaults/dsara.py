@@ -2,19 +2,21 @@
 
 from ml_collections import ConfigDict
 
+from rnas.config.checks import check_allowed, check_positive
 from rnas.config.defaults import sections as common
 
 
 def get_config() -> ConfigDict:
     """The CIFAR-10 recipe of DSARA (arXiv 2212.14049), with ARNAS's weight of the adversarial loss (2405.05502)."""
     config = ConfigDict()
-    config.system = "dsara"
+    config.system = "dsara"  # search over cells
     config.seed = 0  # of everything random
     config.data = data = common.data()
     data.mean = (0.0, 0.0, 0.0)  # the published networks see pixels as they are
     data.std = (1.0, 1.0, 1.0)
 
     # Networks.
+
     # dsara (3 cell types, 7 operations) | darts (2 cell types, 8 operations) | nasbench201 (1 cell type, 5 operations)
     config.space = "dsara"
     config.genotype = ""  # train this instead of searching: dsara, darts_v2, pdarts, racl, advrush, or a JSON file
@@ -23,7 +25,9 @@ def get_config() -> ConfigDict:
     config.bn_update = "both"  # both | clean | adversarial: passes that move the running statistics
     config.dtype = "float32"  # float32 | bfloat16: compute type of student and teacher
 
-    # A robust teacher for the cells, in search and in training: + kl_weight·KL + gamma·L_attn. Not in the papers.
+    # A robust teacher for the cells, in search and in training: adversarial.objective + kl_weight·KL + gamma·L_attn.
+    # The papers have none.
+
     config.gamma = 0.0  # weight of cross-layer distillation
     config.kl_weight = 0.0  # weight of KL(teacher ‖ student) on clean images
     config.adversarial = common.adversarial(
@@ -40,13 +44,13 @@ def get_config() -> ConfigDict:
     # dsara | arnas | sum | darts1 | darts2 | advrush | smooth_rs | smooth_adv | random
     search.method = "dsara"
     search.channels = 24  # of the first cell
-    search.cells = 8
-    search.epochs = 50
+    search.cells = 8  # in all; in space nasbench201 in each of three stages
+    search.epochs = 50  # of weights and architecture side by side
     search.batch_size = 32  # training images a step, over all devices; as many validation images
     search.stage1_epochs = 20  # dsara: first epochs, which follow the adversarial loss alone
     search.adversarial_weight = 0.1  # λ: of the adversarial validation loss beside the natural one
     search.second_order = "exact"  # exact | finite_difference (published) | none
-    search.finite_difference_radius = 0.01  # over ‖u‖
+    search.finite_difference_radius = 0.01  # radius of the difference, over ‖u‖
     search.attack_bn = "train_frozen"
     search.optimizer = common.optimizer(
         "sgd", 0.025, 3e-4, clip_norm=5.0, schedule="epoch_cosine", final_factor=0.04
@@ -65,8 +69,8 @@ def get_config() -> ConfigDict:
     common.stage_objective(config, train)
     common.network_options(train)
     train.channels = 64  # of the first cell
-    train.cells = 20
-    train.epochs = 200
+    train.cells = 20  # in all; in space nasbench201 in each of three stages
+    train.epochs = 200  # of the derived network
     train.batch_size = 32  # over all devices
     train.step_size = "0.01"
     train.start = "gaussian"
@@ -92,68 +96,51 @@ def get_config() -> ConfigDict:
     config.evaluation.auto_attack = ("student",)
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
-    config.checkpoint_every_steps = 200
+    config.checkpoint_every_steps = 200  # steps between two checkpoints
     return config
 
 
-def _searched(method: str, objective: str, second_order: str = "exact", **changes):
-    def change(config):
-        config.search.method = method
-        config.search.objective = objective
-        config.search.second_order = second_order
-        for key, value in changes.items():
-            config.search[key] = value
-
-    return change
-
-
-def _darts_space(config):
-    config.space = "darts"
-    config.search.channels = 16
-    config.train.channels = 36
-
-
-def _distil(config):
-    config.gamma = config.kl_weight = 1.0
+def check(config: ConfigDict) -> None:
+    """The rules of this system that need no network; raises ValueError, see `sections.check`."""
+    common.check(config)
+    check_allowed(config, {
+        "search.second_order": ("exact", "finite_difference", "none"),
+        "search.attack_bn": ("eval", "train_frozen"),
+    })  # fmt: skip
+    check_positive(config, ("search.channels", "search.cells", "train.channels", "train.cells"))
+    if config.data.streaming:
+        raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
+    searches = not config.genotype and config.search.method != "random"
+    if searches and config.search.second_order != "none" and config.search.optimizer.name != "sgd":
+        raise ValueError(
+            f"search.second_order={config.search.second_order!r} looks one step of sgd ahead, but "
+            f"search.optimizer.name={config.search.optimizer.name!r}; use 'sgd', or second_order 'none'."
+        )
 
 
-def _set(**values):
-    def change(config):
-        config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
-
-    return change
+def _strategy(method: str, objective: str, second_order: str = "exact", **search) -> dict:
+    search = {"method": method, "objective": objective, "second_order": second_order, **search}
+    return {f"search.{key}": value for key, value in search.items()}
 
 
-VARIANTS = {
-    # Strategies, as published. `darts1` and its kin search on natural images.
-    "dsara": _searched("dsara", "pgd_at"),
-    "arnas": _searched("arnas", "pgd_at"),
-    "sum": _searched("sum", "pgd_at"),
-    "darts1": _searched("darts1", "none", "none"),
-    "darts2": _searched("darts2", "none"),
-    "darts2_adversarial": _searched("darts2", "pgd_at"),
-    "advrush": _searched("advrush", "none", "none", epochs=60),
-    "smooth_rs": _searched("smooth_rs", "none", "none"),
-    "smooth_adv": _searched("smooth_adv", "none", "none"),
-    "random": _searched("random", "pgd_at"),
-    # The other space, and what the papers ablate.
-    "darts": _darts_space,
-    "finite_difference": _set(search__second_order="finite_difference"),
-    "first_order": _set(search__second_order="none"),
-    "wide": _set(width_ratio=(1, 2, 4)),
-    # A robust teacher for the cells: the objective of RNAS-CL.
-    "distil": _distil,
+# Strategies of the search as published, and changes of one. `darts1` and its kin search on natural images.
+STRATEGIES = {
+    "dsara": _strategy("dsara", "pgd_at"),
+    "arnas": _strategy("arnas", "pgd_at"),
+    "sum": _strategy("sum", "pgd_at"),
+    "darts1": _strategy("darts1", "none", "none"),
+    "darts2": _strategy("darts2", "none"),
+    "darts2_adversarial": _strategy("darts2", "pgd_at"),
+    "advrush": _strategy("advrush", "none", "none", epochs=60),
+    "smooth_rs": _strategy("smooth_rs", "none", "none"),
+    "smooth_adv": _strategy("smooth_adv", "none", "none"),
+    "random": _strategy("random", "pgd_at"),
+    "finite_difference": {"search.second_order": "finite_difference"},
+    "first_order": {"search.second_order": "none"},
+    "distil": {"gamma": 1.0, "kl_weight": 1.0},  # a robust teacher for the cells: the objective of RNAS-CL
 }
-
-
-def with_variants(config: ConfigDict, argument: str) -> ConfigDict:
-    """Changes `config` by the names in `argument`, joined by commas.
-
-    Raises:
-      ValueError: for an unknown name.
-    """
-    for name in filter(None, argument.split(",")):
-        if name not in VARIANTS:
-            raise ValueError(f"unknown variant {name!r}; expected any of {', '.join(VARIANTS)}.")
-        VARIANTS[name](config)
-    return config
+VARIANTS = {
+    **STRATEGIES,
+    "darts": {"space": "darts", "search.channels": 16, "train.channels": 36},
+    "wide": {"width_ratio": (1, 2, 4)},
+}

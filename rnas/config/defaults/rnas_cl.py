@@ -3,26 +3,29 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from rnas.config.checks import check_allowed, check_not_negative
 from rnas.config.defaults import sections as common
 
 
 def get_config() -> ConfigDict:
     """The CIFAR-10 recipe of RNAS-CL with the joint adversarial objective."""
     config = ConfigDict()
-    config.system = "rnas_cl"
+    config.system = "rnas_cl"  # RNAS-CL, arXiv 2301.08092
     config.seed = 0  # of everything random
     config.data = common.data()
 
     # Student.
+
     config.space = "s3"  # tiny | s1 | s3 | s5 | s7 | m | l | imagenet
     config.mask_expansion = True  # expanded channels follow the chosen input width
-    config.shortcut = "aligned"  # aligned | equal_only
-    config.conv_bias = True
+    # aligned (cut or padded to the chosen width) | equal_only (no shortcut between different widths)
+    config.shortcut = "aligned"
+    config.conv_bias = True  # True: convolutions have biases
     config.bn_momentum = 0.99  # running statistics; 0.997 with objective `none`, see configs
     config.bn_update = "both"  # both | clean | adversarial: passes that move the running statistics
     config.dtype = "float32"  # float32 | bfloat16: compute type of student and teacher
 
-    # Joint objective, in search and in training: A + kl_weight·KL + gamma·L_attn.
+    # Joint objective, in search and in training: adversarial.objective + kl_weight·KL + gamma·L_attn.
     config.gamma = 1.0  # weight of cross-layer distillation
     config.kl_weight = 1.0  # weight of KL(teacher ‖ student) on clean images
     config.adversarial = common.adversarial("trades", step_size="2/255", steps=10)
@@ -31,12 +34,12 @@ def get_config() -> ConfigDict:
     config.tau = common.temperature()  # of widths and tutors
 
     config.cost = cost = ConfigDict()  # n_f = alpha·beta·log(cost)
-    cost.kind = "macs"  # macs | params | released
+    cost.kind = "macs"  # macs | params | released (the formula of the released code)
     cost.alpha = 0.2  # 0 switches the factor off
-    cost.beta = 0.5
+    cost.beta = 0.5  # scale of the logarithm
     config.budget = budget = ConfigDict()
     budget.mode = "none"  # none | soft (penalty in search) | hard (narrowing at derivation)
-    budget.kind = "macs"  # macs | params
+    budget.kind = "macs"  # macs | params: quantity that is limited
     budget.target = placeholder(float)  # in units of budget.kind
     budget.weight = 10.0  # of the soft penalty
 
@@ -45,11 +48,12 @@ def get_config() -> ConfigDict:
     config.split = "shared"  # shared | disjoint: images of weight and architecture steps
 
     # Stages.
+
     config.teacher = common.teacher()
 
     config.search = search = ConfigDict()
     common.stage_objective(config, search)
-    search.epochs = 100
+    search.epochs = 100  # of weights and architecture in turn
     search.batch_size = 256  # over all devices
     search.optimizer = common.optimizer("adam", 0.004, 2e-4)  # weights
     search.arch_optimizer = common.optimizer("adam", 0.1, 1e-4)  # width and tutor logits
@@ -61,7 +65,7 @@ def get_config() -> ConfigDict:
     config.train = train = ConfigDict()
     common.stage_objective(config, train)
     common.network_options(train)
-    train.epochs = 200
+    train.epochs = 200  # of the derived network
     train.batch_size = 256  # over all devices
     train.optimizer = common.optimizer("adam", 0.004, 4e-5)
     train.perturbation = common.perturbation()  # of the weights
@@ -79,5 +83,26 @@ def get_config() -> ConfigDict:
     config.evaluation = common.evaluation()
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
-    config.checkpoint_every_steps = 200
+    config.checkpoint_every_steps = 200  # steps between two checkpoints
     return config
+
+
+def check(config: ConfigDict) -> None:
+    """The rules of this system that need no network; raises ValueError, see `sections.check`."""
+    common.check(config)
+    check_allowed(
+        config,
+        {
+            "shortcut": ("aligned", "equal_only"),
+            "split": ("shared", "disjoint"),
+            "cost.kind": ("macs", "params", "released"),
+            "budget.mode": ("none", "soft", "hard"),
+            "budget.kind": ("macs", "params"),
+            "derive.init": ("fresh", "supernet"),
+        },
+    )
+    check_not_negative(config, ("arch_warmup_epochs",))
+    if config.budget.mode != "none" and config.budget.target is None:
+        raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
+    if config.split == "disjoint" and config.data.streaming:
+        raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")

@@ -2,13 +2,14 @@
 
 from ml_collections import ConfigDict
 
+from rnas.config.checks import check_allowed, check_positive
 from rnas.config.defaults import sections as common
 
 
 def get_config() -> ConfigDict:
     """The protocol of NAS-RobBench-201 on CIFAR-10 (arXiv 2403.13134); the data set decides the network's size."""
     config = ConfigDict()
-    config.system = "robbench"
+    config.system = "robbench"  # a table of adversarially trained cells
     config.archs = ()  # cells, by id, code or string; each stands for its class. Empty: all 6,466 classes
     config.seeds = (0, 1, 2)  # a network each, of initial weights, order of images, crops and attacks
 
@@ -19,7 +20,7 @@ def get_config() -> ConfigDict:
     data.crop_padding = 4  # pixels of zero padding before a random crop
     data.flip = True  # mirror half of the training images
     data.mean = (0.4914, 0.4824, 0.4467)  # normalisation inside the model, pixels in [0, 1]
-    data.std = (0.2471, 0.2435, 0.2616)
+    data.std = (0.2471, 0.2435, 0.2616)  # of the same normalisation
 
     config.adversarial = adversarial = ConfigDict()  # the attack on every batch: uniform start, running statistics
     adversarial.epsilon = "8/255"  # L∞ radius
@@ -29,7 +30,7 @@ def get_config() -> ConfigDict:
     config.train = train = ConfigDict()
     train.weights = "own"  # own | shared: one supernet a seed, of a uniformly drawn cell in each step
     train.calibration = 1000  # shared: training images from which BatchNorm takes the statistics of each cell
-    train.epochs = 50
+    train.epochs = 50  # of each network
     train.batch_size = 256  # over all devices
     train.side_by_side = 1  # cells trained in one program, each executing all operations; 1: only the chosen ones
     train.optimizer = optimizer = common.optimizer(
@@ -46,14 +47,33 @@ def get_config() -> ConfigDict:
     evaluation.auto_attack_seeds = (0,)  # networks of which seeds AutoAttack judges too
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
-    config.checkpoint_every_steps = 500
+    config.checkpoint_every_steps = 500  # steps between two checkpoints
     return config
 
 
-def one_shot(config: ConfigDict) -> ConfigDict:
-    """Changes `config` so that cells are scored with the weights of a supernet, on images that are not the test's."""
-    config.seeds = (0,)
-    config.data.held_out = 5000
-    config.train.weights = "shared"
-    config.evaluation.auto_attack_seeds = ()
-    return config
+def check(config: ConfigDict) -> None:
+    """The rules of this system that need no network.
+
+    Raises:
+      ValueError: naming the key, its value and what is expected.
+    """
+    check_allowed(config, {"train.weights": ("own", "shared")})
+    check_positive(config, ("train.epochs", "train.calibration", "train.side_by_side", "adversarial.steps"))
+    if config.train.weights == "shared" and config.train.side_by_side != 1:
+        raise ValueError(f"train.side_by_side={config.train.side_by_side}: a supernet is trained by itself, use 1.")
+    seeds = config.seeds
+    if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
+    if unknown := set(config.evaluation.auto_attack_seeds) - set(seeds):
+        raise ValueError(f"evaluation.auto_attack_seeds: {sorted(unknown)} are not among seeds={seeds}.")
+
+
+VARIANTS = {
+    # Cells are scored with the weights of a supernet, on images that are not the test's.
+    "one_shot": {
+        "seeds": (0,),
+        "data.held_out": 5000,
+        "train.weights": "shared",
+        "evaluation.auto_attack_seeds": (),
+    },
+}

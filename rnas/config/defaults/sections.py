@@ -1,9 +1,11 @@
-"""Sections that every system's configuration has.
+"""Sections that several systems share: every key with its unit in a comment, and the rules of a section beside it.
 
 Radii and step sizes are strings such as '8/255', in units of pixels scaled to [0, 1].
 """
 
 from ml_collections import ConfigDict
+
+from rnas.config.checks import check_allowed, check_not_negative, check_positive
 
 
 def optimizer(name: str, learning_rate: float, l2: float, **changes) -> ConfigDict:
@@ -12,10 +14,10 @@ def optimizer(name: str, learning_rate: float, l2: float, **changes) -> ConfigDi
     config.name = name  # adam | sgd
     config.learning_rate = learning_rate  # of the first step
     config.l2 = l2  # coupled decay, added to the gradient of every parameter
-    config.momentum = 0.9  # sgd only
-    config.betas = (0.9, 0.999)  # adam only
+    config.momentum = 0.9  # sgd only: of the sum of gradients
+    config.betas = (0.9, 0.999)  # adam only: decay of the averages of gradient and square
     config.clip_norm = 0.0  # largest global norm of the gradient, before decay; 0: no limit
-    config.schedule = "cosine"  # cosine (every step) | epoch_cosine (every epoch) | step | constant
+    config.schedule = "cosine"  # cosine (every step) | epoch_cosine (every epoch) | step | constant | one_cycle
     config.final_factor = 4e-5  # cosine: last rate over first rate
     config.milestones = ()  # step: epochs at which the rate is multiplied by 0.1
     config.update(changes)
@@ -28,13 +30,13 @@ def data() -> ConfigDict:
     config.name = "cifar10"  # a TFDS image-classification set, or `digits`
     config.dir = ""  # TFDS data directory; empty: ~/tensorflow_datasets, or the user cache for digits
     config.image_shape = (32, 32, 3)  # pixels, pixels, channels
-    config.num_classes = 10
+    config.num_classes = 10  # classes of the set, of those kept by class_ids
     config.class_ids = ()  # keep only these classes, renumbered in this order; empty: all
     config.held_out = 5000  # training images, equal numbers a class, that choose models and never train
     config.crop_padding = 4  # pixels of zero padding before a random crop
     config.flip = True  # mirror half of the training images
     config.mean = (0.491, 0.482, 0.447)  # normalisation inside the model, pixels in [0, 1]
-    config.std = (0.247, 0.243, 0.262)
+    config.std = (0.247, 0.243, 0.262)  # of the same normalisation
     config.streaming = False  # True: decode on the host while training (sets that do not fit in memory)
     return config
 
@@ -42,7 +44,7 @@ def data() -> ConfigDict:
 def adversarial(objective: str, step_size: str, steps: int) -> ConfigDict:
     """The adversarial part of an objective, the attack inside it, and a section of coefficients for each method."""
     config = ConfigDict()
-    # A: none | pgd_at | trades | mart | score; with a robust teacher: ard | rslad; in training only: iad_1, and with a
+    # none | pgd_at | trades | mart | score; with a robust teacher: ard | rslad; in training only: iad_1, and with a
     # naturally trained teacher beside the robust one: akd2 | iad_2 | mtard
     config.objective = objective
     config.epsilon = "8/255"  # L∞ radius
@@ -52,58 +54,63 @@ def adversarial(objective: str, step_size: str, steps: int) -> ConfigDict:
     # BatchNorm mode during the attack: eval | train_frozen (batch statistics) | train (they also move the running
     # ones: ard, iad_1, iad_2, akd2 as published) | own (as the method was published)
     config.attack_bn = "eval"
-    for name, coefficients in methods().items():
-        config[name] = coefficients
+    add_coefficients(config)
     return config
 
 
-def methods() -> dict[str, ConfigDict]:
-    """Coefficients of the adversarial methods that have some, as published.
+def add_coefficients(adversarial: ConfigDict) -> None:
+    """Adds a section for each adversarial method that has coefficients, as published.
 
     Divergences sum over the classes. `kl_scale` multiplies them: the code of ard averages over K classes, so 1/K; that
     of rslad and mtard as well, but multiplies by 10 where K = 100, so 1/10 always.
     """
-    return {
-        "trades": ConfigDict({"beta": 6.0}),  # weight of the robust term
-        "mart": ConfigDict({"beta": 6.0}),  # weight of the robust term
-        "score": ConfigDict({
-            "beta": 5.0,  # weight of the robust term; no published default
-            "smoothing": 0.1,  # of the labels
-        }),
-        "ard": ConfigDict({
-            "alpha": 1.0,  # share of the teacher; the rest is cross-entropy of clean images
-            "temperature": 30.0,
-            "kl_scale": 0.1,
-        }),
-        "rslad": ConfigDict({"kl_scale": 0.1}),
-        "akd2": ConfigDict({
-            "robust": 0.5,  # weight of the robust teacher
-            "natural": 0.25,  # weight of the naturally trained one; the rest is cross-entropy
-        }),
-        "iad_1": ConfigDict({
-            "alpha": 1.0,  # share of teacher and self; the rest is cross-entropy of clean images
-            "beta": 0.1,  # power of the teacher's probability of the label, which says how far to trust it
-            "temperature": 1.0,
-            "first_epoch": 60,  # of 200, from which on the teacher may be distrusted; in fine-tuning 0
-        }),
-        "iad_2": ConfigDict({"robust": 0.5, "natural": 0.25, "beta": 0.1, "first_epoch": 40}),  # as akd2 and iad_1
-        "mtard": ConfigDict({
-            "rate": 0.025,  # of the teachers' weights; falls with the learning rate
-            "kl_scale": 0.1,
-        }),
-    }  # fmt: skip
+    adversarial.trades = trades = ConfigDict()
+    trades.beta = 6.0  # weight of the robust term
+    adversarial.mart = mart = ConfigDict()
+    mart.beta = 6.0  # weight of the robust term
+    adversarial.score = score = ConfigDict()
+    score.beta = 5.0  # weight of the robust term; no published default
+    score.smoothing = 0.1  # of the labels
+    adversarial.ard = ard = ConfigDict()
+    ard.alpha = 1.0  # share of the teacher; the rest is cross-entropy of clean images
+    ard.temperature = 30.0  # of the softmax of teacher and student
+    ard.kl_scale = 0.1  # factor of the divergence, 1/K
+    adversarial.rslad = rslad = ConfigDict()
+    rslad.kl_scale = 0.1  # factor of the divergences
+    adversarial.akd2 = akd2 = ConfigDict()
+    akd2.robust = 0.5  # weight of the robust teacher
+    akd2.natural = 0.25  # weight of the naturally trained one; the rest is cross-entropy
+    adversarial.iad_1 = iad_1 = ConfigDict()
+    iad_1.alpha = 1.0  # share of teacher and self; the rest is cross-entropy of clean images
+    iad_1.beta = 0.1  # power of the teacher's probability of the label, the trust in the teacher
+    iad_1.temperature = 1.0  # of the softmax of teacher and student
+    iad_1.first_epoch = 60  # from which on the trust may be less than 1; published for 200 epochs; in fine-tuning 0
+    adversarial.iad_2 = iad_2 = ConfigDict()
+    iad_2.robust = 0.5  # weight of the robust teacher and of self
+    iad_2.natural = 0.25  # weight of the naturally trained one; the rest is cross-entropy
+    iad_2.beta = 0.1  # power of the teacher's probability of the label, the trust in the teacher
+    iad_2.first_epoch = 40  # from which on the trust may be less than 1; published for 200 epochs; in fine-tuning 0
+    adversarial.mtard = mtard = ConfigDict()
+    mtard.rate = 0.025  # of the teachers' weights; falls with the learning rate
+    mtard.kl_scale = 0.1  # factor of the divergences
+
+
+def scale_first_epochs(config: ConfigDict) -> None:
+    """Sets the first epochs of iad_1 and iad_2 to the published shares of training, 60 and 40 of 200 epochs."""
+    config.adversarial.iad_1.first_epoch = 60 * config.train.epochs // 200
+    config.adversarial.iad_2.first_epoch = 40 * config.train.epochs // 200
 
 
 def stage_objective(config: ConfigDict, stage: ConfigDict) -> None:
-    """Adds the keys of the joint objective to the section of a stage; each starts as the value all stages share."""
-    stage.objective = config.adversarial.get_oneway_ref("objective")
-    stage.gamma = config.get_oneway_ref("gamma")
-    stage.kl_weight = config.get_oneway_ref("kl_weight")
-    stage.step_size = config.adversarial.get_oneway_ref("step_size")
-    stage.start = config.adversarial.get_oneway_ref("start")
-    stage.attack_bn = config.adversarial.get_oneway_ref("attack_bn")
-    stage.bn_update = config.get_oneway_ref("bn_update")
-    stage.clean_pass = False  # run clean images although no loss term needs them: they move the statistics too
+    """Adds the keys of the joint objective to the section of a stage; each is the shared value unless it is changed."""
+    stage.objective = config.adversarial.get_oneway_ref("objective")  # adversarial method; none: natural training
+    stage.gamma = config.get_oneway_ref("gamma")  # weight of cross-layer distillation
+    stage.kl_weight = config.get_oneway_ref("kl_weight")  # weight of KL(teacher ‖ student) on clean images
+    stage.step_size = config.adversarial.get_oneway_ref("step_size")  # of one attack iteration
+    stage.start = config.adversarial.get_oneway_ref("start")  # as adversarial.start
+    stage.attack_bn = config.adversarial.get_oneway_ref("attack_bn")  # as adversarial.attack_bn
+    stage.bn_update = config.get_oneway_ref("bn_update")  # both | clean | adversarial: passes that move the statistics
+    stage.clean_pass = False  # True: a clean pass although no loss term needs it, for its statistics
 
 
 def network_options(stage: ConfigDict) -> None:
@@ -116,19 +123,16 @@ def network_options(stage: ConfigDict) -> None:
 def baseline_perturbation() -> ConfigDict:
     """Perturbed weights of the baselines `pgd_at_awp` and `trades_awp`, as published (arXiv 2004.05884)."""
     config = ConfigDict()
-    config.pgd_at = perturbation()
-    config.pgd_at.gamma = 0.01
-    config.trades = perturbation()
-    config.trades.gamma = 0.005
-    config.trades.first_epoch = 10
+    config.pgd_at = perturbation(0.01)
+    config.trades = perturbation(0.005, first_epoch=10)
     return config
 
 
-def perturbation() -> ConfigDict:
-    """Adversarial weight perturbation (AWP) around any objective."""
+def perturbation(gamma: float = 0.0, first_epoch: int = 0) -> ConfigDict:
+    """Adversarial weight perturbation (AWP, arXiv 2004.05884) around any objective."""
     config = ConfigDict()
-    config.gamma = 0.0  # of a kernel's norm; published: 0.01 with pgd_at, 0.005 with trades; 0: none
-    config.first_epoch = 0  # published: 0 with pgd_at, 10 with trades; in fine-tuning always 0
+    config.gamma = gamma  # of a kernel's norm; published: 0.01 with pgd_at, 0.005 with trades; 0: none
+    config.first_epoch = first_epoch  # published: 0 with pgd_at, 10 with trades; in fine-tuning always 0
     return config
 
 
@@ -152,47 +156,47 @@ def selector() -> ConfigDict:
 def temperature() -> ConfigDict:
     """Temperature of the Gumbel-softmax, max(start·exp(−decay·epoch), min)."""
     config = ConfigDict()
-    config.start = 5.0
+    config.start = 5.0  # at epoch 0
     config.decay = 0.045  # per epoch
-    config.min = 0.0
+    config.min = 0.0  # lowest temperature
     return config
 
 
 def teacher() -> ConfigDict:
-    """The robust teacher: a directory, or how to train one. Some methods ask a second, naturally trained one too."""
+    """The robust teacher: a directory, or how to train one. Some methods need a second, naturally trained one."""
     config = ConfigDict()
     config.path = ""  # a teacher directory; empty: train one here
     config.natural_path = ""  # the same for the second teacher, which is trained like the first but without attack
     config.architecture = "wide_resnet_34_10"  # of the teachers trained here
     config.objective = "pgd_at"  # pgd_at | trades | mart | score | none
     config.steps = 10  # attack iterations; radius and step are those of `adversarial`
-    config.epochs = 200
+    config.epochs = 200  # of its training
     config.batch_size = 128  # over all devices
     config.optimizer = optimizer("sgd", 0.1, 5e-4)
     config.perturbation = perturbation()  # of the weights; not of the naturally trained teacher's
     config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
-    config.cache = cache = ConfigDict()  # of what it says of the training images, in place of asking in every step
-    # Augmentations of each image, cycled over the epochs, which baselines without a teacher see as well; 0: no cache, new
-    # augmentations every epoch.
+    config.cache = cache = ConfigDict()  # of its outputs on the training images, instead of a pass in every step
+    # Augmentations of each image, cycled over the epochs; baselines without a teacher see the same. 0: no cache, new
+    # augmentations in every epoch.
     cache.views = 0
     cache.dir = ""  # may be shared by runs of one teacher, data, augmentation and seed; empty: WORKDIR/teacher_cache
-    cache.resident_gib = 2.0  # kept on every device up to this size, GiB; else read from disk while training
+    cache.resident_gib = 2.0  # GiB; a cache up to this size is kept on every device, a larger one is read from disk
     return config
 
 
 def finetune(recipe: ConfigDict) -> ConfigDict:
     """TRADES, or another method, after training, with the distilling terms kept."""
     config = ConfigDict()
-    config.epochs = 0  # 0: none
+    config.epochs = 0  # of fine-tuning; 0: none
     config.objective = "trades"  # as adversarial.objective
-    config.optimizer = recipe
+    config.optimizer = recipe  # of this stage
     return config
 
 
 def validation() -> ConfigDict:
     """Scores on held-out training images, which choose checkpoints."""
     config = ConfigDict()
-    config.every_epochs = 5
+    config.every_epochs = 5  # epochs between two scores
     config.first_epoch = 0  # no score before this epoch of a stage that trains a fixed network
     config.count = 1000  # images at most
     config.steps = 20  # PGD iterations
@@ -205,11 +209,49 @@ def evaluation() -> ConfigDict:
     config.count = 0  # first images of the test set; 0: all
     config.batch_size = 250  # over all devices
     config.epsilons = ("8/255", "2/255")  # the first is the headline; steps scale with it
-    config.pgd_100_restarts = 5
+    config.pgd_100_restarts = 5  # random starts of PGD-100
+    # Radii of the robustness curve.
     config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
     config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose
     config.auto_attack = ()  # models that AutoAttack judges too, at the headline radius: student, teacher, baseline_…
     return config
+
+
+def check(config: ConfigDict) -> None:
+    """The rules of the sections above, for a configuration that has all of them.
+
+    Raises:
+      ValueError: naming the key, its value and what is expected.
+    """
+    check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
+    check_positive(
+        config,
+        (
+            "teacher.epochs",
+            "search.epochs",
+            "train.epochs",
+            "attention.size",
+            "log_every_steps",
+            "checkpoint_every_steps",
+            "evaluation.pgd_100_restarts",
+        ),
+    )
+    if not 0 <= config.seed < 2**32:
+        raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
+    for name in ("teacher", "train"):
+        if not 0 <= (decay := config[name].weight_average) < 1:
+            raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
+    perturbations = (
+        "teacher.perturbation",
+        "train.perturbation",
+        *(f"baseline_perturbation.{name}" for name in config.baseline_perturbation),
+    )
+    check_not_negative(config, [f"{section}.{key}" for section in perturbations for key in ("gamma", "first_epoch")])
+    check_not_negative(config, ("teacher.cache.views", "teacher.cache.resident_gib"))
+    if config.teacher.cache.views and config.data.streaming:
+        raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
+    if not config.evaluation.epsilons:
+        raise ValueError("evaluation.epsilons is empty; its first radius is the headline of the evaluation.")
 
 
 def on_digits(config: ConfigDict) -> None:

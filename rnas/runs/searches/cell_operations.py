@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from rnas.artifacts.architecture import Architecture
-from rnas.config.checks import check_allowed, check_positive
+from rnas.config.checks import check_allowed
 from rnas.data.sampler import permutation
-from rnas.objectives.bilevel import METHODS, SECOND_ORDER, LookAhead, SearchMethod
+from rnas.objectives.bilevel import METHODS, LookAhead, SearchMethod
 from rnas.objectives.schedules import Curvature, Perturbation, Sampling
 from rnas.runs import recipes
 from rnas.runs.searches.cell_families import FAMILIES
@@ -26,13 +26,7 @@ from rnas.training.initial import initial_variables
 from rnas.training.loaders import paired_rows
 
 RANDOM = re.compile(r"random_(\d+)")
-ALLOWED = {
-    "space": tuple(FAMILIES),
-    "search.method": (*METHODS, "random"),
-    "search.second_order": SECOND_ORDER,
-    "search.attack_bn": ("eval", "train_frozen"),
-}
-POSITIVE = ("search.channels", "search.cells", "train.channels", "train.cells")
+ALLOWED = {"space": tuple(FAMILIES), "search.method": (*METHODS, "random")}
 
 
 class CellSearch:
@@ -40,7 +34,6 @@ class CellSearch:
 
     def __init__(self, config: ConfigDict):
         check_allowed(config, ALLOWED)
-        check_positive(config, POSITIVE)
         self.config = config
         fields = {"momentum": config.bn_momentum, **recipes.network_fields(config)}
         self.family = FAMILIES[config.space](config, fields)
@@ -68,19 +61,12 @@ class CellSearch:
                     f"search.method={search.method!r} weighs natural against adversarial losses: it needs an "
                     "adversarial objective, but search.objective is 'none'."
                 )
-            if search.second_order != "none" and search.optimizer.name != "sgd":
-                raise ValueError(
-                    f"search.second_order={search.second_order!r} looks one step of sgd ahead, but "
-                    f"search.optimizer.name={search.optimizer.name!r}; use 'sgd', or second_order 'none'."
-                )
         elif recipes.joint_objective(config, "train").gamma:
             raise ValueError("train.gamma is not 0, but tutors are found by a search: use a method that searches.")
         self.given()  # refuses a genotype that is none
         for name in config.baselines:
             if name not in recipes.BASELINES:
                 self.baseline(name)
-        if config.data.streaming:
-            raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
 
     # -- networks -----------------------------------------------------------------------------------------
 

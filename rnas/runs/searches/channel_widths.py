@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rnas.artifacts.architecture import WidthArchitecture
-from rnas.config.checks import check_allowed
 from rnas.data.sampler import permutation
 from rnas.models.fbnet import FBNet
 from rnas.objectives.schedules import Alternation, Sampling, SearchCost
@@ -23,15 +22,6 @@ from rnas.steps.state import State
 from rnas.training.initial import initial_variables
 from rnas.training.loaders import alternating_rows
 
-ALLOWED = {
-    "shortcut": ("aligned", "equal_only"),
-    "split": ("shared", "disjoint"),
-    "cost.kind": ("macs", "params", "released"),
-    "budget.mode": ("none", "soft", "hard"),
-    "budget.kind": ("macs", "params"),
-    "derive.init": ("fresh", "supernet"),
-}
-
 
 class WidthSearch:
     """The search over channel widths; see `rnas.runs.searches.protocol.Search` for what its methods promise."""
@@ -43,7 +33,6 @@ class WidthSearch:
     def __init__(self, config: ConfigDict):
         self.config = config
         self.space = fbnet.get_space(config.space)
-        check_allowed(config, ALLOWED)
 
     def check(self) -> None:
         config = self.config
@@ -53,11 +42,7 @@ class WidthSearch:
             if config.train[key]:
                 raise ValueError(f"train.{key} = {config.train[key]}: networks of this space have none, use 0.")
         if config.budget.mode != "none":
-            if config.budget.target is None:
-                raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
             fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
-        if config.split == "disjoint" and config.data.streaming:
-            raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
         Alternation(5, config.arch_fraction)  # refuses a fraction that cannot be
 
     # -- networks -----------------------------------------------------------------------------------------

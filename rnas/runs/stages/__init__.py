@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation
 from rnas.artifacts.run_record import StageRecorder
-from rnas.config.load import record_config
+from rnas.config import check, record_config
 from rnas.runs.checks import check_cacheable, check_config, check_surroundings
 from rnas.runs.headline import headline
 from rnas.runs.run import Run, say
@@ -45,6 +45,7 @@ def open_run(config: ConfigDict, workdir: str | Path) -> Run:
     Raises:
       ValueError: the configuration cannot work; the message names the key, its value and what it may be.
     """
+    check(config)
     run = Run.of(config, workdir)
     check_config(run)
     return run

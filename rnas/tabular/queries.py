@@ -1,6 +1,6 @@
-"""Questions to a table, each answered by one object that JSON can hold."""
+"""Queries to a table; each function returns one object that JSON can hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from rnas.tabular.table import RobBench, is_cost
 Answer = dict[str, Any]
 
 
-def query(table: RobBench, arch: nasbench201.Arch) -> Answer:
-    """Names, class and every figure of one architecture, with the rank of its class."""
+def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
+    """Returns names, class and every figure of one architecture, with the rank of its class."""
     number = nasbench201.identify(arch)
     canonical = table.canonical(number)
     row = table.ids.index(canonical) if canonical in table.ids else None
@@ -42,7 +42,7 @@ def query(table: RobBench, arch: nasbench201.Arch) -> Answer:
 
 
 def rank(table: RobBench, by: str, top: int) -> Answer:
-    """The first cells by a column, the operations on their edges, and median, mean and best of every column."""
+    """Returns the best cells by a column, the operations on their edges, and a summary of every column."""
     ordered = ranks.ranking(table, by)[:top]
     columns = {name: table.column(name) for name in table.columns}
     cells = []
@@ -59,7 +59,7 @@ def rank(table: RobBench, by: str, top: int) -> Answer:
 
 
 def front(table: RobBench, columns: Sequence[str]) -> Answer:
-    """The classes than which no other is as good in every column and better in one, best by the first column first."""
+    """Returns the Pareto front, best by the first column first: no other class is as good in all and better in one."""
     points = np.stack([(-1 if is_cost(name) else 1) * table.column(name) for name in columns], axis=1)
     known = np.flatnonzero(np.isfinite(points).all(1))
     members = known[simulation.non_dominated(points[known])]
@@ -75,7 +75,13 @@ def front(table: RobBench, columns: Sequence[str]) -> Answer:
 
 
 def correlate(table: RobBench, columns: Sequence[str] = (), *, best: float = 1.0, by: str = "cifar10/clean") -> Answer:
-    """Spearman's and Kendall's coefficient of every pair of columns; null where a column is constant."""
+    """Returns Spearman's and Kendall's coefficient of every pair of columns; None where a column is constant.
+
+    Args:
+      columns: default: every accuracy.
+      best: share of the classes that count.
+      by: column that decides which classes are best.
+    """
     names = list(columns) or [name for name in table.columns if not is_cost(name)]
     ids = ranks.best_share(table, by, best) if best != 1 else None
     size = len(names)
@@ -93,7 +99,7 @@ def correlate(table: RobBench, columns: Sequence[str] = (), *, best: float = 1.0
 
 
 def search(table: RobBench, done: simulation.Simulation) -> Answer:
-    """What simulated searches chose and reached; see `rnas.tabular.simulation`."""
+    """Returns what simulated searches chose and reached; see `rnas.tabular.simulation`."""
     repeats, budget = done.queries.shape
     answer = {
         "algorithm": done.algorithm,
@@ -151,13 +157,13 @@ def _several(table: RobBench, done: simulation.Simulation) -> Answer:
 
 
 def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) -> Answer:
-    """What a search by probabilities is worth: the cell it found, and the order in which it puts all cells.
+    """Returns the quality of a search by probabilities: the cell it found, and the order in which it puts all cells.
 
     The space is that of the 15,625 cells, as far as the table has their class.
 
     Args:
       probabilities: [6, 5], of the operations on each edge.
-      by: column that places and chances are about.
+      by: column of the places and chances.
     """
     found = nasbench201.most_probable(probabilities)
     logs = nasbench201.log_probabilities(probabilities)
@@ -168,14 +174,15 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
     for name in dict.fromkeys((by, *(name for name in table.columns if not is_cost(name)))):
         values = table.column(table.check_column(name))[rows]
         has = np.isfinite(values)
-        agreement[name] = _coefficients(logs[known][has], values[has])
+        pair = correlation(logs[known][has], values[has])
+        agreement[name] = {kind: _finite(getattr(pair, kind)) for kind in ("spearman", "kendall", "count")}
         expected[name] = {
             "uniform": values[has].mean().item(),
             "searched": np.average(values[has], weights=chances[has]).item() if chances[has].any() else None,
         }
     values = table.column(by)[rows]
     values = values[np.isfinite(values)]
-    answer = query(table, found)
+    answer = cell(table, found)
     own = answer["values"].get(by)
     better = (values < own if is_cost(by) else values > own) if own is not None else None
     return {
@@ -188,9 +195,42 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
     }
 
 
-def _coefficients(one: np.ndarray, other: np.ndarray) -> Answer:
-    pair = correlation(one, other)
-    return {"spearman": _finite(pair.spearman), "kendall": _finite(pair.kendall), "count": pair.count}
+def overview(
+    table: RobBench, by: str, *, top: int = 10, best: float | None = None, searches: Mapping[str, int] | None = None
+) -> Answer:
+    """Returns what a page shows of a table: front, ranking, agreement of columns, and searches where it is complete.
+
+    Args:
+      by: column of robust accuracy; clean accuracy is that of its data set.
+      top: number of cells.
+      best: share of the classes, by clean accuracy, whose agreement is looked at alone; None: of no share.
+      searches: 'budget', 'repeats' and 'seed' of `rnas.tabular.simulation.simulate`; None: no searches.
+
+    Raises:
+      ValueError: no such column, a number out of range.
+    """
+    clean = table.check_column(f"{table.check_column(by).partition('/')[0]}/clean")
+    found: Answer = {
+        "front": front(table, (clean, by)),
+        "rank": rank(table, by, top),
+        "agreement": _agreement(table),
+        "best": None,
+        "searches": [],
+    }
+    if best and best * found["front"]["count"] >= 3 and by != clean:
+        found["best"] = correlate(table, (clean, by), best=best, by=clean)
+    if searches and all(np.isfinite(table.column(name)).sum() == len(nasbench201.classes()) for name in (clean, by)):
+        found["searches"] = [
+            search(table, simulation.simulate(table, [by], name, **searches)) for name in simulation.ALGORITHMS
+        ]
+    return found
+
+
+def _agreement(table: RobBench) -> Answer | None:
+    """Correlations of all accuracies that have three classes in common; None where there are not two of them."""
+    known = {name: np.isfinite(table.column(name)) for name in table.columns if not is_cost(name)}
+    in_common = np.logical_and.reduce(list(known.values())).sum()
+    return correlate(table, list(known)) if len(known) > 1 and in_common > 2 else None
 
 
 def names_of(number: int) -> Answer:
