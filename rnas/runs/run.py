@@ -41,7 +41,7 @@ def predict(model) -> Callable:
     return lambda variables, images: model.apply(variables, images, train=False)[0]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """What the stages of a run share.
 

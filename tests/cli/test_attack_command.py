@@ -237,7 +237,7 @@ def test_a_data_folder_is_that_of_the_data_of_the_run(attacked, refused, monkeyp
         folders.append((name, data_dir))
         raise ValueError("enough")
 
-    monkeypatch.setattr("rnas.runs.components.load_dataset", load)
+    monkeypatch.setattr("rnas.runs.run.load_dataset", load)
     assert "enough" in refused(f"--workdir={attacked.workdir}", "--data-dir=elsewhere")
     assert folders == [("digits", "elsewhere")]
 

@@ -18,9 +18,11 @@ from rnas.config.load import load_config
 from rnas.data.datasets import load_dataset
 from rnas.main import main
 from rnas.models import build_model
-from rnas.runs import components
+from rnas.runs import run as run_module
+from rnas.runs.recipes import augmentation
+from rnas.runs.stage_trainers import make_loader
 from rnas.runs.stages import execute, open_run
-from rnas.runs.teacher_sources import finished_cache
+from rnas.runs.teacher_sources import finished_cache, teacher_source
 from rnas.teachers import save_teacher
 from rnas.training.checkpoints import Checkpoints
 
@@ -153,7 +155,7 @@ def kept(given):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platform, "prepare", lambda **_: None)
-        patch.setattr(components, "load_dataset", load)
+        patch.setattr(run_module, "load_dataset", load)
         assert main(command) == 0
     return SimpleNamespace(command=command, folder=folder, read=read)
 
@@ -223,7 +225,7 @@ def test_cells_learn_from_it_what_they_learn_from_the_teacher(given, tmp_path):
     ("system", "overrides", "message"),
     [
         ("rnas_cl", ["--config.teacher.cache.views=0"], "teacher.cache.views is 0"),
-        ("rnas_cl", ["--config.teacher.cache.views=-1"], "expected neither to be negative"),
+        ("rnas_cl", ["--config.teacher.cache.views=-1"], "teacher.cache.views = -1 must not be negative"),
         ("rnas_cl", ["--config.gamma=0", "--config.kl_weight=0"], "no stage learns from a teacher"),
         ("rnas_cl", ["--config.data.streaming=True"], "use teacher.cache.views=0 with data.streaming"),
         ("dsara", ["--config.search.objective=pgd_at", "--config.train.cutout=4"], "but search has .*train.cutout=0"),

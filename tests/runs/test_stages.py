@@ -23,6 +23,7 @@ from rnas.config.load import load_config
 from rnas.layers.counting import count
 from rnas.main import main
 from rnas.models.fbnet import FBNet
+from rnas.pages import write_report
 from rnas.runs.stages import NAMES as STAGES
 from rnas.runs.stages import execute
 from rnas.spaces import fbnet
@@ -35,7 +36,9 @@ def metrics_of(workdir):
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "configs" / "rnas_cl" / "digits.py"
-ATTACKS = {"fgsm": 1, "mim_20": 20, "pgd_20": 20, "pgd_20_2": 20, "cw_20": 20, "pgd_100": 100}
+ATTACKS = {
+    "fgsm": 1, "mim_20_step_0.8": 20, "pgd_20_step_0.8": 20, "pgd_20": 20, "cw_20": 20, "pgd_100": 100,
+}  # fmt: skip
 STEPS = 10  # of every stage of the mini run: 1,300 training images in batches of 128
 
 MINI = """
@@ -72,7 +75,7 @@ def mini(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mini")
     (folder / "mini.py").write_text(MINI)
     config = load_config(str(folder / "mini.py"), [f"--config.data.dir={folder / 'data'}"])
-    execute(config, folder / "run", command="rnas run --config=mini.py")
+    execute(config, folder / "run", command="rnas run --config=mini.py", report=write_report)
     return SimpleNamespace(config=config, file=folder / "mini.py", workdir=folder / "run")
 
 
@@ -234,7 +237,7 @@ def test_evaluation_has_its_figures(mini):
             row = figures[name]
             assert (row["epsilon"], row["steps"], row["restarts"]) == (0.15, steps, 1)
             assert row["accuracy"] <= figures["clean"]["accuracy"]
-        assert figures["pgd_20"]["step_size"] == pytest.approx(0.15 / 10)
+        assert figures["pgd_20_step_0.8"]["step_size"] == pytest.approx(0.15 / 10)
         assert [point["epsilon"] for point in figures["curve"]] == [0.0, 0.1, 0.2]
         curve = [point["accuracy"] for point in figures["curve"]]
         assert curve[0] == figures["clean"]["accuracy"] and curve == sorted(curve, reverse=True)
