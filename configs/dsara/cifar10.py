@@ -17,7 +17,7 @@ the weights, all in a supernet of 0.461 GMACs an image: 0.7 TMACs a step, 703 st
 Training takes 7 passes forward and back for the attack, a clean one and one for the weights, 22 GMACs an image with the
 published cells, 200 epochs of 45,000 images, 2.0·10¹⁷ MACs. At 10 TFLOP/s, what an H100-class GPU may sustain on small
 depthwise convolutions in float32 (an assumption: nobody has timed it), that is 1.3 hours of search and 11 of training.
-Expect: no figures of the papers are known to us; see the README for what was measured here.
+Expect: no figures of the papers are known to us; see docs/results.md for what was measured here.
 """
 
 from rnas.config import with_variants

@@ -21,9 +21,9 @@ for example `s7`, `s3,paper` or `m,paper,finetune`.
 
 Cost: a search epoch of 175 steps at batch 256; the teacher, a WRN-34-10, costs 6.7 GMACs an image, a student of
 s3 … s7 8 to 19 MMACs, times about 3 for each of 10 attack steps. Meant for one accelerator; `short` is measured
-in the README. A trained teacher of your own goes in with --config.teacher.path=DIR.
+in docs/results.md. A trained teacher of your own goes in with --config.teacher.path=DIR.
 
-Expect (published, without adversarial training, in another threat model than ours: see the README): S7 90.6 %
+Expect (published, without adversarial training, in another threat model than ours: see docs/sharp_edges.md): S7 90.6 %
 clean with 0.32 M parameters. With the joint objective clean accuracy is lower and accuracy under attack at 8/255
 much higher.
 """

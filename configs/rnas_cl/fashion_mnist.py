@@ -6,9 +6,9 @@ Variants, joined by commas; none is the full recipe:
             left out, which begins in epoch 10; fewer are named by --config.baselines="('plain','trades')" together with
             --config.evaluation.auto_attack="('student','baseline_trades')"
 
-Cost: the full recipe is meant for one accelerator. `short` is measured in the README: one epoch of every stage. With
-`methods` every attacked baseline adds about as much as the student's training, a second teacher a few minutes, and
-AutoAttack with its self-checks twenty minutes of one core a network. The five in README: 2 h 20 min on two busy cores.
+Cost: the full recipe is meant for one accelerator. docs/results.md has measurements of `short`, one epoch of every
+stage, and of five methods. With `methods` every attacked baseline adds about as much as the student's training, a
+second teacher a few minutes, and AutoAttack with its self-checks twenty minutes of one core a network.
 Expect: the student of the joint objective far above the plainly trained baseline under attack; after one epoch none
 of the networks has converged.
 """

@@ -4,13 +4,10 @@ A page marks the place by a line of its own: `<!-- configuration -->`, `<!-- lay
 """
 
 import ast
-import contextlib
-import importlib
 from pathlib import Path
 import pkgutil
 import re
 import sys
-import tokenize
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,104 +49,30 @@ def public_api(package: str) -> str:
 
 def configuration() -> str:
     """The keys of every system with default and comment, a table for each section."""
-    import rnas.config.defaults as defaults
+    from rnas.config.defaults import SYSTEMS
 
-    parts = []
-    names = [module.name for module in pkgutil.iter_modules(defaults.__path__)]
-    for name in sorted(names, key=[*TITLES, *names].index):
-        system = importlib.import_module(f"{defaults.__name__}.{name}")
-        if hasattr(system, "get_config"):
-            title = TITLES.get(name, name)
-            parts.append(f'## {title}\n\n`system = "{name}"`. {_first_line(system.get_config)}')
-            parts += _tables(system.get_config)
-    return "\n\n".join(parts)
+    def part(name: str) -> str:
+        purpose = (SYSTEMS[name].get_config.__doc__ or "").strip().splitlines()[0]
+        return f'## {TITLES.get(name, name)}\n\n`system = "{name}"`. {purpose}\n\n{_tables(name)}'
+
+    return "\n\n".join(map(part, sorted(SYSTEMS, key=[*TITLES, *SYSTEMS].index)))
 
 
-def keys(get_config) -> list[tuple[str, object, str]]:
-    """(dotted key, default, comment in the source) of every key, in the order in which `get_config` sets them."""
-    with _assignments() as places:
-        config = get_config()
-    return list(_walk(config, "", places))
+def _tables(system: str) -> str:
+    from rnas.config.keys import keys
 
-
-def _tables(get_config) -> list[str]:
-    sections: dict[str, list[str]] = {}
-    for key, default, comment in keys(get_config):
-        section, _, name = key.rpartition(".")
-        cells = (f"`{name}`", f"`{default!r}`" if default is not None else "", comment.replace("|", "&#124;"))
-        sections.setdefault(section, []).append(f"| {' | '.join(cells)} |")
-    head = "| key | default | meaning |\n|---|---|---|\n"
-    return [
-        (f"### `{section}`\n\n" if section else "") + head + "\n".join(rows)
-        for section, rows in sorted(sections.items(), key=lambda item: item[0] != "")
-    ]
-
-
-def _first_line(function) -> str:
-    return (function.__doc__ or "").strip().splitlines()[0]
-
-
-@contextlib.contextmanager
-def _assignments():
-    """Notes where each key of each section is first set: {(id of section, key): (file, line)}."""
-    from ml_collections import ConfigDict
-
-    places, kept, original = {}, [], ConfigDict.__setitem__
-
-    def noted(self, key, value):
-        frame = sys._getframe(1)
-        while "ml_collections" in frame.f_code.co_filename:
-            frame = frame.f_back
-        kept.append(self)  # so that no other section gets its id
-        places.setdefault((id(self), key), (frame.f_code.co_filename, frame.f_lineno))
-        return original(self, key, value)
-
-    ConfigDict.__setitem__ = noted
-    try:
-        yield places
-    finally:
-        ConfigDict.__setitem__ = original
-
-
-def _walk(config, prefix: str, places: dict):
-    from ml_collections import ConfigDict
-
-    order = [key for section, key in places if section == id(config)]
-    for key in sorted(config, key=lambda key: order.index(key) if key in order else len(order)):
-        value = config[key]
-        if isinstance(value, ConfigDict):
-            yield from _walk(value, f"{prefix}{key}.", places)
+    titles, sections = {"": ""}, {"": []}
+    for key in keys(system):
+        section, _, name = key.name.rpartition(".")
+        comment = key.comment.replace("|", "&#124;")
+        if key.is_section:
+            titles[key.name] = f"### `{key.name}`\n\n" + (f"{comment}\n\n" if comment else "")
+            sections[key.name] = []
         else:
-            place = places.get((id(config), key))
-            yield f"{prefix}{key}", value, _comment(*place, f"{prefix}{key}") if place else ""
-
-
-def _comment(file: str, line: int, key: str) -> str:
-    """The comment behind the statement that sets a key, or the lines of comment above it."""
-    lines = Path(file).read_text(encoding="utf-8").splitlines()
-    with tokenize.open(file) as source:
-        comments = {
-            token.start[0]: token.string.lstrip("# ")
-            for token in tokenize.generate_tokens(source.readline)
-            if token.type == tokenize.COMMENT
-        }
-    first = last = line
-    for node in ast.walk(ast.parse("\n".join(lines))):
-        if isinstance(node, ast.stmt) and not hasattr(node, "body") and node.lineno <= line <= node.end_lineno:
-            first, last = node.lineno, node.end_lineno
-    # Entries of a dictionary have lines of their own, below the name of their section.
-    for name in key.split(".")[-2:]:
-        found = [number for number in range(first, last + 1) if f'"{name}":' in lines[number - 1]]
-        if found and name == key.rpartition(".")[2]:
-            first = last = found[0]
-        elif found:
-            first = found[0]
-    if last in comments:
-        return comments[last]
-    above = []
-    while (first := first - 1) in comments and lines[first - 1].lstrip().startswith("#"):
-        above.insert(0, comments[first])
-    return " ".join(above)
+            default = "" if key.default is None else f"`{key.default!r}`"
+            sections[section].append(f"| `{name}` | {default} | {comment} |")
+    head = "| key | default | meaning |\n|---|---|---|\n"
+    return "\n\n".join(titles[name] + head + "\n".join(rows) for name, rows in sections.items() if rows)
 
 
 # -- layers ----------------------------------------------------------------------------------------------

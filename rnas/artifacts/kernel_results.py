@@ -108,16 +108,10 @@ class CellScores:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreCorrelation:
-    """Rank correlation of a score with a column of the table; None where one of the two is constant.
+    """Rank correlation of a score, such as 'robust@8/255/lambda_min', with a column of the table.
 
-    Attributes:
-      score: its name, such as 'robust@8/255/lambda_min'.
-      column: of the table.
-      spearman: Spearman's coefficient.
-      low: lower end of its 95 % interval under resampling of the cells.
-      high: upper end.
-      p_value: of Spearman's coefficient, two-sided.
-      kendall: Kendall's tau-b.
+    `low` and `high` are the ends of the 95 % interval of Spearman's coefficient under resampling of the cells, and
+    `p_value` is two-sided. All are None where the score or the column is constant.
     """
 
     score: str
@@ -141,17 +135,9 @@ class ScoreCorrelation:
 
 @dataclasses.dataclass(frozen=True)
 class KernelGain:
-    """By how much |ρ| of a score grows from one kernel to another; None where it has no coefficient.
+    """By how much |ρ| of a score with a column grows from the kernel `over` to another, with its 95 % interval.
 
-    Attributes:
-      score: its name without a kernel.
-      kernel: the one.
-      over: the other.
-      column: of the table.
-      gain: difference of the magnitudes of Spearman's coefficient.
-      low: lower end of its 95 % interval.
-      high: upper end.
-      p_value: two-sided, of no difference.
+    `p_value` is two-sided, of no difference. Figures are None where the score has no coefficient.
     """
 
     score: str
@@ -166,14 +152,7 @@ class KernelGain:
 
 @dataclasses.dataclass(frozen=True)
 class BestCells:
-    """Correlations among the cells in the best share of the table.
-
-    Attributes:
-      share: of the table's classes.
-      by: column that decides which are best.
-      count: number of cells.
-      correlations: of every score with every column.
-    """
+    """Correlations among the `count` cells in the best share of the table's classes by one of its columns."""
 
     share: float
     by: str

@@ -13,11 +13,12 @@ import numpy as np
 from rnas.artifacts.files import write_text
 from rnas.artifacts.kernel_results import COSTS, PROXIES, RANKING, KernelResults, KernelSettings, ScoreCorrelation
 from rnas.cli import platform
+from rnas.cli.arguments import add_json
 from rnas.cli.text_table import markdown_table
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_study_page
 from rnas.runs.kernel_agreement import FEWEST, agreement
-from rnas.runs.kernel_study import run_study, summarize_study
+from rnas.runs.kernel_study import run_study
 from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, load_robbench, ranking, stratified_sample
 from rnas.tabular.table import is_cost
@@ -52,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("channels", "of the first stage", metavar="C")
     number("cells", "in each stage")
     number("seed", "of every random draw", metavar=None)
-    add("--output", metavar="DIR", help="keep what is done, to go on from; ntk.json, ntk.md, report.html")
-    add("--json", action="store_true", help="print one JSON object")
+    add("--output", metavar="DIR", help="folder of ntk.json, ntk.md and report.html; a second start resumes")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
@@ -99,11 +100,10 @@ def _study(
 
     dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)
     with Progress("ntk", len(ids), unit="architecture") as progress:
-        done = run_study(dataset, ids, settings, folder, progress.update)
-    results = summarize_study(done, dataset, settings)
+        results = run_study(dataset, ids, settings, folder, progress.update)
     if table is None or len(ids) < FEWEST:
         return results
-    return dataclasses.replace(results, agreement=agreement(done.ids, done.scores, settings, table, columns))
+    return dataclasses.replace(results, agreement=agreement(results, table, columns))
 
 
 # -- choices ---------------------------------------------------------------------------------------------

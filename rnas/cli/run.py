@@ -1,6 +1,7 @@
 """`rnas run`, `search`, `train` and `evaluate`: the stages of a run, up to the one that the verb names."""
 
 import argparse
+from pathlib import Path
 
 from rnas.cli.arguments import add_config, add_distributed, read_config
 
@@ -20,12 +21,20 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
       Interrupted: on a signal, once the state is saved.
     """
     from rnas.cli import platform
-    from rnas.pages import write_report
     from rnas.runs import stages
     from rnas.training.interruption import interruptible
 
     platform.prepare(distributed=arguments.distributed)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=write_report)
+        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=_draw)
     return 0
+
+
+def _draw(workdir: Path) -> None:
+    """Draws the page of the run, and those of its AutoAttacks."""
+    from rnas.pages import write_attack_page, write_report
+
+    for attack in sorted((workdir / "attacks").glob("*/attack.json")):
+        write_attack_page(attack.parent)
+    write_report(workdir)

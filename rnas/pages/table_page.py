@@ -17,17 +17,14 @@ from rnas.pages.table import DASH, Cell, Table, settings_table, share, short, wh
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import queries
+from rnas.tabular.column_attacks import column_label
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import columns_of_runs, load_robbench
 from rnas.tabular.table import RobBench, is_cost
 
-BEST = 0.2  # share of the classes, by clean accuracy, that is looked at alone
 _RANKED_BY = ("pgd_8", "fgsm_8", "pgd_3", "fgsm_3", "clean")  # a table in the making, by the first that it has
 _UNIT = "accuracy in %"
-_NAMES = {"params": ("Parameters", ""), "macs": ("MACs", ""), "clean": ("Clean", "")}
-_NAMES |= {f"fgsm_{radius}": ("FGSM", f"\u03b5 = {radius}/255") for radius in (3, 8)}
-_NAMES |= {f"pgd_{radius}": ("PGD-20 (step \u03b5/8)", f"\u03b5 = {radius}/255") for radius in (3, 8)}
-_NAMES |= {"autoattack": ("AutoAttack", "\u03b5 = 8/255")}
+_HEADINGS = {"params": "Parameters", "macs": "MACs", "clean": "Clean"}
 
 
 def write_table_page(table: RobBench, answers: Mapping[str, Any], path: str | Path) -> Path:
@@ -72,8 +69,7 @@ def table_context(table: RobBench, answers: Mapping[str, Any]) -> dict[str, Any]
     clean, by = answers["front"]["columns"]
     best = answers["rank"]["top"][0]
     return {
-        "title": f"The most robust of {exact(len(table.ids))} cells, {best['code']}, keeps "
-        f"{_percent(best['values'][by])} under {_label(by)}",
+        "title": f"The best of {exact(len(table.ids))} cells, {best['code']}, {_keeps(best, by)}",
         "eyebrow": dotted("rnas", "table of cells", _dataset(by), "NAS-Bench-201"),
         "unfinished": "",
         "warnings": [],
@@ -95,13 +91,17 @@ def _dataset(column: str) -> str:
 
 def _heading(column: str) -> Cell:
     metric = column.partition("/")[2]
-    return Cell(*_NAMES.get(metric, (metric,)))
+    return Cell(_HEADINGS[metric]) if metric in _HEADINGS else Cell(*column_label(metric))
 
 
 def _label(column: str) -> str:
     """A column in words, without its data set."""
-    heading = _heading(column)
-    return f"{heading.text}, {heading.below}" if heading.below else heading.text.lower()
+    return ", ".join(filter(None, column_label(column.partition("/")[2])))
+
+
+def _keeps(cell: Answer, by: str) -> str:
+    accuracy = _percent(cell["values"][by])
+    return f"reaches {accuracy} clean accuracy" if by.endswith("/clean") else f"keeps {accuracy} under {_label(by)}"
 
 
 def _figure(column: str, value: float | None) -> Cell:
@@ -125,7 +125,8 @@ def _tiles(table: RobBench, answers: Mapping[str, Any]) -> list[Tile]:
         spread = {kind: _percent(summary[name][kind]) for kind in ("median", "mean")}
         shown.append(Tile(f"Best, {_label(name)}", _percent(summary[name]["best"]), spread))
     if answers["agreement"]:
-        among = {f"best {percent(BEST, 0)}": _coefficient(answers["best"]).text or DASH} if answers["best"] else {}
+        best = answers["best"]
+        among = {f"best {percent(best['best'], 0)}": _coefficient(best).text or DASH} if best else {}
         pair = _coefficient(queries.correlate(table, columns))
         shown.append(Tile("Rank correlation of the two", pair.text or DASH, among))
     return shown
@@ -177,7 +178,7 @@ def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     best = answers["best"]
     among = best and {
-        "share": BEST,
+        "share": best["best"],
         "count": best["count"][0][1],
         "robust": _label(best["columns"][1]),
         "coefficient": _coefficient(best),
@@ -185,20 +186,25 @@ def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"picture": plot_agreement(answers["agreement"]), "among_best": among}
 
 
-def _summary(summary: Mapping[str, Answer]) -> Table:
+def _summary(summary: Mapping[str, Answer]) -> dict[str, Any]:
     def figure(column: str, value: float) -> Cell:
         return Cell(compact(value), value=value) if is_cost(column) else share(value, 2)
 
     rows = [
         [
-            name,
+            Cell(name, _label(name) if _heading(name).below else ""),
             *(figure(name, row[kind]) for kind in ("median", "mean", "best")),
             f"{nasbench201.to_code(row['best_id'])} ({exact(row['best_id'])})",
             whole(row["count"]),
         ]
         for name, row in summary.items()
     ]
-    return Table("columns", ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"], rows, unit=_UNIT)
+    head = ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"]
+    return {
+        "table": Table("columns", head, rows, "Over all classes", _UNIT, "attack"),
+        "standard": any("/standard_" in name for name in summary),
+        "scores": any("/score_" in name for name in summary),
+    }
 
 
 def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -215,18 +221,10 @@ def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
                 Cell(f"{queries_until['mean']:.0f}", value=queries_until["mean"]) if queries_until else Cell(),
             ]
         )
-    head = [
-        "Algorithm",
-        _heading(by),
-        "Median",
-        "Short of the best",
-        "Found the best",
-        "Queries until then",
-    ]
-    caption = "What the searches choose"
+    head = ["Algorithm", _heading(by), "Median", "Short of the best", "Found the best", "Queries until then"]
     return {
         "picture": plot_search(answers),
-        "table": Table("searches", head, rows, caption, "mean, in %", below="standard deviation"),
+        "table": Table("searches", head, rows, "What the searches choose", "means, shares in %", "standard deviation"),
         "random_search": answers[0]["random_search"],
         **{key: answers[0][key] for key in ("repeats", "budget", "seed")},
     }
@@ -267,10 +265,10 @@ def training_context(workdir: Path, published: RobBench | None = None) -> dict[s
         return page | {"sections": sections(protocol=("Protocol", {"facts": {}, "settings": settings}))}
     table = RobBench(str(workdir), "", *columns_of_runs(merge([workdir])))
     by = next(f"{dataset}/{metric}" for metric in _RANKED_BY if f"{dataset}/{metric}" in table.values)
-    answers = queries.overview(table, by, top=len(table.ids))
+    answers = queries.overview(table, by, top=len(table.ids), best=None)
     best = answers["rank"]["top"][0]
     return page | {
-        "title": f"{progress} trained: {best['code']} keeps {_percent(best['values'][by])} under {_label(by)}",
+        "title": f"{progress} trained: {best['code']} {_keeps(best, by)}",
         "tiles": _training_tiles(table, answers, written),
         "sections": sections(
             results=("Results", _results(table, answers["rank"], written)),

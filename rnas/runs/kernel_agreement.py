@@ -10,6 +10,7 @@ from rnas.artifacts.kernel_results import (
     RANKING,
     BestCells,
     KernelGain,
+    KernelResults,
     KernelSettings,
     ScoreCorrelation,
     TableAgreement,
@@ -22,23 +23,20 @@ RESAMPLES = 2000
 FEWEST = 3  # cells that a coefficient needs
 
 
-def agreement(
-    ids: Sequence[int], scores: np.ndarray, settings: KernelSettings, table: RobBench, columns: Sequence[str]
-) -> TableAgreement:
-    """Correlates scores with columns of a table.
+def agreement(results: KernelResults, table: RobBench, columns: Sequence[str]) -> TableAgreement:
+    """Correlates the scores of a study with columns of a table.
 
     Args:
-      ids: of the A cells.
-      scores: [A, S] in the order of `settings.scores`.
-      settings: of the study.
+      results: of three cells or more.
       table: has all columns of all cells.
       columns: of the table; the first decides which cells are best.
 
     Raises:
       ValueError: a cell that the table lacks.
     """
+    settings, ids = results.settings, [cell.id for cell in results.architectures]
     names = settings.ranking_scores
-    rows = scores[:, [settings.scores.index(name) for name in names]].T
+    rows = np.array([[cell.scores[name] for cell in results.architectures] for name in names])
     values = np.array([[table.query(number, *column.split("/")) for number in ids] for column in columns])
     samples = _resampled(rows, values, settings)
     correlations = _correlations(names, columns, rows, values, samples)

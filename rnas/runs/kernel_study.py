@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from pathlib import Path
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from rnas.artifacts.kernel_results import CellScores, KernelResults, KernelSettings
 from rnas.artifacts.run_record import versions
 from rnas.attacks import radius
-from rnas.data import Dataset, Split, to_float
+from rnas.data import Dataset, Split
 from rnas.data.balance import balanced_rows
 from rnas.evaluation.ledger import Ledger
 from rnas.models import NASBench201
@@ -24,27 +24,7 @@ from rnas.ntk.perturbed import blocks, mixed_kernels
 from rnas.ntk.proxies import naswot
 from rnas.ntk.scores import ntk_scores
 from rnas.spaces import nasbench201
-
-
-class Study(NamedTuple):
-    """Scores of A architectures.
-
-    Attributes:
-      ids: of the architectures, ascending.
-      scores: [A, S] in the order of `KernelSettings.scores`: of the kernels averaged over initialisations, of other
-        scores the mean.
-      each: [A, I, S] of every initialisation.
-      seconds: [A] of wall time that each architecture took; the first includes compilation.
-      cpu_seconds: [A] of processor time, summed over threads.
-      image_ids: [N] rows of the images in the training part.
-    """
-
-    ids: tuple[int, ...]
-    scores: np.ndarray
-    each: np.ndarray
-    seconds: np.ndarray
-    cpu_seconds: np.ndarray
-    image_ids: np.ndarray
+from rnas.steps.augment import to_float
 
 
 def run_study(
@@ -53,15 +33,15 @@ def run_study(
     settings: KernelSettings,
     folder: Path,
     finished: Callable[[int], None] = lambda architectures: None,
-) -> Study:
-    """Scores cells on training images, but for those that `folder` holds already under the same settings.
+) -> KernelResults:
+    """Scores cells on training images; those that `folder` holds under the same settings are not scored again.
 
     Args:
       dataset: with images whose sides can be halved twice.
       ids: of the cells, any order.
       settings: see `KernelSettings`.
       folder: gets one small file an architecture.
-      finished: called after each architecture with how many are done.
+      finished: called after each architecture with the number of those that are done.
 
     Raises:
       ValueError: images that cannot be halved twice, more than the data set has, a folder of other settings.
@@ -86,43 +66,25 @@ def run_study(
 
     # One measurement an architecture, so that a folder serves any choice of them.
     ledger = Ledger(folder, identity)
-    found = []
+    cells, seconds, cpu_seconds = [], [], []
     for place, number in enumerate(rows.tolist(), start=1):
-        found.append(ledger.measured(nasbench201.to_code(number), np.array([number]), run))
+        found = ledger.measured(nasbench201.to_code(number), np.array([number]), run)
+        scores = dict(zip(settings.scores, found["scores"][0].tolist(), strict=True))
+        std = dict(zip(settings.scores, found["each"][0].std(0).tolist(), strict=True))
+        cells.append(CellScores(number, nasbench201.to_code(number), scores, std, scores["clean/rank"] <= 1))
+        seconds += found["seconds"].tolist()
+        cpu_seconds += found["cpu_seconds"].tolist()
         finished(place)
-    fields = ("scores", "each", "seconds", "cpu_seconds")
-    return Study(
-        ids=tuple(rows.tolist()),
-        **{field: np.concatenate([one[field] for one in found]) for field in fields},
-        image_ids=chosen.ids,
-    )
-
-
-def summarize_study(done: Study, dataset: Dataset, settings: KernelSettings) -> KernelResults:
-    """Returns what `ntk.json` holds of a study, but for its agreement with a table."""
     return KernelResults(
         dataset={key: dataset.fingerprint[key] for key in ("name", "description")},
         settings=settings,
-        image_ids=tuple(done.image_ids.tolist()),
-        seconds=_median_and_total(done.seconds),
-        cpu_seconds=_median_and_total(done.cpu_seconds),
+        image_ids=tuple(chosen.ids.tolist()),
+        seconds={"median": float(np.median(seconds)), "total": float(np.sum(seconds))},
+        cpu_seconds={"median": float(np.median(cpu_seconds)), "total": float(np.sum(cpu_seconds))},
         device=jax.devices()[0].device_kind,
         versions=versions(),
-        architectures=tuple(
-            CellScores(
-                id=number,
-                code=nasbench201.to_code(number),
-                scores=dict(zip(settings.scores, row.tolist(), strict=True)),
-                std=dict(zip(settings.scores, each.std(0).tolist(), strict=True)),
-                degenerate=bool(row[settings.scores.index("clean/rank")] <= 1),
-            )
-            for number, row, each in zip(done.ids, done.scores, done.each, strict=True)
-        ),
+        architectures=tuple(cells),
     )
-
-
-def _median_and_total(seconds: np.ndarray) -> dict[str, float]:
-    return {"median": float(np.median(seconds)), "total": float(seconds.sum())}
 
 
 def _scorer(

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from rnas import attacks
 from rnas.artifacts.architecture import FILE as ARCHITECTURE
 from rnas.artifacts.architecture import Architecture, load_architecture
+from rnas.attacks import catalogue
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.evaluation import Evaluator
@@ -174,6 +175,6 @@ class Run:
         if not len(self.validation):
             return None
         evaluator = self.evaluator(predict)
-        attack = dataclasses.replace(CURVE_ATTACK, steps=self.config.validation.steps)
+        attack = catalogue.pgd(self.config.validation.steps, CURVE_ATTACK.step)
         epsilon = attacks.radius(self.config.adversarial.epsilon)
         return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)

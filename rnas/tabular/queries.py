@@ -11,6 +11,7 @@ from rnas.tabular.rank_correlation import correlation
 from rnas.tabular.table import RobBench, is_cost
 
 Answer = dict[str, Any]
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of curves, over repeats
 
 
 def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
@@ -196,19 +197,21 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
 
 
 def overview(
-    table: RobBench, by: str, *, top: int = 10, best: float | None = None, searches: Mapping[str, int] | None = None
+    table: RobBench, by: str, *, top: int = 10, best: float | None = 0.2, searches: Mapping[str, int] | None = None
 ) -> Answer:
     """Returns what a page shows of a table: front, ranking, agreement of columns, and searches where it is complete.
 
     Args:
-      by: column of robust accuracy; clean accuracy is that of its data set.
+      by: an accuracy, best a robust one; clean accuracy is that of its data set.
       top: number of cells.
       best: share of the classes, by clean accuracy, whose agreement is looked at alone; None: of no share.
       searches: 'budget', 'repeats' and 'seed' of `rnas.tabular.simulation.simulate`; None: no searches.
 
     Raises:
-      ValueError: no such column, a number out of range.
+      ValueError: no such column, a cost, a number out of range.
     """
+    if is_cost(by):
+        raise ValueError(f"{by} is a cost; expected a column of accuracies.")
     clean = table.check_column(f"{table.check_column(by).partition('/')[0]}/clean")
     found: Answer = {
         "front": front(table, (clean, by)),
@@ -243,11 +246,12 @@ def _spread(values: np.ndarray) -> Answer:
 
 
 def _curve(values: np.ndarray, numbers: np.ndarray) -> Answer:
-    queries, mean, quantiles = simulation.curve(values, numbers)
+    """Mean and quantiles over repeats of `values` [repeats, P], reached after `numbers` [P] queries."""
+    quantiles = np.quantile(values, QUANTILES, axis=0).tolist()
     return {
-        "queries": queries.tolist(),
-        "mean": mean.tolist(),
-        "quantiles": {str(q): row.tolist() for q, row in zip(simulation.QUANTILES, quantiles, strict=True)},
+        "queries": numbers.tolist(),
+        "mean": values.mean(0).tolist(),
+        "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True)),
     }
 
 

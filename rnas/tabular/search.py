@@ -1,8 +1,8 @@
-"""Search algorithms on the table, each one run: scores of all architectures in, ids in the order of query out.
+"""Search algorithms on the table. Each function is one search: (scores, budget, rng) → ids in the order of query.
 
-The space is that of the 15,625 encodings, not of their classes. Scores are [15625, d], larger being better in each of
-d objectives. Budgets and settings of the published comparison (arXiv 2403.13134) are not known; those here are stated
-at each function.
+`scores` are [15625, d], larger is better in each of d objectives; `budget` is the number of queries; `rng` draws. The
+space is that of the 15,625 encodings, not of their classes. Budgets and settings of the published comparison (arXiv
+2403.13134) are not known; those here are stated at each function.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,16 +17,7 @@ Search = Callable[[np.ndarray, int, np.random.Generator], list[int]]
 
 
 def random_search(scores: np.ndarray, budget: int, rng: np.random.Generator) -> list[int]:
-    """Draws `budget` architectures uniformly, with replacement.
-
-    Args:
-      scores: not looked at.
-      budget: number of queries.
-      rng: of the draws.
-
-    Returns:
-      ids, one a query.
-    """
+    """Draws `budget` architectures uniformly, with replacement; the scores do not matter."""
     del scores
     return rng.integers(SIZE, size=budget).tolist()
 
@@ -37,14 +28,6 @@ def evolution(scores: np.ndarray, budget: int, rng: np.random.Generator) -> list
     A population of 50 random architectures, which count. Then, each time: of 10 members drawn without replacement the
     best, or a random one of those that no other of them dominates, gets one random edge changed to one of the four
     other operations; the child joins, the oldest member leaves. Architectures that come again count again.
-
-    Args:
-      scores: [15625, d].
-      budget: number of queries.
-      rng: of the draws.
-
-    Returns:
-      ids, one a query.
     """
     queries = rng.integers(SIZE, size=min(POPULATION, budget)).tolist()
     near = neighbours()
@@ -60,15 +43,7 @@ def local_search(scores: np.ndarray, budget: int, rng: np.random.Generator) -> l
     """Hill climbing over the 24 neighbours, from random starts (White et al. 2021, arXiv 2005.02960).
 
     All neighbours are queried in random order; the best becomes the centre if it is strictly better, else the search
-    begins anew at a random architecture that was not queried. Only new architectures count.
-
-    Args:
-      scores: [15625, 1].
-      budget: number of queries; no more than 15,625 are made.
-      rng: of the draws.
-
-    Returns:
-      ids, one a query, all different.
+    begins anew at a random architecture that was not queried. Only new architectures count: at most 15,625.
     """
     values = scores[:, 0]
     queries = _Queries(budget, rng)
@@ -91,14 +66,6 @@ def pareto_local_search(scores: np.ndarray, budget: int, rng: np.random.Generato
     not yet explored has its neighbours queried in random order, and those that are not dominated join. When all are
     explored, the search begins anew with an empty archive at a random architecture that was not queried. Only new
     architectures count.
-
-    Args:
-      scores: [15625, d].
-      budget: number of queries; no more than 15,625 are made.
-      rng: of the draws.
-
-    Returns:
-      ids, one a query, all different.
     """
     queries = _Queries(budget, rng)
     while not queries.spent:

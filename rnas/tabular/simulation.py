@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,21 +9,6 @@ from rnas.tabular.search import Search, evolution, local_search, non_dominated, 
 from rnas.tabular.table import RobBench
 
 ALGORITHMS = ("random", "evolution", "local_search")
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-
-
-class Curve(NamedTuple):
-    """What the searches have reached after so many queries.
-
-    Attributes:
-      queries: [P] numbers of queries.
-      mean: [P] mean over repeats.
-      quantiles: [Q, P], those of `QUANTILES` over repeats.
-    """
-
-    queries: np.ndarray
-    mean: np.ndarray
-    quantiles: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,11 +98,6 @@ def simulate(
 def spaced(budget: int, points: int = 200) -> np.ndarray:
     """Returns at most `points` numbers of queries from 1 to `budget`, evenly spaced, both ends among them."""
     return np.unique(np.linspace(1, budget, min(points, budget)).round().astype(int))
-
-
-def curve(values: np.ndarray, numbers: np.ndarray) -> Curve:
-    """Returns mean and quantiles over repeats of `values` [repeats, P], reached after `numbers` [P] queries."""
-    return Curve(numbers, values.mean(0), np.quantile(values, QUANTILES, axis=0))
 
 
 def expected_best(scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:

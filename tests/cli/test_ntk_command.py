@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from rnas.artifacts.kernel_results import KernelResults, KernelSettings
+from rnas.artifacts.kernel_results import CellScores, KernelResults, KernelSettings
 from rnas.cli import ntk as command
 from rnas.main import main
 from rnas.pages.kernel_page import study_context, write_study_page
-from rnas.runs.kernel_study import Study
 from rnas.spaces.nasbench201 import encode, representatives, to_code
 from rnas.tabular import RobBench
 from rnas.tabular.table import METRICS
@@ -59,7 +58,7 @@ def test_columns(table):
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ([], "--archs=A,B"),
         (["--archs=1", "--sample=2"], "--archs=A,B"),
@@ -73,10 +72,10 @@ def test_columns(table):
         (["--archs=1", "--images=4000"], "choose at most"),
     ],
 )
-def test_mistakes_are_one_clear_line(options, says, data, capsys):
+def test_mistakes_are_one_clear_line(options, message, data, capsys):
     assert main(["ntk", "--dataset=digits", f"--data-dir={data}", *options]) == 2
     shown = capsys.readouterr()
-    assert says in shown.err and shown.err.count("\n") <= 3 and not shown.out
+    assert message in shown.err and shown.err.count("\n") <= 3 and not shown.out
 
 
 def test_a_data_set_without_columns_is_refused(table):
@@ -96,14 +95,22 @@ def made_up(table):
     scores[:, settings.scores.index("robust@8/255/lambda_min")] = truth
     scores[:, settings.scores.index("robust@8/255/fit")] = -truth
     scores[:, settings.scores.index("synflow")] = 1.0
-    scores[:, settings.scores.index("clean/rank")] = 4
-    scores[3, settings.scores.index("clean/rank")] = 1
-    return Study(tuple(ids), scores, each, np.full(60, 2.0), np.full(60, 3.0), np.arange(4))
+
+    def named(row):
+        return dict(zip(settings.scores, row.tolist(), strict=True))
+
+    cells = [
+        CellScores(number, to_code(number), named(mean), named(one.std(0)), degenerate=place == 3)
+        for place, (number, mean, one) in enumerate(zip(ids, scores, each, strict=True))
+    ]
+    seconds = {"median": 2.0, "total": 120.0}
+    dataset = {"name": "digits/1.0.0", "description": "digits"}
+    return KernelResults(dataset, settings, (0, 1, 2, 3), seconds, seconds, "cpu", {"jax": "0"}, tuple(cells))
 
 
 @pytest.fixture(scope="module")
 def answer(made_up, table, data, tmp_path_factory):
-    """What the command says of it: (JSON, output folder)."""
+    """The outcome of the command: (JSON, output folder)."""
     folder, shown = tmp_path_factory.mktemp("study"), io.StringIO()
     columns = ",".join(f"cifar10/{metric}" for metric in METRICS)
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(shown):
@@ -133,8 +140,8 @@ def test_what_is_kept(answer, made_up):
     assert KernelResults.read(folder).to_json() == KernelResults.from_json(found).to_json()
     assert (folder / "report" / "figures" / "scores.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "ntk.md").read_text()
-    assert "60 architectures on 4 training images of digits/" in text and "3 initialisations, seed 0" in text
-    assert f"does not depend on the image: {to_code(made_up.ids[3])}." in text
+    assert "60 architectures on 4 training images of digits/" in text and "2 initialisations, seed 0" in text
+    assert f"does not depend on the image: {to_code(made_up.architectures[3].id)}." in text
     row = next(line for line in text.splitlines() if line.startswith("| λ min") and "| robust@8/255 " in line)
     assert row.split("|")[7].split()[0] == "1.00"  # cifar10/pgd_8
     assert " nan" not in text and "None" not in text

@@ -37,9 +37,10 @@ def test_a_stopped_study_goes_on(tmp_path_factory, tmp_path, scored):
     counted = []
     found = run_study(dataset, [9, 5, 3], settings, tmp_path, counted.append)
     assert scored == [3, 5, 9] and counted == [1, 2, 3]
-    assert found.ids == (3, 5, 9) and found.scores[:, 0].tolist() == [3, 5, 9]
-    assert found.scores.shape == (3, len(settings.scores)) and found.each.shape == (3, 2, len(settings.scores))
-    assert found.seconds.shape == found.cpu_seconds.shape == (3,)
-    assert np.bincount(dataset.train.labels[found.image_ids]).tolist() == [2] * 10
+    assert [cell.id for cell in found.architectures] == [3, 5, 9]
+    for cell in found.architectures:
+        assert cell.scores == dict.fromkeys(settings.scores, cell.id) and cell.std == dict.fromkeys(settings.scores, 0)
+    assert found.seconds["total"] > 0 and found.cpu_seconds["total"] >= 0
+    assert np.bincount(dataset.train.labels[list(found.image_ids)]).tolist() == [2] * 10
     with pytest.raises(ValueError, match="settings"):
         run_study(dataset, [3], KernelSettings(images=20, initialisations=2, seed=1), tmp_path)

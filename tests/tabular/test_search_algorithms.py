@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rnas.spaces.nasbench201 import SIZE, encodings, identify, neighbours, representatives
-from rnas.tabular import RobBench, expected_best, hypervolume, ranking, simulate
+from rnas.tabular import RobBench, expected_best, hypervolume, queries, ranking, simulate
 from rnas.tabular.search import evolution, local_search, non_dominated, pareto_local_search, random_search
-from rnas.tabular.simulation import QUANTILES, Simulation, curve, spaced
+from rnas.tabular.simulation import Simulation, spaced
 
 
 def generator(seed=0):
@@ -139,7 +139,7 @@ def test_non_dominated_points(dimensions):
     assert non_dominated(points).tolist() == expected
 
 
-# -- what is reached -------------------------------------------------------------------------------------
+# -- simulations ----------------------------------------------------------------------------------------
 
 
 def test_hypervolume_of_boxes():
@@ -223,13 +223,16 @@ def test_search_for_a_front(table):
     assert whole.hypervolumes(np.array([SIZE]))[0, 0] == pytest.approx(1) and whole.front_shares() == [1.0]
 
 
-def test_curves():
-    values = generator().random((11, 3))
-    found = curve(values, np.array([1, 5, 9]))
-    np.testing.assert_allclose(found.mean, values.mean(0))
-    for quantile, row in zip(QUANTILES, found.quantiles, strict=True):
+def test_curves(table):
+    done = simulate(table, ["cifar10/pgd_8"], "random", budget=300, repeats=11)
+    found = queries.search(table, done)["curve"]
+    values = done.reached()[:, np.array(found["queries"]) - 1]
+    np.testing.assert_allclose(found["mean"], values.mean(0))
+    assert list(found["quantiles"]) == ["0.1", "0.25", "0.5", "0.75", "0.9"]
+    for quantile, row in found["quantiles"].items():
         # Of 11 values in order, quantile q lies at place 10 q.
-        np.testing.assert_allclose(row, [np.interp(10 * quantile, range(11), np.sort(column)) for column in values.T])
+        at = [np.interp(10 * float(quantile), range(11), np.sort(column)) for column in values.T]
+        np.testing.assert_allclose(row, at)
     assert spaced(3).tolist() == [1, 2, 3]
     assert len(spaced(1000)) == 200 and spaced(1000)[[0, -1]].tolist() == [1, 1000]
 

@@ -7,6 +7,7 @@ left in the directory, so a run that was stopped goes on where it stood.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from rnas.artifacts.evaluation import FILE as EVALUATION
@@ -98,10 +99,10 @@ def _execute(run: Run, command: str, until: str, report: Callable[[Path], object
     for stage in wanted:
         if not recorder.record.is_complete(stage):
             with recorder.stage(stage):
-                if stage == REPORT:
-                    report(run.workdir)
-                else:
+                if stage != REPORT:
                     STAGES[stage](run)
+                elif jax.process_index() == 0:
+                    report(run.workdir)
             forget_programs()
     _summarise(run)
 

@@ -8,6 +8,7 @@ import numpy as np
 from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, ModelScores
 from rnas.artifacts.run_record import versions
 from rnas.artifacts.scores import AttackScore
+from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.data.datasets import Split
 from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
@@ -39,7 +40,7 @@ def evaluate_models(run: Run) -> None:
                 scores.write(path)
         scores = ModelScores.read(path)
         if name in config.auto_attack:
-            scores = dataclasses.replace(scores, attacks={**scores.attacks, "auto_attack": _auto_attack(run, model)})
+            scores = dataclasses.replace(scores, attacks={**scores.attacks, AUTO_ATTACK: _auto_attack(run, model)})
             forget_programs()
         models[name] = scores
     if jax.process_index() == 0:
@@ -50,7 +51,7 @@ def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split)
     """The figures of a model, and its test images under the headline attack."""
     config = run.config.evaluation
     total = 1 + len(config.curve) + len(config.epsilons) * len(table_attacks(config.pgd_100_restarts))
-    with Progress(f"evaluate {model.name}", total, unit="part") as progress:
+    with Progress(f"evaluate {model.name}", total, unit="attack") as progress:
         done = iter(range(total))
         outcome = evaluate(
             evaluator, model, test, epsilons=config.epsilons, curve=config.curve,
@@ -69,7 +70,7 @@ def _auto_attack(run: Run, model: EvaluatedModel) -> AttackScore:
         count=config.count or None,
     )  # fmt: skip
     if broken := found.failed:
-        say(f"warning: self-checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
+        say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
     return AttackScore(**vars(found.robust), epsilon=threat.epsilon, settings={"version": found.version})
 
 
