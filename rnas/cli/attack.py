@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, metavar="N", help="the first N images; default: all")
     add("--seed", type=int, default=0, help="of every random draw")
     add("--batch-size", type=int, default=128, metavar="N", help="images a batch, at most; halved if memory is short")
-    add("--individually", action="store_true", help="every attack on every image, not only on those that still stand")
+    add("--individually", action="store_true", help="every attack on every image, fooled before or not")
     add(
         "--transfer",
         action="append",

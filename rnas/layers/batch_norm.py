@@ -8,7 +8,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.convolution import HE_NORMAL, Conv
+from rnas.layers.convolution import Conv
+from rnas.layers.initializers import HE_NORMAL
 
 Moments = tuple[jax.Array, jax.Array]
 
@@ -17,7 +18,7 @@ class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
     Parameters `scale`, `bias` [C]; `batch_stats` `mean`, `var` [C]; all float32. Running statistics move only
-    when the collection `batch_stats` is mutable: a caller says by `mutable=` which forward pass counts. With
+    when the collection `batch_stats` is mutable: a caller decides by `mutable=` which forward pass counts. With
     `branches`, so many normalisations side by side, [B, C] of everything, each over its part of the first axis.
 
     Attributes:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts.attack import AttackSummary, Images
+from rnas.artifacts.attack import NORMS, AttackSummary, Images
 from rnas.artifacts.evaluation import ExampleImages
 from rnas.attacks.catalogue import label_of
-from rnas.attacks.hyperplane import NORMS
 from rnas.pages.curves import plot_radii
 from rnas.pages.pictures import Gallery, gallery
 from rnas.pages.quantity import compact, decimals, duration, exact, norm_label, percent

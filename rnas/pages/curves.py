@@ -17,7 +17,7 @@ from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, FAINT, INK, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
 from rnas.pages.quantity import norm_label, percent, radius
 from rnas.pages.results import Results
-from rnas.spaces.cells import EdgeSpace
+from rnas.spaces.cell_space import EdgeSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rnas import attacks
-from rnas.objectives import METHODS, Method
-from rnas.objectives.joint import Objective
+from rnas.objectives import METHODS, Method, Objective
 from rnas.steps import AXIS, Augmentation
 
 # The student trained without parts of the joint objective, or by one method alone.

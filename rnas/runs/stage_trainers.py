@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas.data.sampler import Sampler
-from rnas.objectives.joint import FixedTutors, SampledTutors
+from rnas.objectives import FixedTutors, SampledTutors
 from rnas.runs.recipes import TEACHERS, Recipe
 from rnas.runs.run import Run, predict
 from rnas.runs.teacher_sources import teacher_source
-from rnas.steps import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step, run_steps
+from rnas.steps import TRAIN_METRICS, DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation, run_steps
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints, Restored
@@ -83,11 +83,11 @@ def network_trainer(
     if objective.needs_natural_teacher:
         source = source.beside(run.natural_teacher)
     gamma, first_epoch = recipe.perturbation
-    step = make_train_step(
+    step = TrainStep(
         model, objective, source.augmentation,
         make_optimizer(recipe.optimizer, epochs=epochs, steps_per_epoch=per_epoch),
         tutors=tutors, teacher=source.apply, natural=source.natural,
-        drop_path=DropPath(recipe.drop_path, epochs, per_epoch) if recipe.drop_path else None,
+        drop_path=DropPathSchedule(recipe.drop_path, epochs, per_epoch) if recipe.drop_path else None,
         perturbation=WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
         average=WeightAverage(recipe.weight_average) if recipe.weight_average else None,
         steps_per_epoch=per_epoch,

@@ -22,8 +22,9 @@ from rnas.artifacts.table_results import Network
 from rnas.config import check
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.data.sampler import Sampler
-from rnas.models.nasbench201 import NASBench201, used_parameters
-from rnas.objectives.joint import Objective
+from rnas.models.nasbench201_network import NASBench201
+from rnas.models.nasbench201_variables import used_parameters
+from rnas.objectives import Objective
 from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
@@ -53,7 +54,7 @@ class TableRun:
         if {len(config.data.mean), len(config.data.std)} != {self.task.inputs}:
             raise ValueError(f"data.mean, data.std: {config.data.name} has images of {self.task.inputs} channels.")
         _ = self.objective
-        make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1)
+        make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1, cycle=config.train.optimizer.cycle)
 
     def check_surroundings(self) -> None:
         """Raises ValueError where the data are missing or the devices do not fit the batch sizes."""
@@ -146,14 +147,19 @@ class TableRun:
     @functools.cached_property
     def optimizer(self) -> Optimizer:
         train = self.config.train
-        return make_optimizer(train.optimizer, epochs=train.epochs, steps_per_epoch=self.steps_per_epoch)
+        return make_optimizer(
+            train.optimizer,
+            epochs=train.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            cycle=train.optimizer.cycle,
+        )
 
     @functools.cached_property
     def step(self) -> steps.Step:
         """The training step of one network, of the cell in its state, or of the supernet."""
         data = self.config.data
         augmentation = steps.Augmentation(data.crop_padding, data.flip)
-        return steps.make_train_step(
+        return steps.TrainStep(
             self.network, self.objective, augmentation, self.optimizer, moving=used_parameters,
             draw=draw_cell if self.shared else None,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rnas.objectives.joint import TeacherApply
+from rnas.objectives import TeacherApply
 from rnas.runs import recipes
 from rnas.runs.run import Run, say
 from rnas.steps import Augmentation, CachedTeacher, Views, run_teacher_on_views
@@ -73,7 +73,7 @@ def cached(
         return cache.read(int(views.at(step, steps_per_epoch)), rows)
 
     return TeacherSource(
-        cached_teacher.answer,
+        cached_teacher.apply,
         cache.everything() if resident else None,
         AUGMENTED,
         CachedTeacherLoader(loader, None if resident else read),

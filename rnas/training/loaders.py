@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rnas.data.sampler import Sampler
-from rnas.objectives.schedules import Alternation
+from rnas.objectives import Alternation
 from rnas.steps.cached_teacher import CachedBatch, CachedOutputs
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from rnas.runs.stages import open_run
 from rnas.runs.stages.derive_architecture import derive_architecture
 from rnas.runs.stages.search_architecture import search_architecture
 from rnas.runs.stages.train_teacher import train_teacher
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dsara"
 DIGITS, CIFAR10 = CONFIGS / "digits.py", CONFIGS / "cifar10.py"
@@ -62,7 +62,7 @@ def test_given_cells_are_written_and_come_back(tmp_path):
     search_architecture(experiment)
     derive_architecture(experiment)
     found = load_architecture(tmp_path / "architecture.json")
-    assert found.genotype == cells.PUBLISHED["dsara"] and found.origin == {"published": "dsara"}
+    assert found.genotype == cell_space.PUBLISHED["dsara"] and found.origin == {"published": "dsara"}
     assert (found.channels, found.cells, found.width_ratio) == (8, 5, (1, 2, 2))
     content = json.loads((tmp_path / "architecture.json").read_text())
     assert content["placement"] == ["accurate", "reduce", "accurate", "reduce", "robust"]
@@ -85,11 +85,11 @@ def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
 
 def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp_path):
     experiment = opened(tmp_path, "train.cells=8", argument="distil")
-    places = cells.get_space("dsara").places(8, 5)
+    places = cell_space.get_space("dsara").places(8, 5)
     assert places == (0, 0, 1, 2, 2, 3, 4, 4)
     selector = np.arange(1 + 4 * 5, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
 
-    probabilities = cells.initial_logits(experiment.search.space, jax.random.key(0))
+    probabilities = cell_space.initial_logits(experiment.search.space, jax.random.key(0))
     state = SimpleNamespace(architecture={"cells": probabilities, "tutors": selector})
     architecture, tutors, _ = experiment.search.derive(state)
     rows = np.asarray(tutors)[:, 0]
@@ -126,7 +126,7 @@ def test_what_cannot_work_is_refused(tmp_path, overrides, message):
 
 def test_a_malformed_genotype_is_refused_with_its_place(tmp_path):
     file = tmp_path / "cells.json"
-    content = cells.PUBLISHED["dsara"].to_json()
+    content = cell_space.PUBLISHED["dsara"].to_json()
     content["robust"][3] = ["sep_conv_3x3", 3]
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="cells.json.*node 3 of cell 'robust'.*source 3.*from 0 to 2"):

@@ -22,11 +22,11 @@ from rnas.artifacts.metrics import read_rows
 from rnas.config.load import load_config
 from rnas.layers.counting import count
 from rnas.main import main
-from rnas.models.fbnet import FBNet
+from rnas.models.width_network import FBNet
 from rnas.pages import write_report
 from rnas.runs.stages import NAMES as STAGES
 from rnas.runs.stages import execute
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 from rnas.training.checkpoints import Checkpoints
 
 
@@ -180,8 +180,8 @@ def test_metrics_cover_every_stage_to_its_end(mini):
         assert all(32 * value == round(32 * value) for value in accuracies), "32 images validate"
         assert validated["score"] == pytest.approx(np.mean(accuracies))
     searching = [record for record in records if record["stage"] == "search" and record["split"] == "train"]
-    space = fbnet.get_space("tiny")
-    low, high = (fbnet.cost(space, each, image_size=8, channels=1) for each in (space.smallest, space.largest))
+    space = width_space.get_space("tiny")
+    low, high = (width_space.cost(space, each, image_size=8, channels=1) for each in (space.smallest, space.largest))
     assert all(low < record["cost"] < high for record in searching)
     assert [record["temperature"] for record in searching] == pytest.approx([5.0] * 3)
     assert all(record["kl"] > 0 and record["attention"] > 0 for record in searching)
@@ -191,7 +191,7 @@ def test_metrics_cover_every_stage_to_its_end(mini):
 
 def test_architecture_is_legal_and_is_what_was_searched(mini):
     found = read(mini.workdir / "architecture.json")
-    space = fbnet.get_space("tiny")
+    space = width_space.get_space("tiny")
     assert found["space"] == "tiny" and found["student_taps"] == list(space.taps)
     _, state = checkpoint(mini.workdir, "search", "latest")
     for b, block in enumerate(space.blocks):

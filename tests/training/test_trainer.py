@@ -61,7 +61,7 @@ def test_how_often_the_host_looks_up_changes_nothing(study, tmp_path):
     often = {line["step"]: line for line in lines(tmp_path / "often")}
     (seldom,) = lines(tmp_path / "seldom")
     assert seldom["step"] == 6 and seldom["epoch"] == 1.2 and seldom["split"] == "train"
-    for name in steps.SEARCH_METRICS:
+    for name in steps.WidthSearchStep.metrics:
         mean = np.mean([line[name] for line in often.values()])
         np.testing.assert_allclose(seldom[name], mean, rtol=1e-5, err_msg=name)
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.files import read_json
-from rnas.models.cells import CellNetwork, CellSupernet
-from rnas.models.nasbench201 import NASBench201, NASBench201Supernet
-from rnas.spaces import cells, nasbench201
+from rnas.models.cell_network import CellNetwork, CellSupernet
+from rnas.models.nasbench201_network import NASBench201, NASBench201Supernet
+from rnas.spaces import cell_space, nasbench201
 
 LABELS = {  # of published genotypes
     "dsara": "DSARA",
@@ -41,7 +41,7 @@ class Family(abc.ABC):
       published: names of cells that others found, and what people read.
     """
 
-    space: cells.EdgeSpace
+    space: cell_space.EdgeSpace
     published: Mapping[str, str] = {}
 
     def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
@@ -86,7 +86,7 @@ class StackedCells(Family):
 
     def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
         super().__init__(config, common)
-        self.space = cells.get_space(config.space)
+        self.space = cell_space.get_space(config.space)
         for section in ("search", "train"):
             self.space.placement(config[section].cells)  # refuses what has no room for two reductions
         if len(config.width_ratio) not in (0, 3):
@@ -106,11 +106,11 @@ class StackedCells(Family):
         )  # fmt: skip
 
     def named(self, name: str) -> CellArchitecture:
-        if name in cells.PUBLISHED:
-            return self._of(cells.PUBLISHED[name], {"published": name})
+        if name in cell_space.PUBLISHED:
+            return self._of(cell_space.PUBLISHED[name], {"published": name})
         if not Path(name).is_file():
             raise ValueError(
-                f"genotype = {name!r} is neither a file nor a published genotype: {', '.join(cells.PUBLISHED)}."
+                f"genotype = {name!r} is neither a file nor a published genotype: {', '.join(cell_space.PUBLISHED)}."
             )
         content = read_json(name)
         if isinstance(content, dict) and "channels" in content:  # a whole architecture.json
@@ -118,37 +118,37 @@ class StackedCells(Family):
             if genotype is None:
                 raise ValueError(f"genotype = {name!r} is of space {content['space']!r}, not of {self.space.name!r}.")
         else:
-            genotype = cells.Genotype.from_json(content, where=name)
+            genotype = cell_space.Genotype.from_json(content, where=name)
         return self._of(genotype, {"method": "given", "file": Path(name).name})
 
     def found(self, probabilities: Mapping[str, Any], origin: dict[str, str]) -> tuple[CellArchitecture, str]:
-        genotype = cells.discretise(self.space, probabilities)
-        poor = " and ".join(cells.collapsed(genotype))
+        genotype = cell_space.discretise(self.space, probabilities)
+        poor = " and ".join(cell_space.collapsed(genotype))
         warning = f"the {poor} cell has collapsed: at least six of its edges have no weights." if poor else ""
         return self._of(genotype, origin), warning
 
     def random(self, generator: np.random.Generator) -> CellArchitecture:
-        return self._of(cells.random_genotype(self.space, generator), {"method": "random"})
+        return self._of(cell_space.random_genotype(self.space, generator), {"method": "random"})
 
     def searched_tap(self, tap: str) -> str:
         places = self.space.places(self.config.train.cells, self.config.search.cells)
         return re.sub(r"^cell(\d+)", lambda m: f"cell{places[int(m[1])]}", tap)
 
-    def _width_ratio(self, space: cells.CellSpace) -> tuple[int, int, int]:
+    def _width_ratio(self, space: cell_space.CellSpace) -> tuple[int, int, int]:
         return tuple(self.config.width_ratio) or space.width_ratio
 
-    def _of(self, genotype: cells.Genotype, origin: dict[str, str]) -> CellArchitecture:
+    def _of(self, genotype: cell_space.Genotype, origin: dict[str, str]) -> CellArchitecture:
         train = self.config.train
         return CellArchitecture(
             genotype=genotype, channels=train.channels, cells=train.cells,
-            width_ratio=self._width_ratio(cells.get_space(genotype.space)), origin=origin, **self._images,
+            width_ratio=self._width_ratio(cell_space.get_space(genotype.space)), origin=origin, **self._images,
         )  # fmt: skip
 
 
 class NASBench201Cells(Family):
     """Cells of NAS-Bench-201 (arXiv 2001.00326); of them `cells` stand in each of three stages."""
 
-    space = cells.NASBENCH201
+    space = nasbench201.EDGE_SPACE
 
     def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
         super().__init__(config, common)
@@ -201,6 +201,6 @@ class NASBench201Cells(Family):
 
 
 FAMILIES: Mapping[str, type[Family]] = {
-    **dict.fromkeys(cells.SPACES, StackedCells),
-    cells.NASBENCH201.name: NASBench201Cells,
+    **dict.fromkeys(cell_space.SPACES, StackedCells),
+    nasbench201.EDGE_SPACE.name: NASBench201Cells,
 }

@@ -13,20 +13,19 @@ import numpy as np
 from rnas.artifacts.architecture import Architecture
 from rnas.config.checks import check_allowed
 from rnas.data.sampler import permutation
-from rnas.objectives.bilevel import METHODS, LookAhead, SearchMethod
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
+from rnas.objectives import SEARCH_METHODS, Curvature, LookAhead, ProbabilityPerturbation, Sampling, SearchMethod
 from rnas.runs import recipes
 from rnas.runs.searches.cell_families import FAMILIES
 from rnas.runs.searches.protocol import SearchProgram, TeacherOfStep
-from rnas.spaces import cells
-from rnas.steps import Augmentation, make_cell_search_step
+from rnas.spaces import cell_space
+from rnas.steps import Augmentation, CellSearchStep
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.training.initial import initial_variables
 from rnas.training.loaders import paired_rows
 
 RANDOM = re.compile(r"random_(\d+)")
-ALLOWED = {"space": tuple(FAMILIES), "search.method": (*METHODS, "random")}
+ALLOWED = {"space": tuple(FAMILIES), "search.method": (*SEARCH_METHODS, "random")}
 
 
 class CellSearch:
@@ -139,24 +138,24 @@ class CellSearch:
     def initial_state(self, teacher_taps: int) -> State:
         config = self.config
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(b"search/architecture"))
-        architecture = {"cells": cells.initial_logits(self.space, key)}
+        architecture = {"cells": cell_space.initial_logits(self.space, key)}
         if teacher_taps:
             architecture["tutors"] = jnp.zeros((len(self.supernet.taps), teacher_taps))
-        variables = initial_variables(self.supernet, config, "search", cells.probabilities(architecture["cells"]))
+        variables = initial_variables(self.supernet, config, "search", cell_space.probabilities(architecture["cells"]))
         optimizer, arch_optimizer = self._optimizers()
         return State.create(variables, optimizer, architecture, arch_optimizer)
 
     def program(self, steps_per_epoch: int, augmentation: Augmentation, teacher: TeacherOfStep) -> SearchProgram:
         config, stage, supernet = self.config, self.config.search, self.supernet
         tau = config.tau
-        step, metrics = make_cell_search_step(
+        step = CellSearchStep(
             supernet, recipes.joint_objective(config, "search"), augmentation,
             *self._optimizers(stage.epochs, steps_per_epoch), self._method(steps_per_epoch),
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
             Sampling(tau.start, tau.decay, tau.min, config.selector.hard, steps_per_epoch),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, steps_per_epoch),
-            Perturbation(stage.epochs, steps_per_epoch),
+            ProbabilityPerturbation(stage.epochs, steps_per_epoch),
             teacher=teacher.apply, teacher_taps=teacher.taps,
         )  # fmt: skip
 
@@ -165,13 +164,13 @@ class CellSearch:
             return supernet.apply(network, images, variables["probabilities"], train=False)[0]
 
         def pack(state):
-            return {**state.variables, "probabilities": cells.probabilities(state.architecture["cells"])}
+            return {**state.variables, "probabilities": cell_space.probabilities(state.architecture["cells"])}
 
-        return SearchProgram(step, metrics, predict, pack, self._observe)
+        return SearchProgram(step, step.metrics, predict, pack, self._observe)
 
     def _observe(self, state: State) -> dict[str, float]:
         """Probabilities of the operations, named 'type/edge/operation'."""
-        tables = jax.device_get(cells.probabilities(state.architecture["cells"]))
+        tables = jax.device_get(cell_space.probabilities(state.architecture["cells"]))
         return {
             f"{kind}/{edge}/{operation}": value
             for kind, table in tables.items()
@@ -188,7 +187,7 @@ class CellSearch:
         """
         found = jax.device_get(state.architecture)
         origin = {"method": self.config.search.method}
-        architecture, warning = self.family.found(cells.probabilities(found["cells"]), origin)
+        architecture, warning = self.family.found(cell_space.probabilities(found["cells"]), origin)
         tutors = found.get("tutors")
         if tutors is not None:
             searched = self.supernet.taps

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.data.sampler import permutation
-from rnas.models.fbnet import FBNet
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.models.width_network import FBNet, slice_variables
+from rnas.objectives import Alternation, Sampling, SearchCost
 from rnas.runs import recipes
 from rnas.runs.searches.protocol import SearchProgram, TeacherOfStep
-from rnas.spaces import fbnet
-from rnas.steps import SEARCH_METRICS, Augmentation, make_search_step
+from rnas.spaces import width_space
+from rnas.steps import Augmentation, WidthSearchStep
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.training.initial import initial_variables
@@ -32,7 +32,7 @@ class WidthSearch:
 
     def __init__(self, config: ConfigDict):
         self.config = config
-        self.space = fbnet.get_space(config.space)
+        self.space = width_space.get_space(config.space)
 
     def check(self) -> None:
         config = self.config
@@ -42,7 +42,7 @@ class WidthSearch:
             if config.train[key]:
                 raise ValueError(f"train.{key} = {config.train[key]}: networks of this space have none, use 0.")
         if config.budget.mode != "none":
-            fbnet.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
+            width_space.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
         Alternation(5, config.arch_fraction)  # refuses a fraction that cannot be
 
     # -- networks -----------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ class WidthSearch:
         config = self.config
         height, _, channels = config.data.image_shape
         return functools.partial(
-            fbnet.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
+            width_space.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
             kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
         )  # fmt: skip
 
@@ -112,7 +112,7 @@ class WidthSearch:
     def initial_state(self, teacher_taps: int) -> State:
         stage = self.config.search
         architecture = {
-            "widths": fbnet.initial_width_logits(self.space),
+            "widths": width_space.initial_width_logits(self.space),
             "tutors": jnp.zeros((len(self.space.taps), teacher_taps or 1)),
         }
         optimizers = [
@@ -134,7 +134,7 @@ class WidthSearch:
             weight=config.budget.weight,
         )
         tau = config.tau
-        step = make_search_step(
+        step = WidthSearchStep(
             supernet, recipes.joint_objective(config, "search"), augmentation,
             make_optimizer(stage.optimizer, **length), make_optimizer(stage.arch_optimizer, **length),
             Sampling(tau.start, tau.decay, tau.min, config.selector.hard, steps_per_epoch),
@@ -147,11 +147,11 @@ class WidthSearch:
 
         def pack(state):
             """The supernet at the widths it would be cut to now."""
-            widths = fbnet.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
-            masks = fbnet.channel_masks(self.space, fbnet.one_hot_widths(self.space, widths))
+            widths = width_space.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
+            masks = width_space.channel_masks(self.space, width_space.one_hot_widths(self.space, widths))
             return {**state.variables, "masks": masks}
 
-        return SearchProgram(step, SEARCH_METRICS, predict, pack)
+        return SearchProgram(step, step.metrics, predict, pack)
 
     # -- what was found -----------------------------------------------------------------------------------
 
@@ -159,9 +159,9 @@ class WidthSearch:
         """Widths and tutors at the end of the search: temperature and architecture have annealed together."""
         config = self.config
         logits = state.architecture["widths"]
-        widths = fbnet.derive_widths(self.space, logits)
+        widths = width_space.derive_widths(self.space, logits)
         if config.budget.mode == "hard":
-            widths = fbnet.narrow_to_budget(self.space, logits, config.budget.target, self.cost_of(config.budget.kind))
+            widths = width_space.narrow_to_budget(self.space, logits, config.budget.target, self.cost_of(config.budget.kind))
         found = WidthArchitecture(
             space=self.space,
             widths=widths,
@@ -176,6 +176,6 @@ class WidthSearch:
         if self.config.derive.init != "supernet":
             return None
         mask_expansion = self.config.mask_expansion
-        return fbnet.slice_variables(
+        return slice_variables(
             self.space, searched().variables, architecture.widths, mask_expansion=mask_expansion
         )

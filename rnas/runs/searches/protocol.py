@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import flax.linen as nn
 
 from rnas.artifacts.architecture import Architecture
-from rnas.objectives.joint import TeacherApply
+from rnas.objectives import TeacherApply
 from rnas.steps import Augmentation, Step
 from rnas.steps.state import State
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rnas.artifacts.architecture import Architecture
-from rnas.objectives.joint import FixedTutors, SampledTutors
+from rnas.objectives import FixedTutors, SampledTutors
 from rnas.runs.recipes import BASELINE, BASELINES, recipe
 from rnas.runs.run import Run
 from rnas.runs.stage_trainers import first_state, network_trainer, trained

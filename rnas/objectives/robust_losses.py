@@ -1,8 +1,8 @@
-"""Losses of robust training: one number per example, from logits of the clean and of the attacked image.
+"""Losses of robust training: one number per example, from logits of the clean and of the adversarial image.
 
 Logits are [N,K], labels integers [N], results [N], unreduced, in nats. p = softmax(clean logits), q =
 softmax(adversarial logits). KL divergences sum over the classes; some public codes divide by K as well.
-These functions stop no gradient; that attacked images carry none is the attack's affair.
+These functions stop no gradient. Adversarial images carry none: the attack stops it.
 """
 
 import jax

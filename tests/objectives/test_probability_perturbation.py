@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnas.objectives import adversarial_perturbation, uniform_perturbation
-from rnas.objectives.perturbation import on_simplex, uniform_noise
+from rnas.objectives.probability_perturbation import on_simplex, uniform_noise
 
 TABLES = {
     "normal": jax.nn.softmax(jax.random.normal(jax.random.key(0), (14, 8))),

@@ -1,7 +1,7 @@
 """The network of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326), of one architecture or of any.
 
-Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and is told
-at each call which to run, by an array: one compiled program serves all 15,625. Given shares instead, it runs the
+Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and takes at
+each call an array that names the one to run: one compiled program serves all 15,625. Given shares instead, it runs the
 mixture of all operations, of which a search by gradients moves the shares. A parameter has the same path in all three,
 and its first value depends on nothing but the key and that path.
 """
@@ -11,16 +11,24 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
 from rnas.layers import BatchNorm, Conv, ConvBatchNorm, Normalize
-from rnas.spaces.cells import NASBENCH201
-from rnas.spaces.nasbench201 import CELLS, CHANNELS, EDGES, OPERATIONS, Arch, blocks, check_image_size, encode, taps
-
-# U(-1/sqrt(fan_in), 1/sqrt(fan_in)), what PyTorch draws kernels and weights from.
-uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from rnas.layers.classifier import classify
+from rnas.layers.initializers import UNIFORM_FAN_IN
+from rnas.spaces.nasbench201 import (
+    CELLS,
+    CHANNELS,
+    EDGE_SPACE,
+    EDGES,
+    OPERATIONS,
+    Arch,
+    blocks,
+    check_image_size,
+    encode,
+    taps,
+)
 
 
 class Edge(nn.Module):
@@ -161,8 +169,8 @@ class NASBench201(nn.Module, kw_only=True):
         """
         if (self.arch is None) == (encoding is None):
             raise ValueError(
-                "a network built with arch=… takes no encoding; one built without is told which architecture to run "
-                "by encoding=…, six operation indices."
+                "a network built with arch=… takes no encoding; one built without needs encoding=…, the six operation "
+                "indices of the architecture to run."
             )
         for side in images.shape[1:3]:
             check_image_size(side)
@@ -170,8 +178,8 @@ class NASBench201(nn.Module, kw_only=True):
         if len(encoding) != len(EDGES):
             raise ValueError(f"encoding of length {len(encoding)}: expected {len(EDGES)} operation indices.")
         shared = {"momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
-        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=uniform_fan_in)
-        conv_norm = functools.partial(ConvBatchNorm, **shared, kernel_init=uniform_fan_in)
+        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=UNIFORM_FAN_IN)
+        conv_norm = functools.partial(ConvBatchNorm, **shared, kernel_init=UNIFORM_FAN_IN)
         x = conv_norm(self.channels, name="stem")(Normalize(self.mean, self.std)(images), train=train)
         out = {"stem": x}
         for name, width in blocks(self.channels, self.cells):
@@ -181,10 +189,7 @@ class NASBench201(nn.Module, kw_only=True):
                 x = Cell(width, conv_norm, name=name)(x, encoding, train=train)
             out[name] = x
         x = nn.relu(BatchNorm(**shared, name="norm")(x, train=train))
-        pooled = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
-        bias_init = functools.partial(_uniform, x.shape[-1] ** -0.5)
-        logits = nn.Dense(self.num_classes, kernel_init=uniform_fan_in, bias_init=bias_init, name="classifier")(pooled)
-        return logits, out
+        return classify(x, self.num_classes), out
 
 
 class NASBench201Supernet(NASBench201, kw_only=True):
@@ -206,50 +211,5 @@ class NASBench201Supernet(NASBench201, kw_only=True):
         Raises:
           ValueError: other probabilities, images that cannot be halved twice.
         """
-        NASBENCH201.check(probabilities)
+        EDGE_SPACE.check(probabilities)
         return super().__call__(images, probabilities["cell"], train=train)
-
-
-def _uniform(bound: float, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-def used_parameters(params: Mapping[str, Any], encoding: jax.Array) -> dict[str, Any]:
-    """Marks which parameters of the traced network an architecture uses.
-
-    Args:
-      params: of the traced network.
-      encoding: [6] integers, operation index of each edge; traced or not.
-
-    Returns:
-      A boolean scalar for each parameter, in their structure: whether it belongs to an operation that was chosen, or
-      to no edge at all.
-    """
-    edges = {f"edge{source}{target}": encoding[index] for index, (source, target) in enumerate(EDGES)}
-
-    def used(path):
-        for edge, part in zip(path, path[1:], strict=False):
-            if edge in edges:
-                return edges[edge] == OPERATIONS.index(part)
-        return jnp.bool_(True)
-
-    flat = flax.traverse_util.flatten_dict(dict(params))
-    return flax.traverse_util.unflatten_dict({path: used(path) for path in flat})
-
-
-def fixed_variables(variables: Mapping[str, Any], arch: Arch) -> dict[str, Any]:
-    """Takes the variables of the fixed network of `arch` out of those of the traced one.
-
-    Raises:
-      ValueError: see `rnas.spaces.nasbench201.identify`.
-    """
-    chosen = {
-        f"edge{source}{target}": OPERATIONS[operation]
-        for operation, (source, target) in zip(encode(arch), EDGES, strict=True)
-    }
-
-    def belongs(path):
-        return all(chosen.get(edge, part) == part for edge, part in zip(path, path[1:], strict=False))
-
-    flat = flax.traverse_util.flatten_dict(dict(variables))
-    return flax.traverse_util.unflatten_dict({path: leaf for path, leaf in flat.items() if belongs(path)})

@@ -5,12 +5,14 @@ Built with the largest widths and called with channel masks it is the weight-sha
 the derived network. At a one-hot sample the two compute the same logits and the same taps.
 """
 
+from collections.abc import Mapping, Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rnas.layers import Conv, ConvBatchNorm, Normalize, hswish
-from rnas.spaces.fbnet import Space
+from rnas.spaces.width_space import WidthSpace
 
 
 def _align(x: jax.Array, channels: int) -> jax.Array:
@@ -77,7 +79,7 @@ class FBNet(nn.Module):
       axis_name: replica axis over which batch statistics are averaged.
     """
 
-    space: Space
+    space: WidthSpace
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -155,3 +157,40 @@ class FBNet(nn.Module):
         )(x)
         x = taps["pool.project"] = hswish(x)
         return x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32)), taps
+
+
+def slice_variables(
+    space: WidthSpace, variables: Mapping, widths: Sequence[int], *, mask_expansion: bool = True
+) -> dict:
+    """Cuts the weights of the narrow network out of the supernet's.
+
+    Args:
+      variables: {'params': …, 'batch_stats': …} of the supernet.
+      widths: the narrow network's.
+
+    Returns:
+      Variables of `FBNet(space, widths=widths)`: first channels of every kernel, bias, scale and statistic.
+    """
+    widths = space.check_widths(widths)
+    ends = {"stem": (None, space.stem_width)}
+    c_in, c_largest = space.stem_width, space.stem_width
+    for block, c_out in zip(space.blocks, widths, strict=True):
+        mid = block.expansion * (c_in if mask_expansion else c_largest)
+        ends[f"{block.name}/expand"] = (c_in, mid)
+        ends[f"{block.name}/depthwise"] = (1, mid)
+        ends[f"{block.name}/project"] = (mid, c_out)
+        c_in, c_largest = c_out, block.width
+    mid = 6 * (c_in if mask_expansion else c_largest)
+    ends["pool_expand"] = (c_in, mid)
+    ends["pool_project"] = (mid, space.pool_features)
+    ends["classifier"] = (c_in if space.pool_features is None else space.pool_features, None)
+
+    def cut(path, leaf):
+        names = [entry.key for entry in path][1:]  # without the collection's name
+        layer = "/".join(names[:2]) if names[0].startswith("block") else names[0]
+        inputs, outputs = ends[layer]
+        if names[-1] == "kernel":
+            return leaf[..., :inputs, :outputs]
+        return leaf[..., :outputs]
+
+    return jax.tree_util.tree_map_with_path(cut, dict(variables))

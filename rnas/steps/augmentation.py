@@ -1,4 +1,6 @@
-"""Random crops and flips of a batch, each image by its own key, and the step from bytes to [0, 1]."""
+"""Random crops, flips and blank squares of a batch, each image by its own key, and the step from bytes to [0, 1]."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -79,3 +81,30 @@ def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
     """
     mirrored = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random crop after zero padding by `padding` pixels, a mirror image half of the time if `flip`, and a blank
+    square of side `cutout`."""
+
+    padding: int
+    flip: bool
+    cutout: int = 0
+
+
+def augment(augmentation: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Returns images [N,H,W,C] of any type, cropped, mirrored, partly blanked; by keys [N], one an image."""
+    both = jax.vmap(jax.random.split)(keys)
+    if augmentation.padding:
+        images = random_crop(both[:, 0], images, augmentation.padding)
+    if augmentation.flip:
+        images = random_flip(both[:, 1], images)
+    if augmentation.cutout:
+        images = cutout(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 2), images, augmentation.cutout)
+    return images
+
+
+def augment_to_float(augmentation: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Returns uint8 images [N,H,W,C], cropped, mirrored, partly blanked, as float32 in [0, 1]."""
+    return to_float(augment(augmentation, keys, images))
