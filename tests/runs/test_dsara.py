@@ -12,6 +12,7 @@ from rnas.artifacts.architecture import load_architecture
 from rnas.config.load import load_config, recorded_config
 from rnas.config.load import record_config as record
 from rnas.main import main
+from rnas.runs.recipes import recipe
 from rnas.runs.stages import open_run
 from rnas.runs.stages.derive_architecture import derive_architecture
 from rnas.runs.stages.search_architecture import search_architecture
@@ -80,7 +81,7 @@ def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
     drawn = [experiment.baseline_architecture(name).genotype for experiment in (one, same, other) for name in names]
     assert drawn[:2] == drawn[2:4] and len(set(drawn)) == 4
     assert one.search.baseline("random_0").origin == {"method": "random"}
-    assert one.objective_of("baseline_random_0") == one.objective_of("train")
+    assert recipe(one.config, "baseline_random_0").objective == recipe(one.config, "train").objective
 
 
 def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp_path):
