@@ -87,8 +87,8 @@ class TableJudge:
             accuracy["autoattack"] = summary.robust.accuracy
             more["failed_checks"] = summary.failed
         result = NetworkResult.of(
-            network, dataset=run.config.data.name, accuracy=accuracy, protocol=run.protocol, count=len(run.test), **more,
-            versions=versions(), device=jax.devices()[0].device_kind,
+            network, dataset=run.config.data.name, accuracy=accuracy, protocol=run.protocol, count=len(run.test),
+            **more, versions=versions(), device=jax.devices()[0].device_kind,
         )  # fmt: skip
         result.write(run.workdir)
         say(f"{network.name}: " + ", ".join(f"{name} {value:.4f}" for name, value in accuracy.items()))

@@ -145,7 +145,7 @@ class Trainer:
 
 
 class Reports:
-    """Metric sums of dispatches that the host has not read yet. Reading them is where the host waits for the devices."""
+    """Metric sums that the host has not read yet. Reading them is where the host waits for the devices."""
 
     def __init__(self, plan: Plan, checkpoints: Checkpoints, log: MetricsLog):
         self._plan, self._checkpoints, self._log = plan, checkpoints, log

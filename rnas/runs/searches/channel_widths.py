@@ -161,7 +161,8 @@ class WidthSearch:
         logits = state.architecture["widths"]
         widths = width_space.derive_widths(self.space, logits)
         if config.budget.mode == "hard":
-            widths = width_space.narrow_to_budget(self.space, logits, config.budget.target, self.cost_of(config.budget.kind))
+            cost = self.cost_of(config.budget.kind)
+            widths = width_space.narrow_to_budget(self.space, logits, config.budget.target, cost)
         found = WidthArchitecture(
             space=self.space,
             widths=widths,
@@ -176,6 +177,4 @@ class WidthSearch:
         if self.config.derive.init != "supernet":
             return None
         mask_expansion = self.config.mask_expansion
-        return slice_variables(
-            self.space, searched().variables, architecture.widths, mask_expansion=mask_expansion
-        )
+        return slice_variables(self.space, searched().variables, architecture.widths, mask_expansion=mask_expansion)
