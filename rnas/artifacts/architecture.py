@@ -1,7 +1,7 @@
 """The outcome of a search, `architecture.json`: which network, and which teacher layer each student layer follows."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,8 @@ def load_architecture(path: str | Path) -> Architecture:
         raise ValueError(f"no architecture at {path}; run the search first, or name another file.")
     content = read_json(path)
     space = str(content.get("space")) if isinstance(content, dict) else ""
-    read, own = _of_widths, ("widths",)
+    read: Callable[[dict, dict], Architecture] = _of_widths
+    own: tuple[str, ...] = ("widths",)
     if space in cell_space.SPACES:
         read, own = _of_cells, ("channels", "cells")
     elif space == nasbench201.EDGE_SPACE.name:
@@ -304,7 +305,7 @@ def _of_nasbench201(content: dict, shared: dict) -> NASBench201Architecture:
     )
 
 
-def _size(content: dict) -> dict[str, int]:
+def _size(content: dict) -> dict[str, Any]:
     for key in ("channels", "cells"):
         if not isinstance(content[key], int) or content[key] < 1:
             raise ValueError(f"{key} is {content[key]!r}, not a whole number above 0.")

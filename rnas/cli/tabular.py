@@ -114,7 +114,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from rnas.training.interruption import interruptible
 
     platform.prepare()
-    config, workdir = read_config(arguments, overrides)
+    config, workdir = read_config(arguments, list(overrides))
     with interruptible():
         train_table(config, workdir, *map(int, shard.groups()))
     return 0

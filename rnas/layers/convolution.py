@@ -19,7 +19,7 @@ from rnas.layers.dense import DENSE
 from rnas.layers.depthwise import DEPTHWISE
 from rnas.layers.initializers import HE_NORMAL
 from rnas.layers.trilinear import convolution
-from rnas.layers.window import IMAGES, Pair, Window
+from rnas.layers.window import IMAGES, Padding, Window
 
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 
@@ -28,7 +28,7 @@ def convolve(
     lhs: jax.Array,
     rhs: jax.Array,
     window_strides: Sequence[int],
-    padding: str | Sequence[Pair],
+    padding: str | Padding,
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
     dimension_numbers: Any = None,
@@ -99,17 +99,17 @@ def on_cpu() -> bool:
 
 
 def pixels(
-    padding: str | Sequence[Pair],
+    padding: str | Padding,
     size: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int],
     dilation: Sequence[int],
-) -> tuple[Pair, Pair]:
+) -> tuple[tuple[int, int], ...]:
     """Returns the pixels (before, after) along height and width that `padding` means for images of that size."""
     if isinstance(padding, str):
         reach = [(side - 1) * step + 1 for side, step in zip(kernel, dilation, strict=True)]
         padding = lax.padtype_to_pads(size, reach, strides, padding)
-    return tuple(tuple(pair) for pair in padding)
+    return tuple((before, after) for before, after in padding)
 
 
 # Under jit because a network has hundreds of convolutions of a few kinds: each kind is traced once.
@@ -206,7 +206,7 @@ class Conv(nn.Module):
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         size, strides, dilation = (side, side), (self.stride, self.stride), (self.dilation, self.dilation)
         reach = self.dilation * (side // 2)
-        padding = ((reach, reach), (reach, reach)) if self.padding is None else self.padding
+        padding: str | Padding = ((reach, reach), (reach, reach)) if self.padding is None else self.padding
         if branches:
             padding = pixels(padding, x.shape[2:4], size, strides, dilation)
             y = convolve_branches(Window(size, strides, padding, dilation, self.groups), x, kernel)

@@ -93,7 +93,8 @@ def fit(
     log.rewind(step if restored is not None else -1)
     state, teacher_variables = replicate((state, teacher_variables))
     root = stage_key(plan.seed, plan.stage)
-    pending, last = [], {}
+    pending: list[tuple[int, Any]] = []
+    last: dict[str, float] = {}
 
     def settle():
         """Reads the metrics of the dispatches so far; this is where the host waits for the devices."""
@@ -144,7 +145,7 @@ def fit(
             if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
                 settle()
                 scores = None
-                if validating:
+                if validate is not None and validating:
                     scores = validate(state)
                     log.write(step, step / plan.steps_per_epoch, "validation", scores)
                 checkpoints.save(step, jax.device_get(state), {"loader": loader.position()}, scores)
