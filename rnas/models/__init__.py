@@ -5,9 +5,9 @@ Each returns `(logits, out)`; `out` names intermediate outputs, in the order of 
 
 from rnas.models.cell_network import CellNetwork, CellSupernet
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
+from rnas.models.model_names import build_model
 from rnas.models.nasbench201_network import NASBench201, NASBench201Supernet
 from rnas.models.preact_resnet import PreActResNet
-from rnas.models.registry import build_model
 from rnas.models.resnet import ImageNetResNet, ResNet
 from rnas.models.wide_resnet import WideResNet
 from rnas.models.width_network import FBNet

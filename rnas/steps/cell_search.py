@@ -34,11 +34,11 @@ from rnas.objectives import (
 from rnas.objectives.bilevel import unstacked
 from rnas.spaces import cell_space
 from rnas.steps.augmentation import Augmentation, augment_to_float
-from rnas.steps.keys import Keys, step_keys
 from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.replicas import PyTree, mean_over_replicas
 from rnas.steps.state import State
+from rnas.steps.step_keys import Keys, step_keys
 
 VALIDATION_METRICS = ("validation_loss",)
 PAIR_METRICS = ("natural_loss", "adversarial_loss", "gamma", "cosine")  # where two objectives are weighed
