@@ -360,9 +360,8 @@ def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:
 
 def _protocol(first: NetworkResult) -> dict[str, Any]:
     train, attack = first.protocol["train"], first.protocol["adversarial"]
-    step = number_of(attack.get("step_size") or attack["step"]) / number_of(
-        attack["epsilon"]
-    )  # "step" in former tables
+    length = attack.get("step_size") or attack["step"]  # the name in results of former versions
+    step = number_of(length) / number_of(attack["epsilon"])
     held_out = first.protocol["data"]["held_out"]
     images = f"of {exact(held_out)} held-out training images" if held_out else "test images"
     networks = "one supernet for all cells" if train["weights"] == "shared" else "a network for each cell and seed"
