@@ -37,7 +37,7 @@ prepare_environment() {
     present=$(cat .venv/rnas-accelerator 2>/dev/null || true)
     accelerator=${accelerator:-${present:-cpu}}
     if [ -n "$present" ] && [ "$present" != "$accelerator" ]; then
-      echo "making .venv anew: it was for $present, now $accelerator is asked for" >&2
+      echo "making .venv anew: it was for $present, now $accelerator is wanted" >&2
       rm -rf .venv
     fi
     if ! .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then

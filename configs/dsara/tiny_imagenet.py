@@ -1,7 +1,7 @@
 """The cells of DSARA on Tiny-ImageNet-200: found on CIFAR-10 and transferred.
 
 Variants: those of `cifar10.py` but `short`. --config.genotype=dsara trains the published cells. The set is no part of
-TFDS' catalogue under a fixed name: --config.data.name says what yours is called.
+TFDS' catalogue under a fixed name: --config.data.name is the name of yours.
 
 Cost: 90,000 images of 64×64 an epoch, 90 epochs; 5.41 M parameters, 5.82 GMACs an image, 105 in training,
 8.5·10¹⁷ MACs: at 10 TFLOP/s (an assumption, see `cifar10.py`) 47 hours.

@@ -55,6 +55,9 @@ class Tutelage:
             raise ValueError(f"it names {len(found.tutors)} tutors, but the network has {len(student_taps)} taps.")
         if unknown := set(found.tutors) - set(found.teacher_taps):
             raise ValueError(f"it has tutors that are no teacher taps: {', '.join(sorted(unknown))}.")
+        expected = len(student_taps), len(found.teacher_taps)
+        if found.tutors and len(found.probabilities) and np.shape(found.probabilities) != expected:
+            raise ValueError(f"tutor_probabilities are not {expected[0]} rows of {expected[1]} numbers.")
         return found
 
 

@@ -20,8 +20,8 @@ from rnas.artifacts.evaluation import KINDS
 from rnas.artifacts.fields import Fields
 from rnas.artifacts.files import write_arrays, write_json, write_text
 from rnas.artifacts.scores import Curve, Score
-from rnas.attacks.checks import STATUSES, Check
 from rnas.attacks.hyperplane import NORMS
+from rnas.attacks.sanity_checks import STATUSES, Check
 
 FILE = "attack.json"
 FORMAT = 2
@@ -74,8 +74,8 @@ class Images:
 
     name: str
     split: str
-    count: int
-    sha256: str
+    count: int = 0
+    sha256: str = ""
     version: str | None = None
     first: int | None = None
     class_names: tuple[str, ...] = ()

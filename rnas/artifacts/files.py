@@ -1,10 +1,11 @@
 """Files that are either the old one or the new one, never half of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 import uuid
 
 import numpy as np
@@ -25,7 +26,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Replaces a file by `content` in one step; see `write_text`."""
-    _replace(path, lambda stream: stream.write(content))
+    with replaced(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -34,23 +36,29 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
     Raises:
       OSError: see `write_text`.
     """
-    _replace(path, lambda stream: np.savez_compressed(stream, **arrays))
+    with replaced(path) as temporary, open(temporary, "xb") as stream:
+        np.savez_compressed(stream, **arrays)
 
 
-def _replace(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path; the file written there takes the place of `path` at the end, in one step.
+
+    Raises:
+      OSError: see `write_text`.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as stream:
-            write(stream)
-            stream.flush()
+        yield temporary
+        with open(temporary, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(
             error.errno,
-            f"could not write: {error.strerror}; what the file held before is untouched",
+            f"could not write: {error.strerror or error}; what the file held before is untouched",
             str(path),
         ) from error
     finally:
@@ -61,7 +69,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     """Writes `content` as JSON, in one step; NumPy and JAX arrays become lists, paths strings.
 
     Raises:
-      ValueError: `content` holds NaN or an infinity, which JSON has no word for.
+      ValueError: `content` holds NaN or an infinity, which JSON cannot express.
       OSError: see `write_text`.
     """
     try:
@@ -71,12 +79,34 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     write_text(path, text + "\n")
 
 
+def create_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes `content` as JSON, whole, unless there is such a file: of several processes at once one succeeds.
+
+    Raises:
+      ValueError, OSError: see `write_json`.
+    """
+    path = Path(path)
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        write_json(temporary, content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:  # another process was quicker
+            pass
+        except OSError:  # no hard links here, as in mounted object stores
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is not JSON; says at which line and column.
+      ValueError: the file is not JSON; the message has line and column.
     """
     text = Path(path).read_bytes()
     try:

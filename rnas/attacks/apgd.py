@@ -21,14 +21,14 @@ import numpy as np
 
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
-from rnas.attacks.draws import alone
-from rnas.attacks.inputs import check_types
+from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.input_checks import check_types
 from rnas.attacks.l1_ball import project_l1
-from rnas.attacks.lengths import pixel_radius
 from rnas.attacks.pgd import LOSSES, Length, check_count
 from rnas.attacks.projections import NORMS, TINY, direction, distance, over, project
+from rnas.attacks.random_models import alone
+from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
-from rnas.attacks.starts import folded, per_example_keys
 
 KEPT = ("fooling", "highest_loss")
 WIDENINGS = (3, 2, 1)  # L1 radii of the successive phases, in units of epsilon

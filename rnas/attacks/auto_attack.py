@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnas.attacks.batching import batch_sizes, concatenated, cut_batches, run_concurrently, take
 from rnas.attacks.direct import check_direct, compiled
-from rnas.attacks.lengths import pixel_radius
-from rnas.attacks.packing import batch_sizes, pack, side_by_side, take, together
-from rnas.attacks.parts import DRAWS, Part, check_shape, in_turn, judge_draws, judge_once, parts_of
+from rnas.attacks.epsilon_parsing import pixel_radius
 from rnas.attacks.pgd import check_count
+from rnas.attacks.programs import AttackRun, check_shape, in_turn, runs_of
 from rnas.attacks.projections import over
+from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import AttackResult, unseen
-from rnas.attacks.starts import folded, per_example_keys
+from rnas.attacks.verdict import DRAWS, judge_draws, judge_once
 
 VERSIONS = {
     ("standard", "linf"): ("apgd_ce", "apgd_t", "fab_t", "square"),
@@ -39,12 +40,12 @@ class Plan:
 
     Attributes:
       version: its name, with what was substituted: 'standard (K=3: apgd_t → apgd_dlr)'.
-      parts: in order.
+      runs: of its attacks, in order.
       eot: draws of the model that each verdict rests on, 1 unless the model is random.
     """
 
     version: str
-    parts: tuple[Part, ...]
+    runs: tuple[AttackRun, ...]
     eot: int
 
 
@@ -70,9 +71,9 @@ def plan_auto_attack(version: str, norm: str, num_classes: int) -> Plan:
             replaced.append(f"{kind} → {other}")
         names.setdefault(other, "*".join(filter(None, [other, restarts])))  # no attack twice
     eot = DRAWS if version == "rand" else 1
-    parts = [part for name in names.values() for part in parts_of(name, norm, num_classes, eot=eot)]
+    runs = [run for name in names.values() for run in runs_of(name, norm, num_classes, eot=eot)]
     note = f" (K={num_classes}: {', '.join(replaced)})" if replaced else ""
-    return Plan(version + note, tuple(parts), eot)
+    return Plan(version + note, tuple(runs), eot)
 
 
 def auto_attack(
@@ -121,7 +122,7 @@ def auto_attack(
     keys, count = per_example_keys(key, len(clean)), len(clean)
     sizes = batch_sizes(min(batch_size, max(count, 1)))
 
-    def run(program, rows, points, settings, carry, code):
+    def run_program(program, rows, points, settings, carry, key_number):
         """Runs a program on `rows`, batch by batch; `points` and `carry` have one entry a row."""
         program = compiled(program, logits_fn)
 
@@ -129,24 +130,25 @@ def auto_attack(
             size = next(size for size in sizes if size >= len(batch))
             filled = np.append(batch, np.full(size - len(batch), batch[0]))
             chosen = rows[filled]
-            result = program(points[filled], labels[chosen], folded(keys[chosen], code), settings, take(carry, filled))
+            own = folded(keys[chosen], key_number)
+            result = program(points[filled], labels[chosen], own, settings, take(carry, filled))
             return take(result, slice(len(batch)))
 
-        batches = list(pack(np.arange(len(rows)), sizes))
-        return together([result for _, result in side_by_side(attacked, batches)])
+        batches = list(cut_batches(np.arange(len(rows)), sizes))
+        return concatenated([result for _, result in run_concurrently(attacked, batches)])
 
     def verdict(rows, points):
-        return run(judge_draws if plan.eot > 1 else judge_once, rows, points, None, None, 0)
+        return run_program(judge_draws if plan.eot > 1 else judge_once, rows, points, None, None, 0)
 
     best, everyone = clean.copy(), np.arange(count)
     if count == 0:
         return unseen(jnp.asarray(clean))
-    check_shape(plan.parts, clean.shape[1:], norm)
+    check_shape(plan.runs, clean.shape[1:], norm)
     first = verdict(everyone, clean)
     fooled, loss, queries = first["wrong"].copy(), -first["margin"], np.zeros(count, np.int32)
 
-    def attack(part, rows, carry):
-        result, carry = run(part.program, rows, clean[rows], part.at(epsilon), carry, part.code)
+    def attack(run, rows, carry):
+        result, carry = run_program(run.program, rows, clean[rows], run.at(epsilon), carry, run.key_number)
         success = result.success.copy()
         if success.any():
             hit = np.flatnonzero(success)
@@ -155,7 +157,7 @@ def auto_attack(
             loss[rows[hit]] = np.where(again["wrong"], -again["margin"], loss[rows[hit]])
         return result._replace(success=success), carry
 
-    for _, rows, result in in_turn(list(plan.parts), attack, fooled):
+    for _, rows, result in in_turn(plan.runs, attack, fooled):
         if result is not None:
             best[rows] = np.where(over(result.success, clean), result.images, clean[rows])
             queries[rows] += result.queries

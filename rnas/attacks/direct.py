@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.attacks.inputs import check_inputs, check_types
-from rnas.attacks.lengths import pixel_radius, radius
-from rnas.attacks.packing import Compilation
+from rnas.attacks.batching import Compilation
+from rnas.attacks.epsilon_parsing import pixel_radius, radius
+from rnas.attacks.input_checks import check_inputs, check_types
+from rnas.attacks.random_start import per_example_keys
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import per_example_keys
 
 KEPT = 64  # compiled programs; each holds on to its model
 

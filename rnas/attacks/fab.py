@@ -12,14 +12,14 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks.direct import direct
+from rnas.attacks.epsilon_parsing import pixel_radius
 from rnas.attacks.hyperplane import NORMS, onto_hyperplane
-from rnas.attacks.inputs import check_types
-from rnas.attacks.lengths import pixel_radius
+from rnas.attacks.input_checks import check_types
 from rnas.attacks.losses import at
 from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import TINY, distance, over
+from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import AttackResult, unseen
-from rnas.attacks.starts import folded, per_example_keys
 from rnas.attacks.stored import stored
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}

@@ -10,13 +10,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.attacks.inputs import check_types
-from rnas.attacks.lengths import pixel_radius
+from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.input_checks import check_types
 from rnas.attacks.losses import cross_entropy, margin
 from rnas.attacks.pgd import Length, Logits
 from rnas.attacks.projections import NORMS, TINY, distance, over
+from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
-from rnas.attacks.starts import folded, initial_images, per_example_keys
 
 VANISHED = 1e-7  # cross-entropy below this: its gradient no longer leads anywhere
 PLACES = (

@@ -17,12 +17,13 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import losses
+from rnas.attacks.catalogue import CW_STEP, PGD_STEP
 from rnas.attacks.direct import direct
-from rnas.attacks.inputs import check_types
-from rnas.attacks.lengths import radius
+from rnas.attacks.epsilon_parsing import radius
+from rnas.attacks.input_checks import check_types
 from rnas.attacks.projections import TINY, ball_radius, direction, distance, over, project
+from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
-from rnas.attacks.starts import folded, initial_images, per_example_keys
 
 Logits = Callable[[jax.Array], jax.Array]
 Length = str | float | jax.Array
@@ -93,33 +94,14 @@ def projected_ascent(
 
 @direct()
 def fgsm(
-    logits_fn: Logits,
-    images: jax.Array,
-    labels: jax.Array,
-    *,
-    epsilon: Length,
-    key: jax.Array,
-    norm: str = "linf",
-    start: str = "none",
-    restarts: int | jax.Array = 1,
+    logits_fn: Logits, images: jax.Array, labels: jax.Array, *, epsilon: Length, start: str = "none", **settings: Any
 ) -> AttackResult:
     """Fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): one step of length ε.
 
     On cross-entropy. The original has no random start; a variant that has one must be reported as such. Costs
-    one gradient and one forward pass. Arguments, result and errors are those of `pgd`.
+    one gradient and one forward pass. Other settings, result and errors are those of `pgd`.
     """
-    return pgd(
-        logits_fn,
-        images,
-        labels,
-        epsilon=epsilon,
-        key=key,
-        norm=norm,
-        steps=1,
-        step_size=epsilon,
-        start=start,
-        restarts=restarts,
-    )
+    return pgd(logits_fn, images, labels, epsilon=epsilon, steps=1, step_size=epsilon, start=start, **settings)
 
 
 @direct("momentum", lengths=("step_size",))
@@ -172,7 +154,7 @@ def pgd(
             raise ValueError(f"unknown loss {loss!r}; expected one of {', '.join(LOSSES)}, or a function.")
         loss = LOSSES[loss]
     epsilon = ball_radius(epsilon, norm)
-    step_size = epsilon / 4 if step_size is None else radius(step_size)
+    step_size = epsilon * PGD_STEP if step_size is None else radius(step_size)
     images = lax.stop_gradient(images)
     keys = per_example_keys(key, len(images))
     if len(images) == 0:
@@ -213,35 +195,22 @@ def mim(
     labels: jax.Array,
     *,
     epsilon: Length,
-    key: jax.Array,
-    norm: str = "linf",
     steps: int | jax.Array = 10,
     step_size: Length | None = None,
     momentum: float | jax.Array = 1.0,
     start: str = "none",
-    restarts: int | jax.Array = 1,
+    **settings: Any,
 ) -> AttackResult:
     """Momentum iterative FGSM (Dong et al. 2018, arXiv 1710.06081, algorithm 1) on cross-entropy.
 
-    As published there is no random start, and `step_size=None` is epsilon / steps. The other arguments,
-    result and errors are those of `pgd`.
+    As published there is no random start, and `step_size=None` is epsilon / steps. Other settings, result and
+    errors are those of `pgd`.
     """
     if step_size is None:
         check_count("steps", steps, least=1)
         step_size = radius(epsilon) / steps
-    return pgd(
-        logits_fn,
-        images,
-        labels,
-        epsilon=epsilon,
-        key=key,
-        norm=norm,
-        steps=steps,
-        step_size=step_size,
-        momentum=momentum,
-        start=start,
-        restarts=restarts,
-    )
+    own = {"steps": steps, "step_size": step_size, "momentum": momentum, "start": start}
+    return pgd(logits_fn, images, labels, epsilon=epsilon, **own, **settings)
 
 
 @direct("kappa", lengths=("step_size",))
@@ -251,13 +220,10 @@ def cw(
     labels: jax.Array,
     *,
     epsilon: Length,
-    key: jax.Array,
-    norm: str = "linf",
     steps: int | jax.Array = 30,
     step_size: Length | None = None,
     kappa: float | None = None,
-    start: str = "uniform",
-    restarts: int | jax.Array = 1,
+    **settings: Any,
 ) -> AttackResult:
     """PGD on the margin loss of Carlini & Wagner (arXiv 1608.04644), what robustness tables call CW∞.
 
@@ -268,28 +234,16 @@ def cw(
         -max(z_y - max_{i != y} z_i + kappa, 0).
       step_size: None is 0.003 at a radius of 8/255, and in proportion at others.
 
-    The other arguments, result and errors are those of `pgd`.
+    Other settings, result and errors are those of `pgd`.
     """
     if step_size is None:
-        step_size = radius(epsilon) * (0.003 * 255 / 8)
+        step_size = radius(epsilon) * CW_STEP
 
     def up_to_kappa(logits, labels):
         return jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
 
-    loss = losses.margin if kappa is None else up_to_kappa
-    return pgd(
-        logits_fn,
-        images,
-        labels,
-        epsilon=epsilon,
-        key=key,
-        norm=norm,
-        steps=steps,
-        step_size=step_size,
-        start=start,
-        restarts=restarts,
-        loss=loss,
-    )
+    own = {"steps": steps, "step_size": step_size, "loss": losses.margin if kappa is None else up_to_kappa}
+    return pgd(logits_fn, images, labels, epsilon=epsilon, **own, **settings)
 
 
 def check_count(name: str, value: int | jax.Array, *, least: int) -> None:

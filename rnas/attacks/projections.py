@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnas.attacks.lengths import pixel_radius
+from rnas.attacks.epsilon_parsing import pixel_radius
 
 NORMS = ("linf", "l2")
 TINY = 1e-12  # added to norms that divide: a zero gradient then means no step

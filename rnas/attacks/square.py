@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas.attacks import losses
-from rnas.attacks.bumps import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
 from rnas.attacks.direct import direct
-from rnas.attacks.inputs import check_types
-from rnas.attacks.lengths import pixel_radius
+from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.input_checks import check_types
 from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import over
+from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import folded, per_example_keys
+from rnas.attacks.square_perturbations import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
 from rnas.attacks.stored import stored
 
 NORMS = ("linf", "l2", "l1")

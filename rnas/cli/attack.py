@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from rnas.cli.arguments import add_distributed, add_json
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
+    from rnas.artifacts.attack import AttackSummary
+    from rnas.artifacts.scores import Score
     from rnas.data.datasets import Dataset
     from rnas.evaluation import EvaluatedModel
 
@@ -65,26 +67,26 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     platform.prepare(distributed=arguments.distributed)
     with interruptible():
         summary, code = attack(arguments)
-    print(json.dumps(summary) if arguments.json else as_text(summary))
+    print(json.dumps(summary.to_json()) if arguments.json else as_text(summary))
     return code
 
 
-def attack(arguments: argparse.Namespace) -> tuple[dict, int]:
+def attack(arguments: argparse.Namespace) -> tuple[AttackSummary, int]:
     """Evaluates what the command line names.
 
     Args:
       arguments: see `add_arguments`.
 
     Returns:
-      (the content of `attack.json`, the exit code: not 0 if a self-check failed and that was not tolerated).
+      (the content of `attack.json`; the exit code, not 0 if a sanity check failed and that was not tolerated).
 
     Raises:
       ValueError: no such model, data that do not fit it, an output folder that holds another evaluation.
     """
     import jax
 
-    from rnas.evaluation import Settings, Threat, assess_dataset, failed
-    from rnas.pages import write_report
+    from rnas.evaluation import Settings, Threat, assess_dataset
+    from rnas.pages import write_attack_page, write_report
 
     if (arguments.workdir is None) == (arguments.teacher is None):
         raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
@@ -102,9 +104,9 @@ def attack(arguments: argparse.Namespace) -> tuple[dict, int]:
         individually=arguments.individually,
         transfer=tuple(arguments.transfer),
     )
-    subject, dataset = _of_run(arguments) if arguments.workdir else _of_teacher(arguments)
+    model, dataset = _of_run(arguments) if arguments.workdir else _of_teacher(arguments)
     summary = assess_dataset(
-        subject,
+        model,
         dataset,
         threat,
         settings,
@@ -113,50 +115,50 @@ def attack(arguments: argparse.Namespace) -> tuple[dict, int]:
         count=arguments.count,
         foreign=arguments.dataset is not None,
         output=arguments.output,
+        report=write_attack_page,
     )
     if arguments.workdir and jax.process_index() == 0:
         write_report(Path(arguments.workdir))
-    broken = failed(summary)
-    if broken and not arguments.tolerate_failed_checks:
+    if summary.failed and not arguments.tolerate_failed_checks:
         print(
-            f"rnas: self-checks {', '.join(broken)} failed: these figures should not be published. Look at the advice "
-            "above; --tolerate-failed-checks makes this exit with 0.",
+            f"rnas: sanity checks {', '.join(summary.failed)} failed: these figures should not be published. Read the "
+            "advice above; --tolerate-failed-checks makes this exit with 0.",
             file=sys.stderr,
         )
         return summary, CHECKS_FAILED
     return summary, 0
 
 
-def as_text(summary: dict) -> str:
+def as_text(summary: AttackSummary) -> str:
     """The outcome for a terminal: one line an attack, one line a check."""
 
-    def share(figures: dict) -> str:
-        low, high = figures["interval"]
-        return f"{figures['accuracy']:7.2%}  ({low:.1%} to {high:.1%})"
+    def share(score: Score) -> str:
+        low, high = score.interval
+        return f"{score.accuracy:7.2%}  ({low:.1%} to {high:.1%})"
 
-    threat, dataset = summary["threat"], summary["dataset"]
+    dataset = summary.dataset
     lines = [
-        f"{summary['model']['name']}, {dataset['name']} {dataset['split']}, {dataset['count']} images, "
-        f"{threat['norm']} {threat['epsilon_text']}, {summary['attack']} {summary['version']}, seed {summary['seed']}",
-        f"  {'clean':14} {share(summary['clean'])}",
+        f"{summary.model.name}, {dataset.name} {dataset.split}, {dataset.count} images, "
+        f"{summary.norm} {summary.epsilon_text}, {summary.attack} {summary.version}, seed {summary.seed}",
+        f"  {'clean':16} {share(summary.clean)}",
     ]
-    for row in summary["attacks"]:
-        lines.append(f"  {row['name']:14} {share(row['cumulative'])}  fooled {row['fooled']} of {row['attacked']}")
-        if summary["identity"]["individually"]:
-            lines.append(f"  {'  alone':14} {share(row['alone'])}")
-    lines.append(f"  {'worst case':14} {share(summary['robust'])}")
-    for row in summary["transfer"]:
-        lines.append(f"  {'transfer':14} {share(row)}  images of {row['model']} ({row['source']})")
-    rounded = summary["uint8"]
+    for row in summary.attacks:
+        lines.append(f"  {row.name:16} {share(row.cumulative)}  fooled {row.fooled} of {row.attacked}")
+        if summary.identity["individually"]:
+            lines.append(f"  {'  alone':16} {share(row.alone)}")
+    lines.append(f"  {'worst case':16} {share(summary.robust)}")
+    for row in summary.transfer:
+        lines.append(f"  {'transfer':16} {share(row.score)}  images of {row.model} ({row.source})")
+    rounded = summary.rounded
     lines.append(
-        f"  of {rounded['fooled']} fooling images {rounded['still_fooling']} fool as bytes too; rounding takes "
-        f"{rounded['outside_ball']} out of the ball"
+        f"  of {rounded.fooled} fooling images {rounded.still_fooling} still fool as bytes; rounding takes "
+        f"{rounded.outside_ball} out of the ball"
     )
-    for check in summary["checks"]:
-        lines.append(f"  {check['letter']} {check['name']:20} {check['status']:8} {check['figure']}")
-        if check["advice"]:
-            lines.append(f"      {check['advice']}")
-    return "\n".join([*lines, *(f"  {warning}" for warning in summary["warnings"]), f"  {summary['caveat']}"])
+    for check in summary.checks:
+        lines.append(f"  {check.letter} {check.name:20} {check.status:8} {check.figure}")
+        if check.advice:
+            lines.append(f"      {check.advice}")
+    return "\n".join([*lines, *(f"  {warning}" for warning in summary.warnings), f"  {summary.caveat}"])
 
 
 def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
@@ -167,35 +169,35 @@ def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
     if arguments.data_dir is not None:
         config.data.dir = arguments.data_dir
     experiment = open_experiment(config, arguments.workdir)
-    subject = experiment.subject(arguments.model)
+    model = experiment.subject(arguments.model)
     if arguments.dataset is None:
-        return subject, experiment.dataset
-    return subject, _load(arguments.dataset, arguments, subject, tuple(config.data.image_shape))
+        return model, experiment.dataset
+    return model, _load(arguments.dataset, arguments, model, tuple(config.data.image_shape))
 
 
 def _of_teacher(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
-    from rnas.evaluation.evaluated_model import teacher_subject
+    from rnas.evaluation import evaluated_teacher
     from rnas.teachers import load_teacher
     from rnas.teachers.teacher import CARD, read_card
 
     teacher = load_teacher(arguments.teacher)
     card = read_card(Path(arguments.teacher) / CARD)
     shape = tuple(card["image_shape"])
-    subject = teacher_subject(teacher, shape, source=str(arguments.teacher))
+    model = evaluated_teacher(teacher, shape, source=str(arguments.teacher))
     recorded = card.get("origin", {}).get("dataset", {}).get("name", "")
     name = arguments.dataset or re.sub(r"/[\d.]+$", "", recorded)  # without its version
     if not name:
-        raise ValueError(f"the card of {arguments.teacher} does not say what it was trained on; name --dataset.")
-    return subject, _load(name, arguments, subject, shape)
+        raise ValueError(f"the card of {arguments.teacher} does not hold the data it was trained on; name --dataset.")
+    return model, _load(name, arguments, model, shape)
 
 
-def _load(name: str, arguments: argparse.Namespace, subject: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:
+def _load(name: str, arguments: argparse.Namespace, model: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:
     from rnas.data.datasets import load_dataset
 
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
-    if dataset.num_classes != subject.num_classes or dataset.image_shape != shape:
+    if dataset.num_classes != model.num_classes or dataset.image_shape != shape:
         raise ValueError(
-            f"the model takes images of {shape} and knows {subject.num_classes} classes; {name!r} has images of "
+            f"the model takes images of {shape} and knows {model.num_classes} classes; {name!r} has images of "
             f"{dataset.image_shape} and {dataset.num_classes} classes."
         )
     return dataset

@@ -13,6 +13,7 @@ import numpy as np
 from rnas.artifacts.files import write_text
 from rnas.artifacts.kernel_results import COSTS, PROXIES, RANKING, KernelResults, KernelSettings, ScoreCorrelation
 from rnas.cli import platform
+from rnas.cli.arguments import add_json
 from rnas.cli.text_table import markdown_table
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_study_page
@@ -52,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("channels", "of the first stage", metavar="C")
     number("cells", "in each stage")
     number("seed", "of every random draw", metavar=None)
-    add("--output", metavar="DIR", help="keep what is done, to go on from; ntk.json, ntk.md, report.html")
-    add("--json", action="store_true", help="print one JSON object")
+    add("--output", metavar="DIR", help="folder of ntk.json, ntk.md and report.html; a second start resumes")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:

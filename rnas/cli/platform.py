@@ -1,4 +1,4 @@
-"""What JAX must be told before its first use: cache, precision, other hosts."""
+"""Settings of JAX before its first use: cache, precision, other hosts."""
 
 import os
 
@@ -11,8 +11,8 @@ def prepare(*, distributed: bool = False) -> None:
     """Sets up JAX for a command.
 
     Args:
-      distributed: this process is one of several; they find each other by what Slurm, a TPU pod or the usual
-        environment variables say.
+      distributed: this process is one of several; they find each other through Slurm, a TPU pod or the usual
+        environment variables.
     """
     # A second start of a run finds its programs compiled.
     jax.config.update(

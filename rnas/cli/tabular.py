@@ -8,6 +8,7 @@ import re
 
 from rnas.artifacts.files import read_json, write_arrays, write_json
 from rnas.artifacts.table_results import merge
+from rnas.cli.arguments import add_config, add_json, read_config
 from rnas.cli.text_table import text_table
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--standard", metavar="FILE", help="also the table after standard training, as <data set>/standard_…")
         add("--scores", metavar="FILE", help="also another table of runs, as <data set>/score_…")
         add("--partial", action="store_true", help="accept a table of runs without some classes, data sets or metrics")
-        add("--json", action="store_true", help="print one JSON object")
+        add_json(made)
         return add
 
     def add_searches(add: Callable) -> None:
@@ -73,15 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     words = "train the networks of a table, or a share of them, adversarially and attack them"
-    made = actions.add_parser(
-        "train",
-        help=words,
-        description=words,
-        epilog="--config.key=value changes any configuration key. A second start resumes the training.",
-    )
+    made = actions.add_parser("train", help=words, description=words)
     made.set_defaults(act=_train)
-    made.add_argument("--config", required=True, metavar="FILE[:ARG]", help="configuration file")
-    made.add_argument("--workdir", metavar="DIR", help="shared by all shards; default: runs/robbench_<config>")
+    add_config(made)
     made.add_argument("--shard", default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all")
 
     words = "write the results of `train` as one table, for --table of the queries"
@@ -89,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.set_defaults(act=_merge)
     made.add_argument("workdir", nargs="+", metavar="DIR", help="work directory of `train`")
     made.add_argument("--output", required=True, metavar="FILE", help="the table")
-    made.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(made)
 
 
 def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
@@ -115,16 +110,13 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         raise ValueError(f"--shard={arguments.shard}: expected I/N, such as 0/8.")
     # Imported late: the queries need no device.
     from rnas.cli import platform
-    from rnas.config.load import load_config
     from rnas.runs.table_training import train_table
     from rnas.training.interruption import interruptible
 
     platform.prepare()
-    config = load_config(arguments.config, list(overrides))
-    name, _, argument = arguments.config.partition(":")
-    workdir = arguments.workdir or Path("runs") / "_".join(filter(None, ["robbench", Path(name).stem, argument]))
+    config, workdir = read_config(arguments, overrides)
     with interruptible():
-        train_table(config, Path(workdir), *map(int, shard.groups()))
+        train_table(config, workdir, *map(int, shard.groups()))
     return 0
 
 
@@ -196,11 +188,11 @@ def _judge(table: RobBench, arguments: argparse.Namespace) -> Answer:
 
 
 def _report(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    from rnas.pages.table_page import BEST, write_table_page
+    from rnas.pages.table_page import write_table_page
 
     if Path(arguments.output).suffix != ".html":
         raise ValueError(f"--output={arguments.output}: expected the name of an HTML file, one that ends in .html.")
-    answers = queries.overview(table, arguments.by, best=BEST, searches=_searches(arguments))
+    answers = queries.overview(table, arguments.by, searches=_searches(arguments))
     write_table_page(table, answers, arguments.output)
     return {"report": arguments.output, **answers}
 

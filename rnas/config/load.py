@@ -52,7 +52,7 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
 
 
 def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
-    """Writes `config.json` into a work directory, or checks that the one there says the same.
+    """Writes `config.json` into a work directory, or checks that the one there is the same.
 
     Raises:
       ValueError: the directory was made with other values, or its `config.json` is not readable.
@@ -81,7 +81,7 @@ def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
     """Reads the configuration that a work directory was made with.
 
     Raises:
-      ValueError: no such file, or keys that this version does not know or misses.
+      ValueError: no such file, or keys that this version lacks or has in addition.
     """
     path = Path(workdir) / FILE
     if not path.is_file():
@@ -160,7 +160,7 @@ def _check_key(key: str, defaults: dict[str, Any], specification: str) -> None:
 
 
 def _refusal(overrides: list[str], config: ConfigDict, defaults: dict[str, Any], error: Exception) -> str:
-    """Says which override does not fit its default; the parser's own words where that cannot be told."""
+    """Names the override that does not fit its default; where that is unclear, the parser's own message."""
     for override in overrides:
         key, text = _OVERRIDE.fullmatch(override).groups()
         if not re.search(rf"\bconfig\.{re.escape(key)}(=| |$)", str(error)):

@@ -4,7 +4,7 @@ import numpy as np
 
 from rnas.data.sampler import check_seed, permutation
 
-# Distinguishes this use of a seed from the epochs of an `Sampler` with the same seed.
+# Distinguishes this use of a seed from the epochs of a `Sampler` with the same seed.
 _WORD = 2**64 - 1
 
 

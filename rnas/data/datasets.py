@@ -47,7 +47,7 @@ class Dataset:
     """A dataset in three parts; `validation` is cut from the published training part.
 
     Attributes:
-      name: as it was asked for.
+      name: as it was given.
       version: of the TFDS set.
       num_classes: K.
       class_names: K names.

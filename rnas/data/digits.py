@@ -71,7 +71,7 @@ def prepare_digits(data_dir: str | Path) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The mode is read because the system lets root write where it says not to.
+        # The mode is read because the system lets root write whatever the mode.
         if not folder.stat().st_mode & stat.S_IWUSR:
             raise PermissionError("the folder is read-only")
         # TFDS reports on standard output, which belongs to the caller.

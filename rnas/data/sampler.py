@@ -65,7 +65,7 @@ class Sampler:
             kept = permutation(len(self.rows), self.seed, epoch)[: self.steps_per_epoch * self.batch_size]
             batches = self.rows[kept].reshape(self.steps_per_epoch, self.batch_size)
             # Two epochs are kept, for readers on either side of a boundary; replacing the whole dict lets
-            # threads share an order without a lock.
+            # threads share a sampler without a lock.
             self._epochs = epochs = {**dict(list(epochs.items())[-1:]), epoch: batches}
         return epochs[epoch]
 

@@ -6,14 +6,13 @@ changes which images a step sees and how they are cropped.
 
 from collections.abc import Callable, Sequence
 import hashlib
-import os
 from pathlib import Path
-import tempfile
 
 import grain
 import numpy as np
 from PIL import Image
 
+from rnas.artifacts.files import replaced
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
     Dataset,
@@ -30,7 +29,7 @@ from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
 
-# Distinguishes the crops of a seed from the permutations of an `Sampler` with the same seed.
+# Distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed.
 _CROP_WORD = 2**63
 
 
@@ -87,11 +86,8 @@ def read_labels(builder, split: str) -> np.ndarray:
         return np.load(path)
     label_key = image_and_label(builder)[1]
     labels = np.array([example[label_key] for example in iterate(open_records(builder, split))], np.int32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and moved into place, so that no other process ever reads half a file.
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
+    with replaced(path) as temporary, open(temporary, "xb") as file:
         np.save(file, labels)
-    os.replace(file.name, path)
     return labels
 
 
@@ -184,8 +180,8 @@ class Stream:
         self.resize = resize
         self._local = batch_size // process_count
         self._offset = process_index * self._local
-        self._order = Sampler(rows, batch_size, seed) if part == "train" else None
-        self.steps_per_epoch = self._order.steps_per_epoch if self._order else -(-len(rows) // batch_size)
+        self._sampler = Sampler(rows, batch_size, seed) if part == "train" else None
+        self.steps_per_epoch = self._sampler.steps_per_epoch if self._sampler else -(-len(rows) // batch_size)
 
     def batches(self, first_step: int = 0, *, threads: int = 16) -> "Batches":
         """The batches from `first_step` on, two of them prepared ahead by threads."""
@@ -194,8 +190,8 @@ class Stream:
     def example(self, step: int, place: int) -> dict[str, np.ndarray]:
         """What stands at one place (0 … B - 1) of this host's batch of a step."""
         position = step * self.batch_size + self._offset + place
-        if self._order is not None:
-            row = self._order.rows_at(step, 1)[0, self._offset + place]
+        if self._sampler is not None:
+            row = self._sampler.rows_at(step, 1)[0, self._offset + place]
             key = np.array([self.seed, _CROP_WORD + position], np.uint64)
             return self._read(row, np.random.Generator(np.random.Philox(key=key)))
         if position < len(self.rows):
@@ -290,7 +286,7 @@ def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:
       open_part: part → its `Stream`; every host opens the whole of it.
 
     Returns:
-      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` still tells its size. Images themselves
+      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` is its size. Images themselves
       are not hashed.
     """
     parts = {part: open_part(part) for part in PARTS}

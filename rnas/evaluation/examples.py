@@ -1,14 +1,12 @@
 """The table of an evaluation: one row per example, and the images that fooled the model."""
 
 from collections.abc import Iterable
-import csv
 from dataclasses import dataclass, field
-import io
 from pathlib import Path
 
 import numpy as np
 
-from rnas.artifacts.files import write_arrays, write_text
+from rnas.artifacts.attack import FoolingImages, write_examples
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
@@ -16,7 +14,7 @@ from rnas.evaluation.runner import pixels
 
 @dataclass(eq=False)
 class Examples:
-    """What is known of each of N examples.
+    """Labels, predictions and attacks of each of N examples.
 
     Attributes:
       ids, labels, clean_prediction, clean_margin: [N]; a margin is the label's lead over the best other class.
@@ -44,7 +42,7 @@ class Examples:
 
     @classmethod
     def of(cls, split: Split, clean: dict[str, np.ndarray], attacks: Iterable[str]) -> "Examples":
-        """All of a set, before any of the `attacks`; `clean` is what `judge` says of it."""
+        """All of a set, before any of the `attacks`; `clean` is its verdict, see `rnas.attacks.verdict.judge`."""
         count, attacks = len(split), tuple(attacks)
         wrong = clean["wrong"].astype(bool)
         return cls(
@@ -54,7 +52,7 @@ class Examples:
             clean_margin=clean["margin"].astype(np.float32),
             clean_wrong=wrong.copy(),
             wrong=wrong.copy(),
-            fooled_by=np.full(len(wrong), "", dtype="<U16"),
+            fooled_by=np.full(len(wrong), "", dtype=f"<U{max([16, *map(len, attacks)])}"),
             images=split.images,
             success={attack: np.zeros(count, bool) for attack in attacks},
             loss={attack: np.full(count, np.nan, np.float32) for attack in attacks},
@@ -62,7 +60,7 @@ class Examples:
         )
 
     def add(self, attack: str, rows: np.ndarray, result: AttackResult, new: np.ndarray) -> None:
-        """Notes what a part of an attack did to `rows`; `new` are those that nothing fooled before."""
+        """Adds one run of an attack on `rows`; `new` are those that nothing fooled before."""
         self.success[attack][rows] |= result.success
         self.loss[attack][rows] = np.fmax(self.loss[attack][rows], result.loss)
         self.queries_of[attack][rows] += result.queries
@@ -83,7 +81,7 @@ class Examples:
         return np.any([np.zeros(len(self.labels), bool), *found], axis=0)
 
     def finish(self, images: np.ndarray, judged: dict[str, np.ndarray]) -> None:
-        """Takes over what a last pass says of the stored images [N,H,W,C]."""
+        """Adds the verdict of a last pass over the stored images [N,H,W,C]."""
         self.prediction = judged["prediction"].astype(np.int32)
         self.margin = judged["margin"].astype(np.float32)
         self.distances = self.lengths(images, pixels(self.images))
@@ -117,19 +115,7 @@ class Examples:
         }
 
     def write(self, folder: Path, images: np.ndarray, clean: np.ndarray) -> None:
-        """Writes `examples.csv`, `examples.npz`, and `adversarial.npz` with the fooling images."""
-        columns = self.columns()
-        write_arrays(folder / "examples.npz", columns)
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-        write_text(folder / "examples.csv", text.getvalue())
+        """Writes the table, and of the stored `images` [N,H,W,C] those that fool."""
+        write_examples(folder, self.columns())
         rows = np.flatnonzero(self.fooled_by != "")
-        write_arrays(folder / "adversarial.npz", {"row": rows, "images": images[rows], "clean": clean[rows]})
-
-    @staticmethod
-    def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The rows, images and clean images of `adversarial.npz`."""
-        with np.load(folder / "adversarial.npz", allow_pickle=False) as file:
-            return file["row"], file["images"], file["clean"]
+        FoolingImages(rows, images[rows], clean[rows]).write(folder)

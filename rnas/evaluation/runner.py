@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnas.attacks.batching import Compilation, concatenated, cut_batches, run_concurrently, take
 from rnas.attacks.direct import hashable
-from rnas.attacks.packing import Compilation, pack, side_by_side, take, together
 from rnas.steps import run_frozen
 from rnas.training.loaders import per_device, replicate
 
@@ -44,9 +44,9 @@ class Runner:
         """
         return len(self._compilation.done)
 
-    def pack(self, rows: np.ndarray, of: int | None = None) -> list[np.ndarray]:
+    def cut_batches(self, rows: np.ndarray, of: int | None = None) -> list[np.ndarray]:
         """Cuts `rows`, all or what is left `of` so many, into batches."""
-        return list(pack(rows, self._sizes, of))
+        return list(cut_batches(rows, self._sizes, of))
 
     def run_batch(
         self,
@@ -84,7 +84,7 @@ class Runner:
                 self._sizes, most = smaller, smaller[-1]
         cuts = [slice(first, first + most) for first in range(0, len(rows), most)]
         again = functools.partial(self.run_batch, variables, split, program, key=key, settings=settings)
-        return together([again(rows[cut], carry=take(carry, cut)) for cut in cuts])
+        return concatenated([again(rows[cut], carry=take(carry, cut)) for cut in cuts])
 
     def _run_batch(self, variables, split, program, rows, *, key, settings, carry):
         size = next(size for size in self._sizes if size >= len(rows))
@@ -119,4 +119,4 @@ class Runner:
         def one(batch):
             return self.run_batch(variables, split, program, batch, key, settings)
 
-        return together([found for _, found in side_by_side(one, self.pack(rows))])
+        return concatenated([found for _, found in run_concurrently(one, self.cut_batches(rows))])

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from rnas import attacks
+from rnas.artifacts.scores import AttackScore, Score
 from rnas.data.datasets import Split, evaluation_split, image_and_label, open_builder, read_split
 from rnas.data.stream import Stream
-from rnas.evaluation import Evaluator, interval
-from rnas.evaluation.protocol import PGD_20
+from rnas.evaluation.robustness_table import CURVE_ATTACK, Evaluator
 from rnas.evaluation.runner import pixels
 from rnas.teachers.normalization import NAMED, Normalization, expand, name_of
 from rnas.teachers.teacher import Teacher, load_teacher
@@ -75,47 +75,39 @@ def check_teacher(
     radius = attacks.radius(epsilon)
     fooled = np.zeros(0, bool)
     if len(standing):
-        fooled, _ = evaluator.attack(teacher.variables, images, PGD_20, radius, standing)
+        fooled, _ = evaluator.attack(teacher.variables, images, CURVE_ATTACK, radius, standing)
+    settings = {"step_size": CURVE_ATTACK.step_size(radius), "steps": CURVE_ATTACK.steps}
+    robust = AttackScore.of_attack(len(standing) - int(np.sum(fooled)), len(images), radius, settings)
     result = {
         "teacher": {"path": str(path), "architecture": teacher.architecture, "hash": teacher.hash},
         "dataset": {"name": dataset, "count": len(images)},
         "normalization": {"name": name_of(own), "mean": list(own.mean), "std": list(own.std)},
-        "clean": _share(int(np.sum(clean)), len(images)),
-        "pgd_20": {
-            "epsilon": radius,
-            "step_size": PGD_20.step_size(radius),
-            "steps": PGD_20.steps,
-            **_share(len(standing) - int(np.sum(fooled)), len(images)),
-        },
+        "clean": Score.of(int(np.sum(clean)), len(images)).to_json(),
+        CURVE_ATTACK.name: robust.to_json(),
         "other_normalizations": {name: float(np.mean(hits)) for name, hits in others.items()},
         "published": published,
     }
-    robust = result["pgd_20"]["accuracy"]
-    return {**result, "hints": hints(clean, others, robust, published, num_classes=teacher.num_classes)}
+    return {**result, "hints": hints(clean, others, robust.accuracy, published, num_classes=teacher.num_classes)}
 
 
 def as_text(result: dict) -> str:
     """The outcome for a terminal."""
-    published = result["published"]
+    published, robust = result["published"], result[CURVE_ATTACK.name]
 
     def line(name: str, figures: dict, known: float | None) -> str:
         low, high = figures["interval"]
         said = "" if known is None else f"   published {known:.2f}"
-        return f"  {name:22} {100 * figures['accuracy']:6.2f}  ({100 * low:.1f} to {100 * high:.1f}){said}"
+        return f"  {name:30} {100 * figures['accuracy']:6.2f}  ({100 * low:.1f} to {100 * high:.1f}){said}"
 
     lines = [
         f"{result['teacher']['architecture']} at {result['teacher']['path']}, {result['dataset']['name']}, first "
         f"{result['dataset']['count']} test images, accuracy in %",
         line("clean", result["clean"], published and published["clean"]),
-        line(f"PGD-20 at {255 * result['pgd_20']['epsilon']:.2f}/255", result["pgd_20"], None),
+        line(f"{CURVE_ATTACK.label} at {255 * robust['epsilon']:.2f}/255", robust, None),
     ]
     if published:
         lines.append(f"  published under AutoAttack at {published['epsilon']}: {published['autoattack']:.2f}")
     return "\n".join([*lines, *(f"  ! {hint}" for hint in result["hints"])])
-
-
-def _share(hits: int, count: int) -> dict:
-    return {"accuracy": hits / count, "count": count, "interval": interval(hits, count)}
 
 
 def seen_by(own: Normalization, other: Normalization, images: np.ndarray) -> np.ndarray:
@@ -137,7 +129,7 @@ def hints(
       num_classes: K.
     """
     accuracy = float(np.mean(clean))
-    low, high = interval(int(np.sum(clean)), len(clean))
+    low, high = Score.of(int(np.sum(clean)), len(clean)).interval
     better = max(others, key=lambda name: np.sum(others[name]), default=None)
     if better:
         gain, differing = int(np.sum(others[better])) - int(np.sum(clean)), int(np.sum(others[better] != clean))

@@ -34,7 +34,7 @@ def activation_kernel(
         if context.method_name != "__call__":
             return result
         if isinstance(module, Edge):
-            # What enters the edge is seen here, before the branches, for none can tell what it saw.
+            # The input of the edge, before its branches: they do not return it.
             value, operation = args
             found.append(((operation == CONV_1X1) | (operation == CONV_3X3)) * agreement(value))
         elif isinstance(module, ConvBatchNorm) and isinstance(module.parent, Reduction):

@@ -17,7 +17,7 @@ Apply = Callable[[PyTree, jax.Array], Any]
 
 OUTPUTS = ("sum", "trace")
 PARAMETERS = ("all", "kernels")
-HELD_BYTES = 2**30  # of gradients at once, unless the caller says how many examples
+HELD_BYTES = 2**30  # of gradients at once, by default
 
 
 def empirical_ntk(
@@ -32,8 +32,8 @@ def empirical_ntk(
 ) -> jax.Array:
     """Returns ⟨∇f(x1_i), ∇f(x2_j)⟩ for every pair of examples, [N1, N2] in the type of the gradients.
 
-    Per-example gradients are contracted with one another leaf by leaf. The Jacobian is held as a whole only where it
-    fits: otherwise blocks of examples are differentiated, contracted and forgotten, those of `x2` once for every
+    Per-example gradients are contracted with one another leaf by leaf. The whole Jacobian is held only where it fits;
+    otherwise blocks of examples are differentiated and contracted one after the other, those of `x2` once for every
     block of `x1`.
 
     Args:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rnas.attacks import cross_entropy, initial_images, projected_ascent, radius
 from rnas.attacks.pgd import check_count
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 from rnas.ntk.kernel import Apply, PyTree, empirical_ntk
 
 STEPS = 7

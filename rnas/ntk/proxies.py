@@ -1,7 +1,7 @@
 """Training-free scores that kernels are compared with: synflow, gradient norm, Jacobian norm, NASWOT.
 
-Each is a number for a network at initialisation, of which more is taken to be better. Where a network would use batch
-statistics, it uses those that `frozen_statistics` has set; on the batch they came from that is the same.
+Each is a number for a network at initialisation; more is taken to be better. In place of batch statistics the network
+uses those of `frozen_statistics`; on the batch that they come from both are the same.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def synflow(apply: Apply, variables: PyTree, inputs: jax.Array) -> jax.Array:
 
     Args:
       apply: see `rnas.ntk.empirical_ntk`; should not shift its input, and be piecewise linear.
-      variables: likewise; BatchNorm is passed over, whatever its statistics.
+      variables: likewise; BatchNorm counts as the identity.
       inputs: ones [1, ...].
     """
     params, logits = split(apply, jax.tree.map(jnp.abs, _without_normalization(variables)))

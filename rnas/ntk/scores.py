@@ -1,4 +1,4 @@
-"""Numbers that say what a kernel is like, in float64 on the host."""
+"""Scores of a kernel, in float64 on the host."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ JITTER = 1e-6  # of the mean diagonal entry, added before the determinant is tak
 class Scores(NamedTuple):
     """Of a kernel K [N, N] with eigenvalues λ.
 
-    A kernel that is singular to rounding has finite scores too: eigenvalues below the noise of float32,
-    N · 2⁻²³ · λ_max, count as that where they divide. `rank` tells.
+    A kernel that is singular up to rounding has finite scores too: eigenvalues below the noise of float32,
+    N · 2⁻²³ · λ_max, are raised to it where they divide. `rank` counts those above it.
 
     Attributes:
       lambda_min: the least eigenvalue as it was computed, which may be a little below 0.

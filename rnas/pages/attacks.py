@@ -14,7 +14,7 @@ from rnas.pages.quantity import norm_label, number_of, percent
 from rnas.pages.record import read_arrays, read_object
 from rnas.pages.scores import AUTO_ATTACK, Results, Score, Scores, attack_label, radius_key, read_score
 
-FORMAT = 1
+FORMAT = 2
 STATUSES = ("passed", "warning", "failed", "skipped")
 _VERBS = {"failed": "failed", "warning": "warns"}
 _EXAMPLES = ("label", "clean_prediction", "adversarial_prediction", "distance_linf", "distance_l2", "distance_l1")
@@ -136,7 +136,7 @@ def read_suite(folder: Path, label: Callable[[str], str] = model_label) -> Suite
     """
     path = folder / "attack.json"
     summary = read_object(path)
-    if not summary.get("complete"):
+    if not summary:
         return None
     if summary.get("format") != FORMAT:
         raise ValueError(f"{path}: format is {summary.get('format')!r}, expected {FORMAT}; evaluate again")

@@ -68,6 +68,7 @@ class Picture:
         width, height: CSS pixels.
         svg: the same as vectors; None of what is made of pixels alone.
         labels: what its legends print.
+        wide: whether it keeps its size and scrolls where the page is too narrow: else its labels could not be read.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Picture:
     height: int
     svg: bytes | None = None
     labels: tuple[str, ...] = ()
+    wide: bool = False
 
     @property
     def source(self) -> str:
@@ -85,14 +87,11 @@ class Picture:
             return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
-    @property
-    def wide(self) -> bool:
-        """Whether it keeps its size and scrolls where the page is too narrow: else its labels could not be read."""
-        return self.width > COLUMN
 
-
-def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None]) -> Picture:
-    """A picture of `size` CSS pixels (96 to the inch) on white, filled by `paint`."""
+def draw(
+    name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None], wide: bool = False
+) -> Picture:
+    """A picture of `size` CSS pixels (96 to the inch) on white, filled by `paint`; see `Picture` for the rest."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -108,4 +107,5 @@ def draw(name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
     labels = dict.fromkeys(text.get_text() for legend in legends if legend for text in legend.get_texts())
-    return Picture(name, png.getvalue(), alt, round(size[0]), round(size[1]), svg.getvalue(), tuple(labels))
+    width, height = map(round, size)
+    return Picture(name, png.getvalue(), alt, width, height, svg.getvalue(), tuple(labels), wide or width > COLUMN)

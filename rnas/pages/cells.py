@@ -1,173 +1,157 @@
-"""Cells as an architecture.json states them: the operation on every edge, and how the cells are stacked."""
+"""Cells and blocks of a network as a page draws them, whatever the space."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-import re
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from rnas.spaces import nasbench201
+from rnas.artifacts.architecture import (
+    Architecture,
+    CellArchitecture,
+    NASBench201Architecture,
+    WidthArchitecture,
+)
+from rnas.pages.canvas import FAINT
+from rnas.spaces import cells, fbnet, nasbench201
 
-TYPES = ("accurate", "normal", "reduce", "robust", "cell")  # near the image first, as far as a space has them
-NODES = (2, 3, 4, 5)  # states 0 and 1 are the outputs of the two cells before
-EDGES = 14  # into node n lead n of them
-TABULAR = "nasbench201"  # space of one type of cell, with an operation on every edge
-_RATIOS = {"darts": (1, 2, 4)}  # widths before, between and after the reductions; elsewhere 1:2:2
-_COLLAPSED = 6  # pools and skips among the 8 edges of a cell
+COLLAPSED = cells.COLLAPSED
 
-# Operation -> (short name, kind).
-OPERATIONS = {
-    "none": ("none", "none"),
-    "max_pool_3x3": ("max 3\u00d73", "pool"),
-    "avg_pool_3x3": ("avg 3\u00d73", "pool"),
-    "skip_connect": ("skip", "skip"),
-    "sep_conv_3x3": ("sep 3\u00d73", "separable"),
-    "sep_conv_5x5": ("sep 5\u00d75", "separable"),
-    "dil_conv_3x3": ("dil 3\u00d73", "dilated"),
-    "dil_conv_5x5": ("dil 5\u00d75", "dilated"),
-    "nor_conv_1x1": ("conv 1\u00d71", "pointwise"),
-    "nor_conv_3x3": ("conv 3\u00d73", "convolution"),
+# Operation -> (short name, colour, dashes). Others are drawn by their own name, grey.
+LOOKS = {
+    "none": ("none", FAINT, (0, (1, 1.5))),
+    "max_pool_3x3": ("max 3\u00d73", "#007d5a", "-"),
+    "avg_pool_3x3": ("avg 3\u00d73", "#007d5a", "-"),
+    "skip_connect": ("skip", "#6b7177", (0, (4, 2))),
+    "sep_conv_3x3": ("sep 3\u00d73", "#0072b2", "-"),
+    "sep_conv_5x5": ("sep 5\u00d75", "#0072b2", "-"),
+    "dil_conv_3x3": ("dil 3\u00d73", "#d55e00", "-"),
+    "dil_conv_5x5": ("dil 5\u00d75", "#d55e00", "-"),
+    "nor_conv_1x1": ("conv 1\u00d71", "#a84a8c", "-"),
+    "nor_conv_3x3": ("conv 3\u00d73", "#00558a", "-"),
 }
 
 
-class Layout(NamedTuple):
-    """The states of a cell: so many inputs, numbered from 0, and the nodes after them."""
+def look(operation: str) -> tuple[str, str, object]:
+    """Short name, colour and dashes of an operation."""
+    return LOOKS.get(operation, (operation, "#6b7177", "-"))
 
+
+class Edge(NamedTuple):
+    """An operation on the output of one state (`source`), added into a later one (`node`)."""
+
+    operation: str
+    source: int
+    node: int
+
+
+class Graph(NamedTuple):
+    """A type of cell.
+
+    Attributes:
+        kind: name of the type.
+        inputs: states 0 to inputs - 1 are outputs of the cells before.
+        nodes: the states after them.
+        edges: node by node; of two a node the stronger first.
+    """
+
+    kind: str
     inputs: int
     nodes: tuple[int, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def title(self) -> str:
+        """The type at the beginning of a sentence."""
+        return "The cell" if self.kind == "cell" else f"{self.kind.capitalize()} cell"
 
     @property
     def states(self) -> range:
         return range(self.inputs + len(self.nodes))
 
     @property
-    def edges(self) -> int:
-        """Into node n lead n of them."""
-        return sum(self.nodes)
+    def weightless(self) -> int:
+        """How many of its operations have no weights: pools and skips."""
+        return sum(edge.operation in cells.WITHOUT_KERNEL for edge in self.edges)
+
+    def state(self, number: int) -> str:
+        """A state in text: of two inputs c_{k-2} and c_{k-1}, all else by its number."""
+        return ("c\u2096\u208b\u2082", "c\u2096\u208b\u2081")[number] if number < self.inputs == 2 else str(number)
+
+    def formula(self, number: int) -> str:
+        """The same as matplotlib sets it."""
+        return f"$c_{{k-{2 - number}}}$" if number < self.inputs == 2 else str(number)
 
 
-STACKED, IN_TABLE = Layout(2, NODES), Layout(1, (1, 2, 3))
+def empty_graph(space: cells.EdgeSpace, kind: str) -> Graph:
+    """A type of cell of a space, before anything is known of its edges."""
+    nodes = tuple(dict.fromkeys(node for node, _ in space.edges))
+    return Graph(kind, min(nodes), nodes, ())
 
 
-def layout(kind: str) -> Layout:
-    """The states of a type of cell."""
-    return IN_TABLE if kind == "cell" else STACKED
+def graphs(architecture: Architecture | None) -> dict[str, Graph]:
+    """Type -> cell of a network; empty if it is not made of cells."""
+    if isinstance(architecture, CellArchitecture):
+        found = {}
+        for kind, pairs in architecture.genotype.cells:
+            nodes = (node for node in cells.CONCAT for _ in range(2))
+            edges = tuple(Edge(operation, source, node) for (operation, source), node in zip(pairs, nodes, strict=True))
+            found[kind] = empty_graph(architecture.space, kind)._replace(edges=edges)
+        return found
+    if isinstance(architecture, NASBench201Architecture):
+        operations = (nasbench201.OPERATIONS[int(digit)] for digit in architecture.code)
+        edges = tuple(Edge(name, *ends) for name, ends in zip(operations, nasbench201.EDGES, strict=True))
+        return {"cell": empty_graph(cells.NASBENCH201, "cell")._replace(edges=edges)}
+    return {}
 
 
-def cell_name(kind: str) -> str:
-    """What a type of cell is called at the beginning of a sentence; the only one of its space needs no name."""
-    return "The cell" if kind == "cell" else f"{kind.capitalize()} cell"
+def search_space(name: str | None) -> cells.EdgeSpace | None:
+    """The space of a search for cells by its name; None for any other."""
+    return {**cells.SPACES, cells.NASBENCH201.name: cells.NASBENCH201}.get(name)
 
 
-class Edge(NamedTuple):
-    """An operation on the output of one state (`source`), added into a later one (`node`), in a cell with `inputs`."""
+class Block(NamedTuple):
+    """A block between image and classes.
 
-    operation: str
-    source: int
-    node: int
-    inputs: int = STACKED.inputs
-
-    @property
-    def number(self) -> int:
-        """Its place among all edges of a cell: node by node, sources ascending."""
-        return first_edge(self.node, self.inputs) + self.source
-
-    @property
-    def short(self) -> str:
-        return OPERATIONS[self.operation][0]
-
-    @property
-    def kind(self) -> str:
-        return OPERATIONS[self.operation][1]
-
-
-def first_edge(node: int, inputs: int = STACKED.inputs) -> int:
-    """The number of the edge from state 0 to a node: 0, 2, 5, 9, or 0, 1, 3 after a single input."""
-    return (node * (node - 1) - inputs * (inputs - 1)) // 2
-
-
-def state_name(state: int, inputs: int = STACKED.inputs) -> str:
-    """A state in formulas: two inputs by the cell they come from, all else by its number."""
-    return f"c_{{k-{2 - state}}}" if state < inputs == 2 else str(state)
-
-
-def read_cells(architecture: Mapping[str, Any]) -> dict[str, tuple[Edge, ...]]:
-    """The cells of an architecture, type -> 8 edges, two a node with the stronger first; empty if it has none.
-
-    Of NAS-Bench-201 it is one cell with 6 edges, in the order of the digits of its code.
-
-    Raises:
-        ValueError: a cell is not such a list of [operation, source], or `placement` names a type without a cell.
+    Attributes:
+        name, kind: `kind` is the type of a cell, "" of other blocks.
+        stage: from 1, each after the first begins where the image shrinks.
+        width: channels; of a cell C, of which 4C leave it.
+        options: widths the search could choose from.
+        expansion: None of a cell.
+        resolution: side of its output in pixels.
     """
-    if architecture.get("space") == TABULAR:
-        return {"cell": _read_code(architecture.get("code"))}
-    cells = {kind: _read_cell(kind, architecture[kind]) for kind in TYPES if kind in architecture}
-    strangers = sorted(set(architecture.get("placement", ())) - set(cells)) if cells else []
-    if strangers:
-        raise ValueError(f"placement names {', '.join(strangers)}, but the cells are {', '.join(cells)}")
-    return cells
+
+    name: str
+    kind: str
+    stage: int
+    width: int
+    options: tuple[int, ...]
+    stride: int
+    expansion: int | None
+    resolution: int
+
+    @property
+    def most(self) -> int:
+        """The widest it could have been."""
+        return max(self.width, *self.options, 0)
 
 
-def _read_cell(kind: str, entries: Any) -> tuple[Edge, ...]:
-    expected = f"expected {2 * len(NODES)} pairs [operation, source], two for each of the nodes {NODES}"
-    if not isinstance(entries, list) or len(entries) != 2 * len(NODES):
-        raise ValueError(f"cell {kind!r} is {entries!r}, {expected}")
-    edges = []
-    for place, entry in enumerate(entries):
-        node = NODES[place // 2]
-        if not isinstance(entry, list) or len(entry) != 2:
-            raise ValueError(f"cell {kind!r} holds {entry!r}, {expected}")
-        operation, source = entry
-        if operation not in OPERATIONS or operation == "none":
-            known = ", ".join(name for name in OPERATIONS if name != "none")
-            raise ValueError(f"cell {kind!r}: operation {operation!r} is unknown; known are {known}")
-        if not isinstance(source, int) or not 0 <= source < node:
-            raise ValueError(f"cell {kind!r}: source {source!r} of node {node}, expected 0 to {node - 1}")
-        if place % 2 and edges[-1].source == source:
-            raise ValueError(f"cell {kind!r}: node {node} takes state {source} twice, expected two different ones")
-        edges.append(Edge(operation, source, node))
-    return tuple(edges)
-
-
-def _read_code(code: Any) -> tuple[Edge, ...]:
-    if not isinstance(code, str) or not re.fullmatch(f"[0-4]{{{IN_TABLE.edges}}}", code):
-        raise ValueError(f"code is {code!r}, expected {IN_TABLE.edges} digits from 0 to 4")
-    ends = [(source, node) for node in IN_TABLE.nodes for source in range(node)]
-    return tuple(
-        Edge(nasbench201.OPERATIONS[int(digit)], *end, IN_TABLE.inputs) for digit, end in zip(code, ends, strict=True)
-    )
-
-
-def blocks(architecture: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The blocks of a network from image to classes; empty where the architecture does not state them.
-
-    Returns:
-        Those of `blocks`, or of `placement` in the same form: `name`, `type`, `stage` (from 1, each after the
-        first begins with a reduction), `width` (channels C of the cell; 4C leave it), `stride`, `resolution` (of
-        the output), `options` (none).
-    """
-    if "blocks" in architecture:
-        return architecture["blocks"]
-    placement, channels, shape = (architecture.get(key) for key in ("placement", "channels", "image_shape"))
-    if not placement or channels is None:
+def blocks(architecture: Architecture | None) -> Sequence[Block]:
+    """The blocks of a network from image to classes; empty for cells of NAS-Bench-201, which are all alike."""
+    if isinstance(architecture, WidthArchitecture):
+        _, sides = fbnet.resolutions(architecture.space, architecture.image_shape[0])
+        return [
+            Block(block.name, "", block.stage, width, block.options, block.stride, block.expansion, side)
+            for block, width, side in zip(architecture.space.blocks, architecture.widths, sides, strict=True)
+        ]
+    if not isinstance(architecture, CellArchitecture):
         return []
-    ratio = architecture.get("width_ratio") or _RATIOS.get(architecture.get("space"), (1, 2, 2))
-    laid, reductions = [], 0
-    for number, kind in enumerate(placement):
+    space, count = architecture.space, architecture.cells
+    widths = space.widths(count, architecture.channels, architecture.width_ratio)
+    found, reductions = [], 0
+    for number, (kind, width) in enumerate(zip(space.placement(count), widths, strict=True)):
         reductions += kind == "reduce"
-        block = {
-            "name": f"cell{number}",
-            "type": kind,
-            "stage": reductions + 1,
-            "width": channels * ratio[min(reductions, len(ratio) - 1)],
-            "stride": 2 if kind == "reduce" else 1,
-            "options": [],
-        }
-        laid.append(block | ({"resolution": -(-shape[0] // 2**reductions)} if shape else {}))
-    return laid
-
-
-def collapsed(edges: Sequence[Edge]) -> int | None:
-    """Pools and skips among the edges of a cell where they are so many that little is left to learn, else None."""
-    weightless = sum(edge.kind in ("pool", "skip") for edge in edges)
-    return weightless if weightless >= _COLLAPSED else None
+        side = -(-architecture.image_shape[0] // 2**reductions)
+        stride = 2 if kind == "reduce" else 1
+        found.append(Block(f"cell{number}", kind, reductions + 1, width, (), stride, None, side))
+    return found

@@ -8,24 +8,19 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rnas.pages import tables
-from rnas.pages.attacks import read_suites, with_suites
-from rnas.pages.markup import Markup, element
-from rnas.pages.naming import method_label
-from rnas.pages.parts import folded, note
+from rnas.artifacts.scores import AttackScore, Score
+from rnas.attacks.catalogue import AUTO_ATTACK, label_of
 from rnas.pages.quantity import duration, exact, norm_label
-from rnas.pages.record import Record, read_record
-from rnas.pages.scores import AUTO_ATTACK, HEADLINE_ATTACK, Results, Score, attack_label, read_results
+from rnas.pages.results import HEADLINE_ATTACK, Results, read_results
+from rnas.pages.site import Fold
+from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, flat, short
+from rnas.pages.workdir import Workdir, read_workdir
 
 _ATTACKS = ("pgd_20", HEADLINE_ATTACK, AUTO_ATTACK)
 _SETTINGS = {  # of an attack, and their names here
     "step_size": "step",
     **{name: name for name in ("steps", "restarts", "start", "loss", "version")},
 }
-_TEXT = (
-    "One row a run, this one first; figures are those of the network each run found. Radius and attacks are those of "
-    "{first} where others were put to them too."
-)
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Run:
     """A run of the table: its name there, its files and what was measured."""
 
     name: str
-    record: Record
+    workdir: Workdir
     results: Results
 
 
@@ -46,12 +41,51 @@ def read_runs(workdirs: Sequence[Path]) -> list[Run]:
     places = [workdir.resolve() for workdir in workdirs]
     if twice := sorted({str(place) for place in places if places.count(place) > 1}):
         raise ValueError(f"{', '.join(twice)} would stand in the comparison twice; give each work directory once")
-    runs = []
-    for name, workdir in zip(_names(places), workdirs, strict=True):
-        record = read_record(workdir)
-        suites, _ = read_suites(workdir, record.label)
-        runs.append(Run(name, record, with_suites(read_results(record), suites)))
-    return runs
+    found = [read_workdir(workdir) for workdir in workdirs]
+    return [Run(name, files, read_results(files)) for name, files in zip(_names(places), found, strict=True)]
+
+
+def comparison(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """What the section shows: the table, why figures in it must not be compared, and what the runs set differently."""
+    if len(runs) < 2:
+        return None
+    first = next((run for run in runs if run.results.student), runs[0])  # that others are compared with
+    reasons = {run.name: obstacles(first, run) for run in runs}
+    columns = ["Run", "Method", "Seed", "\u03b5", "Parameters", "MACs", "Clean", *map(label_of, _ATTACKS), "Search"]
+    rows = [_row(first, run, bool(reasons[run.name])) for run in runs]
+    return {
+        "first": first.name,
+        "table": Table("runs", columns, rows, "Runs", UNIT, INTERVAL, "accuracy first"),
+        "obstacles": {name: found for name, found in reasons.items() if found},
+        "settings": Fold("Settings that differ", _settings(runs)),
+    }
+
+
+def obstacles(first: Run, run: Run) -> list[str]:
+    """Why the figures of a run must not be compared with those of `first`; empty where nothing stands against it."""
+    own, other = first.results.student, run.results.student
+    if run is first or own is None:
+        return []
+    if other is None:
+        return ["not evaluated yet"]
+    found = _other_data(first.workdir.evaluation.dataset, run.workdir.evaluation.dataset)
+    found += _other_count("test images", own.clean, other.clean)
+    if first.results.norm != run.results.norm:
+        found.append(f"{norm_label(run.results.norm)}, not {norm_label(first.results.norm)}")
+    epsilon = _radius(first, run)
+    if epsilon != first.results.epsilon:
+        found.append(f"\u03b5 = {_in_words(run, epsilon)}, not {_in_words(first, first.results.epsilon)}")
+        return found  # steps scale with the radius, so they need not be named as well
+    for attack in _ATTACKS:
+        scores = [_score(first, one, attack) for one in (first, run)]
+        if None in scores:
+            continue
+        for name, (own_value, other_value) in _other_settings(*scores).items():
+            values = [run.results.radius(value) if name == "step" else value for value in (other_value, own_value)]
+            found.append(f"{label_of(attack)} with {name} {values[0]}, not {values[1]}")
+        if [score.count for score in scores] != [model.clean.count for model in (own, other)]:
+            found += _other_count(f"images under {label_of(attack)}", *scores)
+    return found
 
 
 def _names(places: Sequence[Path]) -> list[str]:
@@ -63,104 +97,50 @@ def _names(places: Sequence[Path]) -> list[str]:
     return names
 
 
-def comparison(runs: Sequence[Run]) -> list[Any]:
-    """The section: the table, why figures in it must not be compared, and what the runs set differently."""
-    if len(runs) < 2:
-        return []
-    first = _measure(runs)
-    reasons = [obstacles(first, run) for run in runs]
-    head = ["Run", "Method", "Seed", "\u03b5", "Parameters", "MACs", "Clean", *map(attack_label, _ATTACKS), "Search"]
-    rows = [_row(first, run, said) for run, said in zip(runs, reasons, strict=True)]
-    warned = [
-        element("li", element("b", run.name), ": ", "; ".join(said), ".")
-        for run, said in zip(runs, reasons, strict=True)
-        if said
-    ]
+def _row(first: Run, run: Run, obstructed: bool) -> list[Any]:
+    files, student = run.workdir, run.results.student
+    epsilon, seed = _radius(first, run), files.setting("seed")
+    clean = student and student.clean
     return [
-        element("p", _TEXT.format(first=first.name)),
-        tables.table(head, rows, ["Runs", element("small", tables.UNITS)], "accuracy"),
-        note(f"Not to be held against {first.name} as they stand.", element("ul", warned)) if warned else None,
-        _settings(runs),
+        Cell(run.name, "see below" if obstructed else ""),
+        method(files),
+        "" if seed is None else str(seed),
+        "" if epsilon is None else run.results.radius(epsilon),
+        short(files.size.get("params", student and student.params)),
+        short(files.size.get("macs", student and student.macs)),
+        accuracy(clean),
+        *(accuracy(_score(first, run, attack), clean and clean.count) for attack in _ATTACKS),
+        _search_time(files),
     ]
 
 
-def _measure(runs: Sequence[Run]) -> Run:
-    """The run that others are held against: the first that was evaluated, this one if it was."""
-    return next((run for run in runs if "student" in run.results.models), runs[0])
+def method(files: Workdir) -> str:
+    """How a run came to its network: the search by its name in the configuration, or the name of published cells."""
+    origin = files.origin
+    if origin is None:
+        return "RNAS-CL"
+    return f"published cells: {origin['published']}" if "published" in origin else origin.get("method", "")
 
 
-def _row(first: Run, run: Run, reasons: Sequence[str]) -> list[Any]:
-    record, student = run.record, run.results.models.get("student")
-    epsilon, seed = _radius(first, run), record.setting("seed")
-    images = student and student.clean and student.clean.count
-    return [
-        [run.name, element("small", "see below", class_="warned") if reasons else None],
-        method_label(record.origin),
-        tables.NONE if seed is None else str(seed),
-        tables.NONE if epsilon is None else run.results.radius(epsilon),
-        tables.count(record.architecture.get("params", student and student.params)),
-        tables.count(record.architecture.get("macs", student and student.macs)),
-        tables.accuracy(student and student.clean),
-        *(tables.accuracy(_score(first, run, attack), images) for attack in _ATTACKS),
-        _search_time(record),
-    ]
-
-
-def _search_time(record: Record) -> Any:
+def _search_time(files: Workdir) -> Cell:
     """How long the search took, and on what; a dash where nothing was searched."""
-    origin, seconds = record.origin or {}, record.run.get("stages", {}).get("search", {}).get("seconds")
+    origin, seconds = files.origin or {}, files.run.get("stages", {}).get("search", {}).get("seconds")
     if seconds is None or "published" in origin or origin.get("method") == "random":
-        return tables.NONE
-    device, devices = record.run.get("device"), record.run.get("devices")
-    return [duration(seconds), element("small", f"{devices} \u00d7 {device}") if device and devices else None]
+        return Cell()
+    device, devices = files.run.get("device"), files.run.get("devices")
+    return Cell(duration(seconds), f"{devices} \u00d7 {device}" if device and devices else "", seconds)
 
 
 def _radius(first: Run, run: Run) -> float | None:
     """The radius of the comparison where the run was attacked at it, else that of its own headline."""
-    student = run.results.models.get("student")
-    if student is not None and first.results.norm == run.results.norm and first.results.epsilon in student.attacks:
-        return first.results.epsilon
-    return run.results.epsilon
+    epsilon = first.results.epsilon
+    same = first.results.norm == run.results.norm
+    return epsilon if same and run.results.at("student", epsilon) else run.results.epsilon
 
 
-def _score(first: Run, run: Run, attack: str) -> Score | None:
-    """What the network of a run keeps under an attack.
-
-    Of variants (`pgd_20`, `pgd_20_2`) the one that `first` is judged by, its strongest, where the run has it.
-    """
-    student, epsilon = run.results.models.get("student"), _radius(first, run)
-    group = student.attacks.get(epsilon, {}) if student else {}
-    variants = [score for name, score in group.items() if attack_label(name) == attack_label(attack)]
-    if run is not first and (own := _score(first, first, attack)):
-        variants = [score for score in variants if not _other_settings(own, score)] or variants
-    return min(variants, key=lambda score: score.accuracy, default=None)
-
-
-def obstacles(first: Run, run: Run) -> list[str]:
-    """Why the figures of a run must not be held against those of `first`; empty where nothing stands against it."""
-    own, other = (one.results.models.get("student") for one in (first, run))
-    if run is first or own is None:
-        return []
-    if other is None:
-        return ["not evaluated yet"]
-    said = _other_data(first.record.evaluation.get("dataset", {}), run.record.evaluation.get("dataset", {}))
-    said += _other_count("test images", own.clean, other.clean)
-    if first.results.norm != run.results.norm:
-        said.append(f"{norm_label(run.results.norm)}, not {norm_label(first.results.norm)}")
-    epsilon = _radius(first, run)
-    if epsilon != first.results.epsilon:
-        said.append(f"\u03b5 = {_in_words(run, epsilon)}, not {_in_words(first, first.results.epsilon)}")
-        return said  # steps scale with the radius, so they need not be named as well
-    for attack in _ATTACKS:
-        scores = [_score(first, one, attack) for one in (first, run)]
-        if None in scores:
-            continue
-        for name, (own_value, other_value) in _other_settings(*scores).items():
-            values = [run.results.radius(value) if name == "step" else value for value in (other_value, own_value)]
-            said.append(f"{attack_label(attack)} with {name} {values[0]}, not {values[1]}")
-        if [score.count for score in scores] != [model.clean and model.clean.count for model in (own, other)]:
-            said += _other_count(f"images under {attack_label(attack)}", *scores)
-    return said
+def _score(first: Run, run: Run, attack: str) -> AttackScore | None:
+    """What the network of a run keeps under an attack."""
+    return run.results.at("student", _radius(first, run)).get(attack)
 
 
 def _in_words(run: Run, epsilon: float | None) -> str:
@@ -175,15 +155,11 @@ def _other_data(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _other_count(what: str, own: Score | None, other: Score | None) -> list[str]:
-    counts = [score and score.count for score in (other, own)]
-    if counts[0] == counts[1]:
-        return []
-    given, expected = ("an unknown number of" if count is None else exact(count) for count in counts)
-    return [f"{given} {what}, not {expected}"]
+def _other_count(what: str, own: Score, other: Score) -> list[str]:
+    return [] if own.count == other.count else [f"{exact(other.count)} {what}, not {exact(own.count)}"]
 
 
-def _other_settings(own: Score, other: Score) -> dict[str, tuple[Any, Any]]:
+def _other_settings(own: AttackScore, other: AttackScore) -> dict[str, tuple[Any, Any]]:
     """Name -> (own, other) of what both record of an attack and do not agree in."""
     pairs = {name: (own.settings.get(key), other.settings.get(key)) for key, name in _SETTINGS.items()}
     return {name: pair for name, pair in pairs.items() if None not in pair and not _same(*pair)}
@@ -195,12 +171,12 @@ def _same(one: Any, other: Any) -> bool:
     return math.isclose(one, other, rel_tol=1e-5) if numbers else one == other
 
 
-def _settings(runs: Sequence[Run]) -> Markup | None:
+def _settings(runs: Sequence[Run]) -> Table | None:
     """The keys that the runs set differently, a column a run."""
-    settings = [dict(tables.flat(run.record.config)) for run in runs]
+    settings = [flat(run.workdir.config) for run in runs]
     rows = [
-        [key, *(tables.NONE if one.get(key) is None else element("code", one[key]) for one in settings)]
+        [key, *(Cell(one.get(key, ""), kind="code") for one in settings)]
         for key in dict.fromkeys(key for one in settings for key in one)
         if len({one.get(key) for one in settings}) > 1
     ]
-    return folded("Settings that differ", tables.table(["Key", *(run.name for run in runs)], rows)) if rows else None
+    return Table("runs_settings", ["Key", *(run.name for run in runs)], rows) if rows else None

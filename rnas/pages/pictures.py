@@ -1,57 +1,67 @@
-"""Attacked images as pixels: the clean image, the adversarial one, and their magnified difference."""
+"""Adversarial images as pixels: the clean image, the adversarial one, and their magnified difference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 import io
 from typing import NamedTuple
 
 import numpy as np
 
+from rnas.artifacts.evaluation import ExampleImages
 from rnas.pages.canvas import Picture
+from rnas.pages.table import Cell
 
 _PANEL = 96  # CSS pixels a panel has at least, so that 8x8 digits can be seen
 _SPACE = 6
-_SHOWN = 8
 
 
 class Example(NamedTuple):
-    """A strip of three panels and the classes that go with it."""
+    """A strip of three panels, the classes that go with it in words, and whether the attack succeeded."""
 
     strip: Picture
-    label: int
-    clean: int
-    adversarial: int
+    classes: str
+    verdict: Cell
 
 
-def magnification(adversarial: Mapping[str, np.ndarray], epsilon: float | None) -> float:
-    """The factor that brings a change of epsilon (or, if None, the largest there is) to full contrast."""
-    largest = float(np.abs(adversarial["adversarial"] - adversarial["images"]).max(initial=0.0))
-    return 0.5 / (epsilon or largest or 0.5)
+class Gallery(NamedTuple):
+    """Examples, and the factor that their differences are magnified by."""
+
+    examples: list[Example]
+    factor: float
 
 
-def adversarial_examples(
-    adversarial: Mapping[str, np.ndarray], epsilon: float | None, name: str = "adversarial"
-) -> list[Example]:
-    """The first images of `adversarial`, in their order.
+def gallery(
+    images: ExampleImages, epsilon: float | None, names: Sequence[str], shown: int, name: str = "adversarial"
+) -> Gallery | None:
+    """The first images, in their order; None where there are none.
 
     Args:
-        adversarial: `images` and `adversarial` [n, h, w, c] in [0, 1], `labels`, `clean_predictions` and
-            `adversarial_predictions` [n].
-        epsilon: the radius of the attack, full contrast in the difference; None: the largest change is.
+        images: at least `shown` of them, or all there are.
+        epsilon: a change of this size has full contrast in the difference; None: the largest change has.
+        names: of the classes, or none.
         name: of the files, before a number.
     """
-    factor = magnification(adversarial, epsilon)
+    largest = float(np.abs(images.adversarial - images.images).max(initial=0.0))
+    factor = 0.5 / (epsilon or largest or 0.5)
     examples = []
-    for i in range(min(_SHOWN, len(adversarial["images"]))):
-        clean, attacked = adversarial["images"][i], adversarial["adversarial"][i]
+    for i in range(min(shown, len(images.images))):
+        clean, adversarial = images.images[i], images.adversarial[i]
         label, before, after = (
-            int(adversarial[key][i]) for key in ("labels", "clean_predictions", "adversarial_predictions")
+            int(classes[i]) for classes in (images.labels, images.clean_predictions, images.adversarial_predictions)
         )
         alt = f"Clean image, adversarial image and difference: label {label}, predicted {before}, then {after}."
-        panels = (clean, attacked, 0.5 + factor * (attacked - clean))
-        examples.append(Example(_strip(f"{name}_{i}", alt, panels), label, before, after))
-    return examples
+        strip = _strip(f"{name}_{i}", alt, (clean, adversarial, 0.5 + factor * (adversarial - clean)))
+        seen = (("label", label), ("clean", before), ("adversarial", after))
+        classes = " \u00b7 ".join(f"{view} {names[k] if k < len(names) else k}" for view, k in seen)
+        examples.append(Example(strip, classes, _verdict(label, before, after)))
+    return Gallery(examples, factor) if examples else None
+
+
+def _verdict(label: int, clean: int, adversarial: int) -> Cell:
+    if clean != label:
+        return Cell("wrong without attack", kind="skipped")
+    return Cell("correct", kind="passed") if adversarial == label else Cell("fooled", kind="failed")
 
 
 def _strip(name: str, alt: str, panels: tuple[np.ndarray, ...]) -> Picture:

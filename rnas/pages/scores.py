@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-import re
 import statistics
 from typing import Any, NamedTuple
 
+from rnas.attacks.catalogue import label_of as attack_label  # noqa: F401
 from rnas.pages.cells import collapsed
 from rnas.pages.naming import is_random, model_order
 from rnas.pages.quantity import number_of, percent, radius
@@ -16,18 +16,6 @@ from rnas.pages.record import Record
 
 HEADLINE_ATTACK = "pgd_100"
 AUTO_ATTACK = "auto_attack"  # where a model was put to it, the one number
-_ATTACKS = {
-    "fgsm": "FGSM",
-    "pgd": "PGD",
-    "mim": "MI-FGSM",
-    "cw": "CW",
-    "apgd": "APGD",
-    "fab": "FAB",
-    "square": "Square",
-    "auto": "AutoAttack",
-    "autoattack": "AutoAttack",
-}
-_VARIANTS = {"ce": "CE", "dlr": "DLR", "t": "T"}
 
 
 @dataclass(frozen=True)
@@ -130,22 +118,6 @@ def accuracy_of(score: Score | None) -> float | None:
     return None if score is None else score.accuracy
 
 
-def attack_label(name: str) -> str:
-    """`pgd_100` -> PGD-100, `apgd_ce` -> APGD-CE; unknown names as they are.
-
-    A second number tells variants apart, not readers.
-    """
-    match = re.fullmatch(r"([a-z]+)((?:_[a-z]+)*)(?:_(\d+))?(?:_\d+)?", name)
-    if name == AUTO_ATTACK:
-        return "AutoAttack"
-    if match is None or match[1] not in _ATTACKS:
-        return name
-    parts = [_ATTACKS[match[1]], *(_VARIANTS.get(word, word) for word in match[2].split("_")[1:])]
-    if match[3] and match[1] not in ("mim", "cw"):
-        parts.append(match[3])
-    return "-".join(parts)
-
-
 def read_results(record: Record) -> Results:
     """The scores of evaluation.json.
 
@@ -190,7 +162,8 @@ def _scores(name: str, label: str, entry: Mapping[str, Any], first: float | None
             if _is_measurement(value) and key != "clean":
                 attacks.setdefault(radius_key(epsilon), {})[key] = score(value, f"{key} at {epsilon}")
     clean = entry.get("clean")
-    points = [(radius_key(point["epsilon"]), score(point, "curve")) for point in entry.get("curve", [])]
+    curve = (entry.get("curve") or {}).get("points", [])
+    points = [(radius_key(point["epsilon"]), score(point, "curve")) for point in curve]
     return Scores(
         name=name,
         label=label,

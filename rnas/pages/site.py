@@ -13,7 +13,6 @@ which expects:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,19 +114,20 @@ def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     return path
 
 
-def contents(context: Any) -> Iterable[Table | Picture]:
-    """Every table and picture of a context, in order."""
+def contents(context: Any) -> list[Table | Picture]:
+    """Every table and picture of a context, in order, each once."""
+    return list({id(item): item for item in _contents(context)}.values())
+
+
+def _contents(context: Any) -> Iterable[Table | Picture]:
     if isinstance(context, Table | Picture):
         yield context
     elif isinstance(context, Mapping):
         for item in context.values():
-            yield from contents(item)
+            yield from _contents(item)
     elif isinstance(context, Sequence) and not isinstance(context, str | bytes):
         for item in context:
-            yield from contents(item)
-    elif dataclasses.is_dataclass(context) and not isinstance(context, Cell):
-        for field in dataclasses.fields(context):
-            yield from contents(getattr(context, field.name))
+            yield from _contents(item)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import io
 from typing import Any
 
+from rnas.artifacts.scores import Score
 from rnas.pages.quantity import compact, decimals, exact, percent
 
 DASH = "\u2013"
@@ -183,15 +184,15 @@ def share(value: float | None, places: int = 1, below: str = "", kind: str = "")
     return Cell(percent(value, places, unit=False), below, value=round(100 * value, 6), kind=kind)
 
 
-def accuracy(value: float | None, interval: Sequence[float] | None = None, count: int | None = None) -> Cell:
-    """An accuracy in % with its interval below; a dash where it is None.
-
-    Args:
-        count: of the images, which settles the decimals.
-    """
-    places = decimals(count)
-    ends = DASH.join(percent(end, places, unit=False) for end in interval or ())
-    return share(value, places, ends, "strong")
+def accuracy(score: Score | None, images: int | None = None) -> Cell:
+    """An accuracy in %, below it its interval, and its number of images where that is not `images`; a dash for None."""
+    if score is None:
+        return Cell()
+    places = decimals(score.count)
+    below = DASH.join(percent(end, places, unit=False) for end in score.interval)
+    if images is not None and score.count != images:
+        below += f", of {exact(score.count)}"
+    return share(score.accuracy, places, below, "strong")
 
 
 def whole(number: float | None) -> Cell:
@@ -205,7 +206,7 @@ def short(number: float | None) -> Cell:
 
 
 def text(value: Any) -> Cell:
-    """Any value as text, a number as one; a dash where it is None."""
+    """Any value as text; a dash where it is None."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
     return Cell() if value is None else Cell(str(value), value=number)
 

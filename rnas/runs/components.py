@@ -1,7 +1,6 @@
 """What a configuration stands for: data, models, objectives, feeds and plans of its stages."""
 
 from collections.abc import Callable, Mapping
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import numpy as np
 
 from rnas import attacks
 from rnas.artifacts.architecture import Architecture, load_architecture
+from rnas.attacks import catalogue
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
 from rnas.evaluation import Evaluator
-from rnas.evaluation.protocol import PGD_20
+from rnas.evaluation.robustness_table import CURVE_ATTACK
 from rnas.objectives import METHODS, Method
 from rnas.objectives.joint import Objective
 from rnas.steps.optimizer import make_optimizer
@@ -256,6 +256,6 @@ class Components:
         if not len(self.validation):
             return None
         evaluator = self.evaluator(predict)
-        attack = dataclasses.replace(PGD_20, steps=self.config.validation.steps)
+        attack = catalogue.pgd(self.config.validation.steps, CURVE_ATTACK.step)
         epsilon = attacks.radius(self.config.adversarial.epsilon)
         return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)

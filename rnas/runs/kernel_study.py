@@ -15,7 +15,7 @@ import numpy as np
 from rnas.artifacts.kernel_results import CellScores, KernelResults, KernelSettings
 from rnas.artifacts.run_record import versions
 from rnas.attacks import radius
-from rnas.data import Dataset, Split, to_float
+from rnas.data import Dataset, Split
 from rnas.data.balance import balanced_rows
 from rnas.evaluation.ledger import Ledger
 from rnas.models import NASBench201
@@ -24,6 +24,7 @@ from rnas.ntk.perturbed import blocks, mixed_kernels
 from rnas.ntk.proxies import naswot
 from rnas.ntk.scores import ntk_scores
 from rnas.spaces import nasbench201
+from rnas.steps.augment import to_float
 
 
 def run_study(

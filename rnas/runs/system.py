@@ -17,17 +17,28 @@ import numpy as np
 
 from rnas import objectives, steps
 from rnas.artifacts.architecture import Architecture, Tutelage
-from rnas.artifacts.files import read_json, write_arrays, write_json
+from rnas.artifacts.evaluation import Evaluation, ExampleImages, ModelScores
+from rnas.artifacts.files import read_json
 from rnas.artifacts.run_record import versions
-from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset, evaluate, failed
-from rnas.evaluation.evaluated_model import teacher_subject
-from rnas.evaluation.protocol import suite
+from rnas.artifacts.scores import AttackScore
+from rnas.attacks.catalogue import AUTO_ATTACK
+from rnas.evaluation import (
+    EvaluatedModel,
+    Evaluator,
+    Settings,
+    Threat,
+    assess_dataset,
+    evaluate,
+    evaluated_teacher,
+)
+from rnas.evaluation.robustness_table import table_attacks
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.objectives import METHODS
 from rnas.objectives.joint import FixedTutors, Objective, SampledTutors
-from rnas.pages import write_report
+from rnas.pages import write_attack_page, write_report
 from rnas.runs.components import Components, predict
+from rnas.runs.model_labels import kind_and_label
 from rnas.runs.teaching import GIB, Teaching, live, recalled, untaught
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
@@ -487,57 +498,50 @@ class System(Components, abc.ABC):
         test = self.dataset.test
         if config.count:
             test = test.take(np.arange(min(config.count, len(test))))
-        results = {}
+        models = {}
         for name in self.subjects:
-            subject = self.subject(name)
-            evaluator = self.evaluator(subject.predict)
+            model = self.subject(name)
             if not (parts / f"{name}.json").exists():
-                figures, strongest = self._evaluate_model(name, evaluator, subject.variables, test)
+                evaluator = self.evaluator(model.predict)
+                scores, strongest = self._evaluate_model(evaluator, model, test)
                 if name == "student" and jax.process_index() == 0:
-                    self._save_examples(evaluator, subject.variables, test, strongest)
-                write_json(parts / f"{name}.json", figures)
-            size = {"params": subject.params, "macs": subject.macs}
-            results[name] = {**read_json(parts / f"{name}.json"), **size}
+                    self._save_examples(evaluator, model.variables, test, strongest)
+                scores.write(parts / f"{name}.json")
+            models[name] = ModelScores.read(parts / f"{name}.json")
             if name in config.auto_attack:
-                results[name]["auto_attack"] = self._auto_attack(subject)
+                attacks = {**models[name].attacks, AUTO_ATTACK: self._auto_attack(model)}
+                models[name] = dataclasses.replace(models[name], attacks=attacks)
                 forget_programs()
-        write_json(
-            self.workdir / "evaluation.json",
-            {
-                **results["student"],
-                "models": results,
-                "dataset": self.dataset.fingerprint,
-                "threat_model": "linf",
-                "seed": self.config.seed,
-                "versions": versions(),
-            },
+        Evaluation(models, self.dataset.fingerprint, "linf", self.config.seed, versions()).write(
+            self.workdir / "evaluation.json"
         )
 
-    def _auto_attack(self, subject: EvaluatedModel) -> dict:
+    def _auto_attack(self, model: EvaluatedModel) -> AttackScore:
         """AutoAttack at the headline radius, in the folder where `rnas attack` would put it and find it."""
         config = self.config.evaluation
         threat = Threat.of(config.epsilons[0])
         settings = Settings(batch_size=config.batch_size)
         summary = assess_dataset(
-            subject, self.dataset, threat, settings, self.workdir / "attacks", count=config.count or None
-        )
-        if broken := failed(summary):
-            say(f"warning: self-checks {', '.join(broken)} of AutoAttack on {subject.name} failed; see the report.")
-        return {"epsilon": threat.epsilon, "version": summary["version"], **summary["robust"]}
+            model, self.dataset, threat, settings, self.workdir / "attacks", count=config.count or None,
+            report=write_attack_page,
+        )  # fmt: skip
+        if broken := summary.failed:
+            say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
+        return AttackScore(**vars(summary.robust), epsilon=threat.epsilon, settings={"version": summary.version})
 
-    def _evaluate_model(self, name: str, evaluator: Evaluator, variables, test):
+    def _evaluate_model(self, evaluator: Evaluator, model: EvaluatedModel, test):
         config = self.config.evaluation
-        total = 1 + len(config.curve) + len(config.epsilons) * len(suite(config.pgd_100_restarts))
-        with Progress(f"evaluate {name}", total, unit="part") as progress:
+        total = 1 + len(config.curve) + len(config.epsilons) * len(table_attacks(config.pgd_100_restarts))
+        with Progress(f"evaluate {model.name}", total, unit="attack") as progress:
             done = iter(range(total))
             outcome = evaluate(
                 evaluator,
-                variables,
+                model,
                 test,
                 epsilons=config.epsilons,
                 curve=config.curve,
                 pgd_100_restarts=config.pgd_100_restarts,
-                tick=lambda part: progress.update(next(done)),
+                tick=lambda attack: progress.update(next(done)),
             )
             progress.update(total)
             return outcome
@@ -550,15 +554,8 @@ class System(Components, abc.ABC):
         _, firsts = np.unique(test.labels[order], return_index=True)
         rows = np.concatenate([order[np.sort(firsts)], np.delete(order, firsts)])[:most]
         predictions = [evaluator.predictions(variables, images[rows]) for images in (clean, strongest)]
-        write_arrays(
-            self.workdir / "adversarial.npz",
-            {
-                "images": clean[rows],
-                "adversarial": strongest[rows],
-                "labels": test.labels[rows],
-                "clean_predictions": predictions[0],
-                "adversarial_predictions": predictions[1],
-            },
+        ExampleImages(clean[rows], strongest[rows], test.labels[rows], *predictions).write(
+            self.workdir / "adversarial.npz"
         )
 
     @property
@@ -577,7 +574,7 @@ class System(Components, abc.ABC):
         if name not in self.subjects:
             raise ValueError(f"this run has no model {name!r}; it has {', '.join(self.subjects)}.")
         if name == "teacher":
-            return teacher_subject(self.loaded_teacher, tuple(self.config.data.image_shape), source=str(self.workdir))
+            return evaluated_teacher(self.loaded_teacher, tuple(self.config.data.image_shape), source=str(self.workdir))
         architecture = self.architecture
         if name.startswith("baseline_"):
             architecture = self.baseline(name.removeprefix("baseline_"))
@@ -588,11 +585,14 @@ class System(Components, abc.ABC):
             stage, which = ("train", "latest") if name == "student_last" else (name, "best")
             variables = self._trained(stage, network, self.config.train.optimizer, which).state.outcome
         size = count(network, architecture.image_shape)
+        kind, label = kind_and_label(name, getattr(architecture, "origin", None), tuple(METHODS))
         return EvaluatedModel(
             predict=predict(network),
             variables=variables,
             num_classes=self.config.data.num_classes,
             name=name,
+            kind=kind,
+            label=label,
             hash=content_hash(variables),
             source=str(self.workdir),
             architecture=architecture.name,

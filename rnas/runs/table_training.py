@@ -22,16 +22,19 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from rnas import attacks, steps
+from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.run_record import versions
 from rnas.artifacts.table_results import Network, NetworkResult, planned_networks, result_file
+from rnas.attacks import catalogue
+from rnas.attacks.catalogue import CLEAN
 from rnas.config.load import record_config
 from rnas.data.datasets import Dataset, load_dataset
 from rnas.data.sampler import Sampler
-from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset, failed
-from rnas.evaluation.protocol import CLEAN, Attack
+from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset
 from rnas.evaluation.runner import pixels
 from rnas.models.nasbench201 import NASBench201, used_parameters
 from rnas.objectives.joint import Objective
+from rnas.pages import write_attack_page
 from rnas.runs.system import say
 from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer, make_optimizer
@@ -44,14 +47,13 @@ from rnas.training.loop import DivergedError, Plan, fit, stage_key
 from rnas.training.metrics_log import MetricsLog
 
 STAGE = "train"
-FGSM = Attack("fgsm", steps=1, step_at_8=8.0, start="none")
-PGD = Attack("pgd_20", steps=20, step_at_8=1.0)
+PGD_20 = catalogue.pgd(20, step=1 / 8)
 COLUMNS = {  # metric of the table: attack, radius in 255ths
     "clean": (CLEAN, 0),
-    "fgsm_3": (FGSM, 3),
-    "pgd_3": (PGD, 3),
-    "fgsm_8": (FGSM, 8),
-    "pgd_8": (PGD, 8),
+    "fgsm_3": (catalogue.FGSM, 3),
+    "pgd_3": (PGD_20, 3),
+    "fgsm_8": (catalogue.FGSM, 8),
+    "pgd_8": (PGD_20, 8),
 }
 AUTO_ATTACK = "8/255"
 
@@ -348,8 +350,8 @@ class TableTraining:
         accuracy = accuracies(self.evaluator, variables, test)
         if network.seed in config.auto_attack_seeds:
             summary = self._auto_attack(network, variables)
-            accuracy["autoattack"] = summary["robust"]["accuracy"]
-            more["failed_checks"] = failed(summary)
+            accuracy["autoattack"] = summary.robust.accuracy
+            more["failed_checks"] = summary.failed
         result = NetworkResult.of(
             network, dataset=self.config.data.name, accuracy=accuracy, protocol=self.protocol, count=len(test), **more,
             versions=versions(), device=jax.devices()[0].device_kind,
@@ -357,17 +359,19 @@ class TableTraining:
         result.write(self.workdir)
         say(f"{network.name}: " + ", ".join(f"{name} {value:.4f}" for name, value in accuracy.items()))
 
-    def _auto_attack(self, network: Network, variables) -> dict:
+    def _auto_attack(self, network: Network, variables) -> AttackSummary:
         config = self.config.evaluation
         cost = {
             kind: int(nasbench201.cost(variables["encoding"], kind=kind, **self.task._asdict()))
             for kind in ("params", "macs")
         }
-        subject = EvaluatedModel(
+        model = EvaluatedModel(
             predict=self.predict,
             variables=variables,
             num_classes=self.task.num_classes,
             name=network.name,
+            kind="cell",
+            label=f"Cell {nasbench201.to_code(network.id)}",
             hash=content_hash(variables),
             source=str(self.workdir),
             architecture=nasbench201.to_code(network.id),
@@ -375,8 +379,8 @@ class TableTraining:
         )
         folder = self.workdir / "attacks" / network.name
         summary = assess_dataset(
-            subject, self.dataset, Threat.of(AUTO_ATTACK), Settings(batch_size=config.batch_size), folder.parent,
-            split=self.judging, count=config.count or None, output=folder,
+            model, self.dataset, Threat.of(AUTO_ATTACK), Settings(batch_size=config.batch_size), folder.parent,
+            split=self.judging, count=config.count or None, output=folder, report=write_attack_page,
         )  # fmt: skip
         (folder / "adversarial.npz").unlink(missing_ok=True)  # of thousands of networks they would fill any disk
         return summary

@@ -197,19 +197,21 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
 
 
 def overview(
-    table: RobBench, by: str, *, top: int = 10, best: float | None = None, searches: Mapping[str, int] | None = None
+    table: RobBench, by: str, *, top: int = 10, best: float | None = 0.2, searches: Mapping[str, int] | None = None
 ) -> Answer:
     """Returns what a page shows of a table: front, ranking, agreement of columns, and searches where it is complete.
 
     Args:
-      by: column of robust accuracy; clean accuracy is that of its data set.
+      by: an accuracy, best a robust one; clean accuracy is that of its data set.
       top: number of cells.
       best: share of the classes, by clean accuracy, whose agreement is looked at alone; None: of no share.
       searches: 'budget', 'repeats' and 'seed' of `rnas.tabular.simulation.simulate`; None: no searches.
 
     Raises:
-      ValueError: no such column, a number out of range.
+      ValueError: no such column, a cost, a number out of range.
     """
+    if is_cost(by):
+        raise ValueError(f"{by} is a cost; expected a column of accuracies.")
     clean = table.check_column(f"{table.check_column(by).partition('/')[0]}/clean")
     found: Answer = {
         "front": front(table, (clean, by)),

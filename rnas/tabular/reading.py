@@ -57,7 +57,7 @@ def load_robbench(
 
     Raises:
       ValueError: no such file, one cut short, a missing or unknown column, another version's ids, a figure outside
-        [0, 1]; says which, and what to do.
+        [0, 1]; the message names it and the remedy.
     """
     file = _find(Path(path))
     content, sha256 = _parse(file)
@@ -100,8 +100,8 @@ def _parse(file: Path) -> tuple[Any, str]:
         return json.loads(text), hashlib.sha256(data).hexdigest()
     except ValueError as error:  # of the decoder, or of UTF-8
         raise ValueError(
-            f"{file}, {len(data):,} bytes, is not readable: {error}. The download may have been cut short, or it is a "
-            "page that speaks of the file; fetch it again."
+            f"{file}, {len(data):,} bytes, is not readable: {error}. The download may be incomplete, or it is a "
+            "web page about the file; fetch it again."
         ) from error
 
 

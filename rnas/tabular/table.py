@@ -172,7 +172,7 @@ class RobBench:
 
 
 def is_cost(column: str) -> bool:
-    """Whether a column is a cost, of which less is better."""
+    """Whether a column is a cost: less is better."""
     return column.rpartition("/")[-1] in COSTS
 
 

@@ -1,9 +1,9 @@
-"""What a teacher says of views of the training images, on disk: made once, in parts, and read by any number of runs.
+"""Outputs of a teacher on views of the training images, on disk: made once, in parts, and read by any number of runs.
 
 A cache is a folder: `cache.json` names everything its content depends on, and each shard is one array_record file with
-one record an image, of one view and of consecutive rows. A record says itself what it is of. A shard is there whole or
-not at all, and what it holds does not depend on which host made it, so a cache can be made in parts, by many hosts, and
-gone on with after a kill. A cache grows by further views without being made anew.
+one record an image, of one view and of consecutive rows. A record holds the identity of the cache, its view and its
+row. A shard is complete or absent, and its content does not depend on the host that makes it: many hosts can share the
+work, and a killed one continues. A cache grows by further views; what is there stays.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,18 +11,16 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 from pathlib import Path
 import time
 from typing import Any
-import uuid
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.files import create_json, read_json, replaced
 from rnas.steps import CachedOutputs
 from rnas.teachers.teacher import identity_hash
 from rnas.training.hosts import gathered
@@ -35,7 +33,7 @@ FORMAT = 2
 SHARD = 1024  # images a file
 READERS = 128  # shards open at once
 STALE = 3600  # seconds; nobody takes so long to write a file
-CHUNK = 64  # images a device is asked about at once; part of what fixes the last bits of the answers
+CHUNK = 64  # images a device computes at once; the last bits of the outputs depend on it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +54,7 @@ class TeacherCache:
 
     Args:
       folder: made if need be.
-      identity: everything that what is kept depends on, JSON-able, see `rnas.runs.system`; 'maps' is None where
-        logits alone are kept.
+      identity: everything that the content depends on, JSON-able; 'maps' is None where logits alone are kept.
       images: training images, n.
       views: augmentations of each.
       num_classes: K.
@@ -68,23 +65,23 @@ class TeacherCache:
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], *, images: int, views: int, num_classes: int):
         self.folder = Path(folder)
-        _claim(self.folder / CARD, {"format": FORMAT, **identity})
-        identity = fitted(identity, self.folder)  # to the card that stands: somebody may have been quicker
+        create_json(self.folder / CARD, {"format": FORMAT, **identity})
+        identity = fitted(identity, self.folder)  # to the card on disk: another process may have been quicker
         self.images, self.views = images, views
         self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
         self.size: int = identity["maps"]["size"] if identity["maps"] else 0
         n = len(self.taps)
-        self._told = np.dtype(
+        self._outputs = np.dtype(
             [("logits", "<f4", (num_classes,)), ("norms", "<f4", (n,)), ("maps", "<f2", (n, self.size**2))]
         )
-        self._record = np.dtype([("identity", "<u8"), ("view", "<u4"), ("row", "<u4"), ("told", self._told)])
-        self._identity = int(identity_hash(identity)[:16], 16)  # as records name it
-        self._reader = functools.lru_cache(READERS)(self._open)  # one that is dropped is closed
+        self._record = np.dtype([("identity", "<u8"), ("view", "<u4"), ("row", "<u4"), ("outputs", self._outputs)])
+        self._identity = int(identity_hash(identity)[:16], 16)  # as it stands in records
+        self._reader = functools.lru_cache(READERS)(self._open)  # closed when it is dropped
 
     @property
     def bytes(self) -> int:
         """Size of all views on a device; on disk each image takes a few bytes more."""
-        return self.views * self.images * self._told.itemsize
+        return self.views * self.images * self._outputs.itemsize
 
     def shards(self) -> Iterator[Shard]:
         for view in range(self.views):
@@ -92,21 +89,21 @@ class TeacherCache:
                 yield Shard(view, first, min(first + SHARD, self.images))
 
     def missing(self) -> list[Shard]:
-        """What is still to be made."""
+        """Shards that are not there yet."""
         return [shard for shard in self.shards() if not self._has(shard)]
 
-    def build(self, ask: Callable[[int, np.ndarray], CachedOutputs]) -> None:
-        """Makes what is missing, shared by all hosts; every host must call it, and returns when all are done.
+    def build(self, compute: Callable[[int, np.ndarray], CachedOutputs]) -> None:
+        """Makes the missing shards, shared by all hosts; every host must call it, and returns when all are done.
 
         Args:
-          ask: (view, rows [m]) → what the teacher says, with a leading axis [m].
+          compute: (view, rows [m]) → the teacher's outputs, with a leading axis [m]; see `asker`.
 
         Raises:
-          Interrupted: after a whole shard, on all hosts, where SIGINT or SIGTERM asked one of them for an end.
-          ValueError: if something is missing although all hosts are done: they do not see one folder.
+          Interrupted: on all hosts after a whole shard, if one of them got SIGINT or SIGTERM.
+          ValueError: if a shard is missing although all hosts are done: they do not share one folder.
         """
         self._sweep()
-        self.make_share(ask, jax.process_index(), jax.process_count())
+        self.make_share(compute, jax.process_index(), jax.process_count())
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("teacher cache")
         if missing := self.missing():
@@ -115,12 +112,12 @@ class TeacherCache:
                 "its own: give all hosts one shared folder as teacher.cache.dir."
             )
 
-    def make_share(self, ask: Callable[[int, np.ndarray], CachedOutputs], host: int, hosts: int) -> None:
-        """Makes what is missing of the share of host number `host`, one of `hosts`; see `build`."""
-        # By its number, so that hosts agree on who makes what whatever each of them sees of the others' work.
+    def make_share(self, compute: Callable[[int, np.ndarray], CachedOutputs], host: int, hosts: int) -> None:
+        """Makes the missing shards of host number `host`, one of `hosts`; see `build`."""
+        # By their number, so that hosts agree on the shares whatever each of them sees of the others' work.
         own = [shard for number, shard in enumerate(self.shards()) if number % hosts == host]
         left = [shard for shard in own if not self._has(shard)]
-        # Hosts go through as many turns as the one with most to do, so that an end asked of one ends them all.
+        # All hosts take as many turns as the one with most to do, so that an interrupted host can stop them all.
         turns = int(gathered(len(left)).max())
         if not turns:
             return
@@ -131,20 +128,20 @@ class TeacherCache:
             for done in range(1, turns + 1):
                 for shard in left[done - 1 : done]:  # none, where another host has more to do
                     if not self._has(shard):
-                        self._write(shard, ask(shard.view, np.arange(shard.first, shard.last)))
+                        self._write(shard, compute(shard.view, np.arange(shard.first, shard.last)))
                     progress.update(before + done)
                 if gathered(interruption.requested).any() and done < turns:
                     raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
 
     def read(self, view: int, rows: np.ndarray) -> CachedOutputs:
-        """What the teacher said of view `view` of the images at `rows`, of any shape; host arrays.
+        """The teacher's outputs on view `view` of the images at `rows`, of any shape; host arrays.
 
         Raises:
           ValueError: if a shard is damaged, or of something else.
           OSError: if it is missing, or cannot be opened.
         """
         flat = rows.reshape(-1)
-        found = np.empty(len(flat), self._told)
+        found = np.empty(len(flat), self._outputs)
         numbers = flat // SHARD
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
@@ -182,72 +179,46 @@ class TeacherCache:
         own = (records["identity"] == self._identity) & (records["view"] == view) & (records["row"] == rows)
         if not own.all():
             raise ValueError(
-                f"{path} holds what another teacher said, or what was said of other images; remove it to have it made "
-                "anew."
+                f"{path} holds outputs of another teacher or on other images; remove it to have it made anew."
             )
-        return records["told"]
+        return records["outputs"]
 
     def _open(self, shard: Shard) -> ArrayRecordReader:
         path = self.folder / shard.name
-        with open(path, "rb"):  # says why it cannot be opened, which the reader does not
+        with open(path, "rb"):  # its error has the reason, which the reader's lacks
             pass
         reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
         if (found := reader.num_records()) != shard.last - shard.first:
             raise ValueError(f"it holds {found} records, not {shard.last - shard.first}")
         return reader
 
-    def _write(self, shard: Shard, told: CachedOutputs) -> None:
+    def _write(self, shard: Shard, outputs: CachedOutputs) -> None:
         records = np.empty(shard.last - shard.first, self._record)
         records["identity"], records["view"] = self._identity, shard.view
         records["row"] = np.arange(shard.first, shard.last)
-        for name, values in told._asdict().items():
-            records["told"][name] = values
-        path = self.folder / shard.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
+        for name, values in outputs._asdict().items():
+            records["outputs"][name] = values
+        with replaced(self.folder / shard.name) as temporary:
             writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
             for record in records:
                 writer.write(record.tobytes())
             writer.close()
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def fitted(identity: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The identity of the cache in `folder`, which need not exist yet, for one who asks for `identity`.
+    """The identity of the cache in `folder`, where `identity` is wanted; the folder need not exist yet.
 
     Raises:
-      ValueError: if the folder holds a cache of something else, with every key that differs.
+      ValueError: the folder holds a cache of something else; the message has every key that differs.
     """
     identity = json.loads(json.dumps({"format": FORMAT, **identity}))
     if not (folder / CARD).exists():
         return identity
     kept = read_json(folder / CARD)
-    if identity["maps"] is None and isinstance(kept, dict):  # a cache with maps serves those who need none
+    if identity["maps"] is None and isinstance(kept, dict):  # a cache with maps serves runs without maps
         identity["maps"] = kept.get("maps")
     _check_same(kept, identity, folder)
     return identity
-
-
-def _claim(card: Path, identity: dict[str, Any]) -> None:
-    """Writes a card, whole, unless there is one."""
-    if card.exists():
-        return
-    temporary = card.with_name(f".{card.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        write_json(temporary, identity)
-        try:
-            os.link(temporary, card)
-        except FileExistsError:  # somebody else was quicker
-            pass
-        except OSError:  # no hard links here, as in mounted object stores
-            temporary.replace(card)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_same(kept: Any, given: dict[str, Any], folder: Path) -> None:
@@ -280,20 +251,21 @@ def _shown(value: Any) -> str:
 def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[int, np.ndarray], CachedOutputs]:
     """(view, rows [m]) → `CachedOutputs` on the host, by a program of `rnas.steps.run_teacher_on_views`.
 
-    Every device is given `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is
-    filled up: an answer does not depend on who computed it.
+    Every device gets `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is filled
+    up: the outputs of an image do not depend on the device that computes them.
     """
     devices = len(jax.local_devices())
-    placed = functools.cache(lambda: replicate(variables))  # once, where anything is asked at all
+    placed = functools.cache(lambda: replicate(variables))  # once, and only if a shard is missing
 
-    def ask(view: int, rows: np.ndarray) -> CachedOutputs:
+    def compute(view: int, rows: np.ndarray) -> CachedOutputs:
         whole = -(-len(rows) // (devices * CHUNK)) * devices * CHUNK
         blocks = np.resize(rows, whole).astype(np.int32).reshape(-1, devices, CHUNK)
-        # Each block is on its way before the answer to the one before is read.
-        asked = [program(placed(), images[block], block, np.int32(view)) for block in blocks]
-        said = jax.device_get(asked)
+        # All blocks are dispatched before the outputs of the first are read.
+        dispatched = [program(placed(), images[block], block, np.int32(view)) for block in blocks]
+        outputs = jax.device_get(dispatched)
         return jax.tree.map(
-            lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])[: len(rows)], *said
+            lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])[: len(rows)],
+            *outputs,
         )
 
-    return ask
+    return compute

@@ -1,4 +1,4 @@
-"""Which network a state belongs to, told from the names and shapes of its tensors."""
+"""Which network a state belongs to, by the names and shapes of its tensors."""
 
 from collections.abc import Iterable, Mapping
 import re
@@ -19,12 +19,12 @@ _STRANGERS = (
 
 
 class Recognised(NamedTuple):
-    """A network told from its tensors.
+    """A network recognised by its tensors.
 
     Attributes:
       family: in words.
       architectures: names in `rnas.models` that such tensors can belong to; where there are several, the tensors
-        do not say which, and the first is the most published one.
+        are the same, and the first is the most published one.
       channels: of the images.
       num_classes: K.
       choice: what distinguishes those names.
@@ -40,10 +40,10 @@ class Recognised(NamedTuple):
 
 
 def recognise(shapes: Mapping[str, Shape]) -> Recognised:
-    """Tells the network from names and shapes as PyTorch has them, without prefixes.
+    """Recognises a network by the names and shapes that PyTorch gives its tensors, without prefixes.
 
     Raises:
-      ValueError: if it is none that is known, naming what it looks like where that can be said.
+      ValueError: an unknown network; the message names what it looks like, where that is clear.
     """
     if "init_conv.weight" in shapes and _any(shapes, r"layer\.0\.block\."):
         squeezed = _any(shapes, r"layer\.\d\.block\.\d+\.se\.")
@@ -74,13 +74,13 @@ def _any(names: Iterable[str], pattern: str) -> bool:
 
 
 def _size(shapes: Mapping[str, Shape], name: str, axis: int) -> int:
-    """Channels of a tensor that tells the width.
+    """Channels of a tensor that has the width of the network.
 
     Raises:
       ValueError: if it is not there.
     """
     if len(shapes.get(name, ())) <= axis:
-        raise ValueError(f"{name} is missing or has shape {shapes.get(name)}; without it the width cannot be told.")
+        raise ValueError(f"{name} is missing or has shape {shapes.get(name)}; without it the width is unknown.")
     return shapes[name][axis]
 
 

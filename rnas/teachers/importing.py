@@ -1,6 +1,6 @@
 """Teachers made of published PyTorch checkpoints.
 
-The weights are those of the file, to the bit where it is float32. What the file does not say is asked for and never
+The weights are those of the file, to the bit where it is float32. What the file lacks must be given and is never
 guessed: the normalisation where no buffer holds it, and what distinguishes networks whose tensors are the same.
 """
 
@@ -40,18 +40,18 @@ def import_torch(
 
     Args:
       path: the file.
-      architecture: a name of `rnas.models.build_model`; None takes what the tensors say, where they do.
+      architecture: a name of `rnas.models.build_model`; None takes the one that the tensors fit.
       normalization: inside the model: a name of `rnas.teachers.normalization.NAMED` such as 'none' or 'cifar10', a text
-        of means and standard deviations, or a pair of them; None takes what the file or `published` says.
-      published: name of a network in `rnas.teachers.registry`, which says architecture and normalisation.
+        of means and standard deviations, or a pair of them; None takes that of the file or of `published`.
+      published: name of a network in `rnas.teachers.registry`, which has architecture and normalisation.
       entry: where in the file the state is; None looks at the usual places.
-      image_size: pixels a side; None is 32, for ImageNet networks 224 or what `published` says.
+      image_size: pixels a side; None is 32, for ImageNet networks 224 or that of `published`.
       trust: whether to read what only PyTorch can, see `rnas.teachers.readers.trusted`.
       dtype: of the computation; None is float32.
 
     Raises:
-      ValueError: if the file cannot be read, is of another network, leaves a question open, or contradicts what was
-        said; all tensors that do not fit are listed.
+      ValueError: the file cannot be read, is of another network, leaves a question open, or contradicts an argument;
+        all tensors that do not fit are listed.
     """
     path = Path(path)
     known = None if published is None else find_published(published)
@@ -64,7 +64,7 @@ def import_torch(
         architecture = _architecture(recognised, architecture, known)
         channels, classes = recognised.channels, recognised.num_classes
         if known and classes != known.num_classes:
-            raise ValueError(f"it knows {classes} classes, but {known.key} has {known.num_classes}.")
+            raise ValueError(f"it has {classes} classes, but {known.key} has {known.num_classes}.")
         normaliser, source = _normalization(found, normalization, known, channels)
         size = _image_size(recognised, image_size, known)
         model = build_model(architecture, num_classes=classes, mean=normaliser.mean, std=normaliser.std, dtype=dtype)
@@ -139,17 +139,17 @@ def _numbers(numbers: tuple[float, ...]) -> str:
 
 def _architecture(recognised: Recognised, given: str | None, known: Published | None) -> str:
     possible = " or ".join(recognised.architectures)
-    said = [(given, "it was called")] if given else []
-    said += [(known.architecture, f"{known.key} is")] if known else []
-    models = {_blank(name): name for name in recognised.architectures}  # resnet18_w64, say, is resnet18
-    for name, words in said:
+    names = [(given, "it was called")] if given else []
+    names += [(known.architecture, f"{known.key} is")] if known else []
+    models = {_blank(name): name for name in recognised.architectures}  # for example, resnet18_w64 is resnet18
+    for name, words in names:
         if _blank(name) not in models:
             raise ValueError(f"its tensors are those of {possible} ({recognised.family}), but {words} {name}.")
-    names = {models[_blank(name)] for name, _ in said} or set(recognised.architectures)
-    if len(names) > 1:
-        question = f"its tensors do not say {recognised.choice}" if not said else "what was said differs"
+    chosen = {models[_blank(name)] for name, _ in names} or set(recognised.architectures)
+    if len(chosen) > 1:
+        question = f"its tensors leave open {recognised.choice}" if not names else "the given names differ"
         raise ValueError(f"{question}: give one architecture, {possible}.")
-    return names.pop()
+    return chosen.pop()
 
 
 def _blank(architecture: str) -> nn.Module:
@@ -159,23 +159,23 @@ def _blank(architecture: str) -> nn.Module:
 def _normalization(
     found: Unwrapped, given: str | tuple | None, known: Published | None, channels: int
 ) -> tuple[Normalization, str]:
-    """The normalisation and where it comes from; all that is said of it must agree."""
-    said = []
+    """The normalisation and where it comes from; all sources must agree."""
+    sources = []
     if found.mean is not None:
-        said.append(("the file", read_normalization((found.mean, found.std), channels)))
+        sources.append(("the file", read_normalization((found.mean, found.std), channels)))
     if given is not None:
-        said.append(("the user", read_normalization(given, channels)))
+        sources.append(("the user", read_normalization(given, channels)))
     if known:
-        said.append((known.key, read_normalization(known.normalization, channels)))
-    if not said:
+        sources.append((known.key, read_normalization(known.normalization, channels)))
+    if not sources:
         raise ValueError(
-            "it does not say how images are normalised inside the model, and weights do not tell; give a "
+            "it does not contain how images are normalised inside the model, nor can weights show it; give a "
             f"normalization, one of {', '.join(NAMED)} or the numbers, or the published name of the network."
         )
-    (source, first), *others = said
+    (source, first), *others = sources
     for other, value in others:
         if not first.near(_rounded(value, found) if source == "the file" else value):
-            raise ValueError(f"{source} says that images are normalised by {first}, {other} by {value}.")
+            raise ValueError(f"the normalisation of {source} is {first}, that of {other} is {value}.")
     return first, source
 
 

@@ -53,7 +53,7 @@ def name_of(normalization: Normalization) -> str | None:
 
 
 def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], channels: int) -> Normalization:
-    """Reads what a user says of the normalisation.
+    """Reads a normalisation that a user gives.
 
     Args:
       given: a name of `NAMED`; or means and standard deviations, as a pair or as a text such as

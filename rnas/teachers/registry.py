@@ -1,4 +1,4 @@
-"""Published robust networks by the names of RobustBench (Croce et al. 2021, arXiv 2010.09670): what no file says.
+"""Published robust networks by the names of RobustBench (Croce et al. 2021, arXiv 2010.09670): what no file contains.
 
 Figures are those of the benchmark's model cards, accuracy in percent on the test set; for ImageNet on 5,000 fixed
 validation images. Nothing is downloaded from here: a user fetches a file from where it is published.

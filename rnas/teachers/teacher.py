@@ -1,4 +1,4 @@
-"""A teacher and its directory: `teacher.json`, a card that says what it is, and `variables/`, its weights."""
+"""A teacher and its directory: `teacher.json`, its card, and `variables/`, its weights."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -40,11 +40,11 @@ class Teacher:
       model: the Flax module behind `apply`.
       architecture: its name in `rnas.models`.
       num_classes: K.
-      hash: SHA-256 of the variables; `identity` tells teachers apart.
+      hash: SHA-256 of the variables; `identity` distinguishes teachers.
       image_shape: [H,W,C] that it is meant for.
       fixed_size: whether `apply` refuses images of another size.
       origin: how it came to be, for the reader.
-      classes: that it is asked for, in order; None for all.
+      classes: that its logits are restricted to, in order; None for all.
     """
 
     apply: Callable
@@ -62,7 +62,7 @@ class Teacher:
     classes: tuple[int, ...] | None = None
 
     def restricted(self, classes: Sequence[int]) -> "Teacher":
-        """The same teacher asked for some of its classes only: its logits at `classes`, in that order."""
+        """The same teacher restricted to some of its classes: its logits at `classes`, in that order."""
         chosen = np.asarray(classes)
 
         def apply(variables, images):
@@ -74,7 +74,7 @@ class Teacher:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that its answers depend on, JSON-able: weights behind another normalisation are another teacher."""
+        """All that its outputs depend on, JSON-able: weights behind another normalisation are another teacher."""
         return {
             "architecture": self.architecture,
             "hash": self.hash,
@@ -212,7 +212,7 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
       dtype: compute type of the teacher; None is float32.
 
     Raises:
-      ValueError: where there is no teacher, or its weights are damaged or not those of its card.
+      ValueError: there is no teacher, or its weights are damaged or not those of its card.
     """
     path = Path(path)
     if not (path / CARD).is_file():
@@ -232,7 +232,7 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
         restored.state,
         architecture=card["architecture"],
         image_shape=image_shape,
-        fixed_size=card.get("fixed_size", False),  # older cards do not say
+        fixed_size=card.get("fixed_size", False),  # older cards lack it
         origin=card.get("origin", {}),
     )
     if teacher.hash != card["hash"]:

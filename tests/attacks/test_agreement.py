@@ -25,7 +25,7 @@ from rnas.attacks import (
     projected_ascent,
     square,
 )
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 from rnas.data.datasets import load_dataset
 
 NOT_INSTALLED = "torchattacks is what is compared with; pip install '.[agreement]'"

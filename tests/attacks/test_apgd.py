@@ -14,7 +14,7 @@ from rnas.attacks import cross_entropy
 from rnas.attacks.apgd import apgd, ascend, checkpoints, plan, sparse_direction
 from rnas.attacks.l1_ball import project_l1
 from rnas.attacks.projections import distance
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 NORMS = ("linf", "l2", "l1")
 

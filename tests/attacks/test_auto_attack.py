@@ -11,12 +11,13 @@ import numpy as np
 from problems import DUAL, KEY
 import pytest
 
-from rnas.attacks import auto_attack, direct, parts
+from rnas.attacks import auto_attack, direct, programs
 from rnas.attacks.auto_attack import Plan, plan_auto_attack
-from rnas.attacks.parts import Part, folded, parts_of
+from rnas.attacks.catalogue import Attack
+from rnas.attacks.programs import AttackRun, folded, runs_of
 from rnas.attacks.projections import distance
+from rnas.attacks.random_start import per_example_keys
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import per_example_keys
 
 module = importlib.import_module("rnas.attacks.auto_attack")  # the package has a function of that name
 
@@ -24,12 +25,12 @@ module = importlib.import_module("rnas.attacks.auto_attack")  # the package has 
 @pytest.fixture(scope="module", autouse=True)
 def few_queries():
     """Square of 40 queries in blocks of 10. Programs made under one number must not be found under another."""
-    caches = (parts._square, direct._compiled)
+    caches = (programs._square, direct._compiled)
     for cache in caches:
         cache.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "QUERIES", 40)
-        patch.setattr(parts, "BLOCK", 10)
+        patch.setattr(programs, "QUERIES", 40)
+        patch.setattr(programs, "BLOCK", 10)
         yield
     for cache in caches:
         cache.cache_clear()
@@ -37,9 +38,9 @@ def few_queries():
 
 # --- Versions -----------------------------------------------------------------------------------------------
 
-# (attack, parts, restarts, targets) in order, with ten classes.
+# (attack, runs, restarts, targets) in order, with ten classes.
 SQUARE = ("square", 4, None, None)
-STANDARD = [("apgd_ce", 1, None, None), ("apgd_t", 9, None, 9), ("fab_t", 9, None, 9), SQUARE]
+STANDARD = [("apgd_ce", 1, 1, None), ("apgd_t", 9, None, 9), ("fab_t", 9, None, 9), SQUARE]
 SPARSE = [("apgd_ce", 5, 5, None), ("apgd_t", 5, None, 5), ("fab_t", 9, None, 9), SQUARE]
 PLUS = [
     ("apgd_ce", 5, 5, None),
@@ -49,17 +50,17 @@ PLUS = [
     ("apgd_t", 9, None, 9),
     ("fab_t", 9, None, 9),
 ]
-RAND = [("apgd_ce", 1, None, None), ("apgd_dlr", 1, None, None)]
+RAND = [("apgd_ce", 1, 1, None), ("apgd_dlr", 1, 1, None)]
 
 
 def outline(plan):
-    """Its attacks in order, each with all of its parts, numbered."""
+    """Its attacks in order, each with all of its runs, numbered."""
     rows = []
-    for part in plan.parts:
-        if part.number == 0:
-            rows.append((part.attack, part.of, part.settings.get("restarts"), part.settings.get("targets")))
-        assert (part.attack, part.of) == rows[-1][:2]
-    assert [part.number for part in plan.parts] == [i for row in rows for i in range(row[1])]
+    for run in plan.runs:
+        if run.number == 0:
+            rows.append((run.name, run.of, run.settings.get("restarts"), run.settings.get("targets")))
+        assert (run.name, run.of) == rows[-1][:2]
+    assert [run.number for run in plan.runs] == [i for row in rows for i in range(row[1])]
     return rows
 
 
@@ -80,10 +81,10 @@ def test_versions(version, norm, rows):
     plan = plan_auto_attack(version, norm, 10)
     assert outline(plan) == rows
     assert (plan.version, plan.eot) == (version, 20 if version == "rand" else 1)
-    for part in plan.parts:
-        assert part.settings.get("eot", plan.eot) == plan.eot
-        if part.attack != "square":
-            assert part.settings["steps"] == 100
+    for run in plan.runs:
+        assert run.settings.get("eot", plan.eot) == plan.eot
+        if run.name != "square":
+            assert run.settings["steps"] == 100
     assert outline(plan_auto_attack(version, norm, 100)) == rows
 
 
@@ -171,8 +172,9 @@ def remembering(logits_fn, images, labels, keys, settings, carry):
     return AttackResult(points, mine, carry, jnp.full(len(images), 5), mine), carry
 
 
-def run_stubs(monkeypatch, programs, levels=LEVELS, continues=(), eot=1, model=threshold, **more):
-    stubs = [Part("stub", i, len(programs), program, 1, i in continues, {}) for i, program in enumerate(programs)]
+def run_stubs(monkeypatch, stubs, levels=LEVELS, continues=(), eot=1, model=threshold, **more):
+    attack = Attack("stub", "Stub", "stub")
+    stubs = [AttackRun(attack, i, len(stubs), program, 1, i in continues) for i, program in enumerate(stubs)]
     monkeypatch.setattr(module, "plan_auto_attack", lambda *_: Plan("stubs", tuple(stubs), eot))
     images = grey(levels)
     inputs = {"labels": np.zeros(len(images), np.int32), "epsilon": 0.5, "key": KEY}
@@ -181,8 +183,8 @@ def run_stubs(monkeypatch, programs, levels=LEVELS, continues=(), eot=1, model=t
 
 def test_the_first_attack_to_fool_counts(monkeypatch):
     """Examples that fell, or never stood, are shown to nothing any more; what only claims to fool does not count."""
-    programs = [brightening(0.1), brightening(0.2), brightening(0.0, lies=True), brightening(0.3)]
-    result = run_stubs(monkeypatch, programs)
+    stubs = [brightening(0.1), brightening(0.2), brightening(0.0, lies=True), brightening(0.3)]
+    result = run_stubs(monkeypatch, stubs)
     #                        0.45  0.35  0.25  0.15   0.05   wrong 0.42  0.32  0.22
     moved = np.array(        [0.1, 0.2,  0.3,  0.0,   0.0,   0.0,  0.1,  0.2,  0.3])  # fmt: skip
     success = np.array(      [1,   1,    1,    0,     0,     1,    1,    1,    1], bool)  # fmt: skip
@@ -206,8 +208,8 @@ def test_the_first_attack_to_fool_counts(monkeypatch):
 def test_batches(monkeypatch, batch_size, expected):
     """No larger than needed, and filled up with copies of the first example."""
     amounts, seen = (0.16, 0.29, 0.36, 0.4), [[], [], [], []]
-    programs = [brightening(amount, watch=watch) for amount, watch in zip(amounts, seen, strict=True)]
-    result = run_stubs(monkeypatch, programs, batch_size=batch_size)
+    stubs = [brightening(amount, watch=watch) for amount, watch in zip(amounts, seen, strict=True)]
+    result = run_stubs(monkeypatch, stubs, batch_size=batch_size)
     jax.effects_barrier()
     assert [[len(batch) for batch in watched] for watched in seen] == expected
     standing = [
@@ -226,8 +228,8 @@ def test_batches(monkeypatch, batch_size, expected):
 
 @pytest.mark.parametrize("batch_size", [100, 4])
 def test_carries_follow_their_examples(monkeypatch, batch_size):
-    programs = [brightening(0.1), brightening(0.2), remembering]
-    result = run_stubs(monkeypatch, programs, continues=(1, 2), batch_size=batch_size)
+    stubs = [brightening(0.1), brightening(0.2), remembering]
+    result = run_stubs(monkeypatch, stubs, continues=(1, 2), batch_size=batch_size)
     assert result.success.all()
     np.testing.assert_array_equal(result.queries, [3, 6, 11, 11, 11, 0, 3, 6, 11])
 
@@ -329,9 +331,9 @@ def attacked():
 def alone(name):
     """Success of one attack on all examples, with the keys it has in the ensemble."""
     keys, carry, fooled = per_example_keys(KEY, COUNT), None, np.arange(COUNT) == 3
-    for part in parts_of(name, "linf", CLASSES):
+    for part in runs_of(name, "linf", CLASSES):
         program = direct.compiled(part.program, network)  # one of the ensemble's
-        result, carry = program(IMAGES, LABELS, folded(keys, part.code), part.at(EPSILON), carry)
+        result, carry = program(IMAGES, LABELS, folded(keys, part.key_number), part.at(EPSILON), carry)
         fooled = fooled | np.asarray(result.success)
     return fooled
 

@@ -12,7 +12,7 @@ import pytest
 
 from rnas.attacks import cw, fgsm, mim, pgd
 from rnas.attacks.direct import compiled, count_classes
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 CLASSES = 3
 _models, _images, _labels, _ = linear_problems(CLASSES, count=2, examples=4)

@@ -12,7 +12,7 @@ from traces import load_trace
 
 from rnas.attacks.fab import fab, halfway
 from rnas.attacks.projections import distance
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 NORMS = ("linf", "l2", "l1")
 FILES = {"linf": "e4_fabt_Linf", "l2": "e4_fabt_L2", "l1": "e4_fabt_L1"}

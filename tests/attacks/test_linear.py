@@ -11,8 +11,8 @@ from problems import RADII, attack_all, largest_margins, linear_problems
 import pytest
 
 from rnas.attacks import square
-from rnas.attacks.parts import folded, parts_of
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.programs import folded, runs_of
+from rnas.attacks.random_start import per_example_keys
 
 NORMS = ("linf", "l2")
 EXAMPLES = 3
@@ -20,17 +20,18 @@ MODELS = 350
 CLEAR = 1e-4  # leads closer to a tie are left to rounding
 
 
-def run_parts(name, weights, images, labels, radii, norm):
-    """Results of all parts of an attack, [models, parts, examples, ...], in the programs that evaluations run."""
-    found = parts_of(name, norm, weights.shape[-1])
+def run_attack(name, weights, images, labels, radii, norm):
+    """Results of all runs of an attack, [models, runs, examples, ...], in the programs that evaluations run."""
+    found = runs_of(name, norm, weights.shape[-1])
     assert len({part.program for part in found}) == 1
     settings = jax.tree.map(lambda *numbers: np.stack(numbers), *[part.at(0.0) for part in found])
 
     def attack(logits_fn, images, labels, *, epsilon, key, norm):
-        keys = folded(per_example_keys(key, len(images)), found[0].code)
+        keys = folded(per_example_keys(key, len(images)), found[0].key_number)
 
         def one(settings):
-            now = settings._replace(epsilon=epsilon, step_size=found[0].step * epsilon)  # as `Part.at` has them
+            step_size = found[0].attack.step_size(epsilon)
+            now = settings._replace(epsilon=epsilon, step_size=step_size)  # as `AttackRun.at` has them
             return found[0].program(logits_fn, images, labels, keys, now, None)[0]
 
         return jax.vmap(one)(settings)
@@ -47,7 +48,7 @@ def test_two_classes(name, norm):
     lead = largest_margins(weights, images, labels, radii, norm)
     clear = abs(lead) > CLEAR
     assert clear.sum() >= 1000 and 0.1 < np.mean(lead > 0) < 0.9
-    success = run_parts(name, weights, images, labels, radii, norm).success[:, 0]
+    success = run_attack(name, weights, images, labels, radii, norm).success[:, 0]
     np.testing.assert_array_equal(success[clear], lead[clear] > 0)
 
 
@@ -56,7 +57,7 @@ def test_distance_of_the_boundary(norm):
     """FAB-T, two classes: at most 1 % further than it is, and never nearer."""
     weights, images, labels, share = linear_problems(classes=2, count=MODELS, examples=EXAMPLES)
     radii = RADII[norm] * share
-    found = run_parts("fab_t", weights, images, labels, radii, norm)
+    found = run_attack("fab_t", weights, images, labels, radii, norm)
     behind, ahead = (largest_margins(weights, images, labels, np.full(MODELS, r), norm) for r in (0.0, 1.0))
     true = behind / (behind - ahead)  # the lead is linear in the radius
     inside = true < RADII[norm]  # the box is further away
@@ -78,7 +79,7 @@ def test_several_classes(classes, norm):
     assert np.sum(robust | weak) >= 1000 and 0.1 < np.mean(weak) < 0.9
     together = np.zeros_like(weak)
     for name in ("apgd_dlr" if classes == 3 else "apgd_t", "fab_t"):
-        success = run_parts(name, weights, images, labels, radii, norm).success.any(1)
+        success = run_attack(name, weights, images, labels, radii, norm).success.any(1)
         assert not success[robust].any()
         assert success[weak].mean() > 0.9
         together |= success
@@ -94,5 +95,5 @@ def test_other_attacks():
     assert not searched.success[lead < -CLEAR].any() and searched.success.any()
     assert np.max(searched.loss - lead) < 2e-5
     for name in ("fgsm", "pgd_40", "mim_10", "cw_100", "apgd_ce"):
-        success = run_parts(name, weights, images, labels, radii, "linf").success[:, 0]
+        success = run_attack(name, weights, images, labels, radii, "linf").success[:, 0]
         assert not success[lead < -CLEAR].any() and success[lead > CLEAR].mean() > 0.5

@@ -11,7 +11,7 @@ import pytest
 
 from rnas.attacks import cross_entropy, cw, fgsm, initial_images, mim, pgd, projected_ascent
 from rnas.attacks.projections import distance
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 NORMS = ("linf", "l2")
 

@@ -10,8 +10,8 @@ from problems import KEY, linear
 import pytest
 from traces import load_trace
 
-from rnas.attacks.bumps import bump
 from rnas.attacks.projections import distance
+from rnas.attacks.random_start import per_example_keys
 from rnas.attacks.square import (
     SquareDraws,
     SquareState,
@@ -21,7 +21,7 @@ from rnas.attacks.square import (
     square_sides,
     start_square,
 )
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.square_perturbations import bump
 
 NORMS = ("linf", "l2", "l1")
 SHAPE = (7, 5, 3)  # taller than wide, and tiles that leave a rim

@@ -116,7 +116,7 @@ class Ours:
         import jax
         from small_cnn import logits_fn
 
-        from rnas.attacks.starts import per_example_keys
+        from rnas.attacks.random_start import per_example_keys
 
         # The package exports the function under the same name.
         self.module = importlib.import_module("rnas.attacks.auto_attack")
@@ -137,12 +137,12 @@ class Ours:
         self.compiled.clear()
         clock, untimed = Clock(), self.module.in_turn
 
-        def in_turn(parts, attack, fooled):
-            def timed(part, rows, carry):
-                with clock.during(part.attack, standing=len(rows) if part.number == 0 else 0):
-                    return attack(part, rows, carry)
+        def in_turn(runs, attack, fooled):
+            def timed(run, rows, carry):
+                with clock.during(run.name, standing=len(rows) if run.number == 0 else 0):
+                    return attack(run, rows, carry)
 
-            return untimed(parts, timed, fooled)
+            return untimed(runs, timed, fooled)
 
         with mock.patch.object(self.module, "in_turn", in_turn):
             result = self.module.auto_attack(

@@ -26,12 +26,12 @@ def folder(tmp_path_factory, monkeypatch):
 
 
 def test_both_sides_have_the_settings_of_autoattack(benchmark, tmp_path):
-    ours = importlib.import_module("rnas.attacks.auto_attack").plan_auto_attack("standard", "linf", 10).parts
+    ours = importlib.import_module("rnas.attacks.auto_attack").plan_auto_attack("standard", "linf", 10).runs
     problem = small_problem(benchmark, "--images=4")
     benchmark.save(problem, tmp_path / "problem.npz")
     theirs = benchmark.Theirs(benchmark.load(tmp_path / "problem.npz"), threads=1).attacks
-    assert list(dict.fromkeys(part.attack for part in ours)) == list(theirs)
-    settings = {part.attack: part.settings for part in ours}
+    assert list(dict.fromkeys(run.name for run in ours)) == list(theirs)
+    settings = {run.name: run.settings for run in ours}
     for name in ("apgd_ce", "apgd_t", "fab_t"):
         assert theirs[name].steps == settings[name]["steps"] == 100
     for name in ("apgd_t", "fab_t"):

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from rnas.artifacts.architecture import WidthArchitecture
-from rnas.attacks import packing
+from rnas.artifacts.attack import AttackSummary
+from rnas.attacks import batching
 from rnas.cli import attack as attacks
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config, recorded_config
 from rnas.data.datasets import load_dataset
-from rnas.evaluation import assessment, campaign
+from rnas.evaluation import assessment, sanity
 from rnas.evaluation.runner import Runner
 from rnas.main import main
 from rnas.models import build_model
@@ -47,11 +48,11 @@ QUICK = ("--attack=fgsm", f"--count={COUNT}", "--batch-size=16", "--epsilon=0.05
 
 @pytest.fixture(scope="module", autouse=True)
 def _settings_of_the_tests():
-    """One batch size, and of the self-checks only those that need no attack of their own."""
+    """One batch size, and of the sanity checks only those that need no attack of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platform, "prepare", lambda **_: None)
-        patch.setattr(packing, "SHARES", (1,))
-        patch.setattr(campaign.Campaign, "_probes", lambda *_: [])
+        patch.setattr(batching, "SHARES", (1,))
+        patch.setattr(sanity, "run_checks", lambda *_: [])
         yield
 
 
@@ -148,9 +149,9 @@ def test_json_is_one_object_and_nothing_else(attacked):
 
 def test_figures_are_those_of_the_student(attacked, data):
     experiment = open_experiment(recorded_config(attacked.workdir), attacked.workdir)
-    subject, test = experiment.subject("student"), experiment.dataset.test
+    model, test = experiment.subject("student"), experiment.dataset.test
     images = test.images[:COUNT].astype(np.float32) / np.float32(255)
-    predict = jax.jit(lambda images: subject.predict(subject.variables, images).argmax(1))
+    predict = jax.jit(lambda images: model.predict(model.variables, images).argmax(1))
     right = predict(images) == test.labels[:COUNT]
     summary = read(attacked.folder)
     assert summary["clean"]["accuracy"] == right.mean() and 0 < right.sum() < COUNT
@@ -193,7 +194,7 @@ def test_a_failed_check_is_an_exit_code(attacked, tmp_path):
     (workdir / "attacks" / NAME / "attack.json").write_text(json.dumps(summary))
     done = run(f"--workdir={workdir}", "--json", *QUICK)
     assert done.code == 3 and json.loads(done.out) == summary
-    assert "self-checks A failed: these figures should not be published" in done.err
+    assert "sanity checks A failed: these figures should not be published" in done.err
     done = run(f"--workdir={workdir}", "--json", "--tolerate-failed-checks", *QUICK)
     assert done.code == 0 and json.loads(done.out) == summary
 
@@ -209,10 +210,11 @@ def test_folders_say_what_was_done(attacked, monkeypatch):
 
     def assess(*arguments):
         seen.append(arguments[-1].relative_to(attacked.workdir / "attacks").as_posix())
-        return read(attacked.folder)
+        return AttackSummary.read(attacked.folder / "attack.json")
 
     monkeypatch.setattr(assessment, "assess", assess)
-    monkeypatch.setattr("rnas.pages.write_report", lambda workdir: None)
+    for page in ("write_attack_page", "write_report"):
+        monkeypatch.setattr(f"rnas.pages.{page}", lambda folder: None)
     for argv, name in (
         ((), "student_auto_attack_linf_8-255"),
         (("--version=plus", "--norm=l2", "--epsilon=0.5", "--seed=3"), "student_auto_attack_l2_0.5_plus_seed3"),
@@ -279,7 +281,7 @@ def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path
     card = json.loads((path / "teacher.json").read_text())
     (path / "teacher.json").write_text(json.dumps({**card, "origin": {}}))
     message = refused(f"--teacher={path}", f"--data-dir={data}")
-    assert "does not say what it was trained on; name --dataset." in message
+    assert "does not hold the data it was trained on; name --dataset." in message
     card["num_classes"] = 10
     (path / "teacher.json").write_text(json.dumps({**card, "image_shape": [16, 16, 1]}))
     message = refused(f"--teacher={path}", f"--data-dir={data}", "--dataset=digits")
@@ -300,9 +302,9 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
         (["--model=studnet"], "this run has no model 'studnet'; it has student, baseline_plain, teacher."),
         (["--model=baseline_plain"], "holds no checkpoint of stage 'baseline_plain'; run that stage first"),
         (["--model=teacher"], "no teacher at "),
-        (["--attack=apgd_ce,sqare"], "unknown attack 'sqare' in linf; expected one of fgsm, pgd_<steps>,"),
-        (["--attack=pgd_20", "--norm=l1"], "in L1, where dense gradient steps are far too weak, use apgd"),
-        (["--attack=fgsm*3"], "3 restarts from one start would repeat one run"),
+        (["--attack=apgd_ce,sqare"], "unknown attack 'sqare'; expected one of fgsm, pgd_<steps>,"),
+        (["--attack=pgd_20", "--norm=l1"], "dense gradient steps are far too weak; use apgd_ce"),
+        (["--attack=fgsm*3"], "fgsm*3: fgsm takes no restarts."),
         (["--version=rand"], "version 'rand' is for models that draw random numbers"),
         (["--epsilon=8"], "epsilon=8 exceeds the range of pixels, [0, 1]; is '8/255' meant?"),
         (["--epsilon=8/O"], "8/O"),

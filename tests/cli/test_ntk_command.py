@@ -58,7 +58,7 @@ def test_columns(table):
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ([], "--archs=A,B"),
         (["--archs=1", "--sample=2"], "--archs=A,B"),
@@ -72,10 +72,10 @@ def test_columns(table):
         (["--archs=1", "--images=4000"], "choose at most"),
     ],
 )
-def test_mistakes_are_one_clear_line(options, says, data, capsys):
+def test_mistakes_are_one_clear_line(options, message, data, capsys):
     assert main(["ntk", "--dataset=digits", f"--data-dir={data}", *options]) == 2
     shown = capsys.readouterr()
-    assert says in shown.err and shown.err.count("\n") <= 3 and not shown.out
+    assert message in shown.err and shown.err.count("\n") <= 3 and not shown.out
 
 
 def test_a_data_set_without_columns_is_refused(table):
@@ -110,7 +110,7 @@ def made_up(table):
 
 @pytest.fixture(scope="module")
 def answer(made_up, table, data, tmp_path_factory):
-    """What the command says of it: (JSON, output folder)."""
+    """The outcome of the command: (JSON, output folder)."""
     folder, shown = tmp_path_factory.mktemp("study"), io.StringIO()
     columns = ",".join(f"cifar10/{metric}" for metric in METRICS)
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(shown):

@@ -17,13 +17,13 @@ from rnas.spaces.nasbench201 import encodings, representatives
 def answer(file, capsys):
     """Runs a question and returns its JSON."""
 
-    def ask(question, *options, table=file):
+    def query_json(question, *options, table=file):
         assert main(["tabular", question, f"--table={table}", *options, "--json"]) == 0
         shown = capsys.readouterr()
         assert shown.err == "" and shown.out.count("\n") == 1
         return json.loads(shown.out)
 
-    return ask
+    return query_json
 
 
 def test_query(answer, means):

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import rnas.attacks
-from rnas.attacks import checks, measurements
+from rnas.attacks import measurements, sanity_checks
 from rnas.attacks.auto_attack import VERSIONS, plan_auto_attack
-from rnas.attacks.parts import DRAWS, NAMES, parts_of
+from rnas.attacks.catalogue import NAMES
+from rnas.attacks.programs import runs_of
+from rnas.attacks.verdict import DRAWS
 from rnas.evaluation import Settings, Threat, assess_function
-from rnas.evaluation.campaign import PASSES, PROBED
+from rnas.evaluation.sanity import EXAMPLES, PASSES
 from rnas.main import parse
 from rnas.models import build_model
 from rnas.teachers import save_teacher
@@ -127,21 +129,21 @@ def test_autoattack_counts_what_is_wrong_from_the_start(document):
 def test_evaluation_leaves_the_files_it_names(document):
     summary, folder = document["summary"], Path(document["folder"])
     files = re.findall(r"[\w.]+", " ".join(row[0] for row in table("file")))
-    assert len(files) == 6 and all((folder / name).stat().st_size > 0 for name in files)
+    assert len(files) == 5 and all((folder / name).stat().st_size > 0 for name in files)
     wrong = predictions(document, document["images"]) != document["labels"]
-    assert summary["clean"]["accuracy"] == pytest.approx(1 - wrong.mean())
+    assert summary.clean.accuracy == pytest.approx(1 - wrong.mean())
     with np.load(folder / "examples.npz") as examples:
         np.testing.assert_array_equal(examples["clean_correct"], ~wrong)
         attacked = examples["success_pgd_20"] | examples["success_apgd_ce"]
         np.testing.assert_array_equal(examples["fooled_by"] != "", attacked)
-        assert summary["robust"]["accuracy"] == pytest.approx(1 - np.mean(wrong | attacked))
+        assert summary.robust.accuracy == pytest.approx(1 - np.mean(wrong | attacked))
         np.testing.assert_array_equal(wrong | attacked, within_reach(document))
         assert {"distance_l1", "loss_pgd_20", "queries"} <= set(examples)
     with np.load(folder / "adversarial.npz") as stored:
         assert set(stored) == {"row", "images", "clean"} and len(stored["row"]) == attacked.sum() > 0
         np.testing.assert_array_equal(stored["clean"], document["images"][stored["row"]])
     assert document["low"] <= document["robust"] <= document["high"]
-    assert summary["precision"].endswith("highest")
+    assert summary.precision.endswith("highest")
 
 
 def test_evaluation_begun_with_other_settings_is_refused(document):
@@ -170,9 +172,9 @@ def test_attacks_of_the_table_are_those_of_the_code():
     forms = [re.sub(r"_\d+$", "_<steps>", name) for name, *_ in rows]
     assert forms == list(NAMES)
     for name, settings, cost, _ in rows:
-        parts = parts_of(name, "linf", 10)
-        assert ", ".join(f"{key} {value}" for key, value in parts[0].settings.items()) == settings, name
-        assert sum(part.cost for part in parts) == number(cost), name
+        runs = runs_of(name, "linf", 10)
+        assert ", ".join(f"{key} {value}" for key, value in runs[0].settings.items()) == settings, name
+        assert sum(run.cost for run in runs) == number(cost), name
 
 
 def test_versions_of_the_table_are_those_of_the_code():
@@ -180,40 +182,45 @@ def test_versions_of_the_table_are_those_of_the_code():
     for version, norms, attacks, cost in table("version of `auto_attack`"):
         for norm in norms.split(", "):
             found[version, norm] = tuple(attacks.split(", "))
-            assert sum(part.cost for part in plan_auto_attack(version, norm, 10).parts) == number(cost)
+            assert sum(run.cost for run in plan_auto_attack(version, norm, 10).runs) == number(cost)
     assert found == VERSIONS
 
 
 def test_few_classes_are_treated_as_said():
-    attacks = {k: [part.attack for part in plan_auto_attack("standard", "linf", k).parts] for k in (2, 3, 4)}
+    attacks = {k: [run.name for run in plan_auto_attack("standard", "linf", k).runs] for k in (2, 3, 4)}
     assert "`standard (K=3: apgd_t → apgd_dlr)`" in SENTENCES
     assert plan_auto_attack("standard", "linf", 3).version == "standard (K=3: apgd_t → apgd_dlr)"
     assert list(dict.fromkeys(attacks[3])) == ["apgd_ce", "apgd_dlr", "fab_t", "square"]
     assert list(dict.fromkeys(attacks[2])) == ["apgd_ce", "apgd_margin", "fab_t", "square"]
     assert [attacks[k].count("fab_t") for k in (2, 3, 4)] == [1, 2, 3]
-    assert [part.attack for part in plan_auto_attack("rand", "l2", 2).parts] == ["apgd_ce", "apgd_margin"]
+    assert [run.name for run in plan_auto_attack("rand", "l2", 2).runs] == ["apgd_ce", "apgd_margin"]
     with pytest.raises(ValueError, match="use apgd"):
-        parts_of("pgd_20", "l1", 10)
+        runs_of("pgd_20", "l1", 10)
 
 
 def test_checks_of_the_table_are_those_of_an_evaluation(document):
     rows = table("check")
     assert [(letter, name) for letter, name, *_ in rows] == [
-        (check["letter"], check["name"]) for check in document["summary"]["checks"]
+        (check.letter, check.name) for check in document["summary"].checks
     ]
     assert set(document["verdicts"].values()) <= {"passed", "warning", "skipped"}
     said = {letter: text for letter, _, _, text in rows}
     shares = {
-        "B": [checks.VANISHED_SHARE],
-        "D": [checks.FGSM_GAIN, checks.STEPS_GAIN, checks.RESTARTS_GAIN, checks.SQUARE_GAIN],
-        "E": [checks.RISE, checks.OVER_CHANCE],
-        "F": [checks.LATE_SHARE],
+        "B": [sanity_checks.VANISHED_SHARE],
+        "D": [
+            sanity_checks.FGSM_GAIN,
+            sanity_checks.STEPS_GAIN,
+            sanity_checks.RESTARTS_GAIN,
+            sanity_checks.SQUARE_GAIN,
+        ],
+        "E": [sanity_checks.RISE, sanity_checks.OVER_CHANCE],
+        "F": [sanity_checks.LATE_SHARE],
     }
     for letter, limits in shares.items():
         assert [float(limit) / 100 for limit in re.findall(r"([\d.]+) %", said[letter])] == pytest.approx(limits)
-    assert f"{measurements.VANISHED:g}" in said["B"] and checks.LARGE == 64 / 255
+    assert f"{measurements.VANISHED:g}" in said["B"] and sanity_checks.LARGE == 64 / 255
     assert PASSES == 5 and "Five passes" in said["A"]
-    assert PROBED == 1000 and "first 1,000 correct images" in SENTENCES
+    assert EXAMPLES == 1000 and "first 1,000 correct images" in SENTENCES
     assert DRAWS == 20 and "over 20 draws" in SENTENCES and "half of 20 fresh draws" in SENTENCES
 
 
@@ -222,16 +229,16 @@ def test_worst_verdicts_are_those_of_the_code():
     one, all_of_them = np.ones(1, bool), np.ones((1, 4), bool)
     stored = dict(predictions=np.zeros(1), labels=np.zeros(1), epsilon=0.1, norm="linf")
     worst = [
-        checks.check_outputs(np.full((5, 1, 2), np.nan), np.zeros((1, 2)), np.zeros(1, int)),
-        checks.check_gradients(all_of_them, all_of_them, all_of_them[:, :2]),
-        checks.check_noise(one, ~one),
-        checks.check_order({"fgsm": one, "pgd": ~one, "pgd_twice_steps": one, "square": one, "white_box": ~one}),
-        checks.check_monotone([0, 1], [0.5, 1.0], 1.0, 10, "linf"),
-        checks.check_finished(np.zeros(1), np.zeros(1), np.ones(1)),
-        checks.check_silent(one, ~one),
-        checks.check_stability(np.ones(1), np.zeros(1)),
-        checks.check_stored(np.zeros((1, 2, 2, 1)), np.ones((1, 2, 2, 1)), **stored),
-        checks.check_complete({}),
+        sanity_checks.check_outputs(np.full((5, 1, 2), np.nan), np.zeros((1, 2)), np.zeros(1, int)),
+        sanity_checks.check_gradients(all_of_them, all_of_them, all_of_them[:, :2]),
+        sanity_checks.check_noise(one, ~one),
+        sanity_checks.check_order({"fgsm": one, "pgd": ~one, "pgd_twice_steps": one, "square": one, "white_box": ~one}),
+        sanity_checks.check_monotone([0, 1], [0.5, 1.0], 1.0, 10, "linf"),
+        sanity_checks.check_finished(np.zeros(1), np.zeros(1), np.ones(1)),
+        sanity_checks.check_silent(one, ~one),
+        sanity_checks.check_stability(np.ones(1), np.zeros(1)),
+        sanity_checks.check_stored(np.zeros((1, 2, 2, 1)), np.ones((1, 2, 2, 1)), **stored),
+        sanity_checks.check_complete({}),
     ]
     assert [(check.letter, check.name, check.status) for check in worst] == [tuple(row[:3]) for row in table("check")]
 

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from rnas.attacks import packing, parts
+from rnas.attacks import batching, programs
 from rnas.evaluation import runner
 from rnas.steps import run_frozen
 
@@ -15,8 +15,8 @@ _run_frozen = functools.cache(run_frozen)  # one compilation for all evaluations
 def brief():
     """Square with few queries, three blocks of them; at most two batch sizes; programs shared by tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "QUERIES", 24)
-        patch.setattr(parts, "BLOCK", 8)
-        patch.setattr(packing, "SHARES", (1, 4))
+        patch.setattr(programs, "QUERIES", 24)
+        patch.setattr(programs, "BLOCK", 8)
+        patch.setattr(batching, "SHARES", (1, 4))
         patch.setattr(runner, "run_frozen", _run_frozen)
         yield

@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnas.attacks import auto_attack
-from rnas.attacks.parts import Part
+from rnas.artifacts.attack import AttackSummary, Images
+from rnas.attacks import auto_attack, catalogue
+from rnas.attacks.programs import AttackRun
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
-from rnas.evaluation import EvaluatedModel, Settings, Threat, assess, assess_function, assessment, failed, probes
-from rnas.evaluation import campaign as campaigns
+from rnas.evaluation import EvaluatedModel, Settings, Threat, assess, sanity
+from rnas.evaluation import assess_function as assess_any
 from rnas.evaluation import ledger as ledgers
 from rnas.evaluation import runner as runners
 from rnas.evaluation.runner import Runner
@@ -42,7 +43,7 @@ def predict(variables, images):
     return healthy(images).at[:, 0].add(variables)
 
 
-SUBJECT = EvaluatedModel(predict, np.float32(0), CLASSES, name="healthy", hash="f00d")
+MODEL = EvaluatedModel(predict, np.float32(0), CLASSES, name="healthy", hash="f00d")
 
 
 def make_split(count=COUNT):
@@ -54,9 +55,19 @@ def make_split(count=COUNT):
 SPLIT = make_split()
 
 
-def evaluate(folder, *, subject=SUBJECT, split=SPLIT, threat=THREAT, attack=ATTACKS, batch_size=16, **settings):
-    dataset = {"name": "random", "split": "test"}
-    return assess(subject, split, dataset, threat, Settings(attack, batch_size=batch_size, **settings), folder)
+def evaluate(folder, *, model=MODEL, split=SPLIT, threat=THREAT, attack=ATTACKS, batch_size=16, **settings):
+    """The content of attack.json."""
+    settings = Settings(attack, batch_size=batch_size, **settings)
+    return assess(model, split, Images("random", "test"), threat, settings, folder).to_json()
+
+
+def assess_function(*arguments, **settings):
+    """The content of attack.json."""
+    return assess_any(*arguments, **settings).to_json()
+
+
+def failed(summary: dict) -> list[str]:
+    return [check["letter"] for check in summary["checks"] if check["status"] == "failed"]
 
 
 def read(folder: Path, name: str = "attack.json"):
@@ -123,9 +134,9 @@ def runs_nothing(monkeypatch):
 
 
 @pytest.fixture
-def without_probes(monkeypatch):
+def without_checks(monkeypatch):
     """Leaves out the self-checks that need attacks of their own, most of what is to be compiled."""
-    monkeypatch.setattr(campaigns.Campaign, "_probes", lambda *_: [])
+    monkeypatch.setattr(sanity, "run_checks", lambda *_: [])
 
 
 # -- figures, counted again ------------------------------------------------------------------------------
@@ -216,7 +227,7 @@ def test_csv_and_arrays_are_the_same_table(finished):
 
 def test_the_report_names_what_was_done(finished):
     summary = read(finished)
-    assert summary["complete"] and failed(summary) == []
+    assert summary["format"] == 2 and failed(summary) == []
     assert summary["threat"] == {"norm": "linf", "epsilon": 4 / 255, "epsilon_text": "4/255"}
     assert summary["model"]["hash"] == "f00d" and summary["dataset"]["count"] == COUNT
     assert [point["epsilon"] for point in summary["curve"]["points"]] == [
@@ -225,20 +236,20 @@ def test_the_report_names_what_was_done(finished):
     curve = [point["accuracy"] for point in summary["curve"]["points"]]
     assert curve[0] == summary["clean"]["accuracy"] and curve == sorted(curve, reverse=True) and curve[-1] == 0
     assert {path.name for path in finished.iterdir()} == {
-        "attack.json", "attack.log", "examples.csv", "examples.npz", "adversarial.npz", "report.html", "report",
+        "attack.json", "attack.log", "examples.csv", "examples.npz", "adversarial.npz",
     }  # fmt: skip
     log = (finished / "attack.log").read_text()
     assert f"{COUNT} images, {COUNT - len(WRONG)} classified correctly" in log
     for name in ("pgd_1", "apgd_ce", "square 1/3", "square 3/3"):
         assert f" {name}: fooled " in log
-    assert "healthy" in (finished / "report.html").read_text()
+    assert AttackSummary.read(finished / "attack.json").to_json() == summary
 
 
 def test_a_report_that_lacks_a_field_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaigns.Campaign, "_substitutions", lambda self: [])
-    run = campaigns.Campaign.run
-    monkeypatch.setattr(campaigns.Campaign, "run", lambda *arguments: {**run(*arguments), "uint8": {}})
-    summary = evaluate(tmp_path)
+    monkeypatch.setattr(sanity, "run_checks", lambda *_: [])
+    to_json = AttackSummary.to_json
+    monkeypatch.setattr(AttackSummary, "to_json", lambda self: {**to_json(self), "uint8": {}})
+    summary = evaluate(tmp_path, attack="fgsm")
     assert failed(summary) == ["K"] and "uint8.fooled" in read(tmp_path)["checks"][-1]["figure"]
 
 
@@ -289,7 +300,7 @@ def test_no_examples(tmp_path):
     assert found["K"] == "passed" and set(found.values()) <= {"passed", "skipped"}
     assert {len(column) for column in read(tmp_path, "examples.npz").values()} == {0}
     assert read(tmp_path, "adversarial.npz")["images"].shape == (0, *SHAPE)
-    assert (tmp_path / "report.html").exists()
+    assert AttackSummary.read(tmp_path / "attack.json").to_json() == summary
 
 
 def test_one_example(finished, tmp_path):
@@ -306,7 +317,6 @@ def test_all_wrong_from_the_start(tmp_path):
     assert_share(summary["robust"], 0)
     assert [(row["attacked"], row["fooled"]) for row in summary["attacks"]] == [(0, 0)] * 3
     assert failed(summary) == [] and len(read(tmp_path, "adversarial.npz")["row"]) == 0
-    assert (tmp_path / "report.html").exists()
 
 
 def test_nobody_falls(tmp_path):
@@ -363,7 +373,7 @@ def test_short_memory_halves_the_batches(finished, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, pytest.param(5, marks=pytest.mark.slow)])
-def test_auto_attack_with_few_classes(without_probes, tmp_path, classes):
+def test_auto_attack_with_few_classes(without_checks, tmp_path, classes):
     weights = np.random.default_rng(classes).normal(0, 1, (5 * 7, classes)).astype(np.float32)
 
     def logits_fn(images):
@@ -411,8 +421,8 @@ def test_quantised_inputs_are_caught(tmp_path):
 
 def test_what_square_fools_first_is_no_sign_of_masked_gradients(tmp_path, monkeypatch):
     """Each gradient attack of the plan gets its turn before Square is said to find what gradients miss."""
-    monkeypatch.setattr(probes, "ORDER", {})
-    monkeypatch.setattr(probes, "_rise", lambda norm, logits_fn, images, labels, keys, settings, carry: dict.fromkeys(
+    monkeypatch.setattr(sanity, "ORDER", {})
+    monkeypatch.setattr(sanity, "_rise", lambda norm, logits_fn, images, labels, keys, settings, carry: dict.fromkeys(
         ("start", "late", "last", "success"), jnp.zeros(len(images))))  # fmt: skip
     summary = evaluate(tmp_path, threat=Threat.of("16/255"), attack="square,pgd_1,apgd_ce")
     square, *gradients = summary["attacks"]
@@ -428,17 +438,17 @@ def test_blocked_gradients_are_caught(tmp_path):
     assert "stop_gradient" in advice(summary, "B")
 
 
-def test_probabilities_are_caught(without_probes, tmp_path):
+def test_probabilities_are_caught(without_checks, tmp_path):
     found, summary = assess_control(probabilities(healthy), tmp_path)
     assert found["A"] == "warning" and "look like probabilities" in advice(summary, "A")
 
 
-def test_noise_is_caught(without_probes, tmp_path):
+def test_noise_is_caught(without_checks, tmp_path):
     found, summary = assess_control(noisy(healthy), tmp_path)
     assert found["A"] == "warning" and "'rand'" in advice(summary, "A")
 
 
-def test_training_mode_is_caught(without_probes, tmp_path):
+def test_training_mode_is_caught(without_checks, tmp_path):
     found, summary = assess_control(batch_normalised(healthy), tmp_path)
     assert found["A"] == "failed" and "running statistics" in advice(summary, "A")
     assert "A" in failed(summary)
@@ -464,9 +474,9 @@ def test_inputs_that_cannot_be_attacked_are_refused(tmp_path, runs_nothing, chan
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (dict(attack="apgd_ce,sqare"), "unknown attack 'sqare' in linf; expected one of fgsm,"),
+        (dict(attack="apgd_ce,sqare"), "unknown attack 'sqare'; expected one of fgsm,"),
         (dict(attack="pgd_20*3,fgsm, pgd_20"), r"attack 'pgd_20' is named twice; write 'pgd_20\*R' for R restarts"),
-        (dict(attack="pgd_20", norm="l1"), "unknown attack 'pgd_20' in l1"),
+        (dict(attack="pgd_20", norm="l1"), "attack 'pgd_20' is not offered in l1"),
         (dict(version="standrad"), "no AutoAttack version 'standrad'"),
         (dict(version="plus", norm="l1"), "no AutoAttack version 'plus' in norm 'l1'"),
         (dict(epsilon="8"), "is '8/255' meant"),
@@ -503,11 +513,11 @@ def liar(logits_fn, images, labels, keys, settings, carry):
 
 def test_false_claims_do_not_count_and_are_caught(finished, tmp_path, monkeypatch):
     plan = Settings.plan
-    lie = Part("lie", 0, 1, liar, 1, False, {"steps": 0})
+    lie = AttackRun(catalogue.Attack("lie", "Lie", "liar"), 0, 1, liar, 1, False, {"steps": 0})
 
     def plan_with_a_liar(*arguments):
         honest = plan(*arguments)
-        return dataclasses.replace(honest, parts=(lie, *honest.parts))
+        return dataclasses.replace(honest, runs=(lie, *honest.runs))
 
     monkeypatch.setattr(Settings, "plan", plan_with_a_liar)
     summary = evaluate(tmp_path)
@@ -615,19 +625,19 @@ def test_a_finished_evaluation_is_returned_at_once(finished, runs_nothing):
     assert {path: path.read_bytes() for path in sorted(finished.rglob("*")) if path.is_file()} == before
 
 
-def test_a_stop_before_the_report_is_made_good(finished, tmp_path, monkeypatch):
-    def stops(folder):
+def test_a_stop_after_the_last_file_is_made_good(finished, tmp_path, monkeypatch):
+    def stops(ledger):
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(assessment, "write_attack_page", stops)
+        patch.setattr(ledgers.Ledger, "close", stops)
         with pytest.raises(Stopped):
             evaluate(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "run_batch", None)
         assert evaluate(tmp_path) == read(tmp_path)
     assert_same(finished, tmp_path)
-    assert (tmp_path / "report.html").exists() and not (tmp_path / "ledger").exists()
+    assert not (tmp_path / "ledger").exists()
 
 
 OTHERS = {
@@ -635,7 +645,7 @@ OTHERS = {
     "norm": (dict(threat=Threat.of("4/255", "l2"), attack="pgd_1"), "'linf' there, 'l2' now"),
     "seed": (dict(seed=3), "0 there, 3 now"),
     "model": (
-        dict(subject=EvaluatedModel(predict, np.float32(1), CLASSES, "other", "beef")),
+        dict(model=EvaluatedModel(predict, np.float32(1), CLASSES, "other", "beef")),
         "'f00d' there, 'beef' now",
     ),
     "data": (dict(split=SPLIT.take(np.arange(20))), "there"),
@@ -674,9 +684,9 @@ jax.config.update("jax_platforms", "cpu")
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 from controls import examples, healthy
-from rnas.attacks import parts
+from rnas.attacks import programs
 from rnas.evaluation import assess_function
-parts.QUERIES, parts.BLOCK = 24, 8
+programs.QUERIES, programs.BLOCK = 24, 8
 images, labels = examples(120)
 assess_function(healthy, images, labels, sys.argv[2], epsilon="4/255", attack="apgd_ce,fab_t,square", batch_size=8)
 """
@@ -713,7 +723,7 @@ OTHER = EvaluatedModel(predict, np.float32(0.5), CLASSES, name="other", hash="be
 
 
 def test_images_of_another_model_are_tried(finished, tmp_path):
-    summary = evaluate(tmp_path, subject=OTHER, transfer=(str(finished),))
+    summary = evaluate(tmp_path, model=OTHER, transfer=(str(finished),))
     stored = read(finished, "adversarial.npz")
     images = SPLIT.images.copy()
     images[stored["row"]] = stored["images"]
@@ -730,8 +740,10 @@ def test_each_source_is_tried(finished, tmp_path):
     shutil.copytree(finished, sources[0])
     shutil.copytree(finished, sources[1])
     stored = read(finished, "adversarial.npz")
-    np.savez(sources[1] / "adversarial.npz", row=stored["row"][:0], images=stored["images"][:0], clean=stored["clean"])
-    summary = evaluate(tmp_path / "new", subject=OTHER, transfer=tuple(map(str, sources)))
+    np.savez(
+        sources[1] / "adversarial.npz", row=stored["row"][:0], images=stored["images"][:0], clean=stored["clean"][:0]
+    )
+    summary = evaluate(tmp_path / "new", model=OTHER, transfer=tuple(map(str, sources)))
     first, second = summary["transfer"]
     assert first["accuracy"] < second["accuracy"] == summary["clean"]["accuracy"]
 
@@ -739,10 +751,10 @@ def test_each_source_is_tried(finished, tmp_path):
 def test_images_that_this_threat_does_not_allow_are_refused(finished, tmp_path, runs_nothing):
     def refused(message, source=finished, **settings):
         with pytest.raises(ValueError, match=message):
-            evaluate(tmp_path / "new", subject=OTHER, transfer=(str(source),), **settings)
+            evaluate(tmp_path / "new", model=OTHER, transfer=(str(source),), **settings)
 
     refused("attacked in linf with epsilon 4/255, which is more than this threat allows .linf, 3/255.",
             threat=Threat.of("3/255"))  # fmt: skip
     refused("attacked in linf .*allows .l2, 4/255.", threat=Threat.of("4/255", "l2"), attack="pgd_1")
     refused(f"attacked other images .random, {COUNT} of them.; transfer needs the same", split=make_split(20))
-    refused("no finished evaluation at .*nowhere: expected a folder with attack.json", source=tmp_path / "nowhere")
+    refused("no finished attack at .*nowhere: expected a folder with attack.json", source=tmp_path / "nowhere")

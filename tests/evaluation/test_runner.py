@@ -61,10 +61,10 @@ def test_bytes_become_pixels():
 
 def test_rows_are_packed_into_the_largest_size(runner):
     rows = np.arange(COUNT)[::-1]
-    cut = list(runner.pack(rows))
+    cut = list(runner.cut_batches(rows))
     assert [len(batch) for batch in cut] == [16, 16, 13]
     np.testing.assert_array_equal(np.concatenate(cut), rows)
-    assert list(runner.pack(rows[:0])) == []
+    assert list(runner.cut_batches(rows[:0])) == []
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 13, 16])
@@ -109,7 +109,7 @@ def test_batches_are_halved_when_memory_is_short(monkeypatch):
     np.testing.assert_array_equal(found["noise"], expected_noise(rows))
     np.testing.assert_array_equal(left, carry)
     tried.clear()
-    assert [len(batch) for batch in runner.pack(rows)] == [4, 4, 4, 2]
+    assert [len(batch) for batch in runner.cut_batches(rows)] == [4, 4, 4, 2]
     runner.run(np.float32(1), SPLIT, program, rows, KEY, np.float32(0))
     assert set(tried) == {4}, "what did not fit is not tried again"
 

@@ -83,9 +83,9 @@ def test_accuracies_are_those_of_the_model(right, data):
     logits, _ = jax.jit(teacher.apply)(teacher.variables, np.float32(test.images[:COUNT]) / 255)
     accuracy = float(np.mean(np.argmax(logits, -1) == test.labels[:COUNT]))
     assert result["clean"]["accuracy"] == pytest.approx(accuracy, abs=1 / COUNT) and accuracy > 0.8
-    assert result["clean"]["count"] == result["pgd_20"]["count"] == COUNT
-    assert result["pgd_20"]["epsilon"] == pytest.approx(4 / 255) and result["pgd_20"]["steps"] == 20
-    assert result["pgd_20"]["accuracy"] < result["clean"]["accuracy"]
+    assert result["clean"]["count"] == result["pgd_20_step_0.8"]["count"] == COUNT
+    assert result["pgd_20_step_0.8"]["epsilon"] == pytest.approx(4 / 255) and result["pgd_20_step_0.8"]["steps"] == 20
+    assert result["pgd_20_step_0.8"]["accuracy"] < result["clean"]["accuracy"]
     assert result["normalization"]["name"] == "half" and set(result["other_normalizations"]) == {"none"}
     assert not any("normalisation" in hint for hint in result["hints"])
 
@@ -115,7 +115,7 @@ def test_published_figures_are_shown_beside_those_of_the_same_set(right, variabl
         origin = {"published": figures, "dataset": {"name": dataset}}
         path = saved(tmp_path / dataset, variables, (0.5,), (0.5,), origin)
         result = check_teacher(path, "digits", data_dir=data, count=COUNT)
-        assert result["published"] == expected and result["pgd_20"]["epsilon"] == pytest.approx(2 / 255)
+        assert result["published"] == expected and result["pgd_20_step_0.8"]["epsilon"] == pytest.approx(2 / 255)
         assert ("published 12.50" in as_text(result)) == bool(expected) == bool(result["hints"])
 
 

@@ -1,4 +1,4 @@
-"""Kernels and ReLUs of the network of NAS-Bench-201: one program for every cell, and what the fixed network says."""
+"""Kernels and ReLUs of the network of NAS-Bench-201: one program for every cell, equal to the fixed network."""
 
 import chex
 import jax

@@ -113,7 +113,7 @@ def test_two_layers_approach_the_infinite_width():
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"output": "mean"}, "'mean'; expected one of sum, trace"),
         ({"parameters": "biases"}, "'biases'; expected one of all, kernels"),
@@ -122,9 +122,9 @@ def test_two_layers_approach_the_infinite_width():
         ({"x2": np.zeros((0, 5, 5, 2), np.float32)}, "at least one"),
     ],
 )
-def test_mistakes_are_named(small, options, says):
+def test_mistakes_are_named(small, options, message):
     apply, variables, images, _ = small
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         empirical_ntk(apply, variables, images, **options)
 
 

@@ -56,7 +56,7 @@ def test_scaling(kernel):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "labels", "says"),
+    ("kernel", "labels", "message"),
     [
         (np.ones((2, 3)), None, "expected \\[N, N\\]"),
         (np.ones((3, 2, 2)), None, "one kernel at a time"),
@@ -65,6 +65,6 @@ def test_scaling(kernel):
         (np.eye(2), np.arange(3), "labels of shape \\(3,\\)"),
     ],
 )
-def test_mistakes_are_named(kernel, labels, says):
-    with pytest.raises(ValueError, match=says):
+def test_mistakes_are_named(kernel, labels, message):
+    with pytest.raises(ValueError, match=message):
         ntk_scores(kernel, labels)

@@ -8,8 +8,14 @@ import re
 import numpy as np
 import pytest
 
-from rnas.pages import write_attack_page, write_report
-from rnas.pages.canvas import draw
+from rnas.attacks import catalogue
+from rnas.pages import curves, drawings, site, write_report
+from rnas.pages.attack_page import attack_context
+from rnas.pages.canvas import Picture, draw
+from rnas.pages.run_page import run_context
+from rnas.pages.table import Table
+from rnas.pages.workdir import read_attack
+from rnas.spaces import fbnet
 
 MAIN, SMALL = 8 / 255, 2 / 255
 
@@ -20,26 +26,42 @@ def share(accuracy, count=360):
     return {"accuracy": accuracy, "count": count, "interval": interval}
 
 
-def attack(accuracy, epsilon, steps, count=360):
+ATTACKS = ("fgsm", "mim_20_step_0.8", "pgd_20_step_0.8", "pgd_20", "cw_20", "pgd_100")  # of every table
+
+
+def attack(name, accuracy, epsilon, count=360):
+    """A score with the settings that the catalogue gives the attack at a radius."""
+    made = catalogue.find(name)
+    settings = {"steps": made.steps, "restarts": made.restarts, "start": made.start, "loss": made.loss}
+    return {"epsilon": epsilon, "step_size": made.step_size(epsilon), **settings, **share(accuracy, count)}
+
+
+def model(kind, label, clean, main, small, **more):
+    """Scores in the shape of evaluation.json: one figure for every attack at either radius."""
+    points = [{"epsilon": e, **share(a)} for e, a in ((0, clean), (SMALL, small), (MAIN, main))]
     return {
-        "epsilon": epsilon,
-        "step_size": epsilon / 4,
-        "steps": steps,
-        "restarts": 1,
-        "start": "uniform",
-        "loss": "ce then margin",
-        **share(accuracy, count),
+        "kind": kind,
+        "label": label,
+        "params": None,
+        "macs": None,
+        "clean": share(clean),
+        **{name: attack(name, main, MAIN) for name in ATTACKS},
+        "epsilons": {"2/255": {name: attack(name, small, SMALL) for name in ATTACKS}},
+        "curve": {"attack": "pgd_20_step_0.8", "points": points},
+        **more,
     }
 
 
-def model(clean, main, small):
-    """Scores in the shape of evaluation.json: one figure for every attack at either radius."""
-    steps = {"fgsm": 1, "pgd_20": 20, "pgd_20_2": 20, "pgd_100": 100, "mim_20": 20, "cw_20": 20}
+def evaluation_of(models, **more):
+    """The content of evaluation.json: the student's figures stand at the top too."""
+    own = {key: value for key, value in models["student"].items() if key not in ("kind", "label")}
     return {
-        "clean": share(clean),
-        **{name: attack(main, MAIN, k) for name, k in steps.items()},
-        "epsilons": {"2/255": {name: attack(small, SMALL, k) for name, k in steps.items()}},
-        "curve": [{"epsilon": e, **share(a)} for e, a in ((0, clean), (SMALL, small), (MAIN, main))],
+        "format": 2,
+        **own,
+        "models": models,
+        "threat_model": "linf",
+        "versions": {"jax": "0.10.2"},
+        **more,
     }
 
 
@@ -50,6 +72,7 @@ CONFIG = {
     "note": "a <b>bold</b> & risky one",
 }
 RUN = {
+    "format": 2,
     "command": "rnas run --config=configs/tiny.py --workdir='a<b>'",
     "started": "2026-01-02T03:04:05",
     "versions": {"jax": "0.10.2"},
@@ -60,54 +83,34 @@ RUN = {
         for name in ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
     },
 }
+TINY = fbnet.get_space("tiny")
+TEACHER_TAPS = ["conv1", "block1.layer.0.conv1"]
 ARCHITECTURE = {
     "format": 1,
     "space": "tiny",
     "image_shape": [8, 8, 1],
     "num_classes": 10,
-    "widths": [12, 32],
-    "blocks": [
-        {
-            "name": "block0",
-            "stage": 1,
-            "width": 12,
-            "options": [16, 12],
-            "stride": 1,
-            "expansion": 6,
-            "resolution": 4,
-        },
-        {
-            "name": "block1",
-            "stage": 2,
-            "width": 32,
-            "options": [32, 28],
-            "stride": 2,
-            "expansion": 6,
-            "resolution": 2,
-        },
-    ],
-    "student_taps": ["stem", "block0.expansion", "block1.expansion"],
-    "teacher_taps": ["conv1", "block1.layer.0.conv1"],
-    "tutors": ["conv1", "conv1", "block1.layer.0.conv1"],
-    "tutor_probabilities": [[0.75, 0.25], [0.5, 0.5], [0.125, 0.875]],
-    "width_probabilities": [[0.25, 0.75], [0.9, 0.1]],
+    "widths": [12, 16, 32, 20],
+    "width_probabilities": [[0.25, 0.75], [0.9, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7]],
+    "student_taps": list(TINY.taps),
+    "teacher_taps": TEACHER_TAPS,
+    "tutors": [TEACHER_TAPS[0], TEACHER_TAPS[0], *[TEACHER_TAPS[1]] * 11],
+    "tutor_probabilities": [[0.75, 0.25], [0.5, 0.5], *[[0.125, 0.875]] * 11],
     "teacher": {"architecture": "wide_resnet_10_1", "hash": "f00d"},
     "params": 18930,
     "macs": 123456,
 }
-EVALUATION = {
-    **model(0.9125, 0.6125, 0.85),
-    "models": {
-        "student": {**model(0.9125, 0.6125, 0.85), "params": 18930, "macs": 123456},
-        "teacher": {**model(0.95, 0.7, 0.9), "params": 78330, "macs": 4200000},
-        "baseline_no_distillation": {**model(0.9, 0.6, 0.8), "params": 18930, "macs": 123456},
-        "baseline_plain": {**model(0.975, 0.025, 0.4), "params": 18930, "macs": 123456},
+SIZE = {"params": 18930, "macs": 123456}
+EVALUATION = evaluation_of(
+    {
+        "student": model("student", "Student", 0.9125, 0.6125, 0.85, **SIZE),
+        "teacher": model("teacher", "Teacher", 0.95, 0.7, 0.9, params=78330, macs=4200000),
+        "baseline_no_distillation": model("no_distillation", "Baseline, no distillation", 0.9, 0.6, 0.8, **SIZE),
+        "baseline_plain": model("plain", "Baseline, plain training", 0.975, 0.025, 0.4, **SIZE),
     },
-    "dataset": {"name": "digits", "counts": {"test": 360}, "sha256": "beef"},
-    "threat_model": "linf",
-    "seed": 7,
-    "versions": {"jax": "0.10.2"},
-}
+    dataset={"name": "digits", "counts": {"test": 360}, "sha256": "beef"},
+    seed=7,
+)
 
 
 RIGHT, COUNT = 328, 360  # 0.9111, within rounding of the clean accuracy above
@@ -131,17 +134,27 @@ def stages():
 
 
 ATTACK = {
-    "format": 1,
-    "complete": True,
+    "format": 2,
     "model": {
         "name": "student",
+        "kind": "student",
+        "label": "Student",
         "source": "runs/<digits>",
         "architecture": "supernet_tiny",
         "hash": "cafe",
         "params": 18930,
+        "macs": 123456,
         "num_classes": 10,
     },
-    "dataset": {"name": "digits", "version": "1.0.0", "split": "test", "count": COUNT, "first": 0, "sha256": "beef"},
+    "dataset": {
+        "name": "digits",
+        "version": "1.0.0",
+        "split": "test",
+        "count": COUNT,
+        "first": 0,
+        "sha256": "beef",
+        "class_names": [],
+    },
     "threat": {"norm": "linf", "epsilon": MAIN, "epsilon_text": "8/255"},
     "attack": "auto_attack",
     "version": "standard",
@@ -161,7 +174,7 @@ ATTACK = {
             )
         ],
     },
-    "transfer": [{"source": "runs/other/attacks/teacher_auto_attack", "model": "teacher", **share(0.725)}],
+    "transfer": [{"source": "runs/other/attacks/teacher_auto_attack", "model": "Teacher", **share(0.725)}],
     "checks": [
         {"letter": "A", "name": "inputs", "status": "passed", "figure": "pixels in [0, 1]", "advice": ""},
         {"letter": "B", "name": "gradients", "status": "warning", "figure": "1.5 % zero", "advice": "Try <margin>."},
@@ -172,7 +185,10 @@ ATTACK = {
     "versions": {"jax": "0.10.2"},
     "device": "cpu",
     "devices": 1,
+    "batch_size": 128,
     "precision": "float32, highest",
+    "caveat": "Passing checks are no proof.",
+    "identity": {},
     "seconds": 246.4,
     "cost": {
         "forward_seconds": 0.00012,
@@ -254,13 +270,13 @@ CELL_CONFIG = {
     "train": {"channels": 16, "cells": 8, "gamma": 0.0, "kl_weight": 0.0},
     "baselines": ["random", "plain"],
 }
-CELL_MODELS = {  # clean, under every attack at 8/255, at 2/255
-    "student": (0.825, 0.5125, 0.75),
-    "baseline_random_10": (0.79, 0.4225, 0.69),
-    "baseline_random_2": (0.81, 0.4625, 0.71),
-    "baseline_random_0": (0.8, 0.4825, 0.7),
-    "baseline_plain": (0.9375, 0.0625, 0.2),
-    "baseline_advrush": (0.83, 0.5025, 0.74),
+CELL_MODELS = {  # kind, label, clean, under every attack at 8/255, at 2/255
+    "student": ("student", "Searched network", 0.825, 0.5125, 0.75),
+    "baseline_random_0": ("random", "Random network 0", 0.8, 0.4825, 0.7),
+    "baseline_random_2": ("random", "Random network 2", 0.81, 0.4625, 0.71),
+    "baseline_random_10": ("random", "Random network 10", 0.79, 0.4225, 0.69),
+    "baseline_plain": ("plain", "Baseline, plain training", 0.9375, 0.0625, 0.2),
+    "baseline_advrush": ("published", "AdvRush network", 0.83, 0.5025, 0.74),
 }
 
 
@@ -268,19 +284,15 @@ def auto_attack(accuracy, count=200):
     return {"epsilon": MAIN, "version": "standard", **share(accuracy, count)}
 
 
-def cell_scores(name):
-    clean, main, small = CELL_MODELS[name]
-    return {**model(clean, main, small), "auto_attack": auto_attack(round(main - 0.02, 6)), **SIZES}
+def cell_scores(kind, label, clean, main, small):
+    return {**model(kind, label, clean, main, small, **SIZES), "auto_attack": auto_attack(round(main - 0.02, 6))}
 
 
-CELL_EVALUATION = {
-    **cell_scores("student"),
-    "models": {name: cell_scores(name) for name in CELL_MODELS},
-    "dataset": {"name": "cifar10/3.0.2", "counts": {"test": 360}, "data_sha256": "beef"},
-    "threat_model": "linf",
-    "seed": 2,
-    "versions": {"jax": "0.10.2"},
-}
+CELL_EVALUATION = evaluation_of(
+    {name: cell_scores(*figures) for name, figures in CELL_MODELS.items()},
+    dataset={"name": "cifar10/3.0.2", "counts": {"test": 360}, "data_sha256": "beef"},
+    seed=2,
+)
 
 
 def probabilities(epoch):
@@ -377,9 +389,16 @@ def write_attack(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def attacked(tmp_path_factory):
-    """The page of one evaluation without a run, written once for the tests that only read it."""
-    return write_attack_page(write_attack_files(tmp_path_factory.mktemp("attacked") / "student_auto_attack"))
+def attacked_context(tmp_path_factory):
+    """Folder and context of one evaluation without a run, drawn once."""
+    folder = write_attack_files(tmp_path_factory.mktemp("attacked") / "student_auto_attack")
+    return folder, attack_context(read_attack(folder))
+
+
+@pytest.fixture(scope="session")
+def attacked(attacked_context):
+    """The page of one evaluation without a run, for the tests that only read it."""
+    return site.publish(attacked_context[0] / "report.html", "attack.html", attacked_context[1])
 
 
 @pytest.fixture
@@ -388,9 +407,16 @@ def attack_summary():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """The page of a finished run, written once for the tests that only read it."""
-    return write_report(write_files(tmp_path_factory.mktemp("finished")))
+def finished_context(tmp_path_factory):
+    """Work directory and context of a finished run, drawn once."""
+    folder = write_files(tmp_path_factory.mktemp("finished"))
+    return folder, run_context(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(finished_context):
+    """The page of a finished run, for the tests that only read it."""
+    return site.publish(finished_context[0] / "report.html", "run.html", finished_context[1])
 
 
 @pytest.fixture
@@ -400,9 +426,16 @@ def write_cells(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def searched(tmp_path_factory):
-    """The page of a finished search for cells, written once for the tests that only read it."""
-    return write_report(write_cell_files(tmp_path_factory.mktemp("searched") / "run"))
+def searched_context(tmp_path_factory):
+    """Work directory and context of a finished search for cells, drawn once."""
+    folder = write_cell_files(tmp_path_factory.mktemp("searched") / "run")
+    return folder, run_context(folder)
+
+
+@pytest.fixture(scope="session")
+def searched(searched_context):
+    """The page of a finished search for cells, for the tests that only read it."""
+    return site.publish(searched_context[0] / "report.html", "run.html", searched_context[1])
 
 
 @pytest.fixture
@@ -427,24 +460,59 @@ def cell_rows():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures keep their names and words and are not drawn, which takes most of a page's time."""
+
+    def leave_out(name, alt, size, paint, wide=False):
+        return Picture(name, b"", alt, *map(round, size), wide=wide)
+
+    for module in (drawings, curves):
+        monkeypatch.setattr(module, "draw", leave_out)
+
+
+@pytest.fixture
+def context_of(undrawn):
+    """`context_of(workdir, *beside)`: what the page of a run shows, as data."""
+    return lambda workdir, *beside: run_context(workdir, beside)
+
+
+@pytest.fixture
+def page_of(read_page, undrawn):
+    """`page_of(workdir, *beside)`: the page of a run, written without its pictures and taken apart."""
+    return lambda workdir, *beside: read_page(write_report(workdir, beside))
+
+
+@pytest.fixture
 def painted(monkeypatch):
     """`painted(module, function, *args)`: the figure that a function of `module` draws, to look into."""
 
     def paint(module, function, *args):
         figures = []
 
-        def keep(name, alt, size, fill):
+        def keep(name, alt, size, fill, wide=False):
             def fill_and_keep(figure):
                 fill(figure)
                 figures.append(figure)
 
-            return draw(name, alt, size, fill_and_keep)
+            return draw(name, alt, size, fill_and_keep, wide)
 
         monkeypatch.setattr(module, "draw", keep)
         function(*args)
         return figures[0]
 
     return paint
+
+
+def rows_of(context, name):
+    """The rows of a table of a context: heading -> text as printed, narrow spaces as plain ones."""
+    (table,) = (item for item in site.contents(context) if isinstance(item, Table) and item.name == name)
+    return [{column: text.replace("\u202f", " ") for column, text in record.items()} for record in table.records()]
+
+
+@pytest.fixture
+def rows():
+    """`rows(context, name)`: see `rows_of`."""
+    return rows_of
 
 
 @pytest.fixture
@@ -455,9 +523,3 @@ def evaluation():
 @pytest.fixture
 def architecture():
     return copy.deepcopy(ARCHITECTURE)
-
-
-@pytest.fixture
-def page_of(read_page):
-    """`page_of(workdir)`: the page of a run, written and taken apart."""
-    return lambda workdir: read_page(write_report(workdir))

@@ -6,6 +6,7 @@ import io
 import jinja2
 import pytest
 
+from rnas.artifacts.scores import Score
 from rnas.pages import site
 from rnas.pages.canvas import draw
 from rnas.pages.site import Fold, Tile
@@ -24,7 +25,7 @@ SCORES = Table(
     "scores",
     ["Model", "Parameters", Cell("PGD-100", "\u03b5 = 8/255")],
     [
-        ["student_1 & co", short(123_456), accuracy(0.6125, (0.5, 0.7), 360)],
+        ["student_1 & co", short(123_456), accuracy(Score(0.6125, 360, (0.5, 0.7)))],
         ["<b>teacher</b>", Cell(), Cell()],
     ],
     caption="Scores",

@@ -29,7 +29,7 @@ from rnas.training.metrics_log import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "configs" / "rnas_cl" / "digits.py"
-ATTACKS = {"fgsm": 1, "mim_20": 20, "pgd_20": 20, "pgd_20_2": 20, "cw_20": 20, "pgd_100": 100}
+ATTACKS = {"fgsm": 1, "mim_20_step_0.8": 20, "pgd_20_step_0.8": 20, "pgd_20": 20, "cw_20": 20, "pgd_100": 100}
 STEPS = 10  # of every stage of the mini run: 1,300 training images in batches of 128
 
 MINI = """
@@ -218,7 +218,7 @@ def test_evaluation_has_its_figures(mini):
         assert (figures["params"], figures["macs"]) == (architecture["params"], architecture["macs"])
     assert found["models"]["teacher"]["params"] == 77_562  # convolutions, BatchNorms and classifier added up by hand
     for figures in found["models"].values():
-        rows = [figures["clean"], *figures["curve"], *(figures[name] for name in ATTACKS)]
+        rows = [figures["clean"], *figures["curve"]["points"], *(figures[name] for name in ATTACKS)]
         for row in rows:
             assert row["count"] == 16
             hits = 16 * row["accuracy"]
@@ -227,9 +227,10 @@ def test_evaluation_has_its_figures(mini):
             row = figures[name]
             assert (row["epsilon"], row["steps"], row["restarts"]) == (0.15, steps, 1)
             assert row["accuracy"] <= figures["clean"]["accuracy"]
-        assert figures["pgd_20"]["step_size"] == pytest.approx(0.15 / 10)
-        assert [point["epsilon"] for point in figures["curve"]] == [0.0, 0.1, 0.2]
-        curve = [point["accuracy"] for point in figures["curve"]]
+        assert figures["pgd_20_step_0.8"]["step_size"] == pytest.approx(0.15 / 10)
+        points = figures["curve"]["points"]
+        assert [point["epsilon"] for point in points] == [0.0, 0.1, 0.2]
+        curve = [point["accuracy"] for point in points]
         assert curve[0] == figures["clean"]["accuracy"] and curve == sorted(curve, reverse=True)
         assert figures["epsilons"] == {}
 

@@ -139,7 +139,7 @@ def test_non_dominated_points(dimensions):
     assert non_dominated(points).tolist() == expected
 
 
-# -- what is reached -------------------------------------------------------------------------------------
+# -- simulations ----------------------------------------------------------------------------------------
 
 
 def test_hypervolume_of_boxes():

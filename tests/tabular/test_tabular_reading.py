@@ -1,4 +1,4 @@
-"""Files of the table: what is read comes out under every name, and what is not all there is refused by name."""
+"""Files of the table: every name of a cell finds its figures, and an incomplete file is refused by name."""
 
 import hashlib
 

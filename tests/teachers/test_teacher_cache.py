@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from rnas import steps
+from rnas.artifacts import files
 from rnas.artifacts.files import read_json, write_json
 from rnas.steps import CachedOutputs
 from rnas.teachers import cache as module
@@ -248,11 +249,11 @@ def test_of_two_runs_that_begin_at_once_one_says_what_the_cache_is_of(tmp_path, 
 
     def slow(path, content):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "write_json", write_json)
+            patch.setattr(files, "write_json", write_json)
             opened(tmp_path, {**IDENTITY, "seed": seed})
         write_json(path, content)
 
-    monkeypatch.setattr(module, "write_json", slow)
+    monkeypatch.setattr(files, "write_json", slow)
     if seed == IDENTITY["seed"]:
         opened(tmp_path)
     else:
@@ -265,7 +266,7 @@ def test_folders_without_hard_links_will_do(tmp_path, monkeypatch):
     def link(source, target):
         raise PermissionError("hard links are not supported")
 
-    monkeypatch.setattr(module.os, "link", link)
+    monkeypatch.setattr(files.os, "link", link)
     opened(tmp_path)
     assert list(contents(tmp_path)) == ["cache.json"] and read_json(tmp_path / "cache.json")["seed"] == IDENTITY["seed"]
 
@@ -325,14 +326,14 @@ def test_a_healthy_shard_that_cannot_be_opened_is_not_called_damaged(whole):
 def test_a_shard_in_the_place_of_another_is_found_out(whole, other):
     path = whole / "view_0001-rows_00000004.array_record"
     shutil.copy(whole / f"{other}.array_record", path)
-    with pytest.raises(ValueError, match=f"{path.name} holds what another teacher said, or what was said of other im"):
+    with pytest.raises(ValueError, match=f"{path.name} holds outputs of another teacher or on other im"):
         opened(whole).read(1, np.array([5]))
 
 
 def test_shards_that_lost_their_card_are_not_taken_for_those_of_another_teacher(whole):
     (whole / "cache.json").unlink()
     cache = opened(whole, {**IDENTITY, "seed": 6})
-    with pytest.raises(ValueError, match="rows_00000000.array_record holds what another teacher said"):
+    with pytest.raises(ValueError, match="rows_00000000.array_record holds outputs of another teacher"):
         cache.read(0, np.array([2]))
     (whole / "cache.json").unlink()
     np.testing.assert_array_equal(opened(whole).read(0, np.array([2])).logits, ask(0, [2]).logits)

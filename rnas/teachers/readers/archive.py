@@ -61,8 +61,8 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
         return Contents(read_safetensors(path), "safetensors")
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ValueError(
-            f"{path} is a web page, not a checkpoint: the download was answered by a page that asks for consent or "
-            "says that a quota is used up. Open the link in a browser and save the file itself."
+            f"{path} is a web page, not a checkpoint: the download was answered by a page about consent or "
+            "about a quota that is used up. Open the link in a browser and save the file itself."
         )
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(f"{path} is a Git LFS pointer, not the file it points to; run `git lfs pull`.")
@@ -116,7 +116,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> list[str]:
 
 
 def _unpack(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member, up to the size it declares; to `archive.read` that says nothing of how much to inflate at once."""
+    """A member, up to the size it declares; `archive.read` has no such limit."""
     with archive.open(name) as stream:
         return stream.read(archive.getinfo(name).file_size)
 
@@ -143,10 +143,10 @@ def _read_torch(path: Path, archive: zipfile.ZipFile, names: list[str]) -> Any:
     if len(roots) != 1:
         raise ValueError(f"{path} is an archive, but not one of torch.save: it holds {len(roots)} files data.pkl.")
     (root,) = roots
-    order = "<"  # what files without a word on it have
-    if f"{root}byteorder" in names and (said := _unpack(archive, f"{root}byteorder")) != b"little":
-        if said != b"big":
-            raise ValueError(f"{path} names a byte order {said!r:.40}; expected little or big.")
+    order = "<"  # that of files without this entry
+    if f"{root}byteorder" in names and (found := _unpack(archive, f"{root}byteorder")) != b"little":
+        if found != b"big":
+            raise ValueError(f"{path} names a byte order {found!r:.40}; expected little or big.")
         order = ">"
 
     def read_storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:

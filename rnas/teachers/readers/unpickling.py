@@ -1,4 +1,4 @@
-"""Pickles written by `torch.save`, read without PyTorch and without running anything they ask for.
+"""Pickles written by `torch.save`, read without PyTorch and without running anything they name.
 
 A pickle is a program: it names functions and calls them. Here a name can only mean one of a few functions of this
 module, which build arrays, mappings, tuples and numbers; any other name ends the reading before anything is called.
@@ -45,7 +45,7 @@ class ForeignGlobal(ValueError):
     """
 
     def __init__(self, name: str):
-        super().__init__(f"it asks for {name!r}, which is no tensor, container or number")
+        super().__init__(f"it names {name!r}, which is no tensor, container or number")
         self.name = name
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnas.pages import write_report
-from rnas.pages.record import read_record
+from rnas.pages.workdir import read_workdir
 
 
 @pytest.mark.parametrize("name", ["config.json", "run.json", "architecture.json", "evaluation.json"])
@@ -36,10 +36,10 @@ def test_a_line_of_metrics_without_step_is_named(write_run):
 
 def test_a_line_still_being_written_is_no_error(write_run):
     workdir = write_run()
-    before = read_record(workdir).metrics
+    before = read_workdir(workdir).metrics
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "train", "spl')
-    assert read_record(workdir).metrics == before
+    assert read_workdir(workdir).metrics == before
 
 
 def test_steps_written_again_by_a_resumed_run_count_once(write_run):
@@ -49,7 +49,7 @@ def test_steps_written_again_by_a_resumed_run_count_once(write_run):
         for step, loss in ((0, 9), (2, 8), (1, 7), (2, 6))
     ]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    read = read_record(workdir).metrics["train", "train"]
+    read = read_workdir(workdir).metrics["train", "train"]
     assert [(row["step"], row["loss"]) for row in read] == [(0, 9), (1, 7), (2, 6)]
 
 
@@ -63,15 +63,29 @@ def test_what_is_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tutors": ["conv1", "conv1", "nowhere"]}, "nowhere"),
-        ({"tutors": ["conv1"]}, "got 1 tutors"),
-        ({"tutor_probabilities": [[1.0]]}, "expected 3 rows of length 2"),
+        ({"tutors": ["nowhere"] * 13}, "nowhere"),
+        ({"tutors": ["conv1"]}, "1 tutors"),
+        ({"tutor_probabilities": [[1.0]] * 13}, "13 rows of 2"),
     ],
 )
 def test_an_architecture_that_contradicts_itself_is_named(write_run, architecture, change, message):
     with pytest.raises(ValueError, match=message) as error:
-        write_report(write_run(architecture=architecture | change))
+        read_workdir(write_run(architecture=architecture | change))
     assert "architecture.json" in str(error.value)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_broken_cell_is_named(write_cells, cell_architecture, place):
+    cell_architecture["accurate"][place] = ["conv_7x7", 0]
+    with pytest.raises(ValueError, match=r"architecture\.json.*conv_7x7"):
+        read_workdir(write_cells(architecture=cell_architecture))
+
+
+def test_a_broken_cell_of_a_baseline_is_named(write_cells):
+    workdir = write_cells()
+    (workdir / "architectures" / "random_2.json").write_text('{"reduce": []}')
+    with pytest.raises(ValueError, match=r"random_2\.json"):
+        read_workdir(workdir)
 
 
 def test_broken_arrays_are_named(write_run):
@@ -88,14 +102,65 @@ def test_broken_arrays_are_named(write_run):
 def test_status_of_a_stage(write_run):
     stages = {"train": {"status": "running"}, "teacher": {"status": "complete"}}
     config = {"finetune": {"epochs": 0}, "baselines": ["plain"]}
-    record = read_record(write_run(without=["evaluation.json"], run={"stages": stages}, config=config))
+    record = read_workdir(
+        write_run(
+            without=["evaluation.json"], run={"format": 2, "command": "rnas run", "stages": stages}, config=config
+        )
+    )
     expected = {
         "teacher": "complete",
         "search": "complete",  # it left an architecture
         "derive": "complete",
         "train": "unfinished",
-        "finetune": "not asked for",
+        "finetune": "not requested",
         "baselines": "unfinished",  # only metrics of theirs
         "evaluate": "not run",
     }
     assert {stage: record.status(stage) for stage in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "origin"),
+    [
+        ({}, {"method": "dsara"}),
+        ({"architecture": {}}, {"method": "dsara"}),
+        ({"architecture": {}, "config": {"system": "dsara", "genotype": "racl"}}, {"published": "racl"}),
+        ({"architecture": {}, "config": {"system": "rnas_cl"}}, None),
+        ({"architecture": {}, "config": {}}, None),
+    ],
+)
+def test_where_the_cells_come_from(write_cells, change, origin):
+    without = ["architecture.json"] if "architecture" in change else []
+    assert read_workdir(write_cells("run", without, [], **change)).origin == origin
+
+
+def test_stages_that_a_search_for_cells_does_not_need(write_cells, cell_config):
+    def states(**config):
+        files = read_workdir(
+            write_cells("run", ["run.json", "architecture.json", "evaluation.json"], [], config=config)
+        )
+        return {stage: files.status(stage) for stage in ("teacher", "search", "finetune", "train")}
+
+    assert states(**cell_config) == {
+        "teacher": "not requested", "search": "not run", "finetune": "not requested", "train": "not run",
+    }  # fmt: skip
+    cell_config["train"]["kl_weight"] = 1.0
+    assert states(**cell_config)["teacher"] == "not run"
+    assert states(**cell_config | {"genotype": "racl"})["search"] == "not requested"
+
+
+@pytest.mark.parametrize(
+    ("search", "epoch"),
+    [
+        ({"method": "dsara", "epochs": 50, "stage1_epochs": 20}, 20),
+        ({"method": "dsara", "epochs": 50, "stage1_epochs": 0}, None),
+        ({"method": "dsara", "epochs": 20, "stage1_epochs": 20}, None),
+        ({"method": "arnas", "epochs": 50, "stage1_epochs": 20}, None),
+    ],
+)
+def test_only_a_search_in_two_stages_has_a_second_one(write_cells, cell_config, search, epoch):
+    assert read_workdir(write_cells(config=cell_config | {"search": search})).second_stage == epoch
+
+
+def test_networks_for_comparison_are_in_order_of_their_numbers(write_cells):
+    assert list(read_workdir(write_cells()).others) == ["random_0", "random_2", "random_10"]

@@ -6,7 +6,7 @@ import pytest
 
 from rnas.attacks import initial_images
 from rnas.attacks.projections import distance
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 KEY = jax.random.key(3)
 IMAGES = np.random.default_rng(0).uniform(0.3, 0.7, (300, 4, 4, 2)).astype(np.float32)

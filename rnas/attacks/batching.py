@@ -18,7 +18,7 @@ def batch_sizes(largest: int, devices: int = 1) -> list[int]:
     return sorted({max(1, -(-largest // share // devices)) * devices for share in SHARES})
 
 
-def pack(rows: np.ndarray, sizes: Sequence[int], of: int | None = None) -> Iterator[np.ndarray]:
+def cut_batches(rows: np.ndarray, sizes: Sequence[int], of: int | None = None) -> Iterator[np.ndarray]:
     """Cuts `rows` into batches of one size, the last of which may be smaller.
 
     Where one batch runs at a time, it is as large as there are rows for; else of a size that keeps all workers
@@ -44,7 +44,9 @@ def concurrent_batches() -> int:
     return max(1, cores // jax.local_device_count())
 
 
-def side_by_side(run: Callable[[np.ndarray], Any], batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Any]]:
+def run_concurrently(
+    run: Callable[[np.ndarray], Any], batches: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields (batch, run(batch)) for every batch, in order."""
     workers = min(concurrent_batches(), len(batches))
     if workers <= 1:
@@ -71,7 +73,7 @@ def take(tree: Any, rows: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
-def together(batches: Sequence[Any]) -> Any:
+def concatenated(batches: Sequence[Any]) -> Any:
     """Joins pytrees of arrays, one for each of at least one batch, along the first axis."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 

@@ -24,7 +24,7 @@ import pytest
 from rnas.attacks import checks, fgsm, pgd
 from rnas.attacks.measurements import gradient_health, loss_stability, random_noise
 from rnas.attacks.projections import distance
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.random_start import per_example_keys
 
 N = 40
 EPSILON = 4 / 255

@@ -1,4 +1,4 @@
-"""The evaluation protocol on a linear model, for which the strongest L∞ attack is known in closed form."""
+"""The tables of a report on a linear model, for which the strongest L∞ attack is known in closed form."""
 
 import dataclasses
 
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnas.attacks.catalogue import CLEAN, pgd
+from rnas.attacks.programs import run_settings
 from rnas.data.datasets import Split
-from rnas.evaluation import Evaluator, evaluate, interval
-from rnas.evaluation.protocol import CLEAN, PGD_20, suite
+from rnas.evaluation import EvaluatedModel, Evaluator, evaluate, interval
+from rnas.evaluation.robustness_table import CURVE_ATTACK, table_attacks
 
 RADII = ("0", "1/255", "2/255", "8/255", "16/255", "32/255")
 MAIN = 8 / 255
@@ -57,6 +59,10 @@ class Linear:
         low, high = np.clip(pixels - epsilon, 0, 1), np.clip(pixels + epsilon, 0, 1)
         return np.sum(np.where(direction > 0, low, high) * direction, axis=1) + bias[own] - bias[1 - own]
 
+    @property
+    def model(self) -> EvaluatedModel:
+        return EvaluatedModel(self.predict, self.variables, 2, "student", "f00d", kind="student", label="Linear")
+
     def broken(self, epsilon: float) -> np.ndarray:
         return self.worst(epsilon) < 0
 
@@ -91,7 +97,7 @@ def batches(evaluator, monkeypatch) -> list:
 def results(linear, evaluator):
     """Figures and strongest images of the whole protocol at two radii."""
     radii = ("8/255", "2/255")
-    return evaluate(evaluator, linear.variables, linear.split, epsilons=radii, curve=RADII, pgd_100_restarts=2)
+    return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, pgd_100_restarts=2)
 
 
 def test_the_setting_tells_right_from_wrong(linear):
@@ -127,17 +133,17 @@ def test_interval_without_examples_says_nothing():
 def test_step_sizes_scale_with_the_radius(scale):
     expected = {
         "fgsm": (1, 8 / 255, "none", 0.0, ("ce",), 1),
-        "mim_20": (20, 0.8 / 255, "none", 1.0, ("ce",), 1),
-        "pgd_20": (20, 0.8 / 255, "uniform", 0.0, ("ce",), 1),
-        "pgd_20_2": (20, 2 / 255, "uniform", 0.0, ("ce",), 1),
+        "mim_20_step_0.8": (20, 0.8 / 255, "none", 1.0, ("ce",), 1),
+        "pgd_20_step_0.8": (20, 0.8 / 255, "uniform", 0.0, ("ce",), 1),
+        "pgd_20": (20, 2 / 255, "uniform", 0.0, ("ce",), 1),
         "cw_20": (20, 0.003, "uniform", 0.0, ("margin",), 1),
         "pgd_100": (100, 2 / 255, "uniform", 0.0, ("ce", "margin"), 5),
     }
-    attacks = {attack.name: attack for attack in suite(5)}
+    attacks = {attack.name: attack for attack in table_attacks(5)}
     assert attacks.keys() == expected.keys()
     for name, (steps, step_size, start, decay, losses, restarts) in expected.items():
         attack = attacks[name]
-        settings = attack.settings(scale * MAIN, losses[-1])
+        settings = run_settings(attack, scale * MAIN, losses[-1])
         assert settings.epsilon == np.float32(scale * MAIN)
         assert settings.step_size == pytest.approx(scale * step_size, rel=1e-6), name
         assert attack.step_size(scale * MAIN) == pytest.approx(scale * step_size, rel=1e-12), name
@@ -163,10 +169,10 @@ def test_clean_errors_are_those_of_the_model(linear, evaluator):
     np.testing.assert_array_equal(predictions != linear.split.labels, wrong)
 
 
-@pytest.mark.parametrize("name", ["fgsm", "mim_20", "pgd_20", "pgd_20_2", "pgd_100"])
+@pytest.mark.parametrize("name", ["fgsm", "mim_20_step_0.8", "pgd_20_step_0.8", "pgd_20", "pgd_100"])
 @pytest.mark.parametrize("epsilon", [MAIN, 32 / 255])
 def test_attacks_fool_exactly_what_can_be_fooled(linear, evaluator, name, epsilon):
-    attack = next(attack for attack in suite(1) if attack.name == name)
+    attack = next(attack for attack in table_attacks(1) if attack.name == name)
     fooled, images = evaluator.attack(linear.variables, linear.split, attack, epsilon, np.arange(len(linear.split)))
     np.testing.assert_array_equal(fooled, linear.broken(epsilon))
     clean = linear.split.images.astype(np.float32) / np.float32(255)
@@ -179,7 +185,7 @@ def test_attacks_fool_exactly_what_can_be_fooled(linear, evaluator, name, epsilo
 
 def test_a_radius_of_zero_fools_nothing_that_was_right(linear, evaluator, batches):
     right = np.flatnonzero(~linear.broken(0.0))
-    for attack in suite(2):
+    for attack in table_attacks(2):
         batches.clear()
         fooled, images = evaluator.attack(linear.variables, linear.split, attack, 0.0, right)
         assert not fooled.any(), attack.name
@@ -190,7 +196,7 @@ def test_a_radius_of_zero_fools_nothing_that_was_right(linear, evaluator, batche
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_results_do_not_depend_on_the_batch(linear, evaluator, batch_size):
     # One step from a random start: what is found is all in the starts.
-    attack = dataclasses.replace(PGD_20, steps=1, restarts=3)
+    attack = pgd(1, CURVE_ATTACK.step).repeated(3)
     rows = np.arange(len(linear.split))
     other = Evaluator(linear.predict, batch_size=batch_size, seed=0)
     expected, found = (each.attack(linear.variables, linear.split, attack, MAIN, rows) for each in (evaluator, other))
@@ -200,7 +206,7 @@ def test_results_do_not_depend_on_the_batch(linear, evaluator, batch_size):
 
 
 def test_results_do_not_depend_on_the_neighbours(linear, evaluator):
-    attack = dataclasses.replace(PGD_20, steps=1, restarts=3)
+    attack = pgd(1, CURVE_ATTACK.step).repeated(3)
     rows = np.arange(len(linear.split))
     fooled, images = evaluator.attack(linear.variables, linear.split, attack, MAIN, rows)
     some = np.array([11, 2, 7, 5])
@@ -210,7 +216,7 @@ def test_results_do_not_depend_on_the_neighbours(linear, evaluator):
 
 
 def test_the_seed_moves_the_starts(linear, evaluator):
-    attack = dataclasses.replace(PGD_20, steps=0)
+    attack = dataclasses.replace(CURVE_ATTACK, steps=0)
     rows = np.arange(3)  # fooled from the start: the first iterate is what comes back
     images = [
         each.attack(linear.variables, linear.split, attack, MAIN, rows)[1]
@@ -221,7 +227,7 @@ def test_the_seed_moves_the_starts(linear, evaluator):
 
 def test_restarts_attack_only_what_still_stands(linear, evaluator, batches):
     rows, broken = np.arange(8), linear.broken(MAIN)[:8].sum()
-    evaluator.attack(linear.variables, linear.split, dataclasses.replace(PGD_20, restarts=3), MAIN, rows)
+    evaluator.attack(linear.variables, linear.split, CURVE_ATTACK.repeated(3), MAIN, rows)
     assert [len(rows) for rows, _, _ in batches] == [8, 8 - broken, 8 - broken] and 0 < broken < 8
     assert len({bytes(jax.random.key_data(key)) for _, key, _ in batches}) == 3, "every restart starts elsewhere"
 
@@ -238,42 +244,45 @@ def test_score_is_the_mean_of_clean_and_attacked_accuracy(linear, evaluator):
 
 
 def test_every_example_counts_once(linear, results):
-    figures, _ = results
-    tables = [figures, *figures["epsilons"].values()]
-    rows = [row for table in tables for row in table.values() if isinstance(row, dict) and "count" in row]
+    scores, _ = results
+    rows = [scores.clean, *scores.attacks.values(), *scores.epsilons["2/255"].values()]
     assert len(rows) == 1 + 6 + 6
-    for row in [*rows, *figures["curve"]]:
-        assert row["count"] == 13  # no multiple of the batch: three of its rows were padding
-        hits = row["accuracy"] * 13
+    for row in [*rows, *(score for _, score in scores.curve.points)]:
+        assert row.count == 13  # no multiple of the batch: three of its rows were padding
+        hits = row.accuracy * 13
         assert hits == pytest.approx(round(hits))
         expected = stats.binomtest(round(hits), 13).proportion_ci(0.95, method="wilson")
-        assert row["interval"] == pytest.approx([expected.low, expected.high])
+        assert row.interval == pytest.approx([expected.low, expected.high])
 
 
 def test_figures_are_those_of_the_closed_form(linear, results):
-    figures, _ = results
-    assert figures["clean"]["accuracy"] == pytest.approx(linear.accuracy(0.0))
-    for table, scale in ((figures, 1.0), (figures["epsilons"]["2/255"], 0.25)):
-        for attack in suite(2):
+    scores, _ = results
+    assert (scores.kind, scores.label) == ("student", "Linear")
+    assert scores.clean.accuracy == pytest.approx(linear.accuracy(0.0))
+    for table, scale in ((scores.attacks, 1.0), (scores.epsilons["2/255"], 0.25)):
+        for attack in table_attacks(2):
             row = table[attack.name]
-            assert row["epsilon"] == pytest.approx(scale * MAIN)
-            assert row["step_size"] == pytest.approx(scale * attack.step_at_8 / 255)
-            assert (row["steps"], row["start"], row["restarts"]) == (attack.steps, attack.start, attack.restarts)
+            assert row.epsilon == pytest.approx(scale * MAIN)
+            assert row.settings == {
+                "step_size": pytest.approx(scale * attack.step * MAIN), "steps": attack.steps,
+                "restarts": attack.restarts, "start": attack.start, "loss": attack.loss,
+            }  # fmt: skip
             exact = linear.accuracy(scale * MAIN)
             if attack.name == "cw_20":  # 20 steps of 0.003 do not cross the whole ball
-                assert exact <= row["accuracy"] <= linear.accuracy(0.0)
+                assert exact <= row.accuracy <= linear.accuracy(0.0)
             else:
-                assert row["accuracy"] == pytest.approx(exact), attack.name
-    assert figures["pgd_20"]["step_size"] == pytest.approx(0.8 / 255)
-    assert figures["epsilons"]["2/255"]["pgd_20"]["step_size"] == pytest.approx(0.2 / 255)
-    assert figures["pgd_100"]["loss"] == "ce then margin"
+                assert row.accuracy == pytest.approx(exact), attack.name
+    assert scores.attacks["pgd_20_step_0.8"].settings["step_size"] == pytest.approx(0.8 / 255)
+    assert scores.epsilons["2/255"]["pgd_20"].settings["step_size"] == pytest.approx(0.5 / 255)
+    assert scores.attacks["pgd_100"].settings["loss"] == "ce then margin"
 
 
 def test_curve_starts_at_clean_and_never_rises(linear, results):
-    figures, _ = results
-    curve = [point["accuracy"] for point in figures["curve"]]
-    assert [point["epsilon"] for point in figures["curve"]] == pytest.approx([number(text) for text in RADII])
-    assert curve[0] == figures["clean"]["accuracy"]
+    scores, _ = results
+    curve = [score.accuracy for _, score in scores.curve.points]
+    assert [epsilon for epsilon, _ in scores.curve.points] == pytest.approx([number(text) for text in RADII])
+    assert scores.curve.attack == "pgd_20_step_0.8"
+    assert curve[0] == scores.clean.accuracy
     assert curve == sorted(curve, reverse=True)
     assert curve == pytest.approx([linear.accuracy(number(text)) for text in RADII])
 
@@ -288,12 +297,13 @@ def test_curve_is_sorted_and_carries_the_broken_over(linear):
             return (rows == round(epsilon * 255)) & (epsilon > 0), None
 
     curve = ("3/255", "0", "1/255")
-    figures, _ = evaluate(Lucky(), linear.variables, linear.split, epsilons=(), curve=curve, pgd_100_restarts=1)
+    scores, _ = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, pgd_100_restarts=1)
     all_rows = list(range(13))
     without_1 = [0, *all_rows[2:]]
-    assert seen == [("clean", 0, all_rows), ("pgd_20", 0, all_rows), ("pgd_20", 1, all_rows), ("pgd_20", 3, without_1)]
-    assert [point["epsilon"] for point in figures["curve"]] == pytest.approx([0.0, 1 / 255, 3 / 255])
-    assert [point["accuracy"] for point in figures["curve"]] == pytest.approx([1.0, 12 / 13, 11 / 13])
+    curve = [(0, all_rows), (1, all_rows), (3, without_1)]
+    assert seen == [("clean", 0, all_rows), *(("pgd_20_step_0.8", *point) for point in curve)]
+    assert [epsilon for epsilon, _ in scores.curve.points] == pytest.approx([0.0, 1 / 255, 3 / 255])
+    assert [score.accuracy for _, score in scores.curve.points] == pytest.approx([1.0, 12 / 13, 11 / 13])
 
 
 def test_strongest_images_fool_or_are_clean(linear, evaluator, results):

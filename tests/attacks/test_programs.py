@@ -1,4 +1,4 @@
-"""Attacks by name and in parts: what a name means, and that examples which fell are not attacked again."""
+"""Attacks by name and in runs: what a name means, and that fooled examples are not attacked again."""
 
 from functools import partial
 import zlib
@@ -10,10 +10,12 @@ import numpy as np
 from problems import KEY, linear
 import pytest
 
-from rnas.attacks import apgd, cw, direct, fab, fgsm, mim, parts, pgd, square
-from rnas.attacks.parts import DRAWS, NAMES, PartSettings, folded, in_turn, judge, parts_of, ranked, take
+from rnas.attacks import apgd, cw, direct, fab, fgsm, mim, pgd, programs, square, verdict
+from rnas.attacks.catalogue import NAMES, Attack
+from rnas.attacks.programs import RunSettings, folded, in_turn, ranked, runs_of, take
+from rnas.attacks.random_start import per_example_keys
 from rnas.attacks.result import AttackResult
-from rnas.attacks.starts import per_example_keys
+from rnas.attacks.verdict import DRAWS, judge
 
 CLASSES = 4
 
@@ -25,10 +27,12 @@ CLASSES = 4
     ("name", "norm", "classes", "number", "settings", "cost"),
     [
         ("fgsm", "linf", 2, 1, {"steps": 1, "start": "none"}, 4),
-        ("pgd_20", "linf", 2, 1, {"steps": 20, "start": "uniform", "step_size": "epsilon/4"}, 61),
-        ("pgd_100*5", "l2", 10, 5, {"steps": 100, "start": "uniform", "restarts": 5}, 301),
-        ("mim_10", "l2", 10, 1, {"steps": 10, "start": "none", "step_size": "epsilon/steps"}, 31),
-        ("cw_30*2", "linf", 10, 2, {"steps": 30, "start": "uniform", "step_size": "0.003 at 8/255"}, 91),
+        ("pgd_20", "linf", 2, 1, {"steps": 20, "start": "uniform", "step_size": "ε/4", "loss": "ce"}, 61),
+        ("pgd_20_step_0.8", "linf", 2, 1, {"steps": 20, "step_size": "ε/10"}, 61),
+        ("pgd_100_ce*5", "l2", 10, 5, {"steps": 100, "start": "uniform", "loss": "ce", "restarts": 5}, 301),
+        ("pgd_100*2", "l2", 10, 4, {"steps": 100, "loss": "ce then margin", "restarts": 2}, 301),
+        ("mim_10", "l2", 10, 1, {"steps": 10, "start": "none", "step_size": "ε/10"}, 31),
+        ("cw_30*2", "linf", 10, 2, {"steps": 30, "start": "uniform", "step_size": "0.095625 ε"}, 91),
         ("apgd_ce", "linf", 2, 1, {"steps": 100, "loss": "ce", "start": "random", "eot": 1}, 303),
         ("apgd_ce*5", "l1", 10, 5, {"loss": "ce", "restarts": 5}, 309),
         ("apgd_margin", "l2", 2, 1, {"loss": "margin"}, 303),
@@ -47,13 +51,14 @@ CLASSES = 4
     ],
 )
 def test_what_a_name_means(name, norm, classes, number, settings, cost):
-    found = parts_of(name, norm, classes)
+    found = runs_of(name, norm, classes)
     assert [(part.number, part.of) for part in found] == [(i, number) for i in range(number)]
     attack = name.partition("*")[0]
-    assert {part.attack for part in found} == {attack}
-    assert {part.code for part in found} == {zlib.crc32(attack.encode())}
+    assert {part.name for part in found} == {attack}
+    key_name = attack.removesuffix("_ce") if attack.startswith("pgd") else attack
+    assert {part.key_number for part in found} == {zlib.crc32(key_name.encode())}
     assert all(part.settings.items() >= settings.items() for part in found)
-    assert ("restarts" in found[0].settings) == ("*" in name or attack == "fab")
+    assert found[0].settings.get("restarts", 1) == int(name.partition("*")[2] or 1)
     assert found[0].cost == cost
     assert [part.continues for part in found] == [attack == "square" and i > 0 for i in range(number)]
     if attack == "square":
@@ -63,15 +68,15 @@ def test_what_a_name_means(name, norm, classes, number, settings, cost):
     expected = attack if number == 1 else f"{attack} {number}/{number}"
     assert found[-1].label == expected
     at = found[-1].at(0.25)
-    assert isinstance(at, PartSettings) and (at.epsilon, at.number) == (0.25, number - 1)
+    assert isinstance(at, RunSettings) and (at.epsilon, at.number) == (0.25, number - 1)
     assert all(isinstance(value, np.generic) for value in at)  # arrays, or each would be another program
     if attack not in ("square", "fgsm"):
         assert at.steps == settings.get("steps", 100)
 
 
-def test_parts_that_differ_in_numbers_share_a_program():
+def test_runs_that_differ_in_numbers_share_a_program():
     def program(name, norm="linf", classes=5, **more):
-        return parts_of(name, norm, classes, **more)[0].program
+        return runs_of(name, norm, classes, **more)[0].program
 
     assert program("pgd_10") is program("pgd_200*3") is program("pgd_10", classes=9) is program("cw_10")
     assert program("mim_10") is program("fgsm")
@@ -79,19 +84,19 @@ def test_parts_that_differ_in_numbers_share_a_program():
     assert program("square") is program("square")
     others = [program("pgd_10"), program("pgd_10", "l2"), program("mim_10"), program("apgd_ce")]
     others += [program("apgd_ce", eot=2), program("fab"), program("fab*2"), program("fab_t"), program("square")]
-    others += [parts_of("square", "linf", 5)[1].program]
+    others += [runs_of("square", "linf", 5)[1].program]
     assert len(set(others)) == len(others)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_of_the_list_is_known(name):
-    assert parts_of(name.replace("<steps>", "7"), "linf", 5)
+    assert runs_of(name.replace("<steps>", "7"), "linf", 5)
 
 
 @pytest.mark.parametrize(
     ("name", "norm", "classes", "words"),
     [
-        ("pgd", "linf", 5, r"unknown attack 'pgd' in linf; expected one of fgsm, pgd_<steps>"),
+        ("pgd", "linf", 5, r"unknown attack 'pgd'; expected one of fgsm, pgd_<steps>"),
         ("pgd_0", "linf", 5, "unknown attack 'pgd_0'"),
         ("pgd_1e2", "linf", 5, "unknown attack 'pgd_1e2'"),
         ("pgd-20", "linf", 5, "unknown attack 'pgd-20'"),
@@ -100,16 +105,16 @@ def test_every_name_of_the_list_is_known(name):
         ("fgsm_3", "linf", 5, "unknown attack"),
         ("apgd", "linf", 5, "unknown attack 'apgd'"),
         ("apgd_ce_50", "linf", 5, "unknown attack"),
-        ("apgd_t*2", "linf", 5, r"restarts except of apgd_t, fab_t and square"),
-        ("fab_t*2", "l2", 5, r"restarts except of apgd_t, fab_t and square"),
-        ("square*2", "l2", 5, r"restarts except of apgd_t, fab_t and square"),
-        ("pgd_20*", "linf", 5, "unknown attack"),
-        ("pgd_20*-1", "linf", 5, "unknown attack"),
+        ("apgd_t*2", "linf", 5, "takes no restarts"),
+        ("fab_t*2", "l2", 5, "takes no restarts"),
+        ("square*2", "l2", 5, "takes no restarts"),
+        ("pgd_20*", "linf", 5, "expected a number of restarts"),
+        ("pgd_20*-1", "linf", 5, "expected a number of restarts"),
         ("pgd_20*0", "linf", 5, "at least once"),
         ("fab*0", "linf", 5, "at least once"),
-        ("fgsm*2", "linf", 5, "2 restarts from one start would repeat one run"),
-        ("mim_10*3", "l2", 5, "3 restarts from one start would repeat one run"),
-        ("pgd_20", "l1", 5, "dense gradient steps are far too weak, use apgd"),
+        ("fgsm*2", "linf", 5, "fgsm takes no restarts"),
+        ("mim_10*3", "l2", 5, "mim_10 takes no restarts"),
+        ("pgd_20", "l1", 5, "dense gradient steps are far too weak; use apgd"),
         ("fgsm", "l1", 5, "use apgd"),
         ("cw_30", "l1", 5, "use apgd"),
         ("pgd_20", "l7", 5, "unknown norm 'l7'; expected one of linf, l2, l1"),
@@ -122,7 +127,7 @@ def test_every_name_of_the_list_is_known(name):
 )
 def test_refusals(name, norm, classes, words):
     with pytest.raises(ValueError, match=words):
-        parts_of(name, norm, classes)
+        runs_of(name, norm, classes)
 
 
 # --- Programs -----------------------------------------------------------------------------------------------
@@ -131,11 +136,11 @@ def test_refusals(name, norm, classes, words):
 @pytest.fixture
 def few_queries(monkeypatch):
     """Square of 40 queries in blocks of 10. Programs made under one number must not be found under another."""
-    caches = (parts._square, direct._compiled)
+    caches = (programs._square, direct._compiled)
     for cache in caches:
         cache.cache_clear()
-    monkeypatch.setattr(parts, "QUERIES", 40)
-    monkeypatch.setattr(parts, "BLOCK", 10)
+    monkeypatch.setattr(programs, "QUERIES", 40)
+    monkeypatch.setattr(programs, "BLOCK", 10)
     yield
     for cache in caches:
         cache.cache_clear()
@@ -157,8 +162,8 @@ KEYS = per_example_keys(KEY, COUNT)
 EPSILON, WIDE = 0.015, 0.12  # where some examples fall to gradients, and to a search at random
 
 
-def run_part(part, epsilon=EPSILON, images=IMAGES, labels=LABELS, keys=KEYS, carry=None):
-    keys = folded(keys, part.code)
+def made(part, epsilon=EPSILON, images=IMAGES, labels=LABELS, keys=KEYS, carry=None):
+    keys = folded(keys, part.key_number)
     return direct.compiled(part.program, logits_fn)(images, labels, keys, part.at(epsilon), carry)
 
 
@@ -176,33 +181,33 @@ def attack_keys(name, number):
         ("apgd_dlr*2", partial(apgd, loss="dlr"), 1, 0.05),  # where not all runs end in the same corner
     ],
 )
-def test_a_part_is_a_run_of_its_attack(name, attack, number, epsilon):
+def test_a_run_is_a_call_of_its_attack(name, attack, number, epsilon):
     """With its own keys, so that restarts differ."""
     kind = name.partition("*")[0]
-    found, carry = run_part(parts_of(name, "linf", CLASSES)[number], epsilon)
+    found, carry = made(runs_of(name, "linf", CLASSES)[number], epsilon)
     expected = attack(logits_fn, IMAGES, LABELS, epsilon=epsilon, key=attack_keys(kind, number))
     chex.assert_trees_all_close(found, expected, atol=1e-6)
     assert carry is None
     if number:
-        other, _ = run_part(parts_of(name, "linf", CLASSES)[0], epsilon)
+        other, _ = made(runs_of(name, "linf", CLASSES)[0], epsilon)
         assert not np.array_equal(found.loss, other.loss)
     assert found.success.any()
 
 
 def test_targets_go_by_rank():
     logits = np.asarray(logits_fn(IMAGES))
-    for number, part in enumerate(parts_of("apgd_t", "linf", CLASSES)):
+    for number, part in enumerate(runs_of("apgd_t", "linf", CLASSES)):
         targets = logits.argsort(1)[:, -2 - number].astype(np.int32)
-        found, _ = run_part(part)
+        found, _ = made(part)
         expected = apgd(
             logits_fn, IMAGES, LABELS, epsilon=EPSILON, key=attack_keys("apgd_t", number), loss="dlr_targeted",
             targets=targets,
         )  # fmt: skip
         chex.assert_trees_all_close(found, expected, atol=1e-5)
     distances = []
-    for number, part in enumerate(parts_of("fab_t", "linf", CLASSES)):
+    for number, part in enumerate(runs_of("fab_t", "linf", CLASSES)):
         targets = logits.argsort(1)[:, -2 - number].astype(np.int32)
-        found, _ = run_part(part)
+        found, _ = made(part)
         expected = fab(logits_fn, IMAGES, LABELS, epsilon=EPSILON, key=KEY, targets=targets)
         chex.assert_trees_all_close(found, expected, atol=1e-5)
         distances.append(-found.loss)
@@ -211,8 +216,8 @@ def test_targets_go_by_rank():
 
 def test_square_in_blocks_is_one_search(few_queries):
     """The queries and images of one call, although solved examples are dropped between blocks."""
-    part_list = parts_of("square", "linf", CLASSES)
-    assert len(part_list) == 4
+    run_list = runs_of("square", "linf", CLASSES)
+    assert len(run_list) == 4
     keys = folded(KEYS, zlib.crc32(b"square"))
     whole = square(logits_fn, IMAGES, LABELS, epsilon=WIDE, key=keys, queries=40)
     ends = np.where(whole.success, whole.queries, 1000)
@@ -223,9 +228,9 @@ def test_square_in_blocks_is_one_search(few_queries):
 
     def run(part, rows, carry):
         some = {"images": IMAGES[rows], "labels": LABELS[rows], "keys": KEYS[rows]}
-        return jax.device_get(run_part(part, WIDE, **some, carry=carry))
+        return jax.device_get(made(part, WIDE, **some, carry=carry))
 
-    for _, rows, result in in_turn(part_list, run, fooled):
+    for _, rows, result in in_turn(run_list, run, fooled):
         attacked.append(len(rows))
         queries[rows] += result.queries
         points[rows], loss[rows] = result.images, result.loss
@@ -242,8 +247,8 @@ def test_square_blocks_keep_their_bits(few_queries):
     keys = folded(KEYS, zlib.crc32(b"square"))
     whole = square(logits_fn, IMAGES, LABELS, epsilon=WIDE, key=keys, queries=40)
     carry, queries = None, 0
-    for part in parts_of("square", "linf", CLASSES):
-        result, carry = run_part(part, WIDE, carry=carry)
+    for part in runs_of("square", "linf", CLASSES):
+        result, carry = made(part, WIDE, carry=carry)
         queries = queries + result.queries
     chex.assert_trees_all_equal(result._replace(queries=queries), whole)
 
@@ -257,11 +262,11 @@ def result_of(rows, success):
 
 
 def stub(number, continues=False):
-    return parts.Part("stub", number, 9, None, 0, continues, {})
+    return programs.AttackRun(Attack("stub", "Stub", "stub"), number, 9, None, 0, continues)
 
 
-def test_each_part_sees_only_who_stands():
-    """Part i fools the rows whose number is i modulo 3; what it leaves to the next is compacted with them."""
+def test_each_run_sees_only_who_stands():
+    """AttackRun i fools the rows whose number is i modulo 3; what it leaves to the next is compacted with them."""
     seen, carries = [], []
 
     def run(part, rows, carry):
@@ -299,8 +304,8 @@ def test_nothing_to_do_and_nobody_falls():
     assert not fooled.any()
 
 
-def test_parts_run_when_asked_for():
-    """Between two parts `fooled` is up to date, and what the caller adds to it counts."""
+def test_runs_are_made_one_by_one():
+    """Between two runs `fooled` is up to date, and what the caller adds to it counts."""
     ran = []
 
     def run(part, rows, carry):
@@ -350,7 +355,7 @@ def test_rank_one_is_the_prediction_even_of_ties():
 def test_judging_a_model():
     labels = LABELS.copy()
     labels[1] = (labels[1] + 1) % CLASSES
-    found = parts.judge_once(logits_fn, IMAGES, labels, KEYS, None, None)
+    found = verdict.judge_once(logits_fn, IMAGES, labels, KEYS, None, None)
     logits = np.asarray(logits_fn(IMAGES))
     np.testing.assert_array_equal(found["wrong"], np.arange(COUNT) == 1)
     np.testing.assert_array_equal(found["wrong_share"], np.arange(COUNT) == 1)
@@ -378,7 +383,7 @@ def test_judging_a_random_model():
         jax.effects_barrier()
         return found, np.stack(said).reshape(DRAWS, len(levels), 2)  # each example alone, with draws of its own
 
-    judged = jax.jit(partial(parts.judge_draws, model))
+    judged = jax.jit(partial(verdict.judge_draws, model))
     assert DRAWS == 20
     _, draws = run([0.5] * 3)
     noise = np.sort(draws[:, :, 0], axis=0)

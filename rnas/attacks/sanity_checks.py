@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnas.attacks.inputs import SLACK
-from rnas.attacks.lengths import radius
+from rnas.attacks.epsilon_parsing import radius
+from rnas.attacks.input_checks import SLACK
 from rnas.attacks.measurements import PLACES, VANISHED
 
 STATUSES = ("skipped", "passed", "warning", "failed")  # from best to worst

@@ -1,0 +1,344 @@
+"""The attacks of the catalogue as programs, in runs: one restart, one target class, or one block of queries each.
+
+After every run the examples it fooled can be left out, which is what makes an ensemble affordable. A program has the
+form (logits_fn, images, labels, keys [N], settings, carry) -> (AttackResult, carry). It is pure, and the same object
+for all runs that differ in numbers only, so that they share one compilation.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+import functools
+from typing import Any, NamedTuple
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.attacks import catalogue, losses
+from rnas.attacks.apgd import apgd
+from rnas.attacks.batching import take
+from rnas.attacks.catalogue import Attack
+from rnas.attacks.fab import fab
+from rnas.attacks.hyperplane import NORMS
+from rnas.attacks.pgd import pgd
+from rnas.attacks.random_start import folded
+from rnas.attacks.result import AttackResult
+from rnas.attacks.square import check_height, continue_square, square_result, start_square
+
+TARGETS = 9  # classes that targeted attacks aim at, the likeliest first
+TARGETS_APGD_L1 = 5
+QUERIES = 5000
+BLOCK = 500  # queries of Square between which solved examples are dropped
+GRADIENT = 3  # cost of a gradient in forward passes
+FAB_SETTINGS = {"alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
+
+
+class RunSettings(NamedTuple):
+    """What may change without making another program, scalars.
+
+    Attributes:
+      epsilon: radius in pixel units.
+      number: which restart, target or block.
+      steps, step_size, momentum, use_margin: of projected ascent: how many, their length in pixel units, the decay of
+        MI-FGSM (0: none), and whether the margin is maximised rather than cross-entropy.
+    """
+
+    epsilon: Any
+    number: Any
+    steps: Any
+    step_size: Any
+    momentum: Any
+    use_margin: Any
+
+
+@dataclass(frozen=True)
+class AttackRun:
+    """One run of an attack.
+
+    Attributes:
+      attack: a row of a table of results.
+      number, of: which run it is, from 0, and how many there are.
+      program: see above.
+      cost: of one example, in forward passes.
+      continues: whether it takes over the carry of the run before.
+      settings: hyperparameters of the attack, for reports.
+      loss: what projected ascent maximises.
+    """
+
+    attack: Attack
+    number: int
+    of: int
+    program: Callable
+    cost: int
+    continues: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    loss: str = "ce"
+
+    def at(self, epsilon: float) -> RunSettings:
+        """What its program needs to run at a radius."""
+        return run_settings(self.attack, epsilon, self.loss, self.number)
+
+    @property
+    def name(self) -> str:
+        return self.attack.name
+
+    @property
+    def label(self) -> str:
+        """Which run of which attack: 'apgd_t 2/9'."""
+        return self.name if self.of == 1 else f"{self.name} {self.number + 1}/{self.of}"
+
+    @property
+    def key_number(self) -> int:
+        """To be folded into the key of each example; programs fold in what tells the runs of an attack apart."""
+        return zlib.crc32(self.attack.key_name.encode())
+
+
+def run_settings(attack: Attack, epsilon: float, loss: str, number: int = 0) -> RunSettings:
+    """The settings of one run of `attack` at a radius."""
+    return RunSettings(
+        epsilon=np.float32(epsilon),
+        number=np.int32(number),
+        steps=np.int32(attack.steps),
+        step_size=np.float32(attack.step_size(epsilon)),
+        momentum=np.float32(attack.momentum),
+        use_margin=np.bool_(loss == "margin"),
+    )
+
+
+def runs_of(attack: Attack | str, norm: str, num_classes: int, *, eot: int = 1) -> list[AttackRun]:
+    """Returns the runs of one attack, in order.
+
+    Args:
+      attack: of the catalogue, or its name, followed by '*R' for R restarts where the attack starts at random.
+      norm: 'linf', 'l2' or 'l1'.
+      num_classes: K; targeted attacks aim at no more than K - 1 classes.
+      eot: draws of a random model to average over (APGD only).
+
+    Raises:
+      ValueError: for an unknown name or norm, or an attack that K or the norm do not allow.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
+    if num_classes < 2:
+        raise ValueError(f"a model with K={num_classes} class cannot be fooled.")
+    if isinstance(attack, str):
+        (attack,) = catalogue.parse(attack)
+    return PROGRAMS[attack.program](attack, norm, num_classes, eot)
+
+
+def check_shape(runs: Sequence[AttackRun], shape: tuple[int, ...], norm: str) -> None:
+    """Raises ValueError if one of the runs cannot attack images of `shape` (H, W, C)."""
+    if any(run.attack.program == "square" for run in runs):
+        check_height(shape, norm)
+
+
+def in_turn(
+    runs: Sequence[AttackRun], attack: Callable, fooled: np.ndarray
+) -> Iterator[tuple[AttackRun, np.ndarray, Any]]:
+    """Makes runs one after the other, each on the examples that still stand.
+
+    Args:
+      attack: (run, rows, carry) -> (AttackResult of NumPy arrays, carry), over `rows` [n] of the set. Its `success`
+        is what counts, so it must have been recounted.
+      fooled: bool [N], updated in place.
+
+    Yields:
+      (run, rows, result); the result is None where no example stands.
+    """
+    carry, before = None, None
+    for run in runs:
+        rows = np.flatnonzero(~fooled)
+        if not len(rows):
+            yield run, rows, None
+            continue
+        if run.continues:
+            carry = take(carry, np.searchsorted(before, rows))  # rows only ever drop out, and stay sorted
+        result, carry = attack(run, rows, carry if run.continues else None)
+        before = rows
+        fooled[rows] = result.success
+        yield run, rows, result
+
+
+def ascend(
+    start: str,
+    norm: str,
+    logits_fn: Callable,
+    images: jax.Array,
+    labels: jax.Array,
+    keys: jax.Array,
+    settings: RunSettings,
+) -> AttackResult:
+    """One run of projected ascent from a 'uniform' start or from 'none': FGSM, PGD, MI-FGSM and CW in one program."""
+
+    def loss(logits, labels):
+        return jnp.where(settings.use_margin, losses.margin(logits, labels), losses.cross_entropy(logits, labels))
+
+    return pgd(
+        logits_fn,
+        images,
+        labels,
+        epsilon=settings.epsilon,
+        key=keys,
+        norm=norm,
+        steps=settings.steps,
+        step_size=settings.step_size,
+        start=start,
+        loss=loss,
+        momentum=settings.momentum,  # 0 leaves the direction of the gradient, hence plain PGD
+    )
+
+
+def ranked(logits: jax.Array, rank: int | jax.Array) -> jax.Array:
+    """Returns the class [N] whose logit is the `rank`-th largest of each row; rank 1 is the prediction."""
+    # Of classes that tie the first ranks first, as in argmax: else a label could become its own rival.
+    return jnp.take(jnp.argsort(logits, axis=1, descending=True), rank - 1, axis=1)
+
+
+# -- runs of each attack ------------------------------------------------------------------------------
+
+
+def _ascent_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
+    """FGSM, PGD, MI-FGSM, CW: every restart with every loss."""
+    if norm == "l1":
+        raise ValueError(
+            f"attack {attack.name!r} is not offered in l1, where dense gradient steps are far too weak; use apgd_ce."
+        )
+    settings = {
+        "steps": attack.steps,
+        "start": attack.start,
+        "step_size": attack.step_words,
+        "loss": attack.loss,
+        **({"restarts": attack.restarts} if attack.repeatable else {}),
+    }
+    losses_in_turn = [loss for loss in attack.losses for _ in range(attack.restarts)]
+    cost = GRADIENT * attack.steps + 1
+    return [
+        AttackRun(attack, i, len(losses_in_turn), _ascent(attack.start, norm), cost, settings=settings, loss=loss)
+        for i, loss in enumerate(losses_in_turn)
+    ]
+
+
+def _apgd_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
+    """Every restart."""
+    (loss,) = attack.losses
+    _require_classes(attack, num_classes, 3 if loss == "dlr" else 2, "apgd_margin")
+    settings = {"steps": 100, "loss": loss, "start": "random", "eot": eot, "restarts": attack.restarts}
+    cost = eot * GRADIENT * _apgd_evaluations(norm)
+    program = _apgd(loss, norm, eot)
+    return [AttackRun(attack, i, attack.restarts, program, cost, settings=settings) for i in range(attack.restarts)]
+
+
+def _apgd_t_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
+    """Every target class."""
+    _require_classes(attack, num_classes, 4, "apgd_dlr with three classes, apgd_margin with two")
+    targets = min(TARGETS_APGD_L1 if norm == "l1" else TARGETS, num_classes - 1)
+    settings = {"steps": 100, "loss": "dlr_targeted", "start": "random", "targets": targets}
+    cost = GRADIENT * _apgd_evaluations(norm) + 1
+    program = _apgd("dlr_targeted", norm, 1)
+    return [AttackRun(attack, i, targets, program, cost, settings=settings) for i in range(targets)]
+
+
+def _fab_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
+    """One run whatever the restarts: only the first starts at the image itself."""
+    cost = 100 * attack.restarts * (GRADIENT * (num_classes - 1) + 1)
+    settings = {"steps": 100, "restarts": attack.restarts, **FAB_SETTINGS}
+    return [AttackRun(attack, 0, 1, _fab(norm, attack.restarts), cost, settings=settings)]
+
+
+def _fab_t_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
+    """Every target class."""
+    targets = min(TARGETS, num_classes - 1)
+    settings = {"steps": 100, "targets": targets, **FAB_SETTINGS}
+    cost = 100 * (GRADIENT + 1) + 1
+    return [AttackRun(attack, i, targets, _fab_t(norm), cost, settings=settings) for i in range(targets)]
+
+
+def _square_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
+    """Blocks of one search."""
+    settings = {"queries": QUERIES, "p_init": 0.8, "rescaled_schedule": False, "draws": "per image"}
+    blocks = QUERIES // BLOCK
+    later = _square(norm, False)
+    return [
+        AttackRun(attack, 0, blocks, _square(norm, True), BLOCK + 1, False, settings),
+        *(AttackRun(attack, i, blocks, later, BLOCK, True, settings) for i in range(1, blocks)),
+    ]
+
+
+# Program named in the catalogue -> (attack, norm, num_classes, eot) -> its runs.
+PROGRAMS: dict[str, Callable[[Attack, str, int, int], list[AttackRun]]] = {
+    "ascent": _ascent_runs,
+    "apgd": _apgd_runs,
+    "apgd_t": _apgd_t_runs,
+    "fab": _fab_runs,
+    "fab_t": _fab_t_runs,
+    "square": _square_runs,
+}
+
+
+def _apgd_evaluations(norm: str) -> int:
+    """Gradients of APGD: its steps, and a start for each of its radii."""
+    return 103 if norm == "l1" else 101
+
+
+def _require_classes(attack: Attack, num_classes: int, least: int, instead: str) -> None:
+    if num_classes < least:
+        raise ValueError(
+            f"{attack.name} needs at least {least} classes, and the model has K={num_classes}; use {instead}."
+        )
+
+
+# -- programs -----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _ascent(start: str, norm: str) -> Callable:
+    def program(logits_fn, images, labels, keys, settings, carry):
+        return ascend(start, norm, logits_fn, images, labels, folded(keys, settings.number), settings), None
+
+    return program
+
+
+@functools.cache
+def _apgd(loss: str, norm: str, eot: int) -> Callable:
+    def program(logits_fn, images, labels, keys, settings, carry):
+        targets = ranked(logits_fn(images), settings.number + 2) if loss == "dlr_targeted" else None
+        result = apgd(
+            logits_fn, images, labels, epsilon=settings.epsilon, key=folded(keys, settings.number), norm=norm,
+            loss=loss, targets=targets, eot=eot,
+        )  # fmt: skip
+        return result, None
+
+    return program
+
+
+@functools.cache
+def _fab(norm: str, restarts: int) -> Callable:
+    def program(logits_fn, images, labels, keys, settings, carry):
+        return fab(logits_fn, images, labels, epsilon=settings.epsilon, key=keys, norm=norm, restarts=restarts), None
+
+    return program
+
+
+@functools.cache
+def _fab_t(norm: str) -> Callable:
+    def program(logits_fn, images, labels, keys, settings, carry):
+        targets = ranked(logits_fn(images), settings.number + 2)
+        return fab(logits_fn, images, labels, epsilon=settings.epsilon, key=keys, norm=norm, targets=targets), None
+
+    return program
+
+
+@functools.cache
+def _square(norm: str, first: bool) -> Callable:
+    def program(logits_fn, images, labels, keys, settings, carry):
+        run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
+        state = start_square(logits_fn, images, labels, **run) if first else carry
+        before = 0 if first else carry.queries
+        state = continue_square(
+            logits_fn, state, images, labels, **run, first=settings.number * BLOCK, count=BLOCK, queries=QUERIES
+        )
+        result: AttackResult = square_result(state, images)
+        return result._replace(queries=state.queries - before), state
+
+    return program

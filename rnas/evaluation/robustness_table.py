@@ -1,0 +1,154 @@
+"""The tables of a report: which attacks they hold, and the figures of one model.
+
+Models run in inference mode on pixels in [0, 1]. Examples that an attack has fooled are not attacked by its
+further restarts; an attack counts every iterate, start included. A curve over ε carries what was broken at a
+smaller radius over to the larger ones, whose balls contain it.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnas.artifacts.evaluation import ModelScores
+from rnas.artifacts.scores import AttackScore, Curve, Score
+from rnas.attacks import catalogue, radius
+from rnas.attacks.catalogue import CLEAN, Attack
+from rnas.attacks.programs import ascend, run_settings
+from rnas.evaluation.evaluated_model import EvaluatedModel
+from rnas.evaluation.runner import Runner, pixels
+
+CURVE_ATTACK = catalogue.pgd(20, step=1 / 10)  # also of validation
+HEADLINE_ATTACK = catalogue.PGD_100
+
+
+def _ascent(start, logits_fn, images, labels, keys, settings, carry):
+    return ascend(start, "linf", logits_fn, images, labels, keys, settings)
+
+
+PROGRAMS = {start: functools.partial(_ascent, start) for start in ("uniform", "none")}
+
+
+def table_attacks(pgd_100_restarts: int) -> tuple[Attack, ...]:
+    """The attacks of every table, weakest first (arXiv 2301.08092; PGD-100 with restarts is ours)."""
+    return (
+        catalogue.FGSM,
+        catalogue.mim(20, step=1 / 10),
+        CURVE_ATTACK,
+        catalogue.pgd(20),
+        catalogue.cw(20),
+        HEADLINE_ATTACK.repeated(pgd_100_restarts),
+    )
+
+
+class Evaluator:
+    """Attacks frozen models of one architecture, in batches of one size.
+
+    Args:
+      predict: (variables, images) -> logits, in inference mode.
+      batch_size: over all devices.
+      seed: of the random starts; they depend on it, the restart and the example's id alone.
+    """
+
+    def __init__(self, predict: Callable, *, batch_size: int, seed: int):
+        self._runner = Runner(predict, [batch_size], what="evaluation.batch_size")
+        self._logits = jax.jit(predict)
+        self._seed = seed
+
+    def attack(self, variables: Any, split, attack: Attack, epsilon: float, rows: np.ndarray):
+        """Attacks the examples `rows` of `split` (images uint8 [N,H,W,C], labels [N], ids [N]) by projected ascent.
+
+        Returns:
+          (fooled bool [len(rows)], images float32 [len(rows),H,W,C]): the fooling image, or the clean one.
+        """
+        images = pixels(split.images[rows])
+        fooled = np.zeros(len(rows), bool)
+        if attack.steps and epsilon == 0.0:
+            attack = CLEAN
+        losses = [loss for loss in attack.losses for _ in range(attack.restarts)]
+        for number, loss in enumerate(losses):
+            key = jax.random.fold_in(jax.random.key(self._seed), number)
+            standing = np.flatnonzero(~fooled)
+            if len(standing):
+                result = self._runner.run(
+                    variables, split, PROGRAMS[attack.start], rows[standing], key, run_settings(attack, epsilon, loss)
+                )
+                fooled[standing], images[standing] = result.success, result.images
+        return fooled, images
+
+    def predictions(self, variables: Any, images: np.ndarray) -> np.ndarray:
+        """Predicted classes [N] of float32 images [N,H,W,C], in a pass of its own."""
+        return np.argmax(jax.device_get(self._logits(variables, images)), axis=-1)
+
+    def score(self, variables: Any, split, epsilon: float, attack: Attack = CURVE_ATTACK) -> dict[str, float]:
+        """Accuracies for model choice: clean, under `attack`, and their mean, the `score`."""
+        wrong, _ = self.attack(variables, split, CLEAN, 0.0, np.arange(len(split)))
+        right = np.flatnonzero(~wrong)
+        fooled, _ = self.attack(variables, split, attack, epsilon, right)
+        accuracy, robust = len(right) / len(split), float(np.sum(~fooled)) / len(split)
+        return {"accuracy": accuracy, "adversarial_accuracy": robust, "score": (accuracy + robust) / 2}
+
+
+def evaluate(
+    evaluator: Evaluator,
+    model: EvaluatedModel,
+    split,
+    *,
+    epsilons: Sequence[str],
+    curve: Sequence[str],
+    pgd_100_restarts: int,
+    tick: Callable[[str], None] = lambda attack: None,
+) -> tuple[ModelScores, np.ndarray]:
+    """Measures all that a report shows of one model, but for AutoAttack.
+
+    Args:
+      evaluator: of the model's architecture.
+      split: test images.
+      epsilons: radii of the table; the first is the headline.
+      curve: radii of the curve.
+      tick: called with a name before each measurement, for progress.
+
+    Returns:
+      (figures; PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model).
+    """
+    count, variables = len(split), model.variables
+    tick("clean")
+    wrong, _ = evaluator.attack(variables, split, CLEAN, 0.0, np.arange(count))
+    right = np.flatnonzero(~wrong)
+    tables: list[dict[str, AttackScore]] = []
+    strongest = pixels(split.images)
+    for text in epsilons:
+        epsilon, table = radius(text), {}
+        for attack in table_attacks(pgd_100_restarts):
+            tick(f"{attack.name} at {text}")
+            fooled, images = evaluator.attack(variables, split, attack, epsilon, right)
+            settings = {
+                "step_size": attack.step_size(epsilon),
+                "steps": attack.steps,
+                "restarts": attack.restarts,
+                "start": attack.start,
+                "loss": attack.loss,
+            }
+            table[attack.name] = AttackScore.of_attack(int(np.sum(~fooled)), count, epsilon, settings)
+            if not tables and attack.name == HEADLINE_ATTACK.name:
+                strongest[right] = images
+        tables.append(table)
+    standing, points = right, []
+    for text in sorted(curve, key=radius):
+        tick(f"curve at {text}")
+        fooled, _ = evaluator.attack(variables, split, CURVE_ATTACK, radius(text), standing)
+        standing = standing[~fooled]
+        points.append((radius(text), Score.of(len(standing), count)))
+    scores = ModelScores(
+        kind=model.kind,
+        label=model.label,
+        params=model.params,
+        macs=model.macs,
+        clean=Score.of(len(right), count),
+        attacks=tables[0] if tables else {},
+        epsilons=dict(zip(epsilons[1:], tables[1:], strict=True)),
+        curve=Curve(CURVE_ATTACK.name, tuple(points)),
+    )
+    return scores, strongest

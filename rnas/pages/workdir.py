@@ -1,0 +1,241 @@
+"""What a run left in its work directory, read once and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnas.artifacts import attack, evaluation, run_record
+from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
+from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
+from rnas.artifacts.evaluation import Evaluation, ExampleImages, ModelScores
+from rnas.artifacts.files import read_json
+
+STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
+METRICS = "metrics.jsonl"
+_LEARNING = ("teacher", "search", "train", "finetune")
+_FILES = ("config.json", run_record.FILE, METRICS, "architecture.json", evaluation.FILE)
+
+Metrics = Mapping[tuple[str, str], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class AttackFolder:
+    """A finished evaluation of the attack suite.
+
+    Attributes:
+        name: of the folder.
+        examples: column -> array [N]; empty where the file is missing.
+        images: None where the file is missing.
+    """
+
+    name: str
+    summary: AttackSummary
+    examples: Mapping[str, np.ndarray]
+    images: FoolingImages | None
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The files of a run. What the run has not made yet is None or empty.
+
+    Attributes:
+        config, run: the objects of config.json and run.json.
+        size: params and macs of the network, as architecture.json states them.
+        others: name -> networks trained for comparison that have cells of their own; as a model each is
+            `baseline_<name>`.
+        evaluation: as it was written.
+        metrics: (stage, split) -> its rows in order of step, each step once.
+        attacks: of the attack suite: the student's first, smaller radii before larger ones.
+        unfinished: folders of the attack suite that are not finished.
+    """
+
+    config: Mapping[str, Any]
+    run: Mapping[str, Any]
+    architecture: Architecture | None
+    size: Mapping[str, int]
+    others: Mapping[str, Architecture]
+    evaluation: Evaluation | None
+    images: ExampleImages | None
+    metrics: Metrics
+    attacks: tuple[AttackFolder, ...]
+    unfinished: tuple[str, ...]
+
+    @property
+    def models(self) -> Mapping[str, ModelScores]:
+        """Name -> figures, as evaluation.json holds them; empty before the evaluation."""
+        return self.evaluation.models if self.evaluation else {}
+
+    @property
+    def origin(self) -> Mapping[str, str] | None:
+        """Where the cells come from, `{"method": …}` or `{"published": …}`; None for a run that is not about cells."""
+        if isinstance(self.architecture, CellArchitecture | NASBench201Architecture) and self.architecture.origin:
+            return self.architecture.origin
+        if self.setting("system") != "dsara":
+            return None
+        if genotype := self.setting("genotype"):
+            return {"published": genotype}
+        return {"method": str(self.setting("search.method") or "")}
+
+    @property
+    def noun(self) -> str:
+        """What the network of the run is called in a sentence: a student where the search was for one."""
+        return "student" if self.origin is None else "network"
+
+    @property
+    def second_stage(self) -> float | None:
+        """The epoch at which a search in two stages begins its second one; None for any other."""
+        first, epochs = self.setting("search.stage1_epochs"), self.setting("search.epochs")
+        if self.setting("search.method") != "dsara" or not first or (epochs is not None and first >= epochs):
+            return None
+        return float(first)
+
+    def label(self, model: str) -> str:
+        """What people read for a model: its label in evaluation.json; before the evaluation its name."""
+        return self.models[model].label if model in self.models else model
+
+    def setting(self, name: str) -> Any:
+        """A configuration value by its dotted name; None if there is none."""
+        value: Any = self.config
+        for part in name.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                return None
+            value = value[part]
+        return value
+
+    def status(self, stage: str) -> str:
+        """`complete`, `not requested`, `unfinished` or `not run`: from run.json, else from the files."""
+        stated = self.run.get("stages", {}).get(stage, {}).get("status")
+        if stated is not None:
+            return "complete" if stated == "complete" else "unfinished"  # that of a killed run is still `running`
+        if self._not_requested(stage):
+            return "not requested"
+        results = {"search": self.architecture, "derive": self.architecture, "evaluate": self.evaluation}
+        if results.get(stage):
+            return "complete"
+        trains = "baseline_" if stage == "baselines" else stage
+        return "unfinished" if any(name.startswith(trains) for name, _ in self.metrics) else "not run"
+
+    def _not_requested(self, stage: str) -> bool:
+        cells, tuned = self.origin is not None, self.setting("finetune.epochs")
+        distils = any(self.setting(f"{part}.{key}") for part in ("search", "train") for key in ("gamma", "kl_weight"))
+        return {
+            "teacher": cells and not distils,
+            "search": cells and "published" in self.origin,
+            "finetune": tuned == 0 or (cells and tuned is None),
+            "baselines": self.setting("baselines") == [],
+        }.get(stage, False)
+
+    @property
+    def learning_stages(self) -> list[str]:
+        """The stages that recorded metrics, in the order a run goes through them."""
+        recorded = dict.fromkeys(stage for stage, split in self.metrics if split != "architecture")
+        known = [stage for stage in _LEARNING if stage in recorded]
+        return known + [stage for stage in recorded if stage not in _LEARNING]
+
+
+def read_workdir(workdir: str | Path) -> Workdir:
+    """Reads what exists of a run.
+
+    Raises:
+        ValueError: `workdir` is no directory or holds no run; a file is not what it should be (the message
+            names the file, and the line where there is one).
+    """
+    workdir = Path(workdir)
+    if not workdir.is_dir():
+        raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
+    if not any((workdir / name).exists() for name in _FILES):
+        raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
+    architecture = workdir / "architecture.json"
+    found = _if_there(read_json, architecture) or {}
+    others = sorted(workdir.glob("architectures/*.json"), key=lambda path: _numbered(path.stem))
+    attacks = [(folder.name, read_attack(folder)) for folder in sorted(workdir.glob("attacks/*")) if folder.is_dir()]
+    finished = [folder for _, folder in attacks if folder]
+    measured = _if_there(Evaluation.read, workdir / evaluation.FILE)
+    order = list(measured.models) if measured else []
+
+    def place(folder: AttackFolder) -> tuple:
+        model = folder.summary.model.name
+        return (
+            order.index(model) if model in order else len(order),
+            model,
+            folder.summary.norm,
+            folder.summary.epsilon,
+        )
+
+    return Workdir(
+        config=_if_there(read_object, workdir / "config.json") or {},
+        run=_if_there(run_record.read_record, workdir / run_record.FILE) or {},
+        architecture=_if_there(load_architecture, architecture),
+        size={key: found[key] for key in ("params", "macs") if key in found},
+        others={path.stem: load_architecture(path) for path in others},
+        evaluation=measured,
+        images=_if_there(ExampleImages.read, workdir / evaluation.IMAGES),
+        metrics=_if_there(_read_metrics, workdir / METRICS) or {},
+        attacks=tuple(sorted(finished, key=place)),
+        unfinished=tuple(name for name, folder in attacks if folder is None),
+    )
+
+
+def read_attack(folder: Path) -> AttackFolder | None:
+    """The evaluation of one folder; None while it is unfinished.
+
+    Raises:
+        ValueError: a file is not what it should be; the message names it.
+    """
+    summary = _if_there(AttackSummary.read, folder / attack.FILE)
+    if summary is None:
+        return None
+    examples = read_examples(folder) if (folder / attack.EXAMPLES).exists() else {}
+    images = FoolingImages.read(folder) if (folder / attack.IMAGES).exists() else None
+    count = len(examples["label"]) if examples else 0
+    if images is not None and examples and len(images.row) and not 0 <= images.row.min() <= images.row.max() < count:
+        raise ValueError(
+            f"{folder / attack.IMAGES}: rows {images.row.min()} to {images.row.max()}, but {attack.EXAMPLES} holds "
+            f"{count} examples."
+        )
+    return AttackFolder(folder.name, summary, examples, images)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file; raises ValueError where it holds none."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}, expected an object")
+    return content
+
+
+def _if_there(read: Callable[[Path], Any], path: Path) -> Any:
+    return read(path) if path.exists() else None
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    """A key to sort names by that end in a number: `random_2` before `random_10`."""
+    words, _, number = name.rpartition("_")
+    return (words, int(number)) if number.isdecimal() else (name, 0)
+
+
+def _read_metrics(path: Path) -> Metrics:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # What follows the last newline is a line still being written, and never a row.
+    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for number, line in enumerate(lines[:-1], 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number},"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{place} is not valid JSON ({error}); restore it or run its stage again") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{place} holds a JSON {type(row).__name__}, expected an object")
+        if absent := [key for key in ("stage", "split", "step") if key not in row]:
+            raise ValueError(f"{place} lacks {', '.join(absent)}")
+        # A resumed run writes the steps since its checkpoint again: the later row is the one that counted.
+        rows.setdefault((row["stage"], row["split"]), {})[row["step"]] = row
+    return {key: [steps[step] for step in sorted(steps)] for key, steps in rows.items()}
