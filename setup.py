@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["rnas", "rnas.*"]),
-    package_data={"rnas.pages": ["templates/*"]},
+    package_data={"rnas": ["py.typed"], "rnas.pages": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -63,7 +63,8 @@ setup(
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
         # The site of docs/: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
-        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff>=0.9,<1"],
+        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4"],
+        "check": ["import-linter>=2.8,<3", "mypy>=2,<3", "ruff>=0.9,<1"],  # what launch/check.sh runs
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},
     classifiers=[

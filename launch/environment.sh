@@ -1,4 +1,4 @@
-# The virtual environment of this project, in .venv. Sourced by the other scripts, from the project's root.
+# The virtual environments of this project, .venv and .venv-VERSION. Sourced by the other scripts, from the project's root.
 
 # Prints the Python to build the environment with: `python3` if it is 3.11 or 3.12, else the newest of those
 # that are installed, else a `python3` that is newer still.
@@ -22,11 +22,23 @@ sys.exit(not ($range))" >/dev/null 2>&1; then
   return 1
 }
 
-# prepare_environment ACCELERATOR [EXTRA]
-# Makes .venv with this package, the accelerator's build of JAX (cpu, cuda12, cuda13 or tpu; empty: as it is)
-# and an extra of setup.py. Does nothing where all that is there and setup.py is the same as then.
+# Prints the Python of a version, such as 3.12: that on the path, else one of pyenv. Fails where there is none.
+find_version() {
+  local candidate
+  for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python3; do
+    if "$candidate" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# prepare_environment ACCELERATOR [EXTRAS [VENV PYTHON]]
+# Makes VENV (.venv) with this package, the accelerator's build of JAX (cpu, cuda12, cuda13 or tpu; empty: as it is)
+# and extras of setup.py, joined by commas. Does nothing where all that is there and setup.py is the same as then.
 prepare_environment() {
-  local accelerator=$1 extra=${2:-} present stamp wanted python extras
+  local accelerator=$1 extras=${2:-} venv=${3:-.venv} python=${4:-} present stamp wanted
   case $accelerator in
     "" | cpu | cuda12 | cuda13 | tpu) ;;
     *) echo "error: accelerator is '$accelerator'; expected cpu, cuda12, cuda13 or tpu" >&2; return 2 ;;
@@ -34,25 +46,24 @@ prepare_environment() {
   (
     # Several jobs of an array may start here at once; one prepares, the others wait.
     if command -v flock >/dev/null; then exec 9<>setup.py; flock 9; fi
-    present=$(cat .venv/rnas-accelerator 2>/dev/null || true)
+    present=$(cat "$venv/rnas-accelerator" 2>/dev/null || true)
     accelerator=${accelerator:-${present:-cpu}}
     if [ -n "$present" ] && [ "$present" != "$accelerator" ]; then
-      echo "making .venv anew: it was for $present, now $accelerator is wanted" >&2
-      rm -rf .venv
+      echo "making $venv anew: it was for $present, now $accelerator is wanted" >&2
+      rm -rf "$venv"
     fi
-    if ! .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
-      python=$(find_python) || exit 1
-      echo "making .venv with $("$python" --version)" >&2
-      "$python" -m venv --clear .venv
+    if ! "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+      python=${python:-$(find_python)} || exit 1
+      echo "making $venv with $("$python" --version)" >&2
+      "$python" -m venv --clear "$venv"
     fi
-    stamp=.venv/rnas-installed${extra:+-$extra}
+    stamp=$venv/rnas-installed${extras:+-$extras}
     wanted=$(cksum < setup.py)
     if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-      extras=$extra
-      [ "$accelerator" = cpu ] || extras=$accelerator${extra:+,$extra}
+      [ "$accelerator" = cpu ] || extras=$accelerator${extras:+,$extras}
       echo "installing rnas${extras:+ with $extras} for $accelerator" >&2
-      .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2
-      echo "$accelerator" > .venv/rnas-accelerator
+      "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2
+      echo "$accelerator" > "$venv/rnas-accelerator"
       echo "$wanted" > "$stamp"
     fi
   )

@@ -35,9 +35,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         prog="rnas", description="Searches image classifiers that are small and hard to fool."
     )
     verbs = parser.add_subparsers(dest="command", required=True, metavar="command")
+    typed = next((word for word in argv if not word.startswith("-")), None)
     for verb, (module, description) in VERBS.items():
         made = verbs.add_parser(verb, help=description, description=description)
-        if argv[:1] == [verb]:
+        if verb == typed:
             importlib.import_module(f"rnas.cli.{module}").add_arguments(made)
     arguments, rest = parser.parse_known_args(argv)
     overrides = [argument for argument in rest if argument.startswith("--config.")]

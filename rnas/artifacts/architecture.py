@@ -1,7 +1,7 @@
 """The outcome of a search, `architecture.json`: which network, and which teacher layer each student layer follows."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from rnas.artifacts.files import read_json, write_json
-from rnas.spaces import cells, fbnet, nasbench201
+from rnas.spaces import cell_space, nasbench201, width_space
 
+FILE = "architecture.json"
 FORMAT = 1
 
 
@@ -112,7 +113,7 @@ class Architecture(abc.ABC):
 class WidthArchitecture(Architecture):
     """Output channels per block of a channel-masked space, with the probabilities they were read from."""
 
-    space: fbnet.Space
+    space: width_space.WidthSpace
     widths: tuple[int, ...]
     probabilities: Sequence = ()
 
@@ -128,7 +129,7 @@ class WidthArchitecture(Architecture):
         return {"widths": list(self.widths)}
 
     def content(self) -> dict[str, Any]:
-        _, sides = fbnet.resolutions(self.space, self.image_shape[0])
+        _, sides = width_space.resolutions(self.space, self.image_shape[0])
         return {
             "space": self.space.name,
             "widths": list(self.widths),
@@ -160,15 +161,15 @@ class CellArchitecture(Architecture):
       origin: {'method': …} that found it ('given' has a 'file' too), or {'published': name}.
     """
 
-    genotype: cells.Genotype
+    genotype: cell_space.Genotype
     channels: int
     cells: int
     width_ratio: tuple[int, int, int]
     origin: dict = dataclasses.field(default_factory=dict)
 
     @property
-    def space(self) -> cells.CellSpace:
-        return cells.get_space(self.genotype.space)
+    def space(self) -> cell_space.CellSpace:
+        return cell_space.get_space(self.genotype.space)
 
     @property
     def name(self) -> str:
@@ -220,7 +221,7 @@ class NASBench201Architecture(Architecture):
 
     def summary(self) -> dict[str, Any]:
         return {
-            "space": cells.NASBENCH201.name,
+            "space": nasbench201.EDGE_SPACE.name,
             "code": self.code,
             "id": nasbench201.identify(self.code),
             "string": nasbench201.to_string(self.code),
@@ -244,10 +245,11 @@ def load_architecture(path: str | Path) -> Architecture:
         raise ValueError(f"no architecture at {path}; run the search first, or name another file.")
     content = read_json(path)
     space = str(content.get("space")) if isinstance(content, dict) else ""
-    read, own = _of_widths, ("widths",)
-    if space in cells.SPACES:
+    read: Callable[[dict, dict], Architecture] = _of_widths
+    own: tuple[str, ...] = ("widths",)
+    if space in cell_space.SPACES:
         read, own = _of_cells, ("channels", "cells")
-    elif space == cells.NASBENCH201.name:
+    elif space == nasbench201.EDGE_SPACE.name:
         read, own = _of_nasbench201, ("code", "channels", "cells")
     required = ("format", "space", *own, "image_shape", "num_classes")
     missing = [key for key in required if not isinstance(content, dict) or key not in content]
@@ -269,7 +271,7 @@ def load_architecture(path: str | Path) -> Architecture:
 
 
 def _of_widths(content: dict, shared: dict) -> WidthArchitecture:
-    space = fbnet.get_space(content["space"])
+    space = width_space.get_space(content["space"])
     return WidthArchitecture(
         space=space,
         widths=space.check_widths(content["widths"]),
@@ -279,9 +281,9 @@ def _of_widths(content: dict, shared: dict) -> WidthArchitecture:
 
 
 def _of_cells(content: dict, shared: dict) -> CellArchitecture:
-    space = cells.get_space(content["space"])
+    space = cell_space.get_space(content["space"])
     parts = ("space", *space.types, "concat")
-    genotype = cells.Genotype.from_json({part: content[part] for part in parts if part in content})
+    genotype = cell_space.Genotype.from_json({part: content[part] for part in parts if part in content})
     ratio = content.get("width_ratio", space.width_ratio)
     return CellArchitecture(
         genotype=genotype,
@@ -304,7 +306,7 @@ def _of_nasbench201(content: dict, shared: dict) -> NASBench201Architecture:
     )
 
 
-def _size(content: dict) -> dict[str, int]:
+def _size(content: dict) -> dict[str, Any]:
     for key in ("channels", "cells"):
         if not isinstance(content[key], int) or content[key] < 1:
             raise ValueError(f"{key} is {content[key]!r}, not a whole number above 0.")

@@ -1,6 +1,6 @@
 """`evaluation.json` and `adversarial.npz`: how every model of a run does without attack and under the attacks.
 
-The figures of the student stand at the top level of the JSON too, so that `evaluation["pgd_100"]["accuracy"]` is the
+The figures of the student are at the top level of the JSON too, so that `evaluation["pgd_100"]["accuracy"]` is the
 robust accuracy of the run.
 """
 

@@ -90,7 +90,7 @@ class Fields:
         return value
 
     def mapping(self, key: str) -> dict[str, Any]:
-        """An object as it stands."""
+        """An object, unchanged."""
         return dict(self.value(key, dict))
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class Fields:
         return tuple(self._content)
 
     def except_for(self, *keys: str) -> dict[str, Any]:
-        """What else the object holds, as it stands."""
+        """The other keys of the object, with their values."""
         return {key: value for key, value in self._content.items() if key not in keys}
 
     def _below(self, key: str) -> str:

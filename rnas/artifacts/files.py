@@ -36,8 +36,9 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
     Raises:
       OSError: see `write_text`.
     """
+    named: dict[str, Any] = dict(arrays)
     with replaced(path) as temporary, open(temporary, "xb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **named)
 
 
 @contextlib.contextmanager

@@ -120,10 +120,10 @@ def read_results(folders: Iterable[str | os.PathLike]) -> list[NetworkResult]:
     Raises:
       ValueError: no result, one that cannot be read, two that disagree, or two protocols for one data set.
     """
-    folders = [Path(folder) for folder in folders]
+    workdirs = [Path(folder) for folder in folders]
     found: dict[tuple[str, Network], NetworkResult] = {}
     first: dict[str, tuple[Path, NetworkResult]] = {}
-    for path in [path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))]:
+    for path in [path for workdir in workdirs for path in sorted((workdir / FOLDER).glob("*.json"))]:
         result = NetworkResult.read(path)
         source, other = first.setdefault(result.dataset, (path, result))
         if other.protocol != result.protocol:
@@ -136,7 +136,7 @@ def read_results(folders: Iterable[str | os.PathLike]) -> list[NetworkResult]:
                 f"{path} has other figures than another result of id {result.id}, seed {result.seed}; remove one."
             )
     if not found:
-        raise ValueError(f"no results in {', '.join(map(str, folders))}; `rnas tabular train` writes them.")
+        raise ValueError(f"no results in {', '.join(map(str, workdirs))}; `rnas tabular train` writes them.")
     return list(found.values())
 
 

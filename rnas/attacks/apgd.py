@@ -2,7 +2,7 @@
 
 For Linf and L2 it is algorithm 1 of Croce & Hein 2020 (arXiv 2003.01690): momentum, and a step that is halved,
 with a return to the best point, whenever the loss stopped rising. For L1 it is algorithm 1 of Croce & Hein
-2021 (arXiv 2103.01208): sparse steps inside the exact intersection of ball and box, begun at wider radii.
+2021 (arXiv 2103.01208): sparse steps inside the exact intersection of ball and box, which starts at wider radii.
 
 Direct calls are checked and compiled (see `direct.py`); while tracing, `epsilon`, `key`, `initial_images` and
 `targets` may be traced. Every evaluation of a run passes through one compiled body, so that the gradient of
@@ -25,8 +25,8 @@ from rnas.attacks.epsilon_parsing import pixel_radius
 from rnas.attacks.input_checks import check_types
 from rnas.attacks.l1_ball import project_l1
 from rnas.attacks.pgd import LOSSES, Length, check_count
-from rnas.attacks.projections import NORMS, TINY, direction, distance, over, project
-from rnas.attacks.random_models import alone
+from rnas.attacks.projections import TINY, direction, distance, over, project
+from rnas.attacks.random_models import one_by_one
 from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
 
@@ -36,7 +36,7 @@ STRICTLY = 1 - 1e-6  # room within an L1 radius for the rounding of long sums
 
 
 class Schedule(NamedTuple):
-    """What is known beforehand about every evaluation of a run; arrays [evaluations].
+    """The schedule of a run, one entry an evaluation; arrays [evaluations].
 
     Attributes:
       begins: whether a phase begins, so that its start is what is evaluated.
@@ -107,7 +107,7 @@ def apgd(
 
     Args:
       logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode. With `eot` above 1 it
-        is random, and takes (images, key); it is asked for one image at a time, each with keys of its own.
+        is random, and takes (images, key); it is called on one image at a time, each with keys of its own.
       images: float32 [N, H, W, C] in [0, 1]; N may be 0.
       labels: integers [N].
       epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
@@ -124,8 +124,8 @@ def apgd(
         2018, arXiv 1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken
         for the prediction. Keys of draws derive from the example's key, the restart, the evaluation and the
         draw.
-      keep: 'fooling' returns what `AttackResult` says; 'highest_loss' returns the evaluated image of highest
-        loss instead, fooling or not, as training needs it.
+      keep: 'fooling' returns `images` as `AttackResult` describes them; 'highest_loss' returns the evaluated image
+        of highest loss instead, fooling or not, as training needs it.
 
     Returns:
       An `AttackResult`; its `queries` count every draw.
@@ -193,8 +193,6 @@ def ascend(
     check_types(images, labels)
     check_count("steps", steps, least=1)
     check_count("eot", eot, least=1)
-    if norm not in (*NORMS, "l1"):
-        raise ValueError(f"unknown norm {norm!r}; expected 'linf', 'l2' or 'l1'.")
     if keep not in KEPT:
         raise ValueError(f"unknown keep={keep!r}; expected one of {', '.join(KEPT)}.")
     if initial_images is not None and initial_images.shape != images.shape:
@@ -418,7 +416,7 @@ def evaluate(
 
     def differentiate(*key):
         def total(points):
-            logits = alone(logits_fn)(points, *key) if key else logits_fn(points)
+            logits = one_by_one(logits_fn)(points, *key) if key else logits_fn(points)
             if logits.ndim != 2 or len(logits) != len(points):
                 raise ValueError(f"logits_fn must return [{len(points)}, K] logits; got shape {logits.shape}.")
             values = loss(logits, labels)

@@ -87,9 +87,9 @@ def auto_attack(
     version: str = "standard",
     batch_size: int = 250,
 ) -> AttackResult:
-    """Attacks images with an ensemble; examples that fell are not attacked again.
+    """Attacks images with an ensemble; fooled examples are not attacked again.
 
-    Those that stand are packed into batches of `batch_size`, a quarter or a sixteenth of it: at most three programs
+    The others are cut into batches of `batch_size`, a quarter or a sixteenth of it: at most three programs
     for each attack, which are kept. On a CPU several batches run at a time.
     Not to be called while tracing: which examples are left is decided on the host.
 
@@ -114,7 +114,7 @@ def auto_attack(
         while tracing.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((images, labels, epsilon, key))):
-        raise ValueError("auto_attack decides on the host who is attacked next: call it outside jit, vmap and pmap.")
+        raise ValueError("auto_attack picks examples on the host: call it outside jit, vmap and pmap.")
     check_count("batch_size", batch_size, least=1)
     plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))
     epsilon = float(pixel_radius(epsilon, norm))

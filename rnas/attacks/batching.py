@@ -18,13 +18,13 @@ def batch_sizes(largest: int, devices: int = 1) -> list[int]:
     return sorted({max(1, -(-largest // share // devices)) * devices for share in SHARES})
 
 
-def cut_batches(rows: np.ndarray, sizes: Sequence[int], of: int | None = None) -> Iterator[np.ndarray]:
+def cut_batches(rows: np.ndarray, sizes: Sequence[int], total: int | None = None) -> Iterator[np.ndarray]:
     """Cuts `rows` into batches of one size, the last of which may be smaller.
 
     Where one batch runs at a time, it is as large as there are rows for; else of a size that keeps all workers
-    busy. Either depends on how many rows there are in all: `of`, where `rows` are what an interruption left.
+    busy. Both depend on how many rows there are in all: `total`, if `rows` are what an interruption left.
     """
-    count, workers = len(rows) if of is None else of, concurrent_batches()
+    count, workers = len(rows) if total is None else total, concurrent_batches()
     if workers == 1:
         size = min((size for size in sizes if size >= count), default=max(sizes))
     else:

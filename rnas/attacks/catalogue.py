@@ -1,4 +1,4 @@
-"""Every named attack once: what its name stands for in configurations, on the command line, in files and on pages.
+"""Every named attack once: what its name means in configurations, on the command line, in files and on pages.
 
 A step is a fraction of the radius ε, so it scales with ε. The names `pgd_<steps>`, `mim_<steps>` and `cw_<steps>` have
 the step that `rnas.attacks.pgd`, `mim` and `cw` have by default; any other step is part of the name, in 255ths at
@@ -34,7 +34,7 @@ class Attack:
       start: 'none', 'uniform' or 'random'; '' where the attack has no random start.
       losses: what is maximised, one after the other.
       restarts: with each loss.
-      repeatable: whether more restarts can be asked for.
+      repeatable: whether it can run with more restarts.
       momentum: decay of MI-FGSM, 0 for none.
       key_name: random keys are derived from it. It is the name, unless the attack once had another name.
     """

@@ -1,8 +1,10 @@
-"""Radii and step sizes as users write them."""
+"""Norms, radii and step sizes as users write them."""
 
 import math
 
 import jax
+
+NORMS = ("linf", "l2", "l1")
 
 
 def radius(value: str | float | jax.Array) -> float | jax.Array:
@@ -30,12 +32,20 @@ def radius(value: str | float | jax.Array) -> float | jax.Array:
     return length
 
 
+def check_norm(norm: str) -> None:
+    """Raises ValueError for an unknown norm."""
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
+
+
 def pixel_radius(epsilon: str | float | jax.Array, norm: str) -> float | jax.Array:
     """Reads the radius of a ball in `norm`, in pixel units.
 
     Raises:
-      ValueError: if `epsilon` cannot be read, or exceeds 1 in Linf, where the ball already holds every image.
+      ValueError: if the norm is unknown, if `epsilon` cannot be read, or if it exceeds 1 in Linf, where the
+        ball already holds every image.
     """
+    check_norm(norm)
     epsilon = radius(epsilon)
     if norm == "linf" and not isinstance(epsilon, jax.Array) and epsilon > 1:
         raise ValueError(f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import pixel_radius
-from rnas.attacks.hyperplane import NORMS, onto_hyperplane
+from rnas.attacks.hyperplane import onto_hyperplane
 from rnas.attacks.input_checks import check_types
 from rnas.attacks.losses import at
 from rnas.attacks.pgd import Length, Logits, check_count
@@ -82,7 +82,7 @@ def fab(
 
     Returns:
       An `AttackResult`. `images` are the nearest misclassified images found, where they lie within epsilon;
-      `success` says where. `loss` is minus their distance in `norm`, also where it exceeds epsilon, and -inf where
+      `success` is true there. `loss` is minus their distance in `norm`, also where it exceeds epsilon, and -inf where
       none was found. `queries` counts gradient and forward passes alike, an untargeted gradient as one.
       `last_success`: whether the last point tested, of any restart, was misclassified and within epsilon.
 
@@ -91,8 +91,6 @@ def fab(
         with one class.
     """
     check_types(images, labels)
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
     epsilon = pixel_radius(epsilon, norm)
     check_count("steps", steps, least=1)
     check_count("restarts", restarts, least=1)
@@ -137,9 +135,9 @@ def fab(
         _, last, nearest = lax.fori_loop(0, steps, step, (start, last_before, nearest))
         return last | last_before, nearest
 
-    nobody = jnp.zeros(len(images), bool)
-    nowhere = jnp.full(len(images), jnp.inf, images.dtype)
-    last_success, nearest = lax.fori_loop(0, restarts, run, (nobody, Nearest(images, nowhere)))
+    none = jnp.zeros(len(images), bool)
+    infinitely_far = jnp.full(len(images), jnp.inf, images.dtype)
+    last_success, nearest = lax.fori_loop(0, restarts, run, (none, Nearest(images, infinitely_far)))
     success = nearest.distance <= epsilon
     result = AttackResult(
         images=jnp.where(over(success, images), nearest.images, images),

@@ -9,7 +9,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-NORMS = ("linf", "l2", "l1")
+from rnas.attacks.epsilon_parsing import check_norm
+
 FLAT = 1e-8  # L2 and L1: coordinates along which the hyperplane tilts less than this stay where they are
 
 
@@ -29,8 +30,7 @@ def onto_hyperplane(points: jax.Array, w: jax.Array, b: jax.Array, norm: str) ->
     Raises:
       ValueError: unknown `norm`.
     """
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
+    check_norm(norm)
     excess = jnp.sum(w * points, axis=-1) - b
     # Moving against `tilt` lowers the excess to 0, at a rate of |tilt| per unit of length.
     tilt = jnp.where(excess >= 0, 1.0, -1.0)[..., None] * w
@@ -62,7 +62,7 @@ def level(reach: jax.Array, weight: jax.Array, need: jax.Array) -> jax.Array:
         free = reach > last[..., None]
         slope = jnp.sum(jnp.where(free, weight, 0.0), axis=-1)
         settled = jnp.sum(jnp.where(free, 0.0, weight * reach), axis=-1)
-        # Rounding must not lead back; a row that is done then repeats its value while others go on.
+        # Rounding must not lead back; a finished row repeats its value until the others are finished.
         root = jnp.maximum(last, (need - settled) / jnp.where(slope > 0, slope, jnp.inf))
         return root, jnp.any(root > last)
 

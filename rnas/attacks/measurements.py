@@ -14,7 +14,7 @@ from rnas.attacks.epsilon_parsing import pixel_radius
 from rnas.attacks.input_checks import check_types
 from rnas.attacks.losses import cross_entropy, margin
 from rnas.attacks.pgd import Length, Logits
-from rnas.attacks.projections import NORMS, TINY, distance, over
+from rnas.attacks.projections import TINY, distance, over
 from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
 
@@ -42,7 +42,7 @@ class GradientHealth(NamedTuple):
 
 
 class Stability(NamedTuple):
-    """How much the loss moves, and how much its gradient says it can.
+    """How much the loss moves, and how much its gradient allows it to move.
 
     Attributes:
       change: [N], mean over draws of |L(x + δ) - L(x)| / |L(x)|.
@@ -174,8 +174,6 @@ def sign_draw(keys: jax.Array, images: jax.Array, epsilon: Length, norm: str) ->
     Raises:
       ValueError: unreadable `epsilon`, or `norm` other than 'linf', 'l2' and 'l1'.
     """
-    if norm not in (*NORMS, "l1"):
-        raise ValueError(f"unknown norm {norm!r}; expected 'linf', 'l2' or 'l1'.")
     epsilon = jnp.asarray(pixel_radius(epsilon, norm), images.dtype)
     signs = jax.vmap(lambda key: jax.random.rademacher(key, images.shape[1:], images.dtype))(keys)
     return jnp.clip(images + epsilon * signs / over(distance(signs, norm), signs), 0.0, 1.0)

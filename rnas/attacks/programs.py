@@ -19,8 +19,8 @@ from rnas.attacks import catalogue, losses
 from rnas.attacks.apgd import apgd
 from rnas.attacks.batching import take
 from rnas.attacks.catalogue import Attack
+from rnas.attacks.epsilon_parsing import check_norm
 from rnas.attacks.fab import fab
-from rnas.attacks.hyperplane import NORMS
 from rnas.attacks.pgd import pgd
 from rnas.attacks.random_start import folded
 from rnas.attacks.result import AttackResult
@@ -118,8 +118,7 @@ def runs_of(attack: Attack | str, norm: str, num_classes: int, *, eot: int = 1) 
     Raises:
       ValueError: for an unknown name or norm, or an attack that K or the norm do not allow.
     """
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
+    check_norm(norm)
     if num_classes < 2:
         raise ValueError(f"a model with K={num_classes} class cannot be fooled.")
     if isinstance(attack, str):
@@ -136,7 +135,7 @@ def check_shape(runs: Sequence[AttackRun], shape: tuple[int, ...], norm: str) ->
 def in_turn(
     runs: Sequence[AttackRun], attack: Callable, fooled: np.ndarray
 ) -> Iterator[tuple[AttackRun, np.ndarray, Any]]:
-    """Makes runs one after the other, each on the examples that still stand.
+    """Makes runs one after the other, each on the examples that no run has fooled yet.
 
     Args:
       attack: (run, rows, carry) -> (AttackResult of NumPy arrays, carry), over `rows` [n] of the set. Its `success`
@@ -144,7 +143,7 @@ def in_turn(
       fooled: bool [N], updated in place.
 
     Yields:
-      (run, rows, result); the result is None where no example stands.
+      (run, rows, result); the result is None where all are fooled.
     """
     carry, before = None, None
     for run in runs:

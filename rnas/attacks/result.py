@@ -28,8 +28,8 @@ class AttackResult(NamedTuple):
 def unseen(images: jax.Array) -> AttackResult:
     """Returns the result of an attack on `images` [N, ...] that has not looked at anything yet."""
     count = len(images)
-    nobody = jnp.zeros(count, bool)
-    return AttackResult(images, nobody, jnp.full(count, -jnp.inf, images.dtype), jnp.zeros(count, jnp.int32), nobody)
+    none = jnp.zeros(count, bool)
+    return AttackResult(images, none, jnp.full(count, -jnp.inf, images.dtype), jnp.zeros(count, jnp.int32), none)
 
 
 def seen(result: AttackResult, points: jax.Array, fooled: jax.Array, loss: jax.Array) -> AttackResult:

@@ -1,24 +1,22 @@
 """Automatic sanity checks of an evaluation: what was measured, judged.
 
 Every check takes NumPy arrays, one row per example, or plain numbers, and returns a `Check`. Padded rows must
-be removed before. Leave out examples that the clean model gets wrong, except where accuracies are judged: an
-attack has nothing to say about them. Thresholds without a source named here are our own.
+be removed before. Leave out examples that the clean model gets wrong, except where accuracies are judged: no
+attack is needed to fool them. Thresholds without a source named here are our own.
 
 The letters leave out J, models known to be broken, on which these checks are tested.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnas.attacks.check_result import STATUSES, Check
 from rnas.attacks.epsilon_parsing import radius
 from rnas.attacks.input_checks import SLACK
 from rnas.attacks.measurements import PLACES, VANISHED
-
-STATUSES = ("skipped", "passed", "warning", "failed")  # from best to worst
 
 CAVEAT = (
     "Passing every check proves nothing by itself: a defence of a new kind still needs an attack made for it. "
@@ -52,25 +50,6 @@ REQUIRED = (
     *("curve", "checks", "versions", "device", "precision", "seconds"),
 )
 REQUIRED_OF_EACH_ATTACK = ("name", "settings", "attacked", "fooled", "cumulative.accuracy", "cumulative.interval")
-
-
-@dataclass(frozen=True)
-class Check:
-    """The verdict of one check.
-
-    Attributes:
-      letter: 'A' to 'K'.
-      name: in a word or two.
-      status: 'passed', 'warning', 'failed' or 'skipped'.
-      figure: what the verdict rests on, in words with numbers.
-      advice: what it means and what to do next; empty unless 'warning' or 'failed'.
-    """
-
-    letter: str
-    name: str
-    status: str
-    figure: str
-    advice: str = ""
 
 
 class Rule(NamedTuple):
@@ -134,7 +113,7 @@ def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -
             "deterministic forward passes only.",
         ),
     ]
-    if not random:  # otherwise a difference says nothing about neighbours
+    if not random:  # otherwise a difference need not come from neighbours
         rules.append(
             Rule(
                 apart > SAME,
@@ -325,7 +304,7 @@ def check_finished(start: np.ndarray, late: np.ndarray, last: np.ndarray) -> Che
     start, late, last = (np.asarray(loss, np.float64) for loss in (start, late, last))
     with np.errstate(invalid="ignore"):
         rise = last - start
-        # A loss that never left its start but for rounding has nothing to finish.
+        # A loss that never left its start, except for rounding, is not unfinished.
         moves = (rise > 1e-6 * abs(last)) & (last - late > LATE * rise)
     moving = int(np.sum(moves))
     return judged(
@@ -353,7 +332,7 @@ def check_silent(claimed: np.ndarray, recounted: np.ndarray) -> Check:
         Rule(
             lost > 0,
             "failed",
-            f"{lost} of {np.sum(claimed)} images said to fool do not when counted again",
+            f"{lost} of {np.sum(claimed)} images that were claimed to fool do not when counted again",
             "Either the attack returns another image than the one that fooled, or the model does not give the "
             "same answer twice: look at checks A and G together, at matrix precision, and at batch statistics.",
         )
@@ -388,11 +367,11 @@ def check_stored(
     epsilon: str | float,
     norm: str,
 ) -> Check:
-    """I: are stored images what they are said to be?
+    """I: do stored images fool, inside ball and box?
 
     Args:
       clean: images [M, ...] in [0, 1], as they were attacked.
-      adversarial: [M, ...] as read from disk, those that are said to fool.
+      adversarial: [M, ...] as read from disk; each is claimed to fool.
       predictions: integers [M], of a fresh model on `adversarial`.
       labels: integers [M].
       epsilon: radius in pixel units. Distances may exceed it by 1e-6, the rounding of float32, or by 1e-6 of
@@ -501,7 +480,7 @@ def furthest(logits: np.ndarray, reference: np.ndarray) -> float:
 
 
 def where(flags: np.ndarray) -> str:
-    """Says in which of `PLACES` flags [N, 4] are up: ' (cross-entropy at the image 3)'."""
+    """Counts in which of `PLACES` flags [N, 4] are up: ' (cross-entropy at the image 3)'."""
     counts = [f"{place} {count}" for place, count in zip(PLACES, np.sum(flags, axis=0), strict=True) if count]
     return f" ({', '.join(counts)})" if counts else ""
 

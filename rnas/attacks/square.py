@@ -29,7 +29,6 @@ from rnas.attacks.result import AttackResult
 from rnas.attacks.square_perturbations import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
 from rnas.attacks.stored import stored
 
-NORMS = ("linf", "l2", "l1")
 # From each of these queries on, squares have half the area they had before; in units of 1/10000 of all queries
 # where the schedule is rescaled.
 HALVINGS = (11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
@@ -264,8 +263,6 @@ def check_height(shape: tuple[int, ...], norm: str) -> None:
 def _checked(images, labels, epsilon, key, norm, draws):
     """Returns images behind `stop_gradient`, the radius in their type, and one key per example."""
     check_types(images, labels)
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}; expected 'linf', 'l2' or 'l1'.")
     epsilon = pixel_radius(epsilon, norm)
     check_height(images.shape[1:], norm)
     if draws is not None and norm != "linf":

@@ -9,7 +9,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import losses
-from rnas.attacks.random_models import alone
+from rnas.attacks.random_models import one_by_one
 from rnas.attacks.random_start import folded
 
 DRAWS = 20  # of a random model, to average over
@@ -18,7 +18,7 @@ DRAWS = 20  # of a random model, to average over
 def judge(
     eot: int, logits_fn: Callable, images: jax.Array, labels: jax.Array, keys: jax.Array, settings: Any, carry: Any
 ) -> dict[str, jax.Array]:
-    """What a fresh pass says of `images`: a program like that of a part.
+    """Judges `images` in a fresh pass: a program like that of an attack.
 
     Args:
       eot: 1 for a model that is a function of its input; else the number of draws of a random one, which is then
@@ -30,7 +30,7 @@ def judge(
     """
 
     def one(*draw):
-        logits = alone(logits_fn)(images, *draw) if draw else logits_fn(images)
+        logits = one_by_one(logits_fn)(images, *draw) if draw else logits_fn(images)
         prediction = jnp.argmax(logits, axis=1)
         return {
             "wrong": (prediction != labels).astype(jnp.float32),

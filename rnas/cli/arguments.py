@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds --config and --workdir; `read_config` reads them."""
     parser.epilog = "Any configuration key can be changed with --config.key=value."
-    parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="configuration file")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:NAMES]", help="configuration file, and names of its variants"
+    )
     parser.add_argument(
         "--workdir", metavar="DIR", help="work directory; default: runs/<folder>/<name> of the configuration file"
     )

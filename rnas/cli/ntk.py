@@ -11,7 +11,15 @@ import tempfile
 import numpy as np
 
 from rnas.artifacts.files import write_text
-from rnas.artifacts.kernel_results import COSTS, PROXIES, RANKING, KernelResults, KernelSettings, ScoreCorrelation
+from rnas.artifacts.kernel_results import (
+    COSTS,
+    PROXIES,
+    RANKING,
+    KernelResults,
+    KernelSettings,
+    ScoreCorrelation,
+    TableAgreement,
+)
 from rnas.cli import platform
 from rnas.cli.arguments import add_json
 from rnas.cli.text_table import markdown_table
@@ -140,12 +148,12 @@ def choose_architectures(
     Raises:
       ValueError: both or none of the two, no such architecture, or a sample larger than the number of classes.
     """
-    if (archs is None) == (sample is None):
-        raise ValueError("name architectures by --archs=A,B,…, or draw some by --sample=N.")
-    if archs is not None:
+    if archs is not None and sample is None:
         return sorted({nasbench201.identify(arch) for arch in archs.split(",")})
+    if sample is None or archs is not None:
+        raise ValueError("name architectures by --archs=A,B,…, or draw some by --sample=N.")
     rng = np.random.default_rng(seed)
-    classes = rng.permutation(nasbench201.classes()) if table is None else ranking(table, columns[0])
+    classes = rng.permutation(nasbench201.classes()).tolist() if table is None else ranking(table, columns[0])
     return stratified_sample(classes, sample, rng)
 
 
@@ -161,7 +169,7 @@ def as_text(results: KernelResults) -> str:
     lines += ["", f"Spearman's \u03c1 (95 % interval, {found.resamples} resamples of the architectures)", ""]
     lines += _coefficient_table(found.correlations, found.columns)
     lines += ["", "Gain in |\u03c1| of one kernel over another (95 % interval; * where p < 0.05)", ""]
-    lines += _gain_table(results)
+    lines += _gain_table(found)
     if best := found.best:
         lines += ["", f"Spearman's \u03c1 among the {best.count} in the best {best.share:.0%} by {best.by}", ""]
         lines += _coefficient_table(best.correlations, found.columns)
@@ -174,7 +182,7 @@ def _protocol(results: KernelResults) -> list[str]:
         f"{len(results.architectures)} architectures on {settings.images} training images of "
         f"{results.dataset['name']}, {settings.initialisations} initialisations, seed {settings.seed}.",
         f"Network: {settings.channels} channels, cells in each stage: {settings.cells}. Kernel: "
-        f"{settings.output} of the logits, {settings.parameters} parameters. PGD-{settings.steps}, "
+        f"{settings.output} of the logits, {settings.parameters} parameters. {settings.attack_label}, "
         f"L\u221e, radii {', '.join(settings.epsilons)}; \u03b2 = {settings.beta:g}.",
         f"An architecture took {seconds['median']:.1f} s ({cpu_seconds['median']:.1f} s of processor time; medians), "
         f"all {seconds['total'] / 60:.0f} min ({cpu_seconds['total'] / 60:.0f} min), one compilation included; "
@@ -208,14 +216,14 @@ def _coefficient_table(found: Sequence[ScoreCorrelation], columns: Sequence[str]
     return markdown_table(["score", "kernel", *columns], rows)
 
 
-def _gain_table(results: KernelResults) -> list[str]:
+def _gain_table(found: TableAgreement) -> list[str]:
     cells: dict[tuple[str, str], list[str]] = {}
-    for row in results.agreement.gains:
+    for row in found.gains:
         mark = "*" if row.p_value is not None and row.p_value < 0.05 else ""
         line = cells.setdefault((LABELS[row.score], f"{row.kernel} over {row.over}"), [])
         line.append(_coefficient(row.gain, row.low, row.high, "+.3f") + mark)
     rows = [[*names, *line] for names, line in cells.items()]
-    return markdown_table(["score", "kernels", *results.agreement.columns], rows)
+    return markdown_table(["score", "kernels", *found.columns], rows)
 
 
 def _coefficient(value: float | None, low: float | None, high: float | None, form: str) -> str:

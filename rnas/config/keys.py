@@ -38,7 +38,7 @@ def keys(system: str) -> list[Key]:
 
     class Recorded(ConfigDict):
         def __setitem__(self, key, value):
-            frame = sys._getframe(1)
+            frame: Any = sys._getframe(1)
             while Path(frame.f_code.co_filename).parent != Path(sections.__file__).parent:
                 frame = frame.f_back
             lines.setdefault((id(self), key), (frame.f_code.co_filename, frame.f_lineno))
@@ -64,11 +64,11 @@ def _replaced(modules: list[ModuleType], kind: type) -> Iterator[None]:
     """Builds sections of another class in these modules."""
     try:
         for module in modules:
-            module.ConfigDict = kind
+            vars(module)["ConfigDict"] = kind
         yield
     finally:
         for module in modules:
-            module.ConfigDict = ConfigDict
+            vars(module)["ConfigDict"] = ConfigDict
 
 
 def _comment(file: str, line: int) -> str:
@@ -87,14 +87,15 @@ def _comment(file: str, line: int) -> str:
 def _comments(file: str) -> tuple[dict[int, str], dict[int, str], dict[int, int]]:
     """Comments by line, beside code and on lines of their own, and the last line of every statement by its first."""
     text = Path(file).read_text(encoding="utf-8")
-    beside, above, ends, start = {}, {}, {}, None
+    beside, above, ends = {}, {}, {}
+    start = 0  # of the present statement
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         row = token.start[0]
         if token.type == tokenize.COMMENT:
             alone = token.line.strip().startswith("#")
             (above if alone else beside)[row] = token.string.removeprefix("#").strip()
         elif token.type == tokenize.NEWLINE:
-            ends[start], start = row, None
-        elif token.type not in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT) and start is None:
+            ends[start], start = row, 0
+        elif token.type not in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT) and not start:
             start = row
     return beside, above, ends

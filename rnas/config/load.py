@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -45,7 +45,7 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
         values(["rnas", *overrides])
     except (flags.Error, TypeError, ValueError) as error:
         raise ValueError(_refusal(overrides, config, defaults, error)) from error
-    config = values["config"].value
+    config = cast(ConfigDict, values["config"].value)
     for key, value in _flatten(config).items():
         _check_elements(key, value, defaults[key])
     return config.lock()
@@ -108,7 +108,7 @@ def _read(specification: str) -> ConfigDict:
     if not path.is_file():
         raise ValueError(f"no configuration file {name}{_near(path)}")
     source = importlib.util.spec_from_file_location(f"rnas_config_{path.stem}", path.resolve())
-    if source is None:
+    if source is None or source.loader is None:
         raise ValueError(f"{name} is not a Python file; a configuration is a .py file with get_config()")
     module = importlib.util.module_from_spec(source)
     try:
@@ -135,7 +135,7 @@ def _near(path: Path) -> str:
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Leaves by their dotted keys; an empty section is a leaf."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, ConfigDict | dict) and len(value):
             flat |= _flatten(value, f"{prefix}{key}.")
@@ -162,7 +162,7 @@ def _check_key(key: str, defaults: dict[str, Any], specification: str) -> None:
 def _refusal(overrides: list[str], config: ConfigDict, defaults: dict[str, Any], error: Exception) -> str:
     """Names the override that does not fit its default; where that is unclear, the parser's own message."""
     for override in overrides:
-        key, text = _OVERRIDE.fullmatch(override).groups()
+        key, _, text = override.removeprefix("--config.").partition("=")
         if not re.search(rf"\bconfig\.{re.escape(key)}(=| |$)", str(error)):
             continue
         if not isinstance(error, flags.IllegalFlagValueError):

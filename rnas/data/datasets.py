@@ -197,7 +197,7 @@ def read_split(builder: tfds.core.DatasetBuilder, split: str) -> Split:
     images = np.empty((len(records), *shape), np.uint8)
     labels = np.empty(len(records), np.int32)
     for row, example in enumerate(iterate(records)):
-        images[row] = np.reshape(open_image(example[image_key], shape[-1]), shape)
+        images[row] = np.asarray(open_image(example[image_key], shape[-1])).reshape(shape)
         labels[row] = example[label_key]
     if labels.size and labels.min() < 0:
         raise ValueError(f"the {split} part of {builder.info.full_name!r} has images without label")
@@ -207,7 +207,7 @@ def read_split(builder: tfds.core.DatasetBuilder, split: str) -> Split:
 def _sha256(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)))
+        digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ changes which images a step sees and how they are cropped.
 from collections.abc import Callable, Sequence
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -187,7 +188,7 @@ class Stream:
         """The batches from `first_step` on, two of them prepared ahead by threads."""
         return Batches(self, first_step, threads)
 
-    def example(self, step: int, place: int) -> dict[str, np.ndarray]:
+    def example(self, step: int, place: int) -> dict[str, np.ndarray | np.generic]:
         """What stands at one place (0 … B - 1) of this host's batch of a step."""
         position = step * self.batch_size + self._offset + place
         if self._sampler is not None:
@@ -199,17 +200,17 @@ class Stream:
         blank = np.zeros((self.image_size, self.image_size, self._channels), np.uint8)
         return {"image": blank, "label": np.int32(0), "mask": np.False_}
 
-    def _read(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+    def _read(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray | np.generic]:
         record = self._records[int(row)]
         image = open_image(record[self._image_key], self._channels)
         if generator is None:
-            image = np.asarray(resize_and_center_crop(image, self.resize, self.image_size))
+            pixels = np.asarray(resize_and_center_crop(image, self.resize, self.image_size))
         else:
-            image = np.asarray(random_resized_crop(image, self.image_size, generator))
+            pixels = np.asarray(random_resized_crop(image, self.image_size, generator))
             if generator.random() < 0.5:
-                image = image[:, ::-1]
+                pixels = pixels[:, ::-1]
         shape = (self.image_size, self.image_size, self._channels)
-        return {"image": image.reshape(shape), "label": self._new_label[record[self._label_key]]}
+        return {"image": pixels.reshape(shape), "label": self._new_label[record[self._label_key]]}
 
 
 class _Examples:
@@ -224,7 +225,7 @@ class _Examples:
             return 2**62  # in effect endless
         return max(0, self._stream.steps_per_epoch - self._first_step) * self._stream._local
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray | np.generic]:
         step, place = divmod(int(index), self._stream._local)
         return self._stream.example(self._first_step + step, place)
 
@@ -235,7 +236,7 @@ class Batches:
     def __init__(self, stream: Stream, first_step: int, threads: int):
         self._stream = stream
         self._threads = threads
-        self._iterator = None
+        self._iterator: Any = None
         self.set_state({"step": first_step})
 
     def __iter__(self) -> "Batches":

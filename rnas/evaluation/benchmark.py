@@ -13,9 +13,10 @@ import numpy as np
 from rnas.artifacts.attack import AttackRow, Cost, FoolingImages, Rounded, TransferRow
 from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.batching import concurrent_batches
+from rnas.attacks.check_result import Check
 from rnas.attacks.input_checks import SLACK
 from rnas.attacks.programs import AttackRun, in_turn, runs_of
-from rnas.attacks.sanity_checks import Check, check_stored
+from rnas.attacks.sanity_checks import check_stored
 from rnas.evaluation import sanity
 from rnas.evaluation.examples import Examples
 from rnas.evaluation.ledger import Ledger
@@ -44,7 +45,7 @@ class BenchmarkResult:
 
 
 def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> BenchmarkResult:
-    """Runs a benchmark, or what is left of it.
+    """Runs a benchmark, or the rest of one that was interrupted.
 
     Args:
       ledger: where finished batches are kept.
@@ -109,9 +110,9 @@ def _run_attacks(measuring: Measuring, examples: Examples, claims: Claims) -> tu
             images[new] = result.images[result.success & ~wrong[rows]]
             examples.add(name, rows, result, new)
             wrong[new] = True
-            meter.standing = float(np.mean(~wrong))
+            meter.robust = float(np.mean(~wrong))
             fooled = f"fooled {int(np.sum(result.success))} of {len(rows)}"
-            _log(task.folder, f"{run.label}: {fooled}, {np.sum(~wrong)} stand")
+            _log(task.folder, f"{run.label}: {fooled}, {np.sum(~wrong)} are not fooled")
         is_alone = individually or not table
         table.append(
             AttackRow(
@@ -134,7 +135,7 @@ def _curve_run(norm: str) -> AttackRun:
 
 
 def _measure_curve(measuring: Measuring, right: np.ndarray) -> Curve:
-    """Accuracy at each radius, measured anew: what fell at a smaller one is attacked again."""
+    """Accuracy at each radius, each measured on all correctly classified examples."""
     threat, count = measuring.task.threat, len(measuring.task.split)
     run = _curve_run(threat.norm)
     if threat.norm == "linf":

@@ -23,7 +23,7 @@ class EvaluatedModel:
       variables: whatever `predict` takes.
       num_classes: K.
       name: in files, such as 'baseline_trades'.
-      hash: tells this model from any other.
+      hash: of all that makes this model differ from others.
       kind: one of `rnas.artifacts.attack.MODEL_KINDS`.
       label: what people read, such as 'TRADES'; the name where it is empty.
       source, architecture: where it was found and what it is, for people.

@@ -1,4 +1,4 @@
-"""What an evaluation has finished, on disk batch by batch, so that it can be killed anywhere and go on.
+"""The finished batches of an evaluation, on disk, so that it can be killed anywhere and be continued.
 
 Each measurement has a folder of its own under the ledger; each finished batch of it is one file, written whole or
 not at all. Which batches come next follows from how many rows are left, so a resumed evaluation cuts the same ones.
@@ -52,7 +52,7 @@ class Ledger:
         path = self._folder / IDENTITY
         if path.exists():
             check_identity(read_json(path), identity, self._folder.parent)
-        _together()
+        _wait_for_all()
         if self._writes:
             write_json(path, identity)
 
@@ -83,7 +83,7 @@ class Ledger:
             except DAMAGED:
                 path.unlink(missing_ok=True)  # done again below
         done = np.concatenate([part["rows"] for part in parts]) if parts else rows[:0]
-        _together()
+        _wait_for_all()
         if not np.isin(done, rows).all():
             raise ValueError(f"{folder} holds results of examples that were not to be measured; remove {self._folder}.")
         number = len(parts)
@@ -117,7 +117,7 @@ class Ledger:
 
     def close(self) -> None:
         """Drops everything: the evaluation is complete and its outcome written elsewhere."""
-        _together()
+        _wait_for_all()
         if self._writes:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -135,7 +135,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def _together() -> None:
-    """Nobody writes before everybody has read: all processes must see the same finished work."""
+def _wait_for_all() -> None:
+    """No process writes before all have read: all must see the same finished work."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("ledger")

@@ -57,18 +57,18 @@ class Meter:
     Attributes:
       seconds: wall time of all finished batches, those before an interruption included.
       attack_seconds: of each attack.
-      standing: share of the examples that nothing fooled so far.
+      robust: share of the examples that nothing fooled so far.
     """
 
     progress: Progress
     expected: float
     forwards: float = 0.0
     seconds: float = 0.0
-    standing: float = 1.0
+    robust: float = 1.0
     attack_seconds: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
 
     def show(self) -> None:
-        self.progress.update(round(self.forwards), round(self.expected), standing=self.standing)
+        self.progress.update(round(self.forwards), round(self.expected), robust=self.robust)
 
 
 @dataclass(eq=False)
@@ -148,7 +148,7 @@ class Measuring:
         return runner.run_batch(self.task.model.variables, self.task.split, program, rows, self._root, None)
 
     def attack(self, run: AttackRun, rows: np.ndarray, carry: Any, claims: Claims) -> tuple[AttackResult, Any]:
-        """One run of an attack, its successes recounted; `carry` is what the run before left of these rows."""
+        """One run of an attack, its successes recounted; `carry` is the state of these rows after the run before."""
         task = self.task
         settings = run.at(task.threat.epsilon)
         key = jax.random.fold_in(self._root, run.key_number)
@@ -156,8 +156,8 @@ class Measuring:
         def attacked(batch):
             if run.continues and carry is None:
                 raise ValueError(
-                    f"{task.folder} holds damaged work: {run.label} cannot go on, because what the run before left is "
-                    f"gone. Remove {task.folder / 'ledger'} to start anew."
+                    f"{task.folder} holds damaged work: {run.label} cannot go on, because the state that the run "
+                    f"before it left is gone. Remove {task.folder / 'ledger'} to start from the beginning."
                 )
             before = take(carry, np.searchsorted(rows, batch))
             result, after = self.runner.run_batch(
@@ -208,7 +208,7 @@ class Measuring:
         meter = self.meter
 
         def batches(left):
-            return run_concurrently(run, self.runner.cut_batches(left, of=len(rows)))
+            return run_concurrently(run, self.runner.cut_batches(left, total=len(rows)))
 
         def finished(examples):
             meter.forwards += examples * cost

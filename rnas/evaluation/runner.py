@@ -14,7 +14,7 @@ from rnas.training.loaders import per_device, replicate
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Bytes become float32 in [0, 1]; floats are what they are."""
+    """Turns bytes into float32 in [0, 1]; floats are returned as they are."""
     return images.astype(np.float32) / np.float32(255.0) if images.dtype == np.uint8 else images
 
 
@@ -44,9 +44,9 @@ class Runner:
         """
         return len(self._compilation.done)
 
-    def cut_batches(self, rows: np.ndarray, of: int | None = None) -> list[np.ndarray]:
-        """Cuts `rows`, all or what is left `of` so many, into batches."""
-        return list(cut_batches(rows, self._sizes, of))
+    def cut_batches(self, rows: np.ndarray, total: int | None = None) -> list[np.ndarray]:
+        """Cuts `rows` into batches; `total` is how many there were before an interruption."""
+        return list(cut_batches(rows, self._sizes, total))
 
     def run_batch(
         self,

@@ -31,7 +31,7 @@ class Settings:
       version: of AutoAttack.
       seed: of every random draw.
       batch_size: the largest, over all devices.
-      individually: every attack on every correctly classified example, not only on those that still stand.
+      individually: every attack on every correctly classified example, not only on those that no attack has fooled yet.
       transfer: folders of finished attacks on other models, whose images are tried on this one.
     """
 

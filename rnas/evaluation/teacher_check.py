@@ -149,7 +149,7 @@ def hints(
             "resizing of the images, another file."
         ]
     if robust < 0.1 * accuracy:
-        return ["hardly any image stands PGD-20: this teacher is not robust at this radius."]
+        return ["PGD-20 fools almost every image: this teacher is not robust at this radius."]
     return []
 
 

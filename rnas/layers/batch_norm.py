@@ -8,7 +8,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.convolution import HE_NORMAL, Conv
+from rnas.layers.convolution import Conv
+from rnas.layers.initializers import HE_NORMAL
 
 Moments = tuple[jax.Array, jax.Array]
 
@@ -17,7 +18,7 @@ class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
     Parameters `scale`, `bias` [C]; `batch_stats` `mean`, `var` [C]; all float32. Running statistics move only
-    when the collection `batch_stats` is mutable: a caller says by `mutable=` which forward pass counts. With
+    when the collection `batch_stats` is mutable: a caller decides by `mutable=` which forward pass counts. With
     `branches`, so many normalisations side by side, [B, C] of everything, each over its part of the first axis.
 
     Attributes:
@@ -45,7 +46,7 @@ class BatchNorm(nn.Module):
     def spread(self, statistic: jax.Array, ndim: int) -> jax.Array:
         """Returns a statistic in a shape that meets arrays of `ndim` axes channel by channel."""
         if self.branches is None:
-            return statistic
+            return lax.broadcast_to_rank(statistic, ndim)
         return statistic.reshape(self.branches, *(1,) * (ndim - 2), -1)
 
     def moments(self, x: jax.Array) -> Moments:
@@ -144,14 +145,15 @@ class ConvBatchNorm(nn.Module):
             flat = flat.astype(jnp.promote_types(flat.dtype, jnp.float32))
             mean_x = bn.average(flat.mean(0))
             centre = lax.stop_gradient(mean_x)
-            covariance = bn.average(gram(flat - centre) / len(flat)) - jnp.outer(mean_x - centre, mean_x - centre)
+            covariance = bn.average(gram(flat - centre[None]) / len(flat)) - jnp.outer(mean_x - centre, mean_x - centre)
             mean = jnp.matmul(mean_x, kernel, precision=lax.Precision.HIGHEST)
             var = (jnp.matmul(covariance, kernel, precision=lax.Precision.HIGHEST) * kernel).sum(0)
             return mean if bias is None else mean + bias, jnp.maximum(var, 0.0)
 
         def fold(kernel: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
             multiplier, shift = bn.affine(self.features, lambda: moments(kernel[0, 0], bias), train=train)
-            return kernel * multiplier, shift if bias is None else shift + bias * multiplier
+            folded = kernel * lax.broadcast_to_rank(multiplier, kernel.ndim)
+            return folded, shift if bias is None else shift + bias * multiplier
 
         return conv(x, fold)
 

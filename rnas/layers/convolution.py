@@ -1,7 +1,8 @@
-"""Convolution that picks its form by platform, and the Flax module built on it.
+"""Convolution in forms of our own on a CPU, native elsewhere, and the Flax module built on it.
 
 XLA's convolutions on a CPU are far behind what the machine can do, depthwise ones by a factor of fifty. There,
-other forms of the same sums are lowered; every other platform keeps its native convolution.
+other forms of the same sums are lowered. A process whose default backend is another traces the native convolution and
+nothing else; a program that a CPU process lowers for another platform holds native convolutions alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +17,9 @@ import jax.numpy as jnp
 
 from rnas.layers.dense import DENSE
 from rnas.layers.depthwise import DEPTHWISE
+from rnas.layers.initializers import HE_NORMAL
 from rnas.layers.trilinear import convolution
-from rnas.layers.window import IMAGES, Pair, Window
-
-HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+from rnas.layers.window import IMAGES, Padding, Window
 
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 
@@ -28,7 +28,7 @@ def convolve(
     lhs: jax.Array,
     rhs: jax.Array,
     window_strides: Sequence[int],
-    padding: str | Sequence[Pair],
+    padding: str | Padding,
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
     dimension_numbers: Any = None,
@@ -37,9 +37,9 @@ def convolve(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """`lax.conv_general_dilated`, with its own forms on a CPU.
+    """`lax.conv_general_dilated`, with forms of our own on a CPU.
 
-    They are for float images NHWC, kernels HWIO and one group or depthwise; the rest is left to XLA. Value
+    These are for float images NHWC, kernels HWIO and one group or depthwise; the rest is left to XLA. Value
     and derivatives are those of the native convolution up to rounding. Reverse mode, forward over reverse and
     `jax.vmap` work; forward mode alone does not, as for every function with its own reverse rule.
 
@@ -60,7 +60,8 @@ def convolve(
       The convolution [N, h, w, F].
     """
     unusual = (
-        lhs.ndim != 4
+        not on_cpu()
+        or lhs.ndim != 4
         or lhs.size == 0
         or lhs.dtype != rhs.dtype
         or lhs.dtype not in (jnp.float32, jnp.float64)
@@ -92,18 +93,23 @@ def convolve(
     return convolve_once(Window(rhs.shape[:2], tuple(window_strides), padding, dilation, feature_group_count), lhs, rhs)
 
 
+def on_cpu() -> bool:
+    """Whether this process computes on a CPU by default."""
+    return jax.default_backend() == "cpu"
+
+
 def pixels(
-    padding: str | Sequence[Pair],
+    padding: str | Padding,
     size: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int],
     dilation: Sequence[int],
-) -> tuple[Pair, Pair]:
+) -> tuple[tuple[int, int], ...]:
     """Returns the pixels (before, after) along height and width that `padding` means for images of that size."""
     if isinstance(padding, str):
         reach = [(side - 1) * step + 1 for side, step in zip(kernel, dilation, strict=True)]
         padding = lax.padtype_to_pads(size, reach, strides, padding)
-    return tuple(tuple(pair) for pair in padding)
+    return tuple((before, after) for before, after in padding)
 
 
 # Under jit because a network has hundreds of convolutions of a few kinds: each kind is traced once.
@@ -136,7 +142,8 @@ def convolve_branches(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Ar
         (seen,) = jax.vmap(window.shifts)(x)
         product = jnp.matmul(seen.reshape(len(x), -1, seen.shape[-1]), kernel[:, 0, 0])
         return product.reshape(*seen.shape[:-1], -1)
-    if window.groups == x.shape[-1] == kernel.shape[-1] and x.dtype in (jnp.float32, jnp.float64):
+    depthwise = window.groups == x.shape[-1] == kernel.shape[-1]
+    if on_cpu() and depthwise and x.dtype in (jnp.float32, jnp.float64):
         return convolution(DEPTHWISE, window, x, kernel)
     return jax.vmap(window.native)(x, kernel)
 
@@ -199,7 +206,7 @@ class Conv(nn.Module):
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         size, strides, dilation = (side, side), (self.stride, self.stride), (self.dilation, self.dilation)
         reach = self.dilation * (side // 2)
-        padding = ((reach, reach), (reach, reach)) if self.padding is None else self.padding
+        padding: str | Padding = ((reach, reach), (reach, reach)) if self.padding is None else self.padding
         if branches:
             padding = pixels(padding, x.shape[2:4], size, strides, dilation)
             y = convolve_branches(Window(size, strides, padding, dilation, self.groups), x, kernel)

@@ -39,9 +39,8 @@ def to_images(window: Window, size: Pair, kernel: jax.Array, g: jax.Array) -> ja
 
 def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F] of grey `x` [N, H, W, 1] with `kernel` [kh, kw, 1, F]."""
-    return sum(
-        seen * weights for seen, weights in zip(window.shifts(x), kernel.reshape(-1, kernel.shape[-1]), strict=True)
-    )
+    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    return sum(seen * weight for seen, weight in zip(window.shifts(x), weights, strict=True))
 
 
 def shifted_back(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:

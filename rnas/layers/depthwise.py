@@ -57,7 +57,8 @@ def joined(blocks: jax.Array) -> jax.Array:
 
 def sum_of_products(shifts: list[jax.Array], kernel: jax.Array) -> jax.Array:
     """Returns the sum [N, h, w, C] of kh * kw shifted images, each times its entry of `kernel` [kh, kw, 1, C]."""
-    return sum(shift * weight for shift, weight in zip(shifts, kernel.reshape(-1, kernel.shape[-1]), strict=True))
+    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    return sum(shift * weight for shift, weight in zip(shifts, weights, strict=True))
 
 
 def sum_together(arrays: list[jax.Array]) -> list[jax.Array]:

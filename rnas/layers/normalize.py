@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 
@@ -28,4 +29,5 @@ class Normalize(nn.Module):
             )
         if min(self.std) <= 0.0:
             raise ValueError(f"std={self.std} must be positive; give 1.0 where nothing is to be scaled.")
-        return (x - jnp.asarray(self.mean, x.dtype)) / jnp.asarray(self.std, x.dtype)
+        mean, std = (lax.broadcast_to_rank(jnp.asarray(values, x.dtype), x.ndim) for values in (self.mean, self.std))
+        return (x - mean) / std

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.layers.window import Window
+from rnas.layers.window import Pair, Window
 
 
 def square(size: int, stride: int, padding: int) -> Window:
@@ -22,10 +22,10 @@ def average_pool(x: jax.Array, stride: int = 1, *, size: int = 3, padding: int =
     """Returns the mean [N, h, w, C] of the pixels of `x` [N, H, W, C] under the window; padding does not count."""
     window = square(size, stride, padding)
     counts = _pixels_seen(window, x.shape[1:3])
-    return sum(window.shifts(x)) * jnp.asarray(1.0 / counts, x.dtype)
+    return sum(window.shifts(x)) * jnp.asarray(1.0 / counts, x.dtype)[None]
 
 
-def _pixels_seen(window: Window, shape: tuple[int, int]) -> np.ndarray:
+def _pixels_seen(window: Window, shape: Pair) -> np.ndarray:
     """Returns how many pixels [h, w, 1] of an image of that shape the window sees from each of its positions."""
     (size, _), (stride, _), ((padding, _), _), *_ = window
     rows, columns = (

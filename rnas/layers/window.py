@@ -1,12 +1,14 @@
 """How the kernel of a convolution moves over an image."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-Pair = tuple[int, int]
+Pair = tuple[int, ...]  # two numbers; a type checker does not count the entries of a slice of a shape
+Padding = Sequence[tuple[int, int]]
 
 IMAGES = ("NHWC", "HWIO", "NHWC")
 
@@ -24,7 +26,7 @@ class Window(NamedTuple):
 
     kernel: Pair
     strides: Pair
-    padding: tuple[Pair, Pair]
+    padding: Padding
     dilation: Pair
     groups: int
 
@@ -56,7 +58,11 @@ class Window(NamedTuple):
         """Returns what each entry of the kernel meets, row by row: kh * kw arrays [N, h, w, C]; padding is `fill`."""
         # Index of the last position, from the first entry's point of view.
         last = [(count - 1) * stride for count, stride in zip(self.positions(x.shape[1:3]), self.strides, strict=True)]
-        x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *((*pad, 0) for pad in self.padding), (0, 0, 0)))
+        x = lax.pad(
+            x,
+            jnp.asarray(fill, x.dtype),
+            ((0, 0, 0), *((before, after, 0) for before, after in self.padding), (0, 0, 0)),
+        )
         return [
             lax.slice(
                 x,

@@ -1,7 +1,7 @@
 """Fixed networks: teachers and baselines. Each returns `(logits, out)`, `out` naming intermediate outputs."""
 
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
-from rnas.models.nasbench201 import NASBench201
+from rnas.models.nasbench201_network import NASBench201
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.registry import build_model
 from rnas.models.resnet import ImageNetResNet, ResNet

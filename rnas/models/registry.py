@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
-from rnas.models.nasbench201 import NASBench201
+from rnas.models.nasbench201_network import NASBench201
 from rnas.models.preact_resnet import PreActResNet
 from rnas.models.resnet import ImageNetResNet, ResNet
 from rnas.models.wide_resnet import WideResNet
@@ -90,9 +90,9 @@ def build_model(
     """
     for pattern, family in _FAMILIES:
         if match := re.fullmatch(pattern, name):
-            said = {key: _READ.get(key, int)(text) for key, text in match.groupdict().items() if text is not None}
+            fields = {key: _READ.get(key, int)(text) for key, text in match.groupdict().items() if text is not None}
             model = family(
-                **said,
+                **fields,
                 num_classes=num_classes,
                 mean=tuple(mean),
                 std=tuple(std),

@@ -16,7 +16,7 @@ from rnas.layers import BatchNorm, Conv, Normalize
 
 
 class ResidualNetwork(nn.Module, kw_only=True):
-    """Base of the residual networks; subclasses say what their stem, blocks and end are.
+    """Base of the residual networks; subclasses define stem, blocks and end.
 
     Attributes:
       num_classes: length of the logits.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnas.layers import BatchNorm, ConvBatchNorm
 from rnas.models import NASBench201
-from rnas.models.nasbench201 import Edge, Reduction
+from rnas.models.nasbench201_network import Edge, Reduction
 from rnas.ntk.proxies import agreement
 from rnas.spaces.nasbench201 import CONV_1X1, CONV_3X3
 

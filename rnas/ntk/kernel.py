@@ -6,6 +6,8 @@ those of a batch.
 """
 
 from collections.abc import Callable, Mapping
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -120,10 +122,11 @@ def split(apply: Apply, variables: PyTree) -> tuple[PyTree, Callable[[PyTree, ja
 
 def inner_products(left: PyTree, right: PyTree) -> jax.Array:
     """Returns the products [N1, N2] of two batches of gradients, trees of leaves [N1, ...] and [N2, ...]."""
-    return sum(
+    products = (
         jnp.matmul(one.reshape(len(one), -1), other.reshape(len(other), -1).T, precision=lax.Precision.HIGHEST)
         for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     )
+    return functools.reduce(operator.add, products)
 
 
 def _directions(output: str, logits: jax.ShapeDtypeStruct) -> jax.Array:

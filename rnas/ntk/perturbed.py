@@ -5,7 +5,7 @@ governed by mixtures of the kernel between clean images x, perturbed ones A(x), 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -100,7 +100,7 @@ def perturb(
 
 
 def perturbed_kernels(
-    apply: Apply, variables: PyTree, images: jax.Array, perturbed: Perturbed, **options: str | int | None
+    apply: Apply, variables: PyTree, images: jax.Array, perturbed: Perturbed, **options: Any
 ) -> Kernels:
     """Returns the five kernels, from one gradient for each of the 3 N images.
 

@@ -5,6 +5,8 @@ uses those of `frozen_statistics`; on the batch that they come from both are the
 """
 
 from collections.abc import Mapping
+import functools
+import operator
 from typing import Any
 
 import flax.traverse_util
@@ -31,7 +33,7 @@ def gradient_norm(apply: Apply, variables: PyTree, images: jax.Array, labels: ja
     """
     params, logits = split(apply, variables)
     gradient = jax.grad(lambda params: cross_entropy(logits(params, images), labels).mean())(params)
-    return sum(jnp.sqrt(jnp.sum(lax.square(leaf))) for leaf in _kernels(gradient).values())
+    return functools.reduce(operator.add, [jnp.sqrt(jnp.sum(lax.square(leaf))) for leaf in _kernels(gradient).values()])
 
 
 def jacobian_norm(apply: Apply, variables: PyTree, images: jax.Array) -> jax.Array:
@@ -68,7 +70,7 @@ def synflow(apply: Apply, variables: PyTree, inputs: jax.Array) -> jax.Array:
     """
     params, logits = split(apply, jax.tree.map(jnp.abs, _without_normalization(variables)))
     flow = jax.grad(lambda params: SCALE * logits(params, SCALE * inputs).sum())(params)
-    total = sum(jnp.vdot(kernel, flow) for kernel, flow in _pairs(params, flow))
+    total = functools.reduce(operator.add, [jnp.vdot(kernel, flow) for kernel, flow in _pairs(params, flow)])
     return jnp.log(jnp.maximum(total, jnp.finfo(total.dtype).tiny)) - 2 * jnp.log(SCALE)
 
 

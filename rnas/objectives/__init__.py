@@ -1,16 +1,8 @@
 """Objectives as pure functions: arrays in, one number per example out, nothing reduced over the batch.
 
-Only what a method remembers from step to step is a mean over the batch, see `methods`.
+Only the loss state of a method is a mean over the batch, see `methods`.
 """
 
-from rnas.objectives.adversarial import (
-    cross_entropy,
-    mart_loss,
-    pgd_at_loss,
-    score_loss,
-    squared_distance,
-    trades_loss,
-)
 from rnas.objectives.attention import (
     attention_distances,
     attention_energies,
@@ -19,7 +11,8 @@ from rnas.objectives.attention import (
     cross_layer_loss,
     paired_distances,
 )
-from rnas.objectives.cost import budget_penalty, cost_factor
+from rnas.objectives.bilevel import SECOND_ORDER, LookAhead, architecture_gradients
+from rnas.objectives.cost import SearchCost, budget_penalty, cost_factor
 from rnas.objectives.curvature import input_curvature
 from rnas.objectives.distillation import (
     akd2_loss,
@@ -33,19 +26,53 @@ from rnas.objectives.distillation import (
     rslad_loss,
     softened_divergence,
 )
-from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress
+from rnas.objectives.inner_maximisation import adversarial_images
+from rnas.objectives.joint_objective import Objective
+from rnas.objectives.joint_terms import Batch, joint_terms
+from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress, register
 from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
-from rnas.objectives.perturbation import adversarial_perturbation, uniform_perturbation
+from rnas.objectives.network import Network
+from rnas.objectives.probability_perturbation import adversarial_perturbation, uniform_perturbation
+from rnas.objectives.robust_losses import (
+    cross_entropy,
+    mart_loss,
+    pgd_at_loss,
+    score_loss,
+    squared_distance,
+    trades_loss,
+)
+from rnas.objectives.schedules import Alternation, Curvature, ProbabilityPerturbation, Sampling
+from rnas.objectives.search_methods import SEARCH_METHODS, SearchMethod
 from rnas.objectives.selector import choose, gumbel_softmax, temperature
+from rnas.objectives.teacher_outputs import TeacherApply, TeacherOutputs, run_teacher, run_teachers_on_adversarial
+from rnas.objectives.tutors import FixedTutors, SampledTutors, soft_tutor_loss
 from rnas.objectives.weight_perturbation import weight_perturbation
 
 __all__ = [
     "METHODS",
+    "SEARCH_METHODS",
+    "SECOND_ORDER",
+    "Alternation",
+    "Batch",
+    "Curvature",
+    "FixedTutors",
     "Logits",
+    "LookAhead",
     "Method",
+    "Network",
+    "Objective",
+    "ProbabilityPerturbation",
+    "SampledTutors",
+    "Sampling",
+    "SearchCost",
+    "SearchMethod",
+    "TeacherApply",
+    "TeacherOutputs",
     "TrainProgress",
+    "adversarial_images",
     "adversarial_perturbation",
     "akd2_loss",
+    "architecture_gradients",
     "ard_loss",
     "attention_distances",
     "attention_energies",
@@ -61,6 +88,7 @@ __all__ = [
     "iad_1_loss",
     "iad_2_loss",
     "input_curvature",
+    "joint_terms",
     "kl_divergence",
     "mart_loss",
     "min_norm_direction",
@@ -68,9 +96,13 @@ __all__ = [
     "mtard_losses",
     "paired_distances",
     "pgd_at_loss",
+    "register",
     "reliability",
     "rslad_loss",
+    "run_teacher",
+    "run_teachers_on_adversarial",
     "score_loss",
+    "soft_tutor_loss",
     "softened_divergence",
     "squared_distance",
     "temperature",

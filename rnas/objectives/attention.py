@@ -18,7 +18,7 @@ import numpy as np
 # Under the square root of the norm: keeps value and gradient of an all-zero map finite.
 TINY = 1e-24
 
-# Accelerators multiply float32 matrices with 10-bit mantissas unless told otherwise, and 2 - 2⟨s, t⟩ cancels.
+# By default accelerators multiply float32 matrices with 10-bit mantissas, and 2 - 2⟨s, t⟩ cancels.
 _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
@@ -117,7 +117,7 @@ def cross_layer_loss(distances: jax.Array, weights: jax.Array, reduction: str = 
 
     Args:
       distances: d [N,n_s,n_t], see `attention_distances`.
-      weights: g [n_s,n_t], row i says how much of each teacher layer teaches student layer i.
+      weights: g [n_s,n_t], row i weighs the teacher layers for student layer i.
       reduction: 'sum_layers' as above; 'paper' divides by n_s·n_t.
 
     Raises:

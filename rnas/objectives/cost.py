@@ -1,5 +1,8 @@
 """What a candidate network's size adds to the search objective."""
 
+from collections.abc import Callable
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -20,3 +23,31 @@ def budget_penalty(cost: jax.Array, target: float, weight: float = 10.0) -> jax.
     `cost` and `target` > 0 in the same unit.
     """
     return weight * jnp.square(jnp.maximum(0.0, cost / target - 1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchCost:
+    """Cost factor n_f and the optional soft budget, from samples of the width selectors.
+
+    Attributes:
+      cost: effective widths (per block) → cost of the factor.
+      alpha, beta: n_f = alpha·beta·log(cost); alpha = 0 switches the factor off.
+      budget: effective widths → cost that the budget limits, or None.
+      target, weight: of the penalty weight·max(0, cost/target − 1)².
+    """
+
+    cost: Callable
+    alpha: float
+    beta: float
+    budget: Callable | None = None
+    target: float = 0.0
+    weight: float = 0.0
+
+    def __call__(self, widths):
+        """Returns (factor, penalty, cost)."""
+        amount = self.cost(widths)
+        factor = cost_factor(amount, self.alpha, self.beta) if self.alpha else jnp.float32(1.0)
+        penalty = jnp.float32(0.0)
+        if self.budget is not None:
+            penalty = budget_penalty(self.budget(widths), self.target, self.weight)
+        return factor, penalty, amount

@@ -1,7 +1,8 @@
 """Distillation from teachers' logits: divergences, and the losses of robust distillation built on them.
 
 Logits are [N,K], labels integers [N], results one number per example [N], unreduced, in nats. p = softmax(clean
-logits of the student), q = softmax(attacked). Losses stop the gradient at every teacher, `kl_divergence` does not.
+logits of the student), q = softmax(adversarial logits). Losses stop the gradient at every teacher; `kl_divergence`
+does not.
 
 Several public codes average a divergence over batch and classes, so that their loss is 1/K of the one that is
 printed: `kl_scale` multiplies divergences alone, and the published value of it reproduces those codes.
@@ -70,8 +71,8 @@ def rslad_loss(
         by 10 on CIFAR-100: 1/10 reproduces both.
     """
     teacher_logits = lax.stop_gradient(teacher_logits)
-    attacked = kl_divergence(teacher_logits, adversarial_logits)
-    return kl_scale * (5 * attacked + kl_divergence(teacher_logits, clean_logits)) / 6
+    adversarial = kl_divergence(teacher_logits, adversarial_logits)
+    return kl_scale * (5 * adversarial + kl_divergence(teacher_logits, clean_logits)) / 6
 
 
 def akd2_loss(
@@ -86,7 +87,7 @@ def akd2_loss(
     """Returns -(1-a₁-a₂)·log q_y + a₁·KL(t‖q) + a₂·KL(n‖q) (AKD², Chen et al., ICLR 2021).
 
     Args:
-      teacher_logits, natural_logits: of a robust and of a naturally trained teacher, both on the attacked images.
+      teacher_logits, natural_logits: of a robust and of a naturally trained teacher, both on the adversarial images.
       robust, natural: a₁ and a₂.
     """
     guided = kl_divergence(lax.stop_gradient(teacher_logits), adversarial_logits)
@@ -101,7 +102,7 @@ def _between_two_teachers(guided, natural_logits, adversarial_logits, labels, ro
 
 
 def reliability(teacher_logits: jax.Array, labels: jax.Array, beta: float = 0.1) -> jax.Array:
-    """Returns w = t_y^β [N]: how far IAD trusts a teacher that gives the attacked image's label t_y. No gradient."""
+    """Returns w = t_y^β [N]: how far IAD trusts a teacher that gives the adversarial image's label t_y. No gradient."""
     return lax.stop_gradient(jnp.exp(-beta * cross_entropy(teacher_logits, labels)))
 
 
@@ -142,7 +143,7 @@ def iad_2_loss(
     """Returns -(1-a₁-a₂)·log q_y + a₁·(w·KL(t‖q) + (1-w)·KL(p‖q)) + a₂·KL(n‖q) (IAD-II, arXiv 2106.04928).
 
     Args:
-      teacher_logits, natural_logits: of a robust and of a naturally trained teacher, both on the attacked images.
+      teacher_logits, natural_logits: of a robust and of a naturally trained teacher, both on the adversarial images.
       clean_logits: of the student, which receives gradient through p.
       trust: w [N] or scalar, see `reliability`; 1 leaves AKD².
       robust, natural: a₁ and a₂.
@@ -158,7 +159,7 @@ def mtard_losses(
     """Returns (KL(t‖q), KL(n‖p)), which MTARD weighs against each other (Zhao et al., ECCV 2022).
 
     Args:
-      teacher_logits: of a robust teacher on the attacked images.
+      teacher_logits: of a robust teacher on the adversarial images.
       natural_logits: of a naturally trained teacher on the clean images.
     """
     teacher_logits, natural_logits = lax.stop_gradient((teacher_logits, natural_logits))

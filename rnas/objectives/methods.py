@@ -1,8 +1,8 @@
-"""What an adversarial method is: which loss its attack climbs, whom it needs, and what it minimises.
+"""What an adversarial method is: the loss that its attack climbs, the teachers it needs, and what it minimises.
 
-A `Method` holds the coefficients of one method, with the published values as defaults, and states its facts:
-everything else (passes, attacks, teachers, steps) follows from them, so that a new method is a new class here. Losses
-are per example [N]. What a method carries from step to step is its loss_state, a pytree or None.
+A `Method` holds the coefficients of one method, with the published values as defaults, and its facts: everything else
+(passes, attacks, teachers, steps) follows from them. A new method is one class under `@register`, in any file. Losses
+are per example [N]. What a method carries from step to step is its loss state, a pytree or None.
 """
 
 import dataclasses
@@ -12,14 +12,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.objectives.adversarial import (
-    cross_entropy,
-    mart_loss,
-    pgd_at_loss,
-    score_loss,
-    squared_distance,
-    trades_loss,
-)
 from rnas.objectives.distillation import (
     akd2_loss,
     ard_loss,
@@ -31,12 +23,20 @@ from rnas.objectives.distillation import (
     reliability,
     rslad_loss,
 )
+from rnas.objectives.robust_losses import (
+    cross_entropy,
+    mart_loss,
+    pgd_at_loss,
+    score_loss,
+    squared_distance,
+    trades_loss,
+)
 
 PyTree = Any
 
 
 class Logits(NamedTuple):
-    """What a loss may look at: logits [N,K] of one batch, None where the method does not ask for them."""
+    """What a loss may look at: logits [N,K] of one batch, None where the method does not need them."""
 
     clean: jax.Array | None = None  # of the student
     adversarial: jax.Array | None = None
@@ -47,7 +47,7 @@ class Logits(NamedTuple):
 
 
 class TrainProgress(NamedTuple):
-    """Where training stands, for what changes on the way.
+    """How far training has come, for methods that change on the way.
 
     Attributes:
       epoch: epochs done, 0 during the first.
@@ -63,16 +63,20 @@ class Method:
     """Facts and formulas of a method; those of plain training.
 
     Attributes:
+      name: in configurations, the key of `METHODS`.
+      label: on pages.
       attacks: whether it trains on adversarial images.
       clean: whether the student sees clean images too.
       needs: fields of `Logits` that teachers fill.
-      away_from: what the attack leads away from: the labels, or what the student or the teacher says of the clean
-        images.
+      away_from: what the attack leads away from: the labels, or the logits of the student or of the teacher on the
+        clean images.
       start: of the attack, as published.
       attack_bn: BatchNorm mode during the attack, as published.
       first_epoch: from which on it is itself; until then it is a simpler method.
     """
 
+    name: ClassVar[str] = "none"
+    label: ClassVar[str] = "Plain training"
     attacks: ClassVar[bool] = False
     clean: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ()
@@ -82,24 +86,46 @@ class Method:
     first_epoch: ClassVar[int] = 0
 
     def ascent(self, logits: jax.Array, target: jax.Array | None, labels: jax.Array) -> jax.Array:
-        """What the attack climbs: `target` [N,K] is what `away_from` says, None for labels."""
+        """What the attack climbs; `target` [N,K] holds the logits that `away_from` names, None for the labels."""
         return cross_entropy(logits, labels)
 
     def initial_loss_state(self) -> PyTree:
+        """The loss state before the first step; None for a method without one."""
         return None
 
     def update_loss_state(self, loss_state: PyTree, logits: Logits, progress: TrainProgress, average) -> PyTree:
-        """The loss_state that the loss of this step works with; `average` takes scalars to their mean over replicas."""
+        """The loss state that this step's loss uses; `average` maps scalars to their means over the replicas."""
         return loss_state
 
     def loss(self, logits: Logits, labels: jax.Array, progress: TrainProgress, loss_state: PyTree) -> jax.Array:
+        """What training minimises, per example [N]."""
         return cross_entropy(logits.clean, labels)
 
 
+METHODS: dict[str, type[Method]] = {}
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Adds a class of methods to `METHODS`, under its name.
+
+    Raises:
+      ValueError: the name belongs to another class.
+    """
+    if METHODS.setdefault(method.name, method) is not method:
+        raise ValueError(f"an adversarial method {method.name!r} exists already; choose another name.")
+    return method
+
+
+register(Method)
+
+
+@register
 @dataclasses.dataclass(frozen=True)
 class PgdAt(Method):
     """Adversarial training (arXiv 1706.06083)."""
 
+    name = "pgd_at"
+    label = "PGD-AT"
     attacks = True
     clean = False
     start = "uniform"
@@ -108,12 +134,15 @@ class PgdAt(Method):
         return pgd_at_loss(logits.adversarial, labels)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Trades(Method):
     """TRADES (arXiv 1901.08573)."""
 
     beta: float = 6.0
 
+    name = "trades"
+    label = "TRADES"
     attacks = True
     away_from = "student"
 
@@ -124,18 +153,22 @@ class Trades(Method):
         return trades_loss(logits.clean, logits.adversarial, labels, self.beta)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Mart(Method):
     """MART (ICLR 2020)."""
 
     beta: float = 6.0
 
+    name = "mart"
+    label = "MART"
     attacks = True
 
     def loss(self, logits, labels, progress, loss_state):
         return mart_loss(logits.clean, logits.adversarial, labels, self.beta)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Score(Method):
     """SCORE, squared error (arXiv 2202.10103)."""
@@ -143,6 +176,8 @@ class Score(Method):
     beta: float = 5.0
     smoothing: float = 0.1
 
+    name = "score"
+    label = "SCORE"
     attacks = True
     away_from = "student"
     start = "uniform"
@@ -155,6 +190,7 @@ class Score(Method):
         return score_loss(logits.clean, logits.adversarial, labels, self.beta, self.smoothing)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Ard(Method):
     """ARD (arXiv 1905.09747). The clean pass stays at alpha = 1, as published: it moves running statistics."""
@@ -163,6 +199,8 @@ class Ard(Method):
     temperature: float = 30.0
     kl_scale: float = 0.1
 
+    name = "ard"
+    label = "ARD"
     attacks = True
     needs = ("teacher",)
     start = "uniform"
@@ -175,12 +213,15 @@ class Ard(Method):
         )  # fmt: skip
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Rslad(Method):
     """RSLAD (arXiv 2108.07969)."""
 
     kl_scale: float = 0.1
 
+    name = "rslad"
+    label = "RSLAD"
     attacks = True
     needs = ("teacher",)
     away_from = "teacher"
@@ -192,6 +233,7 @@ class Rslad(Method):
         return rslad_loss(logits.teacher, logits.clean, logits.adversarial, self.kl_scale)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Akd2(Method):
     """AKD² (Chen et al., ICLR 2021): a robust and a naturally trained teacher."""
@@ -199,6 +241,8 @@ class Akd2(Method):
     robust: float = 0.5
     natural: float = 0.25
 
+    name = "akd2"
+    label = "AKD²"
     attacks = True
     clean = False
     needs = ("teacher_adversarial", "natural_adversarial")
@@ -213,19 +257,22 @@ class Akd2(Method):
 
 
 def _trust(logits: Logits, labels: jax.Array, progress: TrainProgress, first_epoch: int, beta: float) -> jax.Array:
-    """How far IAD trusts its robust teacher [N]: wholly until `first_epoch`, then by its answers on adversarial images."""
+    """How far IAD trusts its robust teacher [N]: wholly until `first_epoch`, then as its adversarial logits deserve."""
     return jnp.where(progress.epoch >= first_epoch, reliability(logits.teacher_adversarial, labels, beta), 1.0)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Iad1(Method):
-    """IAD-I (arXiv 2106.04928): ARD until `first_epoch`, then trusting the teacher by its own answers."""
+    """IAD-I (arXiv 2106.04928): ARD until `first_epoch`; then the teacher's reliability weighs the terms."""
 
     alpha: float = 1.0
     beta: float = 0.1
     temperature: float = 1.0
     first_epoch: int = 60
 
+    name = "iad_1"
+    label = "IAD-I"
     attacks = True
     needs = ("teacher", "teacher_adversarial")
     start = "uniform"
@@ -239,15 +286,18 @@ class Iad1(Method):
         )  # fmt: skip
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Iad2(Method):
-    """IAD-II (arXiv 2106.04928): AKD² until `first_epoch`, then trusting the robust teacher by its own answers."""
+    """IAD-II (arXiv 2106.04928): AKD² until `first_epoch`; then the robust teacher's reliability weighs its term."""
 
     robust: float = 0.5
     natural: float = 0.25
     beta: float = 0.1
     first_epoch: int = 40
 
+    name = "iad_2"
+    label = "IAD-II"
     attacks = True
     needs = ("teacher_adversarial", "natural_adversarial")
     start = "uniform"
@@ -261,16 +311,19 @@ class Iad2(Method):
         )  # fmt: skip
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Mtard(Method):
     """MTARD (ECCV 2022): two teachers, weighed so that their losses fall at one pace.
 
-    Its loss_state: the weight of the natural loss, and the means of both losses in the first step (0 before it).
+    Its loss state: the weight of the natural loss, and the means of both losses in the first step (0 before).
     """
 
     rate: float = 0.025
     kl_scale: float = 0.1
 
+    name = "mtard"
+    label = "MTARD"
     attacks = True
     needs = ("teacher_adversarial", "natural")
 
@@ -307,18 +360,3 @@ class Mtard(Method):
 def _over(value: jax.Array, first: jax.Array) -> jax.Array:
     """value / first; 0 where both are, as for a student that equals its teacher from the start."""
     return jnp.where(first > 0, value / jnp.where(first > 0, first, 1.0), 0.0)
-
-
-METHODS: dict[str, type[Method]] = {
-    "none": Method,
-    "pgd_at": PgdAt,
-    "trades": Trades,
-    "mart": Mart,
-    "score": Score,
-    "ard": Ard,
-    "rslad": Rslad,
-    "akd2": Akd2,
-    "iad_1": Iad1,
-    "iad_2": Iad2,
-    "mtard": Mtard,
-}

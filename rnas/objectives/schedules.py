@@ -1,12 +1,11 @@
-"""How the search draws and prices architectures, as functions of the global step."""
+"""What a search does when, and how it draws architectures, as functions of the global step."""
 
-from collections.abc import Callable
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from rnas import objectives
+from rnas.objectives import selector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,34 +40,6 @@ class Alternation:
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchCost:
-    """Cost factor n_f and the optional soft budget, from samples of the width selectors.
-
-    Attributes:
-      cost: effective widths (per block) → cost of the factor.
-      alpha, beta: n_f = alpha·beta·log(cost); alpha = 0 switches the factor off.
-      budget: effective widths → cost that the budget limits, or None.
-      target, weight: of the penalty weight·max(0, cost/target − 1)².
-    """
-
-    cost: Callable
-    alpha: float
-    beta: float
-    budget: Callable | None = None
-    target: float = 0.0
-    weight: float = 0.0
-
-    def __call__(self, widths):
-        """Returns (factor, penalty, cost)."""
-        amount = self.cost(widths)
-        factor = objectives.cost_factor(amount, self.alpha, self.beta) if self.alpha else jnp.float32(1.0)
-        penalty = jnp.float32(0.0)
-        if self.budget is not None:
-            penalty = objectives.budget_penalty(self.budget(widths), self.target, self.weight)
-        return factor, penalty, amount
-
-
-@dataclasses.dataclass(frozen=True)
 class Sampling:
     """Gumbel-softmax of widths and tutors: temperature max(start·exp(−decay·epoch), minimum)."""
 
@@ -79,16 +50,16 @@ class Sampling:
     steps_per_epoch: int
 
     def temperature(self, step):
-        return objectives.temperature(step // self.steps_per_epoch, self.start, self.decay, self.minimum)
+        return selector.temperature(step // self.steps_per_epoch, self.start, self.decay, self.minimum)
 
     def widths(self, key, logits, step):
         return tuple(
-            objectives.gumbel_softmax(jax.random.fold_in(key, block), theta, self.temperature(step))
+            selector.gumbel_softmax(jax.random.fold_in(key, block), theta, self.temperature(step))
             for block, theta in enumerate(logits)
         )
 
     def tutors(self, key, logits, step):
-        return objectives.gumbel_softmax(key, logits, self.temperature(step), hard=self.hard)
+        return selector.gumbel_softmax(key, logits, self.temperature(step), hard=self.hard)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +81,7 @@ class Curvature:
 
 
 @dataclasses.dataclass(frozen=True)
-class Perturbation:
+class ProbabilityPerturbation:
     """How far SmoothDARTS moves the operations' probabilities (arXiv 2002.05283): further with every epoch."""
 
     epochs: int

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rnas.artifacts.architecture import (
-    Architecture,
-    CellArchitecture,
-    NASBench201Architecture,
-    WidthArchitecture,
-)
+from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, WidthArchitecture
 from rnas.pages.canvas import FAINT
-from rnas.spaces import cells, fbnet, nasbench201
+from rnas.spaces import cell_space, nasbench201, width_space
 
-COLLAPSED = cells.COLLAPSED
+COLLAPSED = cell_space.COLLAPSED
 
 # Operation -> (short name, colour, dashes). Others are drawn by their own name, grey.
 LOOKS = {
@@ -71,7 +66,7 @@ class Graph(NamedTuple):
     @property
     def weightless(self) -> int:
         """How many of its operations have no weights: pools and skips."""
-        return sum(edge.operation in cells.WITHOUT_KERNEL for edge in self.edges)
+        return sum(edge.operation in cell_space.WITHOUT_KERNEL for edge in self.edges)
 
     def state(self, number: int) -> str:
         """A state in text: of two inputs c_{k-2} and c_{k-1}, all else by its number."""
@@ -82,7 +77,7 @@ class Graph(NamedTuple):
         return f"$c_{{k-{2 - number}}}$" if number < self.inputs == 2 else str(number)
 
 
-def empty_graph(space: cells.EdgeSpace, kind: str) -> Graph:
+def empty_graph(space: cell_space.EdgeSpace, kind: str) -> Graph:
     """A type of cell of a space, before anything is known of its edges."""
     nodes = tuple(dict.fromkeys(node for node, _ in space.edges))
     return Graph(kind, min(nodes), nodes, ())
@@ -93,20 +88,20 @@ def graphs(architecture: Architecture | None) -> dict[str, Graph]:
     if isinstance(architecture, CellArchitecture):
         found = {}
         for kind, pairs in architecture.genotype.cells:
-            nodes = (node for node in cells.CONCAT for _ in range(2))
+            nodes = (node for node in cell_space.CONCAT for _ in range(2))
             edges = tuple(Edge(operation, source, node) for (operation, source), node in zip(pairs, nodes, strict=True))
             found[kind] = empty_graph(architecture.space, kind)._replace(edges=edges)
         return found
     if isinstance(architecture, NASBench201Architecture):
         operations = (nasbench201.OPERATIONS[int(digit)] for digit in architecture.code)
         edges = tuple(Edge(name, *ends) for name, ends in zip(operations, nasbench201.EDGES, strict=True))
-        return {"cell": empty_graph(cells.NASBENCH201, "cell")._replace(edges=edges)}
+        return {"cell": empty_graph(nasbench201.EDGE_SPACE, "cell")._replace(edges=edges)}
     return {}
 
 
-def search_space(name: str | None) -> cells.EdgeSpace | None:
+def search_space(name: str | None) -> cell_space.EdgeSpace | None:
     """The space of a search for cells by its name; None for any other."""
-    return {**cells.SPACES, cells.NASBENCH201.name: cells.NASBENCH201}.get(name)
+    return {**cell_space.SPACES, nasbench201.EDGE_SPACE.name: nasbench201.EDGE_SPACE}.get(name)
 
 
 class Block(NamedTuple):
@@ -139,7 +134,7 @@ class Block(NamedTuple):
 def blocks(architecture: Architecture | None) -> Sequence[Block]:
     """The blocks of a network from image to classes; empty for cells of NAS-Bench-201, which are all alike."""
     if isinstance(architecture, WidthArchitecture):
-        _, sides = fbnet.resolutions(architecture.space, architecture.image_shape[0])
+        _, sides = width_space.resolutions(architecture.space, architecture.image_shape[0])
         return [
             Block(block.name, "", block.stage, width, block.options, block.stride, block.expansion, side)
             for block, width, side in zip(architecture.space.blocks, architecture.widths, sides, strict=True)

@@ -17,7 +17,7 @@ from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, FAINT, INK, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
 from rnas.pages.quantity import norm_label, percent, radius
 from rnas.pages.results import Results
-from rnas.spaces.cells import EdgeSpace
+from rnas.spaces.cell_space import EdgeSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,8 @@ def plot_robustness(results: Results) -> Picture | None:
     looks = {name: _KINDS.get(model.kind) or next(others) for name, model in shown.items()}
     random = [name for name, model in shown.items() if model.kind == "random"]
     lines = -(-(len(shown) - max(0, len(random) - 1)) // _COLUMNS)  # of the legend
-    scale = 255 if results.norm.lower() == "linf" else 1
+    in_255ths = results.epsilon is not None and results.radius(results.epsilon).endswith("/255")
+    scale = 255 if in_255ths else 1
     height = 364 + 36 * lines
 
     def paint(figure: Figure) -> None:
@@ -74,7 +75,7 @@ def plot_robustness(results: Results) -> Picture | None:
             _curve(axes, model.curve.points, scale, band=name not in random, **line)
         axes.set(ylim=(0, 100), ylabel="Accuracy, %")
         axes.set_xlim(left=0)
-        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if scale == 255 else "Radius \u03b5")
+        axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if in_255ths else ", pixels in [0, 1]"))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, **_LEGEND)
 
@@ -101,7 +102,7 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.975, bottom=0.14, top=0.9)
+        figure.subplots_adjust(left=0.085, right=0.965, bottom=0.14, top=0.9)
         _curve(axes, points, 1, color=BLUE, marker="o", label=attack)
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
         threat = f"{norm_label(summary.norm)} \u03b5 = {summary.epsilon_text}"

@@ -84,8 +84,8 @@ class Table:
     """
 
     name: str
-    columns: Sequence[str | Cell]
-    rows: Sequence[Sequence[str | Cell]]
+    columns: Sequence[Any]
+    rows: Sequence[Sequence[Any]]
     caption: str = ""
     unit: str = ""
     below: str = ""

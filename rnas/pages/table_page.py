@@ -11,22 +11,21 @@ import numpy as np
 from rnas.artifacts.files import read_json
 from rnas.artifacts.table_of_runs import METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
-from rnas.pages.quantity import compact, decimals, exact, percent
+from rnas.attacks import catalogue
+from rnas.pages.quantity import compact, decimals, exact, number_of, percent
 from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
 from rnas.pages.table import DASH, Cell, Table, settings_table, share, short, whole
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import queries
+from rnas.tabular.column_attacks import column_label
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import columns_of_runs, load_robbench
 from rnas.tabular.table import RobBench, is_cost
 
 _RANKED_BY = ("pgd_8", "fgsm_8", "pgd_3", "fgsm_3", "clean")  # a table in the making, by the first that it has
 _UNIT = "accuracy in %"
-_NAMES = {"params": ("Parameters", ""), "macs": ("MACs", ""), "clean": ("Clean", "")}
-_NAMES |= {f"fgsm_{radius}": ("FGSM", f"\u03b5 = {radius}/255") for radius in (3, 8)}
-_NAMES |= {f"pgd_{radius}": ("PGD-20 (step \u03b5/8)", f"\u03b5 = {radius}/255") for radius in (3, 8)}
-_NAMES |= {"autoattack": ("AutoAttack", "\u03b5 = 8/255")}
+_HEADINGS = {"params": "Parameters", "macs": "MACs", "clean": "Clean"}
 
 
 def write_table_page(table: RobBench, answers: Mapping[str, Any], path: str | Path) -> Path:
@@ -93,17 +92,16 @@ def _dataset(column: str) -> str:
 
 def _heading(column: str) -> Cell:
     metric = column.partition("/")[2]
-    return Cell(*_NAMES.get(metric, (metric,)))
+    return Cell(_HEADINGS[metric]) if metric in _HEADINGS else Cell(*column_label(metric))
 
 
 def _label(column: str) -> str:
     """A column in words, without its data set."""
-    heading = _heading(column)
-    return f"{heading.text}, {heading.below}" if heading.below else heading.text.lower()
+    return ", ".join(filter(None, column_label(column.partition("/")[2])))
 
 
 def _keeps(cell: Answer, by: str) -> str:
-    accuracy = _percent(cell["values"][by])
+    accuracy = percent(cell["values"][by], 2)
     return f"reaches {accuracy} clean accuracy" if by.endswith("/clean") else f"keeps {accuracy} under {_label(by)}"
 
 
@@ -111,24 +109,22 @@ def _figure(column: str, value: float | None) -> Cell:
     return short(None if value is None else int(value)) if is_cost(column) else share(value, 2)
 
 
-def _percent(value: float | None) -> str:
-    return DASH if value is None else percent(value, 2)
-
-
 def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     """Of the first two columns of an answer."""
-    value = answer and answer[kind][0][1]
+    value = answer[kind][0][1] if answer else None
     return Cell() if value is None else Cell(f"{value:.3f}", value=value)
 
 
+def _best_tile(column: str, summary: Mapping[str, Answer], **beside: str) -> Tile:
+    best, median = (percent(summary[column][kind], 2) for kind in ("best", "median"))
+    return Tile(f"Best, {_label(column)}", best, {**beside, "median": median})
+
+
 def _tiles(table: RobBench, answers: Mapping[str, Any]) -> list[Tile]:
-    summary, columns = answers["rank"]["summary"], answers["front"]["columns"]
+    summary, columns, best = answers["rank"]["summary"], answers["front"]["columns"], answers["best"]
     shown = [Tile("Classes of cells", exact(len(table.ids)), {"cells": exact(nasbench201.SIZE)})]
-    for name in dict.fromkeys(columns):
-        spread = {kind: _percent(summary[name][kind]) for kind in ("median", "mean")}
-        shown.append(Tile(f"Best, {_label(name)}", _percent(summary[name]["best"]), spread))
+    shown += [_best_tile(name, summary, mean=percent(summary[name]["mean"], 2)) for name in dict.fromkeys(columns)]
     if answers["agreement"]:
-        best = answers["best"]
         among = {f"best {percent(best['best'], 0)}": _coefficient(best).text or DASH} if best else {}
         pair = _coefficient(queries.correlate(table, columns))
         shown.append(Tile("Rank correlation of the two", pair.text or DASH, among))
@@ -189,20 +185,25 @@ def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"picture": plot_agreement(answers["agreement"]), "among_best": among}
 
 
-def _summary(summary: Mapping[str, Answer]) -> Table:
+def _summary(summary: Mapping[str, Answer]) -> dict[str, Any]:
     def figure(column: str, value: float) -> Cell:
         return Cell(compact(value), value=value) if is_cost(column) else share(value, 2)
 
     rows = [
         [
-            name,
+            Cell(name, _label(name) if _heading(name).below else ""),
             *(figure(name, row[kind]) for kind in ("median", "mean", "best")),
             f"{nasbench201.to_code(row['best_id'])} ({exact(row['best_id'])})",
             whole(row["count"]),
         ]
         for name, row in summary.items()
     ]
-    return Table("columns", ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"], rows, unit=_UNIT)
+    head = ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"]
+    return {
+        "table": Table("columns", head, rows, "Over all classes", _UNIT, "attack"),
+        "standard": any("/standard_" in name for name in summary),
+        "scores": any("/score_" in name for name in summary),
+    }
 
 
 def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -222,7 +223,7 @@ def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
     head = ["Algorithm", _heading(by), "Median", "Short of the best", "Found the best", "Queries until then"]
     return {
         "picture": plot_search(answers),
-        "table": Table("searches", head, rows, "What the searches choose", "mean, in %", "standard deviation"),
+        "table": Table("searches", head, rows, "What the searches choose", "means, shares in %", "standard deviation"),
         "random_search": answers[0]["random_search"],
         **{key: answers[0][key] for key in ("repeats", "budget", "seed")},
     }
@@ -292,8 +293,7 @@ def _training_tiles(table: RobBench, answers: Answer, written: Sequence[NetworkR
     shown = [Tile("Networks", exact(len(written)), {"classes of cells": exact(len(table.ids))})]
     for name in dict.fromkeys((*columns, f"{_dataset(columns[0])}/autoattack")):
         if name in summary:
-            best = {"cell": nasbench201.to_code(summary[name]["best_id"]), "median": _percent(summary[name]["median"])}
-            shown.append(Tile(f"Best, {_label(name)}", _percent(summary[name]["best"]), best))
+            shown.append(_best_tile(name, summary, cell=nasbench201.to_code(summary[name]["best_id"])))
     return shown
 
 
@@ -360,6 +360,8 @@ def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:
 
 def _protocol(first: NetworkResult) -> dict[str, Any]:
     train, attack = first.protocol["train"], first.protocol["adversarial"]
+    length = attack.get("step_size") or attack["step"]  # the name in results of former versions
+    step = number_of(length) / number_of(attack["epsilon"])
     held_out = first.protocol["data"]["held_out"]
     images = f"of {exact(held_out)} held-out training images" if held_out else "test images"
     networks = "one supernet for all cells" if train["weights"] == "shared" else "a network for each cell and seed"
@@ -367,7 +369,7 @@ def _protocol(first: NetworkResult) -> dict[str, Any]:
         {
             "Data": f"{first.dataset}, SHA-256 {first.protocol['images'][:12]}\u2026",
             "Training": f"{train['epochs']} epochs, batches of {train['batch_size']}, {networks}",
-            "Attack in training": f"PGD-{attack['steps']}, step {attack['step_size']}, \u03b5 = {attack['epsilon']}",
+            "Attack in training": f"{catalogue.pgd(attack['steps'], step).label}, \u03b5 = {attack['epsilon']}",
             "Judged on": first.count and f"{exact(first.count)} {images}, the network of the last epoch",
             "Device": first.device,
             "Versions": ", ".join(f"{name} {version}" for name, version in (first.versions or {}).items()),

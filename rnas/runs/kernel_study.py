@@ -24,7 +24,7 @@ from rnas.ntk.perturbed import blocks, mixed_kernels
 from rnas.ntk.proxies import naswot
 from rnas.ntk.scores import ntk_scores
 from rnas.spaces import nasbench201
-from rnas.steps.augment import to_float
+from rnas.steps.augmentation import to_float
 
 
 def run_study(

@@ -1,13 +1,15 @@
-"""Training steps: pure functions of (state, batch), the only place that knows the replica axis.
+"""Training steps: functions of (state, batch), the only place with the axis of replicas and with devices.
 
-`make_train_step` trains a fixed network (teacher, student, baseline); `make_search_step` trains the channel-masked
-supernet and its architecture in turn; `make_cell_search_step` the cell supernet and its architecture at once. All
-build `step(state, images, labels, teacher, root) -> (state, metrics)`; `side_by_side` makes one of many networks of
-it, and `run_steps` wraps many of them into one pmapped dispatch. `run_frozen` is the step of an evaluation: an attack,
-or another measurement, of a model that no longer changes. `run_teacher_on_views` asks a teacher beforehand, and `CachedTeacher` answers
-for it inside the steps.
+`TrainStep` trains a fixed network (teacher, student, baseline); `WidthSearchStep` trains the channel-masked supernet
+and its architecture in turn; `CellSearchStep` the cell supernet and its architecture at once. Each is called as
+`step(state, images, labels, teacher_variables, root) -> (state, metric sums)`, and `step.metrics` names the metrics.
+`side_by_side` makes a step of many networks of a step of one.
 
-Inside a step, in this order: keys, augmentation, teacher signals, architecture sample, attack, loss and
+`dispatch` maps them over devices: `run_steps` runs many steps, `run_frozen` measures a model that no longer changes (an
+attack, for one), `run_teacher_on_views` computes a teacher's outputs beforehand, which a `CachedTeacher` then hands to
+the steps.
+
+Inside a step, in this order: keys, augmentation, teacher outputs, architecture sample, attack, loss and
 gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is
 folded with the example's position in the global batch, so that replicas differ and the number of devices does
 not matter. An architecture update never moves BatchNorm's running statistics.
@@ -15,32 +17,40 @@ not matter. An architecture update never moves BatchNorm's running statistics.
 Not here: data, checkpoints, logging, model choice.
 """
 
-from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views, run_teacher_on_views
-from rnas.steps.cell_search import make_cell_search_step
-from rnas.steps.dispatch import run_frozen, run_steps
-from rnas.steps.parts import AXIS, NEVER, Augmentation, Step, augmented, step_keys
+from rnas.steps.augmentation import Augmentation, augment, augment_to_float
+from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views
+from rnas.steps.cell_search import CellSearchStep
+from rnas.steps.dispatch import run_frozen, run_steps, run_teacher_on_views
+from rnas.steps.keys import step_keys
+from rnas.steps.metrics import NEVER, TRAIN_METRICS
+from rnas.steps.optimizer import Optimizer, make_optimizer
+from rnas.steps.replicas import AXIS
 from rnas.steps.side_by_side import side_by_side
-from rnas.steps.train import TRAIN_METRICS, DropPath, WeightAverage, WeightPerturbation, make_train_step
-from rnas.steps.width_search import SEARCH_METRICS, make_search_step
+from rnas.steps.state import State, Step
+from rnas.steps.train import DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation
+from rnas.steps.width_search import WidthSearchStep
 
 __all__ = [
     "AXIS",
     "NEVER",
-    "SEARCH_METRICS",
     "TRAIN_METRICS",
     "Augmentation",
-    "DropPath",
     "CachedBatch",
-    "CachedTeacher",
-    "Step",
     "CachedOutputs",
+    "CachedTeacher",
+    "CellSearchStep",
+    "DropPathSchedule",
+    "Optimizer",
+    "State",
+    "Step",
+    "TrainStep",
     "Views",
     "WeightAverage",
     "WeightPerturbation",
-    "augmented",
-    "make_cell_search_step",
-    "make_search_step",
-    "make_train_step",
+    "WidthSearchStep",
+    "augment",
+    "augment_to_float",
+    "make_optimizer",
     "run_frozen",
     "run_steps",
     "run_teacher_on_views",

@@ -1,8 +1,8 @@
-"""A teacher that answers from memory: what it said of views of the training images, in place of its forward pass.
+"""A teacher whose outputs for fixed views of the training images were computed beforehand.
 
-View v of image i is one augmentation of it, the same whenever it is asked for, so a student sees exactly the image that
-the teacher saw. An epoch shows one view of every image; the next epoch shows the next view, and after the last the
-first again (for logits alone: Shen & Xing 2021, arXiv 2112.01528).
+View v of image i is one augmentation of it, always the same, so a student sees exactly the image that the teacher saw.
+An epoch shows one view of every image; the next epoch shows the next view, and after the last the first again (for
+logits alone: Shen & Xing 2021, arXiv 2112.01528).
 """
 
 import dataclasses
@@ -14,13 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from rnas import objectives
-from rnas.objectives.joint import TeacherApply
-from rnas.steps import augment
-from rnas.steps.parts import Augmentation, varied
+from rnas.objectives import TeacherApply
+from rnas.steps.augmentation import Augmentation, augment, to_float
 
 
 class CachedOutputs(NamedTuple):
-    """What a teacher says of images, with any leading axes.
+    """Outputs of a teacher for images, with any leading axes.
 
     Attributes:
       logits: [..., K] float32.
@@ -34,15 +33,15 @@ class CachedOutputs(NamedTuple):
 
 
 class CachedBatch(NamedTuple):
-    """What a step takes.
+    """What a dispatch takes in place of rows.
 
     Attributes:
       rows: [...] of the training images.
-      told: what the teacher said of their views, where that is not on the device already.
+      outputs: of the teacher for their views, where these are not on the device already.
     """
 
     rows: jax.Array
-    told: CachedOutputs | None = None
+    outputs: CachedOutputs | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,69 +53,79 @@ class Views:
     count: int
 
     def at(self, step: jax.Array, steps_per_epoch: int) -> jax.Array:
-        """The view that `step` shows."""
+        """Returns the index of the view that `step` shows."""
         return step // steps_per_epoch % self.count
 
     def show(self, images: jax.Array, view: jax.Array, rows: jax.Array) -> jax.Array:
-        """View `view` of the images [N,H,W,C] uint8 that stand at `rows` [N], as bytes."""
+        """Returns view `view`, as bytes, of the images [N,H,W,C] uint8 whose rows are `rows` [N]."""
         root = jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(b"teacher/views"))
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(root, view), rows)
-        return varied(self.augmentation, keys, images)
+        return augment(self.augmentation, keys, images)
 
 
 @dataclasses.dataclass(frozen=True)
 class CachedTeacher:
-    """Looks up views and what the teacher said of them.
+    """Finds the views of a step and the teacher's outputs for them.
 
     Attributes:
-      views: that were kept.
+      views: of which outputs are kept.
       steps_per_epoch: of the stage.
-      taps: whose maps were kept, in their order.
+      taps: whose maps are kept, in their order.
     """
 
     views: Views
     steps_per_epoch: int
     taps: tuple[str, ...]
 
-    def look_up(self, images: jax.Array, lesson: CachedBatch, memory: CachedOutputs | None, step: jax.Array):
-        """Returns (views [N,H,W,C] as bytes, what the teacher said of them) of the lesson's rows.
+    def look_up(self, images: jax.Array, batch: CachedBatch, kept: CachedOutputs | None, step: jax.Array):
+        """Returns the views [N,H,W,C], as bytes, of the batch's rows, and the teacher's outputs for them.
 
         Args:
           images: all training images, uint8.
-          memory: all that the teacher said, [views, images, ...], where the lesson itself does not bring it; None
-            where no teacher was asked, of whom nothing is found.
+          batch: rows, and the outputs where `kept` does not hold them.
+          kept: outputs of all views, [views, images, ...]; None where the batch brings its own, or where there is no
+            teacher.
+          step: the global step, which decides the view.
         """
         view = self.views.at(step, self.steps_per_epoch)
-        told = lesson.told
-        if told is None:
-            told = jax.tree.map(lambda leaf: leaf[view, lesson.rows], memory)
-        return self.views.show(images[lesson.rows], view, lesson.rows), told
+        outputs = batch.outputs
+        if outputs is None:
+            outputs = jax.tree.map(lambda leaf: leaf[view, batch.rows], kept)
+        return self.views.show(images[batch.rows], view, batch.rows), outputs
 
-    def answer(self, told: CachedOutputs, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Stands in for the teacher's `apply`: (logits, taps), each tap of one channel, whose map is the kept one."""
-        del images  # those that the teacher was asked about
-        side = math.isqrt(told.maps.shape[-1])
-        maps = told.maps.astype(jnp.float32) * told.norms[..., None]
+    def apply(self, outputs: CachedOutputs, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Stands in for the teacher's `apply`: (logits, taps), each tap of one channel, whose map is the kept one.
+
+        Args:
+          outputs: of the teacher for the images, in place of its variables.
+          images: not used.
+        """
+        del images
+        side = math.isqrt(outputs.maps.shape[-1])
+        maps = outputs.maps.astype(jnp.float32) * outputs.norms[..., None]
         taps = jnp.sqrt(maps).reshape(*maps.shape[:2], side, side, 1)
-        return told.logits, {name: taps[:, index] for index, name in enumerate(self.taps)}
+        return outputs.logits, {name: taps[:, index] for index, name in enumerate(self.taps)}
 
 
-def run_teacher_on_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int):
-    """Wraps a teacher so that every device of this host asks it about views.
+def teacher_outputs_of_views(
+    teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int, variables, images, rows, view
+) -> CachedOutputs:
+    """Returns the outputs of a teacher for a view of images [n,H,W,C] uint8 whose rows are `rows` [n].
 
-    Returns:
-      (variables, images [D,n,H,W,C] uint8, rows [D,n], view) → `CachedOutputs` with leading axes [D,n]; hosts need not agree.
+    Args:
+      teacher: (variables, images) -> (logits, out).
+      views: of the images.
+      taps: whose attention maps are kept.
+      size: side of the maps, pixels.
+      variables: of the teacher.
+      images, rows, view: as `Views.show` takes them.
     """
-
-    def told(variables, images, rows, view):
-        logits, out = teacher(variables, augment.to_float(views.show(images, view, rows)))
-        logits = logits.astype(jnp.float32)
-        if not taps:
-            nothing = jnp.zeros((len(rows), 0))
-            return CachedOutputs(logits, nothing, nothing[..., None].astype(jnp.float16))
-        energies = objectives.attention_energies(out, taps, size)
-        norms = jnp.linalg.norm(energies, axis=-1)
-        units = energies / jnp.where(norms > 0, norms, 1.0)[..., None]
-        return CachedOutputs(logits, norms, units.astype(jnp.float16))
-
-    return jax.pmap(told, in_axes=(None, 0, 0, None), devices=jax.local_devices())
+    logits, out = teacher(variables, to_float(views.show(images, view, rows)))
+    logits = logits.astype(jnp.float32)
+    if not taps:
+        nothing = jnp.zeros((len(rows), 0))
+        return CachedOutputs(logits, nothing, nothing[..., None].astype(jnp.float16))
+    energies = objectives.attention_energies(out, taps, size)
+    norms = jnp.linalg.norm(energies, axis=-1)
+    units = energies / jnp.where(norms > 0, norms, 1.0)[..., None]
+    return CachedOutputs(logits, norms, units.astype(jnp.float16))

@@ -1,4 +1,7 @@
-"""Steps, and what is measured of a frozen model, as programs on every device."""
+"""Programs on every device: many steps a dispatch, measurements of a frozen model, outputs of a teacher.
+
+The only module that maps over devices (`jax.pmap`).
+"""
 
 from collections.abc import Callable
 import functools
@@ -8,8 +11,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.steps.cached_teacher import CachedTeacher
-from rnas.steps.parts import AXIS, NEVER, Step
+from rnas.objectives import TeacherApply
+from rnas.steps.cached_teacher import CachedTeacher, Views, teacher_outputs_of_views
+from rnas.steps.metrics import NEVER
+from rnas.steps.replicas import AXIS
+from rnas.steps.state import Step
 
 PyTree = Any
 
@@ -27,9 +33,10 @@ def run_steps(
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
 
-    With `cached_teacher` the step sees views that a teacher was asked about, and is given what it said in place of the
-    teacher's variables: `rows` is then a `CachedBatch` of such rows, and teacher_variables all that is kept on the device,
-    or None. Such a step must not augment again, and its teacher must be `cached_teacher.answer`.
+    With `cached_teacher` the step sees the views of which a teacher's outputs are kept, and takes these outputs in
+    place of the teacher's variables: `rows` is then a `CachedBatch` of such rows, and teacher_variables the outputs
+    that are kept on the device, or None. Such a step must not augment again, and its teacher must be
+    `cached_teacher.apply`.
     """
 
     def many(state, images, labels, rows, count, teacher_variables, root):
@@ -81,3 +88,17 @@ def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]
         return jax.tree.map(lambda leaf: lax.all_gather(leaf, AXIS, tiled=True), found)
 
     return jax.pmap(frozen, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None, 0), out_axes=None)
+
+
+def run_teacher_on_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int):
+    """Wraps a teacher so that every device of this host computes its outputs for views of images.
+
+    Args:
+      teacher, views, taps, size: see `cached_teacher.teacher_outputs_of_views`.
+
+    Returns:
+      (variables, images [D,n,H,W,C] uint8, rows [D,n], view) -> `CachedOutputs` with leading axes [D,n]. Hosts need not
+      call it together.
+    """
+    program = functools.partial(teacher_outputs_of_views, teacher, views, taps, size)
+    return jax.pmap(program, in_axes=(None, 0, 0, None), devices=jax.local_devices())

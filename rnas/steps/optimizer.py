@@ -5,17 +5,61 @@ during search both schedules advance on every step, whichever of the two optimis
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import optax
+
+
+class OptimizerSection(Protocol):
+    """Attributes of an `optimizer` section.
+
+    Attributes:
+      name: 'adam' or 'sgd'.
+      learning_rate: of the first step.
+      l2: coefficient of the coupled decay.
+      schedule: 'cosine', 'epoch_cosine', 'step', 'constant' or 'one_cycle'.
+      final_factor: last rate of a cosine over the first.
+      milestones: epochs after which 'step' divides the rate by ten.
+      clip_norm: of the gradient; 0 does not clip.
+      momentum: of sgd.
+      betas: of adam.
+    """
+
+    name: str
+    learning_rate: float
+    l2: float
+    schedule: str
+    final_factor: float
+    milestones: tuple[float, ...]
+    clip_norm: float
+    momentum: float
+    betas: tuple[float, float]
+
+
+class CycleSection(Protocol):
+    """Attributes of the `cycle` of a section with the schedule 'one_cycle'.
+
+    Attributes:
+      peak: highest rate.
+      momentum: at the highest rate; that of the section at the lowest ones.
+      rise: share of the steps until the peak.
+    """
+
+    peak: float
+    momentum: float
+    rise: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """A direction (optax transformation without a rate, told the step) and the rate as a function of the step."""
+    """A direction, which may depend on the step, and the rate as a function of the step.
+
+    Attributes:
+      direction: optax transformation without a rate; its `update` gets the step by the keyword `step`.
+      schedule: global step -> learning rate.
+    """
 
     direction: optax.GradientTransformation
     schedule: optax.Schedule
@@ -63,7 +107,7 @@ def one_cycle(first: float, peak: float, last: float, total: int, rise: float) -
 
 
 def cycled_trace(momentum: optax.Schedule) -> optax.GradientTransformationExtraArgs:
-    """`optax.trace` with a decay that depends on the step it is told."""
+    """`optax.trace` with a decay that depends on the global step, the keyword `step` of its `update`."""
 
     def update(updates, state, params=None, *, step, **_):
         return optax.trace(momentum(step)).update(updates, state, params)
@@ -71,36 +115,44 @@ def cycled_trace(momentum: optax.Schedule) -> optax.GradientTransformationExtraA
     return optax.GradientTransformationExtraArgs(optax.trace(0.0).init, update)
 
 
-def make_optimizer(config: ConfigDict, *, epochs: int, steps_per_epoch: int) -> Optimizer:
-    """Builds the optimiser an `optimizer` section describes.
+def make_optimizer(
+    section: OptimizerSection, *, epochs: int, steps_per_epoch: int, cycle: CycleSection | None = None
+) -> Optimizer:
+    """Builds the optimiser that a section of a configuration describes.
+
+    Args:
+      section: any object with these attributes.
+      epochs: of the stage.
+      steps_per_epoch: of the stage.
+      cycle: for the schedule 'one_cycle', which moves rate and momentum.
 
     Raises:
       ValueError: for an unknown optimiser or schedule.
     """
-    scalers = {"adam": lambda: optax.scale_by_adam(*config.betas), "sgd": lambda: optax.trace(config.momentum)}
-    if config.name not in scalers:
-        raise ValueError(f"unknown optimizer.name {config.name!r}; expected {' or '.join(scalers)}.")
+    scalers = {"adam": lambda: optax.scale_by_adam(*section.betas), "sgd": lambda: optax.trace(section.momentum)}
+    if section.name not in scalers:
+        raise ValueError(f"unknown optimizer.name {section.name!r}; expected {' or '.join(scalers)}.")
     total = max(epochs * steps_per_epoch, 1)
-    if config.schedule == "cosine":
-        schedule = optax.cosine_decay_schedule(config.learning_rate, total, alpha=config.final_factor)
-    elif config.schedule == "epoch_cosine":
-        by_epoch = optax.cosine_decay_schedule(config.learning_rate, max(epochs, 1), alpha=config.final_factor)
+    if section.schedule == "cosine":
+        schedule = optax.cosine_decay_schedule(section.learning_rate, total, alpha=section.final_factor)
+    elif section.schedule == "epoch_cosine":
+        by_epoch = optax.cosine_decay_schedule(section.learning_rate, max(epochs, 1), alpha=section.final_factor)
         schedule = lambda step: by_epoch(step // steps_per_epoch)  # noqa: E731
-    elif config.schedule == "step":
-        boundaries = {int(epoch * steps_per_epoch): 0.1 for epoch in config.milestones}
-        schedule = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
-    elif config.schedule == "constant":
-        schedule = optax.constant_schedule(config.learning_rate)
-    elif config.schedule == "one_cycle" and "cycle" in config:
-        cycle, last = config.cycle, config.learning_rate * config.final_factor
-        schedule = one_cycle(config.learning_rate, cycle.peak, last, total, cycle.rise)
-        momentum = one_cycle(config.momentum, cycle.momentum, config.momentum, total, cycle.rise)
+    elif section.schedule == "step":
+        boundaries = {int(epoch * steps_per_epoch): 0.1 for epoch in section.milestones}
+        schedule = optax.piecewise_constant_schedule(section.learning_rate, boundaries)
+    elif section.schedule == "constant":
+        schedule = optax.constant_schedule(section.learning_rate)
+    elif section.schedule == "one_cycle" and cycle is not None:
+        last = section.learning_rate * section.final_factor
+        schedule = one_cycle(section.learning_rate, cycle.peak, last, total, cycle.rise)
+        momentum = one_cycle(section.momentum, cycle.momentum, section.momentum, total, cycle.rise)
         scalers["sgd"] = lambda: cycled_trace(momentum)
     else:
         raise ValueError(
-            f"unknown optimizer.schedule {config.schedule!r}; expected cosine, epoch_cosine, step or constant, or "
+            f"unknown optimizer.schedule {section.schedule!r}; expected cosine, epoch_cosine, step or constant, or "
             "one_cycle where the section has a cycle."
         )
-    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    clip = [optax.clip_by_global_norm(section.clip_norm)] if section.clip_norm else []
     # Coupled decay: the L2 term passes through Adam's scaling like any gradient. It is not part of what is clipped.
-    return Optimizer(optax.chain(*clip, optax.add_decayed_weights(config.l2), scalers[config.name]()), schedule)
+    return Optimizer(optax.chain(*clip, optax.add_decayed_weights(section.l2), scalers[section.name]()), schedule)

@@ -2,8 +2,7 @@
 
 import jax
 
-from rnas.steps.parts import Step
-from rnas.steps.state import State
+from rnas.steps.state import State, Step
 
 # What each network has of its own, along a new first axis; they share the step.
 NETWORKS = State(step=None, params=0, batch_stats=0, opt_state=0, architecture=0)

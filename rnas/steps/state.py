@@ -1,5 +1,6 @@
 """What a training step carries from one step to the next."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flax import struct
@@ -19,11 +20,11 @@ class State:
       params: network weights.
       batch_stats: BatchNorm running statistics.
       opt_state: of the weight optimiser.
-      architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search; what a network that can be of
-        several architectures is told; else None.
+      architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search; the encoding of a network that
+        can run several architectures; else None.
       architecture_opt_state: of its optimiser, else None.
-      loss_state: what the adversarial method carries from step to step, else None.
-      averaged: moving average of params, else None.
+      loss_state: of the adversarial method, None where it has none.
+      averaged: moving average of params, None where none is kept.
     """
 
     step: jax.Array
@@ -65,5 +66,9 @@ class State:
 
     @property
     def outcome(self) -> PyTree:
-        """What is judged, and handed on once training ends: `variables`, with averaged weights where these are kept."""
+        """The variables to evaluate and to pass on after training: with averaged weights where these are kept."""
         return self.variables if self.averaged is None else {**self.variables, "params": self.averaged}
+
+
+# (state, images, labels, teacher variables, root key) -> (state, sums of metrics)
+Step = Callable[..., tuple[State, dict[str, jax.Array]]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,28 +10,30 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from rnas.objectives import TrainProgress, weight_perturbation
-from rnas.objectives.joint import (
+from rnas.objectives import (
+    Batch,
     FixedTutors,
+    Network,
     Objective,
     SampledTutors,
     TeacherApply,
+    TrainProgress,
     adversarial_images,
-    joint_terms_and_state,
+    joint_terms,
     run_teacher,
     run_teachers_on_adversarial,
+    weight_perturbation,
 )
+from rnas.steps.augmentation import Augmentation, augment_to_float
+from rnas.steps.keys import step_keys
+from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.parts import AXIS, Augmentation, Step, augmented, reduced, step_keys
+from rnas.steps.replicas import PyTree, mean_over_replicas
 from rnas.steps.state import State
-
-TRAIN_METRICS = (
-    "loss", "classification", "kl", "attention", "accuracy", "adversarial_accuracy", "learning_rate",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class DropPath:
+class DropPathSchedule:
     """Paths that are dropped with a probability that grows linearly, from 0 in the first epoch to `rate`."""
 
     rate: float
@@ -39,6 +41,7 @@ class DropPath:
     steps_per_epoch: int
 
     def at(self, step: jax.Array) -> jax.Array:
+        """Returns the probability at the global `step`."""
         return self.rate * (step // self.steps_per_epoch) / self.epochs
 
 
@@ -60,36 +63,26 @@ class WeightAverage:
 
     decay: float
 
-    def update(self, averaged, new, step: jax.Array):
+    def update(self, averaged: PyTree, new: PyTree, step: jax.Array) -> PyTree:
+        """Returns the average after the global `step`, whose weights are `new`."""
         decay = jnp.minimum(self.decay, (1 + step) / (10 + step))
         return optax.incremental_update(new, averaged, 1 - decay)
 
 
-def make_train_step(
-    model: nn.Module,
-    objective: Objective,
-    augmentation: Augmentation,
-    optimizer: Optimizer,
-    *,
-    teacher: TeacherApply | None = None,
-    natural: TeacherApply | None = None,
-    tutors: FixedTutors | SampledTutors | None = None,
-    drop_path: DropPath | None = None,
-    perturbation: WeightPerturbation | None = None,
-    average: WeightAverage | None = None,
-    steps_per_epoch: int = 1,
-    moving: Callable[[Any, Any], Any] | None = None,
-    draw: Callable[[jax.Array], Any] | None = None,
-) -> Step:
-    """Builds the step of a fixed network, minimising the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainStep:
+    """A step of a fixed network, which minimises the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
 
-    Where the state has an architecture, the model is told it beside the images; the step leaves it as it is.
+    Where the state has an architecture, the model takes it beside the images; the step leaves it as it is.
 
-    Args:
-      model: `model.apply(variables, images, train=…) -> (logits, out)`; batch statistics must be averaged over
-        `AXIS` by the model itself.
+    Attributes:
+      model: `model.apply(variables, images, train=…) -> (logits, out)`; the model itself averages batch statistics over
+        `AXIS`.
+      objective: A, attack, and weights of the terms.
+      augmentation: of the images.
+      optimizer: of the weights.
       teacher: (variables, images) -> (logits, out), frozen; needed if the objective distils.
-      natural: the same of a second, naturally trained teacher, out of the same variables; needed by some methods.
+      natural: the same of a second, naturally trained teacher, with the same variables; some methods need it.
       tutors: which teacher tap each student tap matches; needed if gamma is not 0.
       drop_path: of the passes of the loss, for a model that takes `drop_path=(keys [N], rate)`; attacks see all paths.
       perturbation: of the weights at which gradient and running statistics are taken. The attack sees the weights as
@@ -101,58 +94,88 @@ def make_train_step(
       draw: key -> the architecture of this step, the same on all replicas, in place of the state's: a supernet.
     """
 
-    def mean_over_replicas(tree):
-        return lax.pmean(tree, AXIS)
+    model: nn.Module
+    objective: Objective
+    augmentation: Augmentation
+    optimizer: Optimizer
+    _: dataclasses.KW_ONLY
+    teacher: TeacherApply | None = None
+    natural: TeacherApply | None = None
+    tutors: FixedTutors | SampledTutors | None = None
+    drop_path: DropPathSchedule | None = None
+    perturbation: WeightPerturbation | None = None
+    average: WeightAverage | None = None
+    steps_per_epoch: int = 1
+    moving: Callable[[Any, Any], Any] | None = None
+    draw: Callable[[jax.Array], Any] | None = None
 
-    def train_step(state: State, images, labels, teacher_variables, root):
+    metrics: ClassVar[tuple[str, ...]] = TRAIN_METRICS
+
+    def __call__(
+        self, state: State, images: jax.Array, labels: jax.Array, teacher_variables: PyTree, root: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """Returns (new state, sums of the metrics over all replicas).
+
+        Args:
+          state: before the step.
+          images: [N,H,W,C] uint8, of this replica.
+          labels: [N].
+          teacher_variables: of the teachers.
+          root: key of the stage.
+        """
         keys = step_keys(root, state.step, len(labels))
-        images = augmented(augmentation, keys.augment, images)
-        options = {"drop_path": (keys.drop_path, drop_path.at(state.step))} if drop_path else {}
-        architecture = draw(keys.architecture) if draw else state.architecture
-        taps = tutors.teacher_taps if tutors else ()
-        teacher_outputs = run_teacher(teacher, teacher_variables, images, objective, taps)
+        images = augment_to_float(self.augmentation, keys.augment, images)
+        options = {"drop_path": (keys.drop_path, self.drop_path.at(state.step))} if self.drop_path else {}
+        architecture = self.draw(keys.architecture) if self.draw else state.architecture
+        objective, taps = self.objective, self.tutors.teacher_taps if self.tutors else ()
+        teacher_outputs = run_teacher(self.teacher, teacher_variables, images, objective, taps)
         adversarial, stats = images, state.batch_stats
         if objective.attacks:
-            adversarial, stats = adversarial_images(
-                model, objective, state.params, stats, images, labels, keys.attack, architecture, teacher_outputs
-            )
-
+            network = Network(self.model, state.params, stats, architecture)
+            adversarial, stats = adversarial_images(network, objective, images, labels, keys.attack, teacher_outputs)
         teacher_outputs = run_teachers_on_adversarial(
-            teacher_outputs, teacher, natural, teacher_variables, images, adversarial, objective
+            teacher_outputs, self.teacher, self.natural, teacher_variables, images, adversarial, objective
         )
-        rate = optimizer.schedule(state.step)
-        progress = TrainProgress(state.step // steps_per_epoch, rate / optimizer.schedule(0))
+        batch = Batch(images, adversarial, labels, teacher_outputs)
+        rate = self.optimizer.schedule(state.step)
+        progress = TrainProgress(state.step // self.steps_per_epoch, rate / self.optimizer.schedule(0))
 
         def loss(params):
-            terms, new_stats, loss_state = joint_terms_and_state(
-                model, objective, params, stats, images, adversarial, labels, architecture, teacher_outputs,
-                lambda out: tutors.loss(out, teacher_outputs.maps, keys.tutors, objective),
+            terms, new_stats, loss_state = joint_terms(
+                Network(self.model, params, stats, architecture), objective, batch,
+                lambda out: self.tutors.loss(out, teacher_outputs.maps, keys.tutors, objective),
                 progress=progress, loss_state=state.loss_state, average=mean_over_replicas, **options,
             )  # fmt: skip
             return jnp.mean(terms["loss"]), (terms, new_stats, loss_state)
 
-        def perturbed(params):
-            gradients, _ = jax.grad(loss, has_aux=True)(params)
-            return weight_perturbation(params, mean_over_replicas(gradients), perturbation.gamma)
-
         params, shift = state.params, None
-        if perturbation:
-            shift = lax.cond(state.step >= perturbation.first_step, perturbed, optax.tree.zeros_like, params)
+        if self.perturbation:
+            shift = perturbation_of_weights(self.perturbation, loss, params, state.step)
             params = optax.tree.add(params, shift)
         gradients, (terms, stats, loss_state) = jax.grad(loss, has_aux=True)(params)
         gradients = mean_over_replicas(gradients)
         # The optimiser steps from where the gradient was taken, its decay of the weights included.
-        mask = moving and moving(params, architecture)
-        params, opt_state = optimizer.update(gradients, state.opt_state, params, state.step, mask)
-        if perturbation:
+        mask = self.moving and self.moving(params, architecture)
+        params, opt_state = self.optimizer.update(gradients, state.opt_state, params, state.step, mask)
+        if self.perturbation:
             params = optax.tree.sub(params, shift)
         terms["learning_rate"] = rate
         # Synchronised BatchNorm already leaves equal statistics everywhere.
         new = state.replace(
             step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, loss_state=loss_state
         )
-        if average:
-            new = new.replace(averaged=average.update(state.averaged, new.params, state.step))
-        return new, reduced(terms, state.step, new.params)
+        if self.average:
+            new = new.replace(averaged=self.average.update(state.averaged, new.params, state.step))
+        return new, metric_sums(terms, state.step, new.params)
 
-    return train_step
+
+def perturbation_of_weights(
+    perturbation: WeightPerturbation, loss: Callable[[PyTree], tuple[jax.Array, Any]], params: PyTree, step: jax.Array
+) -> PyTree:
+    """Returns what is added to the weights: zeros before the first step of the perturbation."""
+
+    def against_the_loss(params):
+        gradients, _ = jax.grad(loss, has_aux=True)(params)
+        return weight_perturbation(params, mean_over_replicas(gradients), perturbation.gamma)
+
+    return lax.cond(step >= perturbation.first_step, against_the_loss, optax.tree.zeros_like, params)

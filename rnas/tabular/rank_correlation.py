@@ -21,7 +21,7 @@ class Correlation(NamedTuple):
     spearman: float
     kendall: float
     p_value: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of a tuple
 
 
 class Gain(NamedTuple):
@@ -85,7 +85,8 @@ def gain(one: np.ndarray, other: np.ndarray, one_samples: np.ndarray, other_samp
     count = np.isfinite(differences).sum(0)
     sides = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
     p_value = np.where(count, np.minimum(2 * (sides + 1) / (count + 1), 1.0), np.nan)
-    return Gain(np.abs(one) - np.abs(other), *interval(differences), p_value)
+    low, high = interval(differences)
+    return Gain(np.abs(one) - np.abs(other), low, high, p_value)
 
 
 def _standard_ranks(values: np.ndarray) -> np.ndarray:

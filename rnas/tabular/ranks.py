@@ -26,7 +26,7 @@ class Summary(NamedTuple):
     mean: float
     best: float
     best_id: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of a tuple
 
 
 def ranking(table: RobBench, column: str) -> tuple[int, ...]:

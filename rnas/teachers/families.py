@@ -111,8 +111,8 @@ def _depth(lengths: tuple[int, ...], known: Mapping[int, tuple[int, ...]], what:
     for depth, blocks in known.items():
         if blocks == lengths:
             return depth
-    known = ", ".join(f"{depth}: {blocks}" for depth, blocks in known.items())
-    raise ValueError(f"stages of {lengths} blocks are those of no {what} that is known ({known}).")
+    listed = ", ".join(f"{depth}: {blocks}" for depth, blocks in known.items())
+    raise ValueError(f"stages of {lengths} blocks are those of no {what} that is known ({listed}).")
 
 
 def _base(shapes: Mapping[str, Shape], stem: str) -> str:

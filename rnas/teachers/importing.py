@@ -71,7 +71,7 @@ def import_torch(
         variables = convert(found.tensors, model, (size, size, channels))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    origin = {
+    origin: dict[str, Any] = {
         "imported_by": f"rnas {rnas.__version__}",
         "source": {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path), "format": contents.format},
         "family": recognised.family,
@@ -161,8 +161,8 @@ def _normalization(
 ) -> tuple[Normalization, str]:
     """The normalisation and where it comes from; all sources must agree."""
     sources = []
-    if found.mean is not None:
-        sources.append(("the file", read_normalization((found.mean, found.std), channels)))
+    if found.mean is not None and found.std is not None:  # a file has both or neither
+        sources.append(("the file", read_normalization((found.mean.tolist(), found.std.tolist()), channels)))
     if given is not None:
         sources.append(("the user", read_normalization(given, channels)))
     if known:
@@ -184,6 +184,7 @@ def _rounded(value: Normalization, found: Unwrapped) -> Normalization:
     mean, std = (
         np.asarray(numbers, buffer.dtype).astype(float).tolist()
         for numbers, buffer in zip(value, (found.mean, found.std), strict=True)
+        if buffer is not None
     )
     return Normalization(tuple(mean), tuple(std))
 

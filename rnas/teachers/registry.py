@@ -6,7 +6,6 @@ validation images. Nothing is downloaded from here: a user fetches a file from w
 
 import dataclasses
 import difflib
-import re
 
 # One row a network: name, architecture, normalisation, pixels a side, L∞ radius, accuracy clean and under AutoAttack,
 # accuracy under a stronger attack where one is known, paper. All were trained against that radius. Where the images of
@@ -118,7 +117,7 @@ def _read(dataset: str, row: str) -> Published:
     name, architecture, normalization, sides, epsilon, clean, autoattack, external, paper = row.split()
     *resize, size = sides.split(">")
     papers = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}
-    page = _PAGES.get(re.match(r"[A-Za-z]+\d{4}", name)[0])
+    page = next((page for paper, page in _PAGES.items() if name.startswith(paper)), None)
     return Published(
         name=name,
         dataset=dataset,

@@ -113,7 +113,7 @@ def content_hash(variables: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         leaf = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n".encode())
-        digest.update(np.ascontiguousarray(leaf))
+        digest.update(leaf.tobytes())
     return digest.hexdigest()
 
 

@@ -55,7 +55,7 @@ class Checkpoints:
         self._directory = Path(directory).absolute()
         self._keep = keep
         self._best = best
-        self._manager: ocp.CheckpointManager | None = None
+        self._manager: Any = None  # of orbax, while one is open
         self._writing = False
         self._scores: dict[int, float] = {}
         self._damaged: set[int] = set()
@@ -89,7 +89,7 @@ class Checkpoints:
         json.dumps(metadata)  # what is no JSON fails here, not later in the background
         record = {
             "leaves": leaves,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": hashlib.sha256(content.data).hexdigest(),
             "score": score,
             "metadata": metadata,
         }
@@ -253,9 +253,9 @@ class Checkpoints:
             content = np.asarray(state.state["bytes"])
         except Exception as error:
             raise _Damaged(f"its state cannot be read ({_first_line(error)})") from error
-        if hashlib.sha256(content).hexdigest() != record["sha256"]:
+        if hashlib.sha256(content.data).hexdigest() != record["sha256"]:
             raise _Damaged("its content does not have the sha256 that was recorded")
-        return Restored(step, structure.unflatten(_unpack(expected, content)), record["metadata"])
+        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)), record["metadata"])
 
     def _unwritten(self, error: Exception) -> OSError:
         text = str(error)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -40,7 +41,7 @@ class Interruption:
 
     def __init__(self):
         self._requested = False
-        self._former: dict[int, object] = {}
+        self._former: dict[int, Any] = {}
 
     @property
     def requested(self) -> bool:

@@ -77,6 +77,7 @@ class Progress:
             self._line(took if kind is None else f"stopped, {took}")
 
     def _rate_and_time_left(self, now: float) -> str:
+        assert self._first is not None, "called before the first update"
         start, before = self._first
         if now <= start or self._done <= before:
             return "rate not known yet"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rnas.artifacts.architecture import NASBench201Architecture, Tutelage, WidthArchitecture, load_architecture
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 from rnas.spaces.nasbench201 import identify
 
-S3 = fbnet.get_space("s3")
+S3 = width_space.get_space("s3")
 WIDTHS = (16,) * 3 + (20,) * 3 + (52,) * 3  # the published ones
 
 

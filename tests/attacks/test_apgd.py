@@ -498,7 +498,7 @@ def test_no_images(norm):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"norm": "l7"}, "unknown norm 'l7'; expected 'linf', 'l2' or 'l1'"),
+        ({"norm": "l7"}, "unknown norm 'l7'; expected one of linf, l2, l1"),
         ({"epsilon": "eight"}, "cannot read 'eight'"),
         ({"epsilon": 8}, "'8/255' meant"),
         ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),

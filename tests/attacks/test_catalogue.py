@@ -14,7 +14,7 @@ from rnas.attacks.catalogue import CATALOGUE, NAMES, Attack, find, label_of, par
 from rnas.attacks.programs import PROGRAMS, runs_of
 from rnas.evaluation.robustness_table import table_attacks
 from rnas.evaluation.sanity import ORDER
-from rnas.runs.table_training import COLUMNS
+from rnas.tabular.column_attacks import COLUMN_ATTACKS
 
 STEPS = ("0.4", "0.765", "0.8", "1", "2", "3", "8")
 FAMILIES = [
@@ -28,7 +28,7 @@ FAMILIES = [
 def everything() -> list[Attack]:
     """All that any part of the program runs, and many more of the families."""
     named = [*CATALOGUE, *FAMILIES, *ORDER.values()]
-    columns = [attack for attack, _ in COLUMNS.values()]
+    columns = [attack for attack, _ in COLUMN_ATTACKS.values()]
     return [*(attack for name in named for attack in parse(name)), *table_attacks(2), *columns]
 
 

@@ -47,5 +47,5 @@ def test_whole_range_is_the_largest_linf_ball():
 def test_other_norms():
     with pytest.raises(ValueError, match="APGD"):
         ball_radius(1, "l1")
-    with pytest.raises(ValueError, match="expected 'linf' or 'l2'"):
+    with pytest.raises(ValueError, match="expected one of linf, l2, l1"):
         ball_radius(0.1, "Linf")

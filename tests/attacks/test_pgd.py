@@ -373,7 +373,7 @@ def test_default_step_sizes():
     ("change", "words"),
     [
         ({"norm": "l1"}, "APGD"),
-        ({"norm": "l7"}, "unknown norm 'l7'; expected 'linf' or 'l2'"),
+        ({"norm": "l7"}, "unknown norm 'l7'; expected one of linf, l2, l1"),
         ({"epsilon": "eight"}, "cannot read 'eight'"),
         ({"epsilon": 8}, "'8/255' meant"),
         ({"step_size": -0.1}, "at least 0, got -0.1"),

@@ -21,7 +21,8 @@ import numpy as np
 from problems import KEY, RADII, linear, linear_problems
 import pytest
 
-from rnas.attacks import checks, fgsm, pgd
+from rnas.attacks import fgsm, pgd
+from rnas.attacks import sanity_checks as checks
 from rnas.attacks.measurements import gradient_health, loss_stability, random_noise
 from rnas.attacks.projections import distance
 from rnas.attacks.random_start import per_example_keys
@@ -206,7 +207,7 @@ def test_draws_belong_to_examples():
 def test_noise_needs_images_and_a_norm():
     result = random_noise(line, POINTS[:0], CLASSIFIED[:0], epsilon="0.1", key=KEY)
     assert result.images.shape == (0, *POINTS.shape[1:])
-    with pytest.raises(ValueError, match="unknown norm 'l0'; expected 'linf', 'l2' or 'l1'"):
+    with pytest.raises(ValueError, match="unknown norm 'l0'; expected one of linf, l2, l1"):
         random_noise(line, POINTS, CLASSIFIED, epsilon=0.1, key=KEY, norm="l0")
 
 
@@ -399,7 +400,10 @@ def test_a_loss_that_cannot_rise_is_finished():
 def test_silent():
     assert checks.check_silent(flags(6, 3), flags(6, 4)).status == "passed"
     check = checks.check_silent(flags(6, 3), flags(6, 2))
-    assert (check.status, check.figure) == ("failed", "1 of 3 images said to fool do not when counted again")
+    assert (check.status, check.figure) == (
+        "failed",
+        "1 of 3 images that were claimed to fool do not when counted again",
+    )
 
 
 @pytest.mark.parametrize(

@@ -436,7 +436,7 @@ def test_no_gradient_flows():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"norm": "l7"}, "unknown norm 'l7'; expected 'linf', 'l2' or 'l1'"),
+        ({"norm": "l7"}, "unknown norm 'l7'; expected one of linf, l2, l1"),
         (
             {"norm": "l2", "images": IMAGES[:, :4], "labels": 0 * LABELS, "logits_fn": partial(flat, 0.0)},
             "at least 5 rows",

@@ -8,11 +8,9 @@ import numpy as np
 import optax
 
 from rnas import steps
-from rnas.models.cells import CellSupernet
-from rnas.objectives.bilevel import LookAhead, SearchMethod
-from rnas.objectives.joint import Objective
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
-from rnas.spaces import cells
+from rnas.models.cell_network import CellSupernet
+from rnas.objectives import Curvature, LookAhead, Objective, ProbabilityPerturbation, Sampling, SearchMethod
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 
@@ -42,12 +40,12 @@ class Search:
         *, start: str = "uniform",
     ):  # fmt: skip
         """`most` is the number of steps of the longest call; `start` that of the attack."""
-        space = cells.get_space(problem.space)
+        space = cell_space.get_space(problem.space)
         supernet = CellSupernet(
             space=space, cells=problem.cells, channels=problem.channels, num_classes=given.CLASSES, mean=(0.0,) * 3,
             std=(1.0,) * 3, momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
-        step, metrics = steps.make_cell_search_step(
+        step = steps.CellSearchStep(
             supernet,
             Objective("pgd_at", given.EPSILON, given.STEP_SIZE, given.STEPS, start=start, attack_bn="train_frozen"),
             steps.Augmentation(0, False),
@@ -57,13 +55,13 @@ class Search:
             LookAhead("exact", momentum=given.MOMENTUM, decay=given.DECAY),
             Sampling(5.0, 0.0, 0.0, False, FOREVER),
             Curvature(0.0, 0, FOREVER),
-            Perturbation(1, FOREVER),
+            ProbabilityPerturbation(1, FOREVER),
             teacher=None,
             teacher_taps=(),
         )
-        logits = cells.initial_logits(space, jax.random.key(1))
+        logits = cell_space.initial_logits(space, jax.random.key(1))
         images = np.zeros((1, given.SIDE, given.SIDE, 3), np.float32)
-        variables = jax.jit(supernet.init)(jax.random.key(0), images, cells.probabilities(logits))
+        variables = jax.jit(supernet.init)(jax.random.key(0), images, cell_space.probabilities(logits))
         architecture = {"cells": logits, "tutors": np.zeros((0, 0), np.float32)}
         # Placed as a dispatch returns it, so that the second call runs the program of the first.
         place = jax.sharding.NamedSharding(
@@ -72,7 +70,7 @@ class Search:
         self.state = jax.device_put(State.create(dict(variables), optimizer, architecture, arch_optimizer), place)
         self._images, self._labels = jax.device_put((problem.images, problem.labels))
         self._rows = problem.rows(most)[None]  # of the one replica
-        self._dispatch = steps.run_steps(step, metrics)
+        self._dispatch = steps.run_steps(step, step.metrics)
 
     def __call__(self, count: int) -> float:
         """Runs `count` steps in one dispatch and returns their mean loss."""

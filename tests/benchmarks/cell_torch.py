@@ -10,8 +10,9 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from rnas.models.cells import CONVOLUTIONS, STEM
-from rnas.spaces.cells import CONCAT, EDGES, FIRST, WITHOUT_KERNEL, CellSpace, get_space
+from rnas.models.cell_network import STEM
+from rnas.models.cell_operations import CONVOLUTIONS
+from rnas.spaces.cell_space import CONCAT, EDGES, FIRST, WITHOUT_KERNEL, CellSpace, get_space
 
 VERSIONS = {"torch": torch.__version__}
 
@@ -178,7 +179,7 @@ class Search:
             logits = torch.func.functional_call(self.network, named, (images, probabilities))
         return F.cross_entropy(logits, labels)
 
-    def attacked(self, images, labels):
+    def adversarial(self, images, labels):
         """Returns images after PGD."""
         x = images
         if self._start == "uniform":
@@ -194,7 +195,7 @@ class Search:
         """Returns d of the min-norm pair, by exact second-order gradients.
 
         Args:
-          training: attacked images and labels of the training half.
+          training: adversarial images and labels of the training half.
           validation: the same of the validation half.
           images: of the validation half as they are.
         """
@@ -224,8 +225,10 @@ class Search:
         images = self._images[rows].permute(0, 3, 1, 2) / 255.0  # bytes [N,H,W,C] are channels-last already
         labels = self._labels[rows]
         training, validation = zip(images.split(self._problem.batch), labels.split(self._problem.batch), strict=True)
-        attacked = [self.attacked(*half) for half in (training, validation)]
-        direction = self.architecture_direction((attacked[0], training[1]), (attacked[1], validation[1]), validation[0])
+        adversarial = [self.adversarial(*half) for half in (training, validation)]
+        direction = self.architecture_direction(
+            (adversarial[0], training[1]), (adversarial[1], validation[1]), validation[0]
+        )
         for alpha, part in zip(
             self.alpha.values(), direction.split([alpha.numel() for alpha in self.alpha.values()]), strict=True
         ):
@@ -233,7 +236,7 @@ class Search:
         self.arch_optimizer.step()
 
         Norm.update = True
-        loss = self.loss(attacked[0], training[1])
+        loss = self.loss(adversarial[0], training[1])
         Norm.update = False
         for weight, slope in zip(self.weights, torch.autograd.grad(loss, self.weights), strict=True):
             weight.grad = slope

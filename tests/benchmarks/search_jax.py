@@ -9,10 +9,9 @@ import optax
 import search_problem as given
 
 from rnas import steps
-from rnas.models.fbnet import FBNet
-from rnas.objectives.joint import Objective
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.spaces import fbnet
+from rnas.models.width_network import FBNet
+from rnas.objectives import Alternation, Objective, Sampling, SearchCost
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 
@@ -25,7 +24,7 @@ FOREVER = 10**6  # steps, all of them weight steps of the first epoch
 
 
 def cached_teacher(variables, images):
-    """A teacher that knows its answers."""
+    """A teacher whose outputs stand in its variables."""
     del images
     return variables["logits"], variables["taps"]
 
@@ -50,7 +49,7 @@ class Search:
             space, num_classes=given.CLASSES, mean=given.MEAN, std=given.STD, conv_bias=given.CONV_BIAS,
             momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet,
             Objective("none", 0.0, 0.0, 0, gamma=given.GAMMA, kl_weight=given.KL_WEIGHT, size=given.MAP_SIZE),
             steps.Augmentation(0, False),
@@ -64,7 +63,7 @@ class Search:
         )
         variables = jax.jit(supernet.init)(jax.random.key(0), np.zeros((1, given.SIDE, given.SIDE, 3), np.float32))
         architecture = {
-            "widths": fbnet.initial_width_logits(space),
+            "widths": width_space.initial_width_logits(space),
             "tutors": np.zeros((len(space.taps), len(names)), np.float32),
         }
         # Placed as a dispatch returns it, so that the second call runs the program of the first.
@@ -76,7 +75,7 @@ class Search:
         teacher = {"logits": problem.teacher_logits, "taps": dict(zip(names, taps, strict=True))}
         self._images, self._labels, self._teacher = jax.device_put((problem.images, problem.labels, teacher))
         self._rows = problem.rows(most)[None]  # of the one replica
-        self._dispatch = steps.run_steps(step, steps.SEARCH_METRICS)
+        self._dispatch = steps.run_steps(step, steps.WidthSearchStep.metrics)
 
     def __call__(self, count: int) -> float:
         """Runs `count` steps in one dispatch and returns their mean loss."""

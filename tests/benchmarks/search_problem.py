@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from rnas.spaces import fbnet
-from rnas.spaces.fbnet import Space
+from rnas.spaces import width_space
+from rnas.spaces.width_space import WidthSpace
 
 CLASSES, SIDE, TEACHER_TAPS, MAP_SIZE = 10, 32, 31, 14
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
@@ -17,7 +17,7 @@ RATE, L2, BETAS = 0.004, 2e-4, (0.9, 0.999)
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Images in memory, and what a frozen teacher says about every batch of them.
+    """Images in memory, and a frozen teacher's outputs for every batch of them.
 
     Attributes:
       space: of the supernet, at its largest.
@@ -26,7 +26,7 @@ class Problem:
       teacher_taps: [batch,n_t,14,14], activations of one channel: their squares are the maps.
     """
 
-    space: Space
+    space: WidthSpace
     images: np.ndarray
     labels: np.ndarray
     teacher_logits: np.ndarray
@@ -49,7 +49,7 @@ class Problem:
 def make_problem(space: str, batch: int, seed: int = 0) -> Problem:
     random = np.random.default_rng(seed)
     return Problem(
-        space=fbnet.get_space(space),
+        space=width_space.get_space(space),
         images=random.integers(0, 256, (4 * batch, SIDE, SIDE, 3), np.uint8),
         labels=random.integers(0, CLASSES, 4 * batch, np.int32),
         teacher_logits=2 * random.normal(size=(batch, CLASSES)).astype(np.float32),
@@ -57,6 +57,6 @@ def make_problem(space: str, batch: int, seed: int = 0) -> Problem:
     )
 
 
-def cost(space: Space, widths):
+def cost(space: WidthSpace, widths):
     """Multiply-accumulates of the network with (effective) `widths`, one image."""
-    return fbnet.cost(space, widths, image_size=SIDE, num_classes=CLASSES, conv_bias=CONV_BIAS)
+    return width_space.cost(space, widths, image_size=SIDE, num_classes=CLASSES, conv_bias=CONV_BIAS)

@@ -40,7 +40,7 @@ import sys
 import turns
 from turns import cores, positive
 
-from rnas.spaces.cells import SPACES
+from rnas.spaces.cell_space import SPACES
 
 WARM_UP = 2
 SIDES = ("ours", "eager", "compiled")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from rnas.spaces.fbnet import Block, Space
+from rnas.spaces.width_space import Block, WidthSpace
 
 VERSIONS = {"torch": torch.__version__}
 
@@ -96,7 +96,7 @@ def attention_maps(maps: Sequence[torch.Tensor]):
 class Supernet(nn.Module):
     """Network and loss in one module, so that one graph holds both."""
 
-    def __init__(self, space: Space):
+    def __init__(self, space: WidthSpace):
         super().__init__()
         self.register_buffer("mean", torch.tensor(given.MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(given.STD)[:, None, None])
@@ -138,7 +138,7 @@ class Supernet(nn.Module):
 class Architecture:
     """Samples of widths and tutors at logits of zero: a weight step never changes them."""
 
-    def __init__(self, space: Space):
+    def __init__(self, space: WidthSpace):
         self.space = space
         self._choices = [torch.tensor(block.options, dtype=torch.float32) for block in space.blocks]
         self._nested = [

@@ -8,8 +8,9 @@ import optax
 import table_problem as given
 
 from rnas import steps
-from rnas.models.nasbench201 import NASBench201, used_parameters
-from rnas.objectives.joint import Objective
+from rnas.models.nasbench201_network import NASBench201
+from rnas.models.nasbench201_variables import used_parameters
+from rnas.objectives import Objective
 from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
@@ -39,7 +40,7 @@ class Training:
             num_classes=given.CLASSES, mean=given.MEAN, std=given.STD, channels=problem.channels, cells=problem.cells,
             momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
-        step = steps.make_train_step(
+        step = steps.TrainStep(
             network,
             Objective("pgd_at", given.EPSILON, given.STEP_SIZE, given.STEPS, start=start),
             steps.Augmentation(0, False),

@@ -15,7 +15,7 @@ VERSIONS = {"torch": torch.__version__}
 
 
 class ConvBatchNorm(nn.Module):
-    """ReLU where asked for, convolution without bias, batch normalisation."""
+    """ReLU if `relu`, convolution without bias, batch normalisation."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True):
         super().__init__()
@@ -104,7 +104,7 @@ class Training:
         self._images = torch.from_numpy(problem.images)
         self._labels = torch.from_numpy(problem.labels).long()
 
-    def attacked(self, images, labels):
+    def adversarial(self, images, labels):
         """PGD on cross-entropy with running statistics; its last iterate."""
         self.network.eval()
         points = images
@@ -125,7 +125,7 @@ class Training:
         """Mean cross-entropy of a batch under attack, with batch statistics."""
         # Bytes [N,H,W,C] seen as [N,C,H,W] are channels-last already.
         images, labels = self._images[rows].permute(0, 3, 1, 2) / 255.0, self._labels[rows]
-        return F.cross_entropy(self._run(self.attacked(images, labels)), labels)
+        return F.cross_entropy(self._run(self.adversarial(images, labels)), labels)
 
     def __call__(self, count: int) -> float:
         """Runs `count` steps and returns their mean loss."""

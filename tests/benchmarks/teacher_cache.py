@@ -35,11 +35,10 @@ import numpy as np
 from rnas import steps
 from rnas.config.defaults import rnas_cl
 from rnas.models import build_model
-from rnas.models.fbnet import FBNet
-from rnas.objectives.joint import Objective
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.runs.teaching import live, recalled
-from rnas.spaces import fbnet
+from rnas.models.width_network import FBNet
+from rnas.objectives import Alternation, Objective, Sampling, SearchCost
+from rnas.runs.teacher_sources import cached, live
+from rnas.spaces import width_space
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers.cache import TeacherCache, asker
@@ -80,7 +79,7 @@ class Search:
     root = jax.random.key(1)
 
     def __init__(self, arguments: argparse.Namespace, teacher, teaching):
-        space = fbnet.get_space(arguments.space)
+        space = width_space.get_space(arguments.space)
         supernet = FBNet(
             space, num_classes=CLASSES, mean=teacher.mean, std=teacher.std, momentum=0.9, axis_name=steps.AXIS
         )
@@ -91,7 +90,7 @@ class Search:
             gamma=1.0, kl_weight=1.0, size=arguments.size,
         )  # fmt: skip
         cost = functools.partial(
-            fbnet.cost, space, image_size=arguments.side, channels=arguments.channels, num_classes=CLASSES
+            width_space.cost, space, image_size=arguments.side, channels=arguments.channels, num_classes=CLASSES
         )
         step = steps.make_search_step(
             supernet, objective, teaching.augmentation, optimizer, optimizer,
@@ -101,7 +100,7 @@ class Search:
         )  # fmt: skip
         images = jnp.zeros((1, arguments.side, arguments.side, arguments.channels))
         architecture = {
-            "widths": fbnet.initial_width_logits(space),
+            "widths": width_space.initial_width_logits(space),
             "tutors": jnp.zeros((len(space.taps), len(teacher.taps))),
         }
         state = State.create(
@@ -151,8 +150,8 @@ def measure(arguments: argparse.Namespace) -> dict:
         known = dict(steps_per_epoch=FOREVER)
         teachings = {
             "theirs": live(teacher, augmentation, loader()),
-            "ours": recalled(cache, views, loader(), resident_gib=64.0, **known),
-            "from_disk": recalled(cache, views, loader(), resident_gib=0.0, **known),
+            "ours": cached(cache, views, loader(), resident_gib=64.0, **known),
+            "from_disk": cached(cache, views, loader(), resident_gib=0.0, **known),
         }
         sides = {name: Search(arguments, teacher, teachings[name]) for name in SIDES}
         loss = {name: side(1) for name, side in sides.items()}

@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from rnas.models.cells import FROM_INPUTS, LATER
-from rnas.spaces.cells import EDGES
+from rnas.models.mixed_cell import FROM_INPUTS, LATER
+from rnas.spaces.cell_space import EDGES
 from rnas.steps.optimizer import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")

@@ -1,8 +1,8 @@
 """Rival programs timed in turn, each in a process of its own.
 
 Turns make whatever else the machine does fall on all rivals alike; processes keep their thread pools and their
-memory apart. The host starts each with a command line that ends in `serve`, one after another, and then asks
-for turns over standard input; a rival answers on standard output, one JSON line a turn.
+memory apart. The host starts each with a command line that ends in `serve`, one after another, and then requests
+turns over standard input; a rival prints one JSON line a turn on standard output.
 """
 
 import argparse
@@ -45,12 +45,12 @@ def serve(run: Callable[[int], float], versions: dict[str, str], *, warm_up: int
       versions: of what `run` is made with.
       warm_up: steps before the first turn, not timed; they compile.
     """
-    # Whatever a library prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    # Whatever a library prints must not get between the results.
+    results = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     start = time.perf_counter()
     run(warm_up)
-    print(json.dumps({"versions": versions, "warm_up": time.perf_counter() - start}), file=answers)
+    print(json.dumps({"versions": versions, "warm_up": time.perf_counter() - start}), file=results)
     forget_peak()
     for line in sys.stdin:
         steps = int(line)
@@ -62,7 +62,7 @@ def serve(run: Callable[[int], float], versions: dict[str, str], *, warm_up: int
             "loss": loss,
             "peak_memory": peak_memory(),
         }
-        print(json.dumps(turn), file=answers)
+        print(json.dumps(turn), file=results)
 
 
 def forget_peak() -> None:
@@ -87,7 +87,7 @@ class Rival:
         """Starts it and waits until it is warm.
 
         Raises:
-          RuntimeError: it ended instead; its standard error says why.
+          RuntimeError: it ended instead; its standard error has the reason.
         """
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}

@@ -524,7 +524,7 @@ def test_false_claims_do_not_count_and_are_caught(finished, tmp_path, monkeypatc
     assert failed(summary) == ["G"]
     right = COUNT - len(WRONG)
     figure = next(check["figure"] for check in summary["checks"] if check["letter"] == "G")
-    assert figure.startswith(f"{right} of {right} images said to fool do not when counted again")
+    assert figure.startswith(f"{right} of {right} images that were claimed to fool do not when counted again")
     assert summary["attacks"][0]["fooled"] == 0
     assert summary["robust"] == read(finished)["robust"]
 
@@ -615,7 +615,9 @@ def test_damaged_work_that_other_work_built_on_is_refused(tmp_path, monkeypatch)
             evaluate(tmp_path, attack="square")
     assert not list(tmp_path.glob("ledger/*_square_000/*.carry.npz")), "dropped, because block 1 is finished"
     (tmp_path / "ledger" / "000_square_001" / "00000.npz").write_bytes(b"")
-    with pytest.raises(ValueError, match="square 2/3 cannot go on, because .* Remove .*ledger to start anew"):
+    with pytest.raises(
+        ValueError, match="square 2/3 cannot go on, because .* Remove .*ledger to start from the beginning"
+    ):
         evaluate(tmp_path, attack="square")
 
 

@@ -197,7 +197,7 @@ def hits(count, of=200, start=0):
         (hits(20), {"none": hits(15)}, 0.0, 85.0, "no better than chance"),
         (hits(150), {}, 0.5, 85.0, "cifar10/X is published with 85.0 % .* usual causes"),
         (hits(160), {}, 0.5, 85.0, None),  # within what 200 images can say
-        (hits(170), {}, 0.01, None, "hardly any image stands PGD-20"),
+        (hits(170), {}, 0.01, None, "PGD-20 fools almost every image"),
     ],
 )
 def test_hints(clean, others, robust, published, expected):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from rnas.layers import Conv, convolve
+from rnas.layers.convolution import convolve_branches
+from rnas.layers.window import Window
 
 IMAGES = ("NHWC", "HWIO", "NHWC")
 
@@ -138,6 +140,20 @@ def test_accelerators_keep_their_convolution(case):
         assert convolutions(ours, platform) == convolutions(native, platform)
         assert convolutions(ours, platform)[0] == 3
     assert convolutions(ours, "cpu")[0] < 3
+
+
+def test_a_process_without_a_cpu_backend_traces_native_convolutions_alone(monkeypatch):
+    """Depthwise, dense, pointwise and side by side; values and gradients."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for case in ("depthwise_3_stride", "dense_3", "pointwise_stride"):
+        ours, native, operands = both(**CASES[case])
+        expected, found = (str(jax.make_jaxpr(functools.partial(derivatives, f))(*operands)) for f in (native, ours))
+        assert found == expected
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 4)
+    x, kernel = jnp.zeros((2, 5, 6, 6, 4)), jnp.zeros((2, 3, 3, 1, 4))
+    forms = functools.partial(convolve_branches.__wrapped__, window), jax.vmap(window.native)
+    found, expected = (str(jax.make_jaxpr(functools.partial(derivatives, f))(x, kernel, x)) for f in forms)
+    assert found == expected
 
 
 def test_other_layouts_and_types_are_left_to_xla():

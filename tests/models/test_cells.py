@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from rnas.layers import BatchNorm, Conv
-from rnas.models.cells import CONVOLUTIONS, CellSupernet, MixedCell, MixedEdges
-from rnas.spaces import cells
+from rnas.models.cell_network import CellSupernet
+from rnas.models.cell_operations import CONVOLUTIONS
+from rnas.models.mixed_cell import MixedCell, MixedEdges
+from rnas.spaces import cell_space
 
 SOURCES, EDGES, IMAGES, SIDE, CHANNELS = 2, 2, 3, 6, 4
-DARTS = cells.get_space("darts")
+DARTS = cell_space.get_space("darts")
 
 
 def normalised(x):
@@ -87,7 +89,7 @@ def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
     cell = MixedCell(DARTS.operations, CHANNELS, stride, False, Conv, functools.partial(BatchNorm, use_affine=False))
     random = np.random.default_rng(stride)
     inputs = [random.normal(size=(IMAGES, SIDE, SIDE, channels)).astype(np.float32) for channels in (3, 5)]
-    weights = random.dirichlet(np.ones(len(DARTS.operations)), len(cells.EDGES)).astype(np.float32)
+    weights = random.dirichlet(np.ones(len(DARTS.operations)), len(cell_space.EDGES)).astype(np.float32)
     variables = jax.jit(functools.partial(cell.init, train=True))(jax.random.key(0), *inputs, weights)
     nodes = jax.jit(functools.partial(cell.apply, train=True))(variables, *inputs, weights)
     params = jax.device_get(variables["params"])
@@ -95,7 +97,7 @@ def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
         normalised(np.maximum(x, 0) @ params[f"preprocess{index}"]["conv"]["kernel"][0, 0])
         for index, x in enumerate(inputs)
     ]
-    for node, found in zip(cells.CONCAT, nodes, strict=True):
+    for node, found in zip(cell_space.CONCAT, nodes, strict=True):
         total = 0.0
         for source in range(node):
             if source < 2:
@@ -103,7 +105,7 @@ def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
             else:
                 step, branch = LATER[node, source]
                 own, steps = jax.tree.map(lambda leaf, step=step: leaf[step], params["later"]), 1
-            for name, weight in zip(DARTS.operations, weights[cells.EDGES.index((node, source))], strict=True):
+            for name, weight in zip(DARTS.operations, weights[cell_space.EDGES.index((node, source))], strict=True):
                 total += weight * alone(name, states[source], steps, own, branch)
         np.testing.assert_allclose(found, total, rtol=5e-3, atol=5e-4)
         states.append(total)
@@ -111,9 +113,9 @@ def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
 
 def test_shapes_of_every_tap():
     """Accurate cells keep the size, each reduction halves it, channels double once."""
-    space = cells.get_space("dsara")
+    space = cell_space.get_space("dsara")
     net = CellSupernet(space=space, cells=5, channels=4, num_classes=7, mean=(0.5,) * 3, std=(0.2,) * 3)
-    tables = cells.probabilities(cells.initial_logits(space, jax.random.key(0)))
+    tables = cell_space.probabilities(cell_space.initial_logits(space, jax.random.key(0)))
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     (logits, out), _ = jax.eval_shape(lambda x: net.init_with_output(jax.random.key(0), x, tables), images)
     assert logits.shape == (2, 7) and logits.dtype == jnp.float32 and set(out) == set(net.taps)

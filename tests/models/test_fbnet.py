@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from rnas.layers.counting import count
-from rnas.models.fbnet import FBNet
-from rnas.spaces import fbnet
+from rnas.models.width_network import FBNet, slice_variables
+from rnas.spaces import width_space
 
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.2, 0.22)
 
 
 def network(space, widths=None, **options):
-    return FBNet(fbnet.get_space(space), num_classes=10, mean=MEAN, std=STD, widths=widths, **options)
+    return FBNet(width_space.get_space(space), num_classes=10, mean=MEAN, std=STD, widths=widths, **options)
 
 
 # Parameters, MACs at 32×32 for K = 10, and parameters without convolution biases: counted by hand from the
@@ -46,7 +46,7 @@ def test_counts_of_the_largest_and_smallest_network(space):
     params, macs, without_bias = LARGEST[space]
     assert count(network(space), (32, 32, 3)) == (params, macs)
     assert count(network(space, conv_bias=False), (32, 32, 3)).params == without_bias
-    assert count(network(space, fbnet.get_space(space).smallest), (32, 32, 3)) == SMALLEST[space]
+    assert count(network(space, width_space.get_space(space).smallest), (32, 32, 3)) == SMALLEST[space]
 
 
 @pytest.mark.parametrize("space", SEARCHED)
@@ -63,7 +63,7 @@ def test_counts_at_the_published_widths(space):
     ],
 )
 def test_counts_of_the_imagenet_network(classes, largest, smallest):
-    space = fbnet.get_space("imagenet")
+    space = width_space.get_space("imagenet")
     for widths, expected in ((space.largest, largest), (space.smallest, smallest)):
         assert count(FBNet(space, classes, MEAN, STD, widths=widths), (224, 224, 3)) == expected
 
@@ -97,15 +97,15 @@ def randomised(variables, seed):
 
 def narrow_and_masked(name, image_size, seed, dtype=jnp.float32, **options):
     """Outputs of the sliced network and of the masked supernet at the same random widths, in both BN modes."""
-    space = fbnet.get_space(name)
+    space = width_space.get_space(name)
     rng = np.random.default_rng(seed)
     widths = tuple(int(rng.choice(block.options)) for block in space.blocks)
     supernet, narrow = network(name, **options), network(name, widths, **options)
     images = jnp.asarray(rng.random((2, image_size, image_size, 3)), dtype)
     variables = randomised(dict(jax.jit(supernet.init)(jax.random.key(seed), images)), seed)
     variables = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
-    masks = [mask.astype(dtype) for mask in fbnet.channel_masks(space, fbnet.one_hot_widths(space, widths))]
-    sliced = fbnet.slice_variables(space, variables, widths, mask_expansion=supernet.mask_expansion)
+    masks = [mask.astype(dtype) for mask in width_space.channel_masks(space, width_space.one_hot_widths(space, widths))]
+    sliced = slice_variables(space, variables, widths, mask_expansion=supernet.mask_expansion)
 
     @jax.jit
     def both(variables, sliced):
@@ -120,7 +120,7 @@ def narrow_and_masked(name, image_size, seed, dtype=jnp.float32, **options):
     pairs = []
     for part, full in both(variables, sliced):
         if isinstance(part[1], dict) and "batch_stats" in part[1]:
-            expected = fbnet.slice_variables(space, full[1], widths, mask_expansion=supernet.mask_expansion)
+            expected = slice_variables(space, full[1], widths, mask_expansion=supernet.mask_expansion)
             pairs.append((part[1], expected))
             part, full = part[0], full[0]
         pairs.append((part[0], full[0]))

@@ -11,7 +11,8 @@ import pytest
 
 from rnas.layers import ConvBatchNorm, count
 from rnas.models import NASBench201, build_model
-from rnas.models.nasbench201 import Cell, Edge, NASBench201Supernet, fixed_variables
+from rnas.models.nasbench201_network import Cell, Edge, NASBench201Supernet
+from rnas.models.nasbench201_variables import fixed_variables
 from rnas.spaces.nasbench201 import SIZE, cost, encode, encodings, to_string
 
 PIXELS = {"num_classes": 10, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
@@ -143,10 +144,10 @@ def compare_traced_with_fixed(archs, variables, images):
     chex.clear_trace_counter()
     run_traced = jax.jit(chex.assert_max_traces(lambda *args: run(traced, *args), n=1))
     for arch in archs:
-        answer, changed, calm = run_traced(variables, images, jnp.asarray(encode(arch)))
+        result, changed, calm = run_traced(variables, images, jnp.asarray(encode(arch)))
         fixed = NASBench201(**TINY, arch=arch)
         expected = jax.jit(lambda *args, fixed=fixed: run(fixed, *args))(fixed_variables(variables, arch), images)
-        assert_close((answer, fixed_variables(changed, arch), calm), expected)
+        assert_close((result, fixed_variables(changed, arch), calm), expected)
 
 
 def test_traced_equals_fixed(variables, images):

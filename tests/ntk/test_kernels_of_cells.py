@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rnas.models import NASBench201
-from rnas.models.nasbench201 import fixed_variables, nn
+from rnas.models.nasbench201_network import nn
+from rnas.models.nasbench201_variables import fixed_variables
 from rnas.ntk import activation_kernel, empirical_ntk, frozen_statistics
 from rnas.spaces.nasbench201 import SIZE, encode
 

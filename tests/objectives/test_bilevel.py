@@ -12,7 +12,8 @@ import pytest
 
 from rnas import objectives
 from rnas.layers import convolve
-from rnas.objectives.bilevel import LookAhead, SearchMethod, architecture_gradients, virtual_step
+from rnas.objectives import LookAhead, SearchMethod, architecture_gradients
+from rnas.objectives.bilevel import virtual_step
 from rnas.steps.optimizer import Optimizer
 
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 3e-4
@@ -222,7 +223,7 @@ def test_four_replicas_equal_one(float64, second_order):
     chex.assert_trees_all_close(
         method.direction(*found, jnp.int32(0)), method.direction(*expected, jnp.int32(0)), rtol=1e-8
     )
-    # The means do not commute with what follows: leaving them to the end gives another answer.
+    # The means do not commute with what follows: leaving them to the end gives another result.
     late = over_replicas(problem, look_ahead, 4, places="end")
     assert distance(late[0], expected[0]) > 1e-3
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.objectives.joint import (
+from rnas.objectives import (
+    Batch,
     FixedTutors,
+    Network,
     Objective,
     SampledTutors,
     TeacherOutputs,
@@ -50,7 +52,7 @@ class Linear:
 
 @pytest.fixture
 def case():
-    """Arrays of one batch: params, images (with pixels at both ends of the box), adversarial, labels, teacher_outputs."""
+    """Arrays of one batch: weights, images (with pixels at both ends of the box), labels, outputs of the teacher."""
     random = np.random.default_rng(0)
     images = random.uniform(size=(N, SIDE, SIDE, 1)).astype(np.float32)
     images[0, 0], images[0, 1] = 0.0, 1.0
@@ -84,8 +86,8 @@ def terms_by_hand(name, case, *, gamma, kl_weight, view):
     """The terms in float64, from their definitions (arXiv 1706.06083, 1901.08573, MART, 2108.07969)."""
     rows, labels = np.arange(N), case["labels"]
     params = case["params"].astype(float)
-    x, hostile_x = (case[key].astype(float) for key in ("images", "adversarial"))
-    clean, adversarial_logits = (each.reshape(N, -1) @ params for each in (x, hostile_x))
+    x, adversarial_x = (case[key].astype(float) for key in ("images", "adversarial"))
+    clean, adversarial_logits = (each.reshape(N, -1) @ params for each in (x, adversarial_x))
     p, q = softmax(clean), softmax(adversarial_logits)
     teacher = case["logits"].astype(float)
     rival = np.where(np.eye(K, dtype=bool)[labels], 0, q).max(-1)
@@ -100,7 +102,7 @@ def terms_by_hand(name, case, *, gamma, kl_weight, view):
         "rslad": 0.1
         * (5 / 6 * kl(teacher, adversarial_logits) + 1 / 6 * kl(teacher, clean)),  # the mean over ten classes
     }[name]
-    views = {"clean": [x], "adversarial": [hostile_x], "both": [x, hostile_x]}[view]
+    views = {"clean": [x], "adversarial": [adversarial_x], "both": [x, adversarial_x]}[view]
     distances = [np.sum((student_maps(each) - case["maps"]) ** 2, (-1, -2)) for each in views]
     terms = {
         "classification": classification,
@@ -120,9 +122,10 @@ def evaluate(settings, case, stats=0.25, masks=None):
     """Returns (terms, statistics, passes) of `joint_terms`."""
     model = Linear()
     teacher_outputs = TeacherOutputs(case["logits"], case["maps"])
-    terms, stats = joint_terms(
-        model, settings, case["params"], jnp.float32(stats), case["images"], case["adversarial"], case["labels"],
-        masks, teacher_outputs, lambda out: PAIRED.loss(out, teacher_outputs.maps, None, settings),
+    terms, stats, _ = joint_terms(
+        Network(model, case["params"], jnp.float32(stats), masks), settings,
+        Batch(case["images"], case["adversarial"], case["labels"], teacher_outputs),
+        lambda out: PAIRED.loss(out, teacher_outputs.maps, None, settings),
     )  # fmt: skip
     return terms, stats, model.passes
 
@@ -148,7 +151,7 @@ def test_terms(name, gamma, kl_weight, view, case):
         np.testing.assert_allclose(found[term], expected[term], rtol=2e-5, atol=2e-6, err_msg=term)
 
 
-CLEAN, HOSTILE = "images", "adversarial"
+CLEAN, ATTACKED = "images", "adversarial"
 
 
 @pytest.mark.parametrize(
@@ -156,18 +159,18 @@ CLEAN, HOSTILE = "images", "adversarial"
     [
         ("none", {}, "both", 1, [CLEAN]),
         ("none", {}, "adversarial", 1, [CLEAN]),
-        ("pgd_at", {}, "both", 1, [HOSTILE]),
-        ("pgd_at", {}, "clean", 1, [HOSTILE]),  # there is no other pass
-        ("pgd_at", {"gamma": 1.0, "view": "adversarial"}, "both", 1, [HOSTILE]),
-        ("pgd_at", {"gamma": 1.0}, "both", 2, [CLEAN, HOSTILE]),
-        ("pgd_at", {"kl_weight": 1.0}, "both", 2, [CLEAN, HOSTILE]),
+        ("pgd_at", {}, "both", 1, [ATTACKED]),
+        ("pgd_at", {}, "clean", 1, [ATTACKED]),  # there is no other pass
+        ("pgd_at", {"gamma": 1.0, "view": "adversarial"}, "both", 1, [ATTACKED]),
+        ("pgd_at", {"gamma": 1.0}, "both", 2, [CLEAN, ATTACKED]),
+        ("pgd_at", {"kl_weight": 1.0}, "both", 2, [CLEAN, ATTACKED]),
         ("pgd_at", {"kl_weight": 1.0}, "clean", 2, [CLEAN]),
-        ("trades", {}, "both", 2, [CLEAN, HOSTILE]),
+        ("trades", {}, "both", 2, [CLEAN, ATTACKED]),
         ("trades", {}, "clean", 2, [CLEAN]),
-        ("trades", {}, "adversarial", 2, [HOSTILE]),
-        ("mart", {}, "both", 2, [CLEAN, HOSTILE]),
-        ("rslad", {}, "both", 2, [CLEAN, HOSTILE]),
-        ("rslad", {}, "adversarial", 2, [HOSTILE]),
+        ("trades", {}, "adversarial", 2, [ATTACKED]),
+        ("mart", {}, "both", 2, [CLEAN, ATTACKED]),
+        ("rslad", {}, "both", 2, [CLEAN, ATTACKED]),
+        ("rslad", {}, "adversarial", 2, [ATTACKED]),
     ],
 )
 def test_passes_and_what_they_move(name, options, bn_update, made, moving, case):
@@ -202,10 +205,9 @@ KEYS = jax.random.split(jax.random.key(2), N)
 
 
 def attack(settings, case, *, model=None, stats=0.25, params=None, images=None, masks=None):
-    return adversarial_images(
-        model or Linear(), settings, case["params"] if params is None else params, jnp.float32(stats),
-        case["images"] if images is None else images, case["labels"], KEYS, masks, TeacherOutputs(case["logits"]),
-    )  # fmt: skip
+    network = Network(model or Linear(), case["params"] if params is None else params, jnp.float32(stats), masks)
+    images = case["images"] if images is None else images
+    return adversarial_images(network, settings, images, case["labels"], KEYS, TeacherOutputs(case["logits"]))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL[1:])
@@ -246,11 +248,11 @@ def test_no_gradient_passes_through_adversarial_images(name, case):
 
 def test_the_attack_sees_the_masks(case):
     masks = jnp.array([1.0, 0.5, 0.0])
-    masked, _ = attack(objective("pgd_at"), case, masks=masks)
+    mcalls, _ = attack(objective("pgd_at"), case, masks=masks)
     narrow, _ = attack(objective("pgd_at"), case, params=case["params"] * np.array([1.0, 0.5, 0.0], np.float32))
     whole, _ = attack(objective("pgd_at"), case)
-    np.testing.assert_allclose(masked, narrow, atol=1e-6)
-    assert np.abs(masked - whole).max() > STEP
+    np.testing.assert_allclose(mcalls, narrow, atol=1e-6)
+    assert np.abs(mcalls - whole).max() > STEP
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL[1:])
@@ -288,10 +290,8 @@ def test_the_attack_of_a_real_network_leaves_running_statistics_and_neighbours_a
 
         @jax.jit
         def adversarial(images, settings=settings):
-            return adversarial_images(
-                study.student, settings, variables["params"], variables["batch_stats"], images, labels, keys,
-                None, TeacherOutputs(),
-            )  # fmt: skip
+            network = Network(study.student, variables["params"], variables["batch_stats"])
+            return adversarial_images(network, settings, images, labels, keys, TeacherOutputs())
 
         over = jax.vmap(adversarial, axis_name=study.axis)
         (first, stats), (second, _) = over(images[None]), over(neighbours[None])
@@ -322,17 +322,17 @@ def test_unknown_settings_are_refused(field):
 def test_which_objectives_need_a_teacher(name, options, expected, case):
     settings = objective(name, **options)
     assert settings.needs_teacher == expected
-    asked = []
+    calls = []
 
     def teacher(variables, images):
-        asked.append(variables)
+        calls.append(variables)
         return variables * case["logits"], {"one": images, "two": images**2}
 
     teacher_outputs = run_teacher(teacher, 2.0, case["images"], settings, ("two", "one"))
-    assert asked == ([2.0] if expected else [])
+    assert calls == ([2.0] if expected else [])
     assert (teacher_outputs.logits is not None) == expected
     assert (teacher_outputs.maps is not None) == bool(settings.gamma)
-    if settings.gamma:  # in the order asked for
+    if settings.gamma:  # in the order of the names
         np.testing.assert_allclose(teacher_outputs.maps, student_maps(case["images"])[:, ::-1], rtol=1e-5, atol=1e-6)
 
 

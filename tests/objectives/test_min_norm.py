@@ -1,4 +1,4 @@
-"""The shortest vector between gradients: against brute force, another solver, and what descent asks of it."""
+"""The shortest vector between gradients: against brute force, another solver, and the properties that descent needs."""
 
 import chex
 import jax

@@ -15,7 +15,7 @@ ROWS = np.arange(N)
 LABELS = np.array([0, 6, 3, 3, 1, 2])
 TRUTH = np.eye(K)[LABELS]
 FIELDS = Logits._fields
-MEMORY = {"natural_weight": 0.3, "first_adversarial": 2.0, "first_natural": 0.5}
+LOSS_STATE = {"natural_weight": 0.3, "first_adversarial": 2.0, "first_natural": 0.5}
 
 
 def case(seed=0):
@@ -91,8 +91,8 @@ def test_methods_minimise_what_was_published(name, epoch):
     images, adversarial, weights, teachers = case()
     expected = NUMPY[name](images @ weights, adversarial @ weights, *teachers.values(), epoch)
     found = METHODS[name]().loss(
-        jax.tree.map(jnp.float32, seen(name, images, adversarial, weights, teachers)), jnp.asarray(LABELS), TrainProgress(epoch),
-        MEMORY,
+        jax.tree.map(jnp.float32, seen(name, images, adversarial, weights, teachers)), jnp.asarray(LABELS),
+        TrainProgress(epoch), LOSS_STATE,
     )  # fmt: skip
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -158,8 +158,8 @@ def test_values_and_gradients_equal_those_of_torch(name, float64):
     torch = pytest.importorskip("torch")
     images, adversarial, weights, teachers = case(1)
     given = [torch.tensor(each, requires_grad=True) for each in (images, adversarial, weights)]
-    asked = [torch.tensor(each) for each in teachers.values()]
-    expected = torch_losses(torch)[name](given[0] @ given[2], given[1] @ given[2], *asked)
+    outputs = [torch.tensor(each) for each in teachers.values()]
+    expected = torch_losses(torch)[name](given[0] @ given[2], given[1] @ given[2], *outputs)
     to_student = torch.autograd.grad(expected.sum(), given, allow_unused=True)
 
     def total(images, adversarial, weights, teachers):
@@ -194,8 +194,8 @@ def test_softened_gradients_tend_to_differences_of_centred_logits(float64):
 
 # -- what reduces to what -------------------------------------------------------------------------------
 
-IMAGES, ATTACKED, WEIGHTS, TEACHERS = case(4)
-S, A = (jnp.float32(each @ WEIGHTS) for each in (IMAGES, ATTACKED))
+IMAGES, ADVERSARIAL, WEIGHTS, TEACHERS = case(4)
+S, A = (jnp.float32(each @ WEIGHTS) for each in (IMAGES, ADVERSARIAL))
 T, TA, NAT, NA = map(jnp.float32, TEACHERS.values())
 
 

@@ -25,74 +25,74 @@ def divergence(p, q):
     return np.sum(p * (np.log(p) - np.log(q)), axis=1)
 
 
-CLEAN, HOSTILE, TEACHER = logits(0), logits(1), logits(2)
-HOSTILE[ROWS[:2], LABELS[:2]] += 4.0  # two of the attacks fail
-P, Q, T = softmax(CLEAN), softmax(HOSTILE), softmax(TEACHER)
+CLEAN, ADVERSARIAL, TEACHER = logits(0), logits(1), logits(2)
+ADVERSARIAL[ROWS[:2], LABELS[:2]] += 4.0  # two of the attacks fail
+P, Q, T = softmax(CLEAN), softmax(ADVERSARIAL), softmax(TEACHER)
 RIVAL = np.array([max(q[c] for c in range(7) if c != y) for q, y in zip(Q, LABELS, strict=True)])
 P_Y, Q_Y = P[ROWS, LABELS], Q[ROWS, LABELS]
 
-# name: (loss of clean, hostile and teacher logits and labels; expected value)
+# name: (loss of clean, adversarial and teacher logits and labels; expected value)
 LOSSES = {
-    "cross_entropy": (lambda clean, hostile, teacher, labels: cross_entropy(clean, labels), -np.log(P_Y)),
-    "pgd_at": (lambda clean, hostile, teacher, labels: pgd_at_loss(hostile, labels), -np.log(Q_Y)),
+    "cross_entropy": (lambda clean, adversarial, teacher, labels: cross_entropy(clean, labels), -np.log(P_Y)),
+    "pgd_at": (lambda clean, adversarial, teacher, labels: pgd_at_loss(adversarial, labels), -np.log(Q_Y)),
     "trades": (
-        lambda clean, hostile, teacher, labels: trades_loss(clean, hostile, labels),
+        lambda clean, adversarial, teacher, labels: trades_loss(clean, adversarial, labels),
         -np.log(P_Y) + 6 * divergence(P, Q),
     ),
     "trades_beta": (
-        lambda clean, hostile, teacher, labels: trades_loss(clean, hostile, labels, beta=0.5),
+        lambda clean, adversarial, teacher, labels: trades_loss(clean, adversarial, labels, beta=0.5),
         -np.log(P_Y) + 0.5 * divergence(P, Q),
     ),
     "mart": (
-        lambda clean, hostile, teacher, labels: mart_loss(clean, hostile, labels),
+        lambda clean, adversarial, teacher, labels: mart_loss(clean, adversarial, labels),
         -np.log(Q_Y) - np.log(1.0001 - RIVAL) + 6 * divergence(P, Q) * (1 - P_Y),
     ),
     "mart_beta": (
-        lambda clean, hostile, teacher, labels: mart_loss(clean, hostile, labels, beta=0.5),
+        lambda clean, adversarial, teacher, labels: mart_loss(clean, adversarial, labels, beta=0.5),
         -np.log(Q_Y) - np.log(1.0001 - RIVAL) + 0.5 * divergence(P, Q) * (1 - P_Y),
     ),
     "rslad": (
-        lambda clean, hostile, teacher, labels: rslad_loss(teacher, clean, hostile),
+        lambda clean, adversarial, teacher, labels: rslad_loss(teacher, clean, adversarial),
         5 / 6 * divergence(T, Q) + 1 / 6 * divergence(T, P),
     ),
     "rslad_scaled": (
-        lambda clean, hostile, teacher, labels: rslad_loss(teacher, clean, hostile, kl_scale=1 / 7),
+        lambda clean, adversarial, teacher, labels: rslad_loss(teacher, clean, adversarial, kl_scale=1 / 7),
         (5 / 6 * divergence(T, Q) + 1 / 6 * divergence(T, P)) / 7,
     ),
 }
 
 
 def gradients(loss, *arguments):
-    """Gradients of the summed loss in the clean, hostile and teacher logits."""
+    """Gradients of the summed loss in the clean, adversarial and teacher logits."""
     return jax.jit(jax.grad(lambda *z: loss(*z, LABELS).sum(), (0, 1, 2)))(*arguments)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_value_per_example(name):
     loss, expected = jax.jit(LOSSES[name][0]), LOSSES[name][1]
-    values = loss(*map(jnp.asarray, (CLEAN, HOSTILE, TEACHER, LABELS)))
+    values = loss(*map(jnp.asarray, (CLEAN, ADVERSARIAL, TEACHER, LABELS)))
     np.testing.assert_allclose(values, expected, rtol=2e-5)
     # No example sees its neighbours.
-    alone = loss(*(jnp.asarray(a[2:3]) for a in (CLEAN, HOSTILE, TEACHER, LABELS)))
+    alone = loss(*(jnp.asarray(a[2:3]) for a in (CLEAN, ADVERSARIAL, TEACHER, LABELS)))
     np.testing.assert_allclose(alone, expected[2:3], rtol=2e-5)
 
 
 def test_gradients_equal_finite_differences(float64):
     @jax.jit
-    def losses(clean, hostile):
-        return [LOSSES[name][0](clean, hostile, None, LABELS) for name in ("pgd_at", "trades", "mart")]
+    def losses(clean, adversarial):
+        return [LOSSES[name][0](clean, adversarial, None, LABELS) for name in ("pgd_at", "trades", "mart")]
 
-    check_grads(losses, tuple(jnp.asarray(z, float) for z in (CLEAN, HOSTILE)), order=1, rtol=1e-6)
+    check_grads(losses, tuple(jnp.asarray(z, float) for z in (CLEAN, ADVERSARIAL)), order=1, rtol=1e-6)
 
 
 def test_trades_gradient_flows_through_both_arguments(float64):
-    to_clean, to_hostile, _ = gradients(
-        LOSSES["trades"][0], *(jnp.asarray(z, float) for z in (CLEAN, HOSTILE, TEACHER))
+    to_clean, to_adversarial, _ = gradients(
+        LOSSES["trades"][0], *(jnp.asarray(z, float) for z in (CLEAN, ADVERSARIAL, TEACHER))
     )
     gap = np.log(P / Q)
     expected = P - np.eye(7)[LABELS] + 6 * P * (gap - np.sum(P * gap, axis=1, keepdims=True))
     np.testing.assert_allclose(to_clean, expected, atol=1e-6)
-    np.testing.assert_allclose(to_hostile, 6 * (Q - P), atol=1e-6)
+    np.testing.assert_allclose(to_adversarial, 6 * (Q - P), atol=1e-6)
 
 
 def test_trades_without_perturbation_is_cross_entropy():
@@ -103,10 +103,12 @@ def test_trades_without_perturbation_is_cross_entropy():
 
 
 def test_rslad_trains_the_student_and_not_the_teacher():
-    to_clean, to_hostile, to_teacher = gradients(LOSSES["rslad"][0], *map(jnp.asarray, (CLEAN, HOSTILE, TEACHER)))
+    to_clean, to_adversarial, to_teacher = gradients(
+        LOSSES["rslad"][0], *map(jnp.asarray, (CLEAN, ADVERSARIAL, TEACHER))
+    )
     np.testing.assert_array_equal(to_teacher, 0.0)
     np.testing.assert_allclose(to_clean, (P - T) / 6, atol=1e-6)
-    np.testing.assert_allclose(to_hostile, 5 * (Q - T) / 6, atol=1e-6)
+    np.testing.assert_allclose(to_adversarial, 5 * (Q - T) / 6, atol=1e-6)
 
 
 def test_rslad_is_zero_for_a_student_that_equals_its_teacher():
@@ -130,10 +132,10 @@ def test_values_and_gradients_are_finite_at_extreme_logits(name):
 
 def test_mart_weighs_by_the_doubt_about_the_clean_image():
     """Certain and right on the clean image: the divergence, about 160, counts by 1 - p_y = 2e-9 only."""
-    clean, hostile = jnp.array([[20.0, 0.0]]), jnp.array([[-80.0, 80.0]])
+    clean, adversarial = jnp.array([[20.0, 0.0]]), jnp.array([[-80.0, 80.0]])
     boosted = 160.0 - np.log(1e-4)
-    np.testing.assert_allclose(mart_loss(clean, hostile, jnp.array([0])), boosted, rtol=2e-4)
+    np.testing.assert_allclose(mart_loss(clean, adversarial, jnp.array([0])), boosted, rtol=2e-4)
     # Uncertain: KL = log 1/2 + 80, weighed by a half.
     clean = jnp.zeros((1, 2))
     expected = boosted + 6 * 0.5 * (80.0 - np.log(2))
-    np.testing.assert_allclose(mart_loss(clean, hostile, jnp.array([0])), expected, rtol=2e-4)
+    np.testing.assert_allclose(mart_loss(clean, adversarial, jnp.array([0])), expected, rtol=2e-4)

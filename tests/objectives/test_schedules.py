@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
+from rnas.objectives import Alternation, Sampling, SearchCost
 
 
 @pytest.mark.parametrize(("steps", "weights", "architecture"), [(195, 156, 39), (175, 140, 35), (5, 4, 1), (9, 8, 1)])

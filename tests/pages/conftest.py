@@ -15,7 +15,7 @@ from rnas.pages.canvas import Picture, draw
 from rnas.pages.run_page import run_context
 from rnas.pages.table import Table
 from rnas.pages.workdir import read_attack
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 
 MAIN, SMALL = 8 / 255, 2 / 255
 
@@ -83,7 +83,7 @@ RUN = {
         for name in ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
     },
 }
-TINY = fbnet.get_space("tiny")
+TINY = width_space.get_space("tiny")
 TEACHER_TAPS = ["conv1", "block1.layer.0.conv1"]
 ARCHITECTURE = {
     "format": 1,

@@ -7,9 +7,9 @@ from rnas.pages import curves
 from rnas.pages.cells import LOOKS, empty_graph, graphs, look
 from rnas.pages.curves import Choices, plot_choices, plot_learning, read_choices
 from rnas.pages.workdir import read_workdir
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 
-DSARA = cells.get_space("dsara")
+DSARA = cell_space.get_space("dsara")
 CANDIDATES = list(DSARA.operations)
 PANEL = list(DSARA.edges)
 

@@ -104,7 +104,7 @@ def test_figures_of_the_page(written, page, means):
     rows = content(page, "best")["table"].records()
     assert [row["Cell"] for row in rows] == best
     assert float(rows[0][PGD]) == pytest.approx(100 * found[:, 1].max(), abs=0.0051)
-    (summary,) = [row for row in content(page, "columns").rows if row[0].text == "cifar10/pgd_8"]
+    (summary,) = [row for row in content(page, "columns")["table"].rows if row[0].text == "cifar10/pgd_8"]
     expected = [np.median(found[:, 1]), found[:, 1].mean(), found[:, 1].max()]
     assert figures(summary[1:4]) == pytest.approx([100 * value for value in expected], abs=0.0051)
     for row, search in zip(content(page, "search")["table"].rows, answer["searches"], strict=True):
@@ -210,7 +210,7 @@ def test_the_results_so_far(workdir, read_page):
     assert warning.startswith("Sanity checks F of AutoAttack on 323133, seed 0, failed")
     assert page["title"] == f"7 of 8 networks trained: 333133 keeps 31.00\u202f% under {PGD}"
     protocol = content(page, "protocol")["facts"]
-    assert protocol["Attack in training"] == "PGD-7, step 2/255, \u03b5 = 8/255"
+    assert protocol["Attack in training"] == "PGD-7 (step \u03b5/4), \u03b5 = 8/255"
     assert protocol["Judged on"].startswith("500 test images") and "beside" not in page["sections"]
     html = read_page(write_training_page(workdir)).said()
     assert "Unfinished. 7 of 8 networks" in html and "Sanity checks F" in html and "50.0, 49.0" in html

@@ -10,7 +10,7 @@ import pytest
 
 from rnas.cli.arguments import as_text
 from rnas.main import main
-from rnas.spaces import fbnet
+from rnas.spaces import width_space
 
 ROOT = Path(__file__).resolve().parents[2]
 CIFAR10 = ROOT / "configs" / "rnas_cl" / "cifar10.py"
@@ -64,7 +64,7 @@ def test_counts_of_the_supernet(describe, space):
     assert tuple(described["smallest"].values()) == SMALLEST[space]
     assert "student" not in described
     names = [tap["name"] for tap in described["taps"]["student"]]
-    assert names == list(fbnet.get_space(space).taps)
+    assert names == list(width_space.get_space(space).taps)
 
 
 @pytest.mark.parametrize("space", SEARCHED)
@@ -79,7 +79,7 @@ def test_counts_at_the_searched_widths(describe, tmp_path, space):
 
 
 def test_architecture_of_the_work_directory_is_described(describe, tmp_path):
-    taps = fbnet.get_space("tiny").taps
+    taps = width_space.get_space("tiny").taps
     content = {
         "format": 1, "space": "tiny", "widths": [12, 16, 20, 32], "image_shape": [8, 8, 1], "num_classes": 10,
         "teacher_taps": ["conv1", "block1"], "tutors": ["block1"] * len(taps),

@@ -15,19 +15,25 @@ import pytest
 
 from rnas import steps
 from rnas.artifacts.files import write_json
+from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.table_results import Network, NetworkResult, merge
 from rnas.cli import platform
 from rnas.config.load import load_config
 from rnas.layers import ConvBatchNorm
 from rnas.main import main
-from rnas.models.nasbench201 import NASBench201, fixed_variables, used_parameters
-from rnas.objectives.joint import Objective
+from rnas.models.nasbench201_network import NASBench201
+from rnas.models.nasbench201_variables import fixed_variables, used_parameters
+from rnas.objectives import Objective
 from rnas.runs import table_training as training
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
 from rnas.tabular import RobBench, load_robbench
-from rnas.training.metrics_log import read_metrics
+
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
+
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "robbench"
 SIDE, BATCH = 4, 8
@@ -107,7 +113,7 @@ def test_one_cycle_of_rate_and_momentum():
     """Rate and momentum at the corners and in between, from the formula of PyTorch's OneCycleLR; its update by hand."""
     config = load_config(str(CONFIGS / "cifar10.py"), []).train.optimizer
     total = 50 * 4
-    optimizer = make_optimizer(config, epochs=50, steps_per_epoch=4)
+    optimizer = make_optimizer(config, epochs=50, steps_per_epoch=4, cycle=config.cycle)
     top = 0.3 * total - 1
 
     def between(start, goal, share):
@@ -177,7 +183,7 @@ class Steps:
     def make(self, network, moving=None, draw=None):
         # Without an attack, whose signs turn the last bit of a gradient into whole steps.
         objective = Objective("none", epsilon=8 / 255, step_size=8 / 255, steps=1)
-        return steps.make_train_step(
+        return steps.TrainStep(
             network, objective, steps.Augmentation(1, False), self.optimizer, moving=moving, draw=draw
         )
 
@@ -408,7 +414,7 @@ def whole(layer, tmp_path_factory):
 
 def losses(workdir, network):
     """Mean loss after each dispatch: the last bit of a weight shows in it."""
-    return [(record["step"], record["loss"]) for record in read_metrics(workdir / "training" / network)]
+    return [(record["step"], record["loss"]) for record in metrics_of(workdir / "training" / network)]
 
 
 def test_shards_make_the_same_table(whole, tmp_path, capsys):

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from rnas.spaces import cells
+from rnas.spaces import cell_space
 
-DSARA, DARTS = cells.get_space("dsara"), cells.get_space("darts")
+DSARA, DARTS = cell_space.get_space("dsara"), cell_space.get_space("darts")
 LETTERS = {"accurate": "A", "normal": "N", "reduce": "R", "robust": "B"}
 
 
@@ -37,11 +37,11 @@ def test_places_match_types_and_keep_the_order(many, few):
 
 
 def test_initial_logits_are_small_and_probabilities_even():
-    logits = cells.initial_logits(DARTS, jax.random.key(0))
+    logits = cell_space.initial_logits(DARTS, jax.random.key(0))
     assert {kind: table.shape for kind, table in logits.items()} == {"normal": (14, 8), "reduce": (14, 8)}
     spread = np.std(np.concatenate([np.ravel(table) for table in logits.values()]))
     assert 0.8e-3 < spread < 1.2e-3
-    for table in cells.probabilities(logits).values():
+    for table in cell_space.probabilities(logits).values():
         np.testing.assert_allclose(table, 1 / 8, atol=1e-3)
 
 
@@ -53,7 +53,7 @@ def test_discretisation_by_hand():
     table[2, 5] = table[3, 5] = table[4, 5] = 0.2  # node 3: three equal sources
     table[8, 7], table[6, 2] = 0.5, 0.4  # node 4: sources 3 and 1
     table[13, 3], table[9, 1] = 0.25, 0.15  # node 5: sources 4 and 0
-    found = cells.discretise(DARTS, {"normal": table, "reduce": table})
+    found = cell_space.discretise(DARTS, {"normal": table, "reduce": table})
     expected = (
         ("sep_conv_3x3", 1), ("max_pool_3x3", 0), ("sep_conv_5x5", 0), ("sep_conv_5x5", 1),
         ("dil_conv_5x5", 3), ("avg_pool_3x3", 1), ("skip_connect", 4), ("max_pool_3x3", 0),
@@ -61,18 +61,18 @@ def test_discretisation_by_hand():
     assert found.edges("normal") == found.edges("reduce") == expected
 
 
-@pytest.mark.parametrize("name", cells.PUBLISHED)
+@pytest.mark.parametrize("name", cell_space.PUBLISHED)
 def test_published_genotypes_go_through_json(name):
-    genotype = cells.get_genotype(name)
-    assert cells.Genotype.from_json(genotype.to_json()) == genotype
-    assert cells.collapsed(genotype) == (("reduce",) if name == "darts_v2" else ())
+    genotype = cell_space.get_genotype(name)
+    assert cell_space.Genotype.from_json(genotype.to_json()) == genotype
+    assert cell_space.collapsed(genotype) == (("reduce",) if name == "darts_v2" else ())
 
 
 def test_names_of_dsara_are_turned_round():
-    published = cells.PUBLISHED["dsara"].to_json()
+    published = cell_space.PUBLISHED["dsara"].to_json()
     theirs = {"robust": published["accurate"], "reduce": published["reduce"], "normal": published["robust"]}
     theirs |= {f"{name}_concat": [2, 3, 4, 5] for name in ("robust", "reduce", "normal")}
-    assert cells.from_dsara_names(theirs) == cells.PUBLISHED["dsara"]
+    assert cell_space.from_dsara_names(theirs) == cell_space.PUBLISHED["dsara"]
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ def test_names_of_dsara_are_turned_round():
     ],
 )
 def test_what_is_no_genotype_is_refused_with_its_place(change, message):
-    content = cells.PUBLISHED["dsara"].to_json()
+    content = cell_space.PUBLISHED["dsara"].to_json()
     change(content)
     with pytest.raises(ValueError, match=f"^mine.json: .*{message}"):
-        cells.Genotype.from_json(content, where="mine.json")
+        cell_space.Genotype.from_json(content, where="mine.json")
 
 
 def test_random_cells_are_legal_and_drawn_evenly():
     generator = np.random.default_rng(0)
-    drawn = [cells.random_genotype(DARTS, generator) for _ in range(300)]
+    drawn = [cell_space.random_genotype(DARTS, generator) for _ in range(300)]
     names = [operation for genotype in drawn for _, edges in genotype.cells for operation, _ in edges]
     counts = np.array([names.count(name) for name in DARTS.operations[1:]])
     assert names.count("none") == 0 and np.all(abs(counts / len(names) - 1 / 7) < 0.02)

@@ -11,8 +11,16 @@ import optax
 import pytest
 
 from rnas import steps
-from rnas.objectives import METHODS, Logits, TrainProgress
-from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, run_teachers_on_adversarial
+from rnas.objectives import (
+    METHODS,
+    Logits,
+    Network,
+    Objective,
+    TeacherOutputs,
+    TrainProgress,
+    adversarial_images,
+    run_teachers_on_adversarial,
+)
 from rnas.objectives.methods import Akd2, Ard, Iad1, Method, Mtard, Rslad
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
@@ -56,7 +64,7 @@ class Study:
         return Objective(method, **{**dict(epsilon=8 / 255, step_size=4 / 255, steps=2), **changes})
 
     def step(self, method, optimizer=DESCENT, *, teacher=None, natural=None, changes=None, **options):
-        return steps.make_train_step(
+        return steps.TrainStep(
             self.student, self.objective(method, **(changes or {})), PLAIN, optimizer, teacher=teacher or self.teacher,
             natural=natural or self.natural, **options,
         )  # fmt: skip
@@ -104,9 +112,8 @@ def test_a_step_descends_what_the_method_minimises(small, name):
         teacher_outputs = TeacherOutputs(small.teacher(variables, images)[0])
         adversarial = images
         if objective.attacks:
-            adversarial, _ = adversarial_images(
-                small.student, objective, params, before.batch_stats, images, labels, keys, None, teacher_outputs
-            )
+            network = Network(small.student, params, before.batch_stats)
+            adversarial, _ = adversarial_images(network, objective, images, labels, keys, teacher_outputs)
 
         def logits(params, images):
             return small.student.apply({"params": params, "batch_stats": before.batch_stats}, images)[0]
@@ -130,20 +137,20 @@ def test_a_step_descends_what_the_method_minimises(small, name):
 
 
 @pytest.mark.parametrize("name", ATTACKING)
-def test_teachers_are_asked_what_the_method_asks_and_nothing_else(small, name):
-    asked = []
+def test_teachers_run_where_the_method_needs_them_and_nowhere_else(small, name):
+    passes = []
     images, adversarial = np.zeros((2, 6, 6, 1)), np.ones((2, 6, 6, 1))
 
     def teacher(who, variables, images):
-        asked.append(f"{who}_attacked" if images.mean() else who)
+        passes.append(f"{who}_adversarial" if images.mean() else who)
         return np.zeros((2, 4)), {}
 
     teacher_outputs = run_teachers_on_adversarial(
-        TeacherOutputs("kept"), functools.partial(teacher, "teacher"), functools.partial(teacher, "natural"), None, images,
-        adversarial, small.objective(name),
+        TeacherOutputs("kept"), functools.partial(teacher, "teacher"), functools.partial(teacher, "natural"), None,
+        images, adversarial, small.objective(name),
     )  # fmt: skip
-    wanted = set(METHODS[name].needs) - {"teacher"}  # that one is answered before the attack
-    assert sorted(asked) == sorted(wanted) and teacher_outputs.logits == "kept"
+    wanted = set(METHODS[name].needs) - {"teacher"}  # that one runs before the attack
+    assert sorted(passes) == sorted(wanted) and teacher_outputs.logits == "kept"
     assert {field for field in teacher_outputs._fields[2:] if getattr(teacher_outputs, field) is not None} == wanted
 
 
@@ -157,7 +164,7 @@ def test_own_start_and_mode_of_the_attack(name):
     }[name]  # fmt: skip
     found = Objective(name, 0.1, 0.05, 2, attack_bn="own")
     assert (found.start, found.attack_bn) == published
-    # The mode is evaluation unless asked for; what is asked for stays.
+    # The mode is evaluation by default; a mode that is given stays.
     given = Objective(name, 0.1, 0.05, 2, start="none")
     assert (given.start, given.attack_bn) == ("none", "eval")
 
@@ -173,9 +180,10 @@ def test_a_linear_student_is_attacked_along_the_gradient_of_score():
 
     objective = Objective("score", 0.1, 0.03, 3)
     keys = jax.random.split(jax.random.key(0), N)
-    arguments = (weights.astype("f"), {}, images.astype("f"), np.zeros(N, int), keys, None, TeacherOutputs())
-    found, _ = adversarial_images(Linear(), objective, *arguments)
-    start, _ = adversarial_images(Linear(), Objective("score", 0.1, 0.03, 0), *arguments)
+    network = Network(Linear(), weights.astype("f"), {})
+    arguments = (images.astype("f"), np.zeros(N, int), keys, TeacherOutputs())
+    found, _ = adversarial_images(network, objective, *arguments)
+    start, _ = adversarial_images(network, Objective("score", 0.1, 0.03, 0), *arguments)
     points, clean = np.asarray(start, float), softmax(images @ weights)
     for _ in range(3):
         q = softmax(points @ weights)
@@ -276,12 +284,12 @@ def test_gradient_and_decay_are_those_of_the_perturbed_weights(small):
 
 
 def test_running_statistics_are_those_of_the_pass_at_the_perturbed_weights(study):
-    """Not those of the pass before it, which only says where to perturb to."""
+    """Not those of the pass before it, which only gives the direction."""
     objective = Objective("trades", 8 / 255, 0.0, 0, start="uniform")
     gamma = 0.2
 
     def after(state, **options):
-        step = steps.make_train_step(study.student, objective, PLAIN, DESCENT, **options)
+        step = steps.TrainStep(study.student, objective, PLAIN, DESCENT, **options)
         return jax.device_get(jax.jit(study.over_replicas(step))(state, *study.batch(0, 1), None, study.root)[0])
 
     def shifted(w, g):
@@ -309,7 +317,7 @@ def test_without_decay_the_average_is_the_weights(small):
 
 def test_the_average_of_three_steps_by_hand(study):
     """Of the weights alone, beside the latest BatchNorm statistics; decay 0.15 is reached in the second step."""
-    step = steps.make_train_step(
+    step = steps.TrainStep(
         study.student, Objective("none", 0.0, 0.0, 0), PLAIN, DESCENT, average=steps.WeightAverage(0.15)
     )
     step = jax.jit(study.over_replicas(step))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.steps.augment import random_crop, random_flip, to_float
+from rnas.steps.augmentation import random_crop, random_flip, to_float
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6, 7, 3)).astype(np.uint8)
 KEYS = jax.random.split(jax.random.key(0), 64)

@@ -1,4 +1,4 @@
-"""Steps that are taught from cached do what the teacher itself would have made them do."""
+"""Steps with cached teacher outputs equal steps with the teacher itself."""
 
 import copy
 import dataclasses
@@ -15,12 +15,12 @@ from rnas import objectives, steps
 from rnas.steps.optimizer import Optimizer
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, replicate
-from rnas.training.loop import Plan, fit
 from rnas.training.metrics_log import MetricsLog
+from rnas.training.trainer import Plan, Trainer
 
 PLAIN = steps.Augmentation(0, False)
 VIEWS = steps.Views(steps.Augmentation(1, True), seed=3, count=3)
-METRICS = {"train": steps.TRAIN_METRICS, "search": steps.SEARCH_METRICS}
+METRICS = {"train": steps.TRAIN_METRICS, "search": steps.WidthSearchStep.metrics}
 STEP = 6  # the second of the second epoch: view 1
 # With this optimiser a step subtracts the gradient.
 DESCENT = Optimizer(optax.identity(), optax.constant_schedule(1.0))
@@ -28,12 +28,12 @@ DESCENT = Optimizer(optax.identity(), optax.constant_schedule(1.0))
 
 @pytest.fixture(scope="module")
 def cached(study):
-    """What the study's teacher says of all views, [views, images, ...]."""
+    """Outputs of the study's teacher for all views, [views, images, ...]."""
     program = steps.run_teacher_on_views(study.teacher, VIEWS, study.teacher_taps, 4)
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
-    said = [program(study.teacher_variables, study.images[rows], rows, view) for view in range(VIEWS.count)]
+    outputs = [program(study.teacher_variables, study.images[rows], rows, view) for view in range(VIEWS.count)]
     return jax.tree.map(
-        lambda *leaves: np.stack([np.asarray(leaf).reshape(40, *leaf.shape[2:]) for leaf in leaves]), *said
+        lambda *leaves: np.stack([np.asarray(leaf).reshape(40, *leaf.shape[2:]) for leaf in leaves]), *outputs
     )
 
 
@@ -43,15 +43,15 @@ def shown(study, view):
 
 
 @pytest.fixture(scope="module")
-def from_memory(study, cached):
-    """(kind, resident) → (state, dispatch, loader, what the loop hands on) of steps taught from cached."""
+def from_cache(study, cached):
+    """(kind, resident) → (state, dispatch, loader, what the loop passes on) of steps with a cached teacher."""
 
     @functools.cache
     def made(kind, resident):
         cached_teacher = steps.CachedTeacher(VIEWS, study.steps_per_epoch, study.teacher_taps)
-        pupil = copy.copy(study)
-        pupil.teacher = cached_teacher.answer
-        step = getattr(pupil, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
+        student = copy.copy(study)
+        student.teacher = cached_teacher.apply
+        step = getattr(student, f"{kind}_step")(optimizer=DESCENT, augmentation=PLAIN)
 
         def read(step, rows):
             return jax.tree.map(lambda leaf: leaf[step // study.steps_per_epoch % VIEWS.count, rows], cached)
@@ -63,9 +63,9 @@ def from_memory(study, cached):
     return made
 
 
-def remembered(study, taught, first=STEP, count=1):
-    """(state, metric sums) after `count` steps taught from cached."""
-    state, run, loader, variables = taught
+def with_cache(study, made, first=STEP, count=1):
+    """(state, metric sums) after `count` steps with a cached teacher."""
+    state, run, loader, variables = made
     block = loader.dispatch(first, count)
     state, variables = replicate((state.replace(step=np.array(first, np.int32)), variables))
     return jax.device_get(run(state, *block, np.int32(count), variables, study.root))
@@ -82,8 +82,8 @@ def live(study, kind, views):
 
 
 @pytest.mark.parametrize("kind", ["train", pytest.param("search", marks=pytest.mark.slow)])
-def test_a_step_from_memory_is_the_step_with_the_teacher(study, from_memory, kind):
-    state, sums = remembered(study, from_memory(kind, True))
+def test_a_step_from_cache_is_the_step_with_the_teacher(study, from_cache, kind):
+    state, sums = with_cache(study, from_cache(kind, True))
     (expected, expected_sums), (other, _) = live(study, kind, views=(1, 2))
     # Logits are kept as they are, maps with eleven bits.
     for name in expected_sums:
@@ -106,7 +106,7 @@ def test_a_step_without_a_teacher_sees_the_views_too(study):
     step = study.train_step(objective, optimizer=DESCENT, augmentation=PLAIN)
     state = study.train_state(optimizer=DESCENT)
     run = steps.run_steps(step, METRICS["train"], cached_teacher=steps.CachedTeacher(VIEWS, study.steps_per_epoch, ()))
-    found, _ = remembered(study, (state, run, CachedTeacherLoader(study.loader()), None))
+    found, _ = with_cache(study, (state, run, CachedTeacherLoader(study.loader()), None))
     sizes = dict(batch_size=study.batch_size, most=study.most, what="batch_size")
     loader = ResidentLoader(shown(study, 1), study.labels, study.rows_at, **sizes)
     run = steps.run_steps(step, METRICS["train"])
@@ -115,23 +115,21 @@ def test_a_step_without_a_teacher_sees_the_views_too(study):
     assert optax.tree.norm(optax.tree.sub(found.params, state.params)) > 1e-3
 
 
-def test_memory_on_the_device_and_off_it_are_the_same(study, from_memory):
+def test_a_cache_on_the_device_and_off_it_are_the_same(study, from_cache):
     # From the first epoch into the second: two views.
-    on, off = (remembered(study, from_memory("train", resident), first=3, count=4) for resident in (True, False))
+    on, off = (with_cache(study, from_cache("train", resident), first=3, count=4) for resident in (True, False))
     chex.assert_trees_all_equal(on, off)
 
 
-def test_a_loop_from_memory_goes_on_to_the_same_end(study, from_memory, tmp_path):
+def test_a_loop_from_cache_goes_on_to_the_same_end(study, from_cache, tmp_path):
     """Eight steps at once, and in two goes that part in the middle of an epoch."""
     plan = Plan("train", 8, study.steps_per_epoch, log_every=4, checkpoint_every=4, validate_every=0, seed=1)
 
     def fitted(folder, total):
-        state, run, loader, variables = from_memory("train", False)
+        state, run, loader, variables = from_cache("train", False)
         with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, "train") as log:
-            return fit(
-                dataclasses.replace(plan, total=total), state, run, loader, checkpoints=checkpoints, log=log,
-                teacher_variables=variables,
-            )  # fmt: skip
+            trainer = Trainer(dataclasses.replace(plan, total=total), run, loader, checkpoints, log, variables)
+            return trainer.fit(state)
 
     whole = fitted(tmp_path / "whole", 8)
     fitted(tmp_path / "parts", 6)
@@ -157,10 +155,10 @@ def test_views_are_shown_in_turn():
 
 
 @pytest.mark.parametrize("normalise", ["per_sample", "per_batch"])
-def test_answers_have_the_maps_of_the_teacher(study, cached, normalise):
+def test_cached_outputs_have_the_maps_of_the_teacher(study, cached, normalise):
     cached_teacher = steps.CachedTeacher(VIEWS, 5, study.teacher_taps)
-    told = jax.tree.map(lambda leaf: leaf[2, :8], cached)
-    logits, out = cached_teacher.answer(told, None)
+    outputs = jax.tree.map(lambda leaf: leaf[2, :8], cached)
+    logits, out = cached_teacher.apply(outputs, None)
     assert list(out) == list(study.teacher_taps) and out["first"].shape == (8, 4, 4, 1)
     images = shown(study, 2)[:8] / np.float32(255)
     expected, taps = study.teacher(study.teacher_variables, images)
@@ -174,13 +172,15 @@ def test_a_dead_tap_has_an_empty_map(study):
         return jnp.zeros((len(images), 3)), {"tap": jnp.zeros((len(images), 6, 6, 2))}
 
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
-    told = steps.run_teacher_on_views(dead, VIEWS, ("tap",), 4)({}, study.images[rows], rows, 0)
-    assert np.all(told.maps == 0) and np.all(told.norms == 0)
+    outputs = steps.run_teacher_on_views(dead, VIEWS, ("tap",), 4)({}, study.images[rows], rows, 0)
+    assert np.all(outputs.maps == 0) and np.all(outputs.norms == 0)
 
 
 def test_logits_alone_can_be_kept(study):
     rows = np.arange(40, dtype=np.int32).reshape(4, 10)
-    told = steps.run_teacher_on_views(study.teacher, VIEWS, (), 0)(study.teacher_variables, study.images[rows], rows, 0)
-    assert told.logits.shape == (4, 10, 4) and told.maps.size == 0
-    logits, out = steps.CachedTeacher(VIEWS, 5, ()).answer(jax.tree.map(lambda leaf: leaf[0], told), None)
+    outputs = steps.run_teacher_on_views(study.teacher, VIEWS, (), 0)(
+        study.teacher_variables, study.images[rows], rows, 0
+    )
+    assert outputs.logits.shape == (4, 10, 4) and outputs.maps.size == 0
+    logits, out = steps.CachedTeacher(VIEWS, 5, ()).apply(jax.tree.map(lambda leaf: leaf[0], outputs), None)
     assert logits.shape == (10, 4) and out == {}

@@ -13,20 +13,35 @@ import optax
 import pytest
 
 from rnas import objectives, steps
+from rnas.artifacts.metrics import read_rows
 from rnas.data.sampler import Sampler
 from rnas.layers import ConvBatchNorm
-from rnas.objectives.bilevel import METHODS, LookAhead, SearchMethod
-from rnas.objectives.joint import Objective, TeacherOutputs, adversarial_images, forward
-from rnas.objectives.schedules import Curvature, Perturbation, Sampling
-from rnas.spaces import cells
+from rnas.objectives import (
+    SEARCH_METHODS,
+    Curvature,
+    LookAhead,
+    Network,
+    Objective,
+    ProbabilityPerturbation,
+    Sampling,
+    SearchMethod,
+    TeacherOutputs,
+    adversarial_images,
+)
+from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader, paired_rows
-from rnas.training.loop import Plan, fit
-from rnas.training.metrics_log import MetricsLog, read_metrics
+from rnas.training.metrics_log import MetricsLog
+from rnas.training.trainer import Plan, Trainer
 
-SPACE = cells.get_space("dsara")
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
+
+
+SPACE = cell_space.get_space("dsara")
 CLASSES, SHAPE, BATCH = 4, (6, 6, 1), 8
 PER_EPOCH = 5
 PLAIN = steps.Augmentation(0, False)
@@ -59,17 +74,17 @@ ARCH_OPTIMIZER = Optimizer(optax.identity(), optax.constant_schedule(1.0))
 
 def make_step(method="dsara", *, second_order="exact", adversarial="pgd_at", arch_optimizer=ARCH_OPTIMIZER, **fields):
     objective = Objective(adversarial, epsilon=0.1, step_size=0.05, steps=2, attack_bn="train_frozen", size=4, **fields)
-    step, names = steps.make_cell_search_step(
+    step = steps.CellSearchStep(
         SUPERNET, objective, PLAIN, OPTIMIZER, arch_optimizer,
         SearchMethod(method, PER_EPOCH, stage1_epochs=1, adversarial_weight=2.0),
         LookAhead(second_order, 0.01, MOMENTUM, DECAY), Sampling(5.0, 0.1, 0.0, False, PER_EPOCH),
-        Curvature(0.01, 0, PER_EPOCH), Perturbation(4, PER_EPOCH), teacher=teacher, teacher_taps=("only",),
+        Curvature(0.01, 0, PER_EPOCH), ProbabilityPerturbation(4, PER_EPOCH), teacher=teacher, teacher_taps=("only",),
     )  # fmt: skip
-    return step, names
+    return step, step.metrics
 
 
 def teacher(variables, images):
-    """Says the brightness of an image; its one tap is the image."""
+    """Classifies by brightness; its one tap is the image."""
     del variables
     brightness = images.mean((1, 2, 3))[:, None]
     return -jnp.square(brightness - jnp.linspace(0.2, 0.8, CLASSES)) * 50, {"only": images}
@@ -84,7 +99,7 @@ def data():
 
 
 def fresh(step=0, arch_optimizer=ARCH_OPTIMIZER) -> State:
-    probabilities = cells.probabilities(cells.initial_logits(SPACE, jax.random.key(1)))
+    probabilities = cell_space.probabilities(cell_space.initial_logits(SPACE, jax.random.key(1)))
     variables = jax.jit(SUPERNET.init)(jax.random.key(0), jnp.zeros((1, *SHAPE)), probabilities)
     random = np.random.default_rng(1)
     architecture = {
@@ -151,15 +166,14 @@ def test_running_statistics_move_in_the_weight_pass_alone(data):
     """They are those of one pass over the adversarial training images; validation and look-ahead leave no trace."""
     before, after, _ = stepped()
     objective = Objective("pgd_at", epsilon=0.1, step_size=0.05, steps=2, attack_bn="train_frozen")
-    old, new = (cells.probabilities(state.architecture["cells"]) for state in (before, after))
+    old, new = (cell_space.probabilities(state.architecture["cells"]) for state in (before, after))
 
     def statistics(images, labels):
         keys = steps.step_keys(jax.random.key(7), before.step, BATCH)
-        adversarial, _ = adversarial_images(
-            SUPERNET, objective, before.params, before.batch_stats, steps.augmented(PLAIN, keys.augment, images),
-            labels, keys.attack, old, TeacherOutputs(),
-        )  # fmt: skip
-        return forward(SUPERNET, before.params, before.batch_stats, adversarial, new, train=True)[2]
+        network = Network(SUPERNET, before.params, before.batch_stats, old)
+        images = steps.augment_to_float(PLAIN, keys.augment, images)
+        adversarial, _ = adversarial_images(network, objective, images, labels, keys.attack, TeacherOutputs())
+        return dataclasses.replace(network, sample=new).forward(adversarial, train=True)[2]
 
     images, labels = data
     found = jax.jit(jax.vmap(statistics, axis_name=steps.AXIS))(images[None, :BATCH], labels[None, :BATCH])
@@ -175,7 +189,7 @@ def test_weights_take_the_step_of_sgd_at_the_new_architecture(data):
         variables = {"params": params, "batch_stats": before.batch_stats}
         (logits, _), _ = jax.vmap(
             lambda x: SUPERNET.apply(
-                variables, x, cells.probabilities(after.architecture["cells"]), train=True, mutable=["batch_stats"]
+                variables, x, cell_space.probabilities(after.architecture["cells"]), train=True, mutable=["batch_stats"]
             ),
             axis_name=steps.AXIS,
         )(images[None])
@@ -195,7 +209,7 @@ def test_architecture_descends_the_validation_loss_one_step_ahead(data):
         variables = {"params": params, "batch_stats": before.batch_stats}
         (logits, _), _ = jax.vmap(
             lambda x: SUPERNET.apply(
-                variables, x, cells.probabilities(architecture), train=True, mutable=["batch_stats"]
+                variables, x, cell_space.probabilities(architecture), train=True, mutable=["batch_stats"]
             ),
             axis_name=steps.AXIS,
         )(images[None, rows])
@@ -215,9 +229,9 @@ def test_architecture_descends_the_validation_loss_one_step_ahead(data):
     assert not np.allclose(first_order, gradient["accurate"], rtol=0.01, atol=0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SEARCH_METHODS)
 def test_every_method_learns_one_batch(method, data):
-    adversarial = "pgd_at" if METHODS[method].pair else "none"
+    adversarial = "pgd_at" if SEARCH_METHODS[method].pair else "none"
     optimizer = Optimizer(optax.scale_by_adam(), optax.constant_schedule(3e-3))
     second_order = "exact" if method in ("darts2", "dsara") else "none"
     step, names = make_step(method, adversarial=adversarial, second_order=second_order, arch_optimizer=optimizer)
@@ -231,12 +245,12 @@ def test_every_method_learns_one_batch(method, data):
     state = fresh(arch_optimizer=optimizer)
     after, sums = jax.device_get(many(state))
     # Of the other half, at the architecture as it is: SmoothDARTS trains its weights at worse ones.
-    losses = sums["adversarial_loss" if METHODS[method].pair else "validation_loss"] / sums["count"]
+    losses = sums["adversarial_loss" if SEARCH_METHODS[method].pair else "validation_loss"] / sums["count"]
     assert losses[-3:].mean() < 0.8 * losses[:3].mean() and np.all(sums["nonfinite_step"] == steps.NEVER)
     assert set(names) <= sums.keys()
     assert changed(state.architecture["cells"], after.architecture["cells"])
-    genotype = cells.discretise(SPACE, cells.probabilities(after.architecture["cells"]))
-    assert cells.Genotype.from_json(genotype.to_json()) == genotype
+    genotype = cell_space.discretise(SPACE, cell_space.probabilities(after.architecture["cells"]))
+    assert cell_space.Genotype.from_json(genotype.to_json()) == genotype
 
 
 def test_a_teacher_moves_tutors_and_adds_its_terms():
@@ -282,7 +296,7 @@ def test_regulariser_waits_for_its_epoch():
     schedule = Curvature(weight=0.01, first_epoch=2, steps_per_epoch=5)
     assert [bool(schedule.is_on(step)) for step in (0, 9, 10, 99)] == [False, False, True, True]
     np.testing.assert_allclose([schedule.distance(5 * epoch) for epoch in range(7)], [0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.5])
-    radius = Perturbation(epochs=10, steps_per_epoch=5).radius
+    radius = ProbabilityPerturbation(epochs=10, steps_per_epoch=5).radius
     np.testing.assert_allclose([radius(0), radius(25), radius(49)], [0.03, 0.03 + 0.27 * 0.5, 0.03 + 0.27 * 0.9])
     assert dataclasses.replace(schedule, first_epoch=0).is_on(0)
 
@@ -307,7 +321,7 @@ def searched(run, workdir, state):
         return {f"accurate/0/{i}": value for i, value in enumerate(logits)}
 
     with Checkpoints(workdir / "checkpoints", keep=20) as checkpoints, MetricsLog(workdir, "search") as log:
-        return fit(PLAN, state, run, loader, checkpoints=checkpoints, log=log, observe=observe)
+        return Trainer(PLAN, run, loader, checkpoints, log, observe=observe).fit(state)
 
 
 def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path):
@@ -316,7 +330,7 @@ def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path)
     run = steps.run_steps(step, names)
     whole = tmp_path / "whole"
     expected = searched(run, whole, fresh())
-    recorded = [{**line, "time": None} for line in read_metrics(whole)]
+    recorded = [{**line, "time": None} for line in metrics_of(whole)]
     seen = [line["step"] for line in recorded if line["split"] == "architecture"]
     assert seen == [0, PER_EPOCH, PLAN.total]
     gammas = {line["step"]: line["gamma"] for line in recorded if line["split"] == "train"}
@@ -326,4 +340,4 @@ def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path)
         shutil.copytree(whole / "checkpoints" / str(number), resumed / "checkpoints" / str(number))
         shutil.copy(whole / "metrics.jsonl", resumed)  # has later steps, which are to be forgotten
         chex.assert_trees_all_equal(searched(run, resumed, fresh()), expected)
-        assert [{**line, "time": None} for line in read_metrics(resumed)] == recorded
+        assert [{**line, "time": None} for line in metrics_of(resumed)] == recorded

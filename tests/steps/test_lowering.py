@@ -1,20 +1,22 @@
 """The bodies of the steps lower for hardware that is not here."""
 
+import collections
 import functools
 import re
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from rnas import steps
+from rnas.layers import convolution
 from rnas.models import build_model
-from rnas.models.fbnet import FBNet
-from rnas.objectives.joint import FixedTutors, Objective
-from rnas.objectives.schedules import Alternation, Sampling, SearchCost
-from rnas.spaces import fbnet
+from rnas.models.width_network import FBNet
+from rnas.objectives import Alternation, FixedTutors, Objective, Sampling, SearchCost
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 
@@ -40,7 +42,7 @@ def lower(step, state, teacher_variables, side):
 
 def make(kind, space, teacher_name, side, size, classes, dtype):
     """(step, abstract state, abstract teacher variables) of the search or of the derived network's training."""
-    space = fbnet.get_space(space)
+    space = width_space.get_space(space)
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     shared = dict(num_classes=classes, mean=MEAN, std=STD, dtype=dtype)
     teacher = build_model(teacher_name, **shared)
@@ -52,13 +54,13 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
     apply = functools.partial(teacher.apply, train=False)
     if kind == "search":
         supernet = FBNet(space, axis_name=steps.AXIS, **shared)
-        cost = functools.partial(fbnet.cost, space, image_size=side, num_classes=classes)
-        step = steps.make_search_step(
+        cost = functools.partial(width_space.cost, space, image_size=side, num_classes=classes)
+        step = steps.WidthSearchStep(
             supernet, objective, AUGMENTATION, OPTIMIZER, OPTIMIZER, Sampling(5.0, 0.045, 0.0, False, 195),
             Alternation(195), SearchCost(cost, 0.2, 0.5), teacher=apply, teacher_taps=teacher.taps,
         )  # fmt: skip
         architecture = {
-            "widths": fbnet.initial_width_logits(space),
+            "widths": width_space.initial_width_logits(space),
             "tutors": jnp.zeros((len(space.taps), len(teacher.taps))),
         }
         state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER, architecture, OPTIMIZER), variables(supernet))
@@ -66,20 +68,23 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
         student = FBNet(space, widths=space.smallest, axis_name=steps.AXIS, **shared)
         chosen = tuple(np.resize(teacher.taps, len(space.taps)))
         tutors = FixedTutors(space.taps, chosen, len(teacher.taps))
-        step = steps.make_train_step(student, objective, AUGMENTATION, OPTIMIZER, teacher=apply, tutors=tutors)
+        step = steps.TrainStep(student, objective, AUGMENTATION, OPTIMIZER, teacher=apply, tutors=tutors)
         state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER), variables(student))
     return step, state, variables(teacher)
 
 
-def convolutions(text):
-    """How many convolutions a lowered program holds, a function's as often as it is called."""
+def operations(text):
+    """How often a lowered program holds each operation, a function's as often as it is called."""
     parts = re.split(r"func\.func \w+ @([\w.]+)", text)
     functions = dict(zip(parts[1::2], parts[2::2], strict=True))
 
     @functools.cache
     def inside(name):
         body = functions[name]
-        return body.count("stablehlo.convolution") + sum(map(inside, re.findall(r"call @([\w.]+)", body)))
+        found = collections.Counter(re.findall(r"stablehlo\.(\w+)", body))
+        for called in re.findall(r"call @([\w.]+)", body):
+            found += inside(called)
+        return found
 
     return inside("main")
 
@@ -96,8 +101,24 @@ def convolutions(text):
 )
 def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classes, dtype):
     step, state, teacher_variables = make(kind, space, teacher, side, size, classes, dtype)
-    layers = len(fbnet.get_space(space).taps)
+    layers = len(width_space.get_space(space).taps)
     for platform, text in lower(step, state, teacher_variables, side).items():
         # An accelerator is given convolutions as such, forward and backward; the CPU has forms of its own.
-        assert convolutions(text) > 5 * layers, platform
-        assert "stablehlo.all_reduce" in text, platform
+        found = operations(text)
+        assert found["convolution"] > 5 * layers and found["all_reduce"], platform
+
+
+# What the CPU's forms are made of: loops over blocks of images, columns side by side, products of matrices and of
+# shifted images. Slices are not compared: the axis of branches, of length 1, adds some that slice nothing off.
+FORMS = ("convolution", "while", "dynamic_slice", "concatenate", "dot_general", "multiply")
+
+
+def test_accelerators_get_none_of_the_forms_of_the_cpu(monkeypatch):
+    """A search step holds, operation by operation, what it holds with XLA's convolution in place of ours."""
+    arguments = ("search", "tiny", "wide_resnet_10_2", 8, 8, 10, None)
+    ours = lower(*make(*arguments), 8)
+    monkeypatch.setattr(convolution, "convolve", lax.conv_general_dilated)
+    native = lower(*make(*arguments), 8)
+    for platform in ("tpu", "cuda"):
+        found, expected = ({name: operations(text[platform])[name] for name in FORMS} for text in (ours, native))
+        assert found == expected, platform

@@ -8,7 +8,8 @@ import optax
 import pytest
 
 from rnas import steps
-from rnas.spaces import fbnet
+from rnas.models.width_network import slice_variables
+from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.loaders import replicate
@@ -69,7 +70,7 @@ def test_one_replica_of_eight_equals_four_of_two(study):
     # of some pixels, and thereby a whole step of the attack.
     step = study.search_step(study.objective("pgd_at"))
     start = study.search_state().replace(step=np.array(3, np.int32))
-    run = steps.run_steps(step, steps.SEARCH_METRICS)
+    run = steps.run_steps(step, steps.WidthSearchStep.metrics)
     expected, sums = study.run(run, start, 2)  # a weight step, then an architecture step, each with an attack
     one = jax.jit(study.over_replicas(step))
     state, total = start, []
@@ -77,7 +78,7 @@ def test_one_replica_of_eight_equals_four_of_two(study):
         state, each = one(state, *study.batch(number, 1), study.teacher_variables, study.root)
         total.append(each)
     chex.assert_trees_all_close(state, expected, atol=2e-5, rtol=1e-4)
-    for name in (*steps.SEARCH_METRICS, "count"):
+    for name in (*steps.WidthSearchStep.metrics, "count"):
         np.testing.assert_allclose(sums[name], sum(each[name] for each in total), rtol=1e-4, atol=1e-5, err_msg=name)
     moved = optax.tree.norm(optax.tree.sub(state.params, start.params))
     assert moved > 0.1  # far more than the tolerance
@@ -158,18 +159,18 @@ def test_without_teacher_and_attack_the_gradient_is_that_of_cost_factor_times_en
 def test_attack_and_loss_see_one_sample(study, monkeypatch):
     seen = {}
 
-    def attack(model, objective, params, stats, images, labels, keys, masks, teacher_outputs):
-        seen["masks"] = masks
-        return images, stats
+    def attack(network, objective, images, labels, keys, teacher_outputs):
+        seen["masks"] = network.sample
+        return images, network.batch_stats
 
-    def terms(model, objective, params, stats, images, adversarial, labels, masks, teacher_outputs, compare):
-        apart = sum(jnp.sum(jnp.abs(mine - theirs)) for mine, theirs in zip(masks, seen["masks"], strict=True))
-        channels = sum(jnp.sum(mask) for mask in masks)
-        zeros = jnp.zeros(len(labels))
-        return {"loss": zeros, "apart": zeros + apart, "channels": zeros + channels}, stats
+    def terms(network, objective, batch, attention_loss):
+        apart = sum(jnp.sum(jnp.abs(mine - theirs)) for mine, theirs in zip(network.sample, seen["masks"], strict=True))
+        channels = sum(jnp.sum(mask) for mask in network.sample)
+        zeros = jnp.zeros(len(batch.labels))
+        return {"loss": zeros, "apart": zeros + apart, "channels": zeros + channels}, network.batch_stats, None
 
-    monkeypatch.setattr(steps.search, "adversarial_images", attack)
-    monkeypatch.setattr(steps.search, "joint_terms", terms)
+    monkeypatch.setattr(steps.width_search, "adversarial_images", attack)
+    monkeypatch.setattr(steps.width_search, "joint_terms", terms)
     step = jax.jit(study.over_replicas(study.search_step(study.objective(gamma=0.0, kl_weight=0.0))))
     channels = set()
     for number in range(5):
@@ -185,7 +186,8 @@ def test_only_an_adversarial_objective_attacks(study, monkeypatch, kind):
     def attack(*args):
         raise RuntimeError("adversarial")
 
-    monkeypatch.setattr(getattr(steps, kind), "adversarial_images", attack)
+    module = {"search": steps.width_search, "train": steps.train}[kind]
+    monkeypatch.setattr(module, "adversarial_images", attack)
     make, state = getattr(study, f"{kind}_step"), getattr(study, f"{kind}_state")()
 
     def trace(objective):
@@ -231,7 +233,7 @@ def test_augmentation_is_per_example_and_optional(study):
     image = np.arange(1, 37, dtype=np.uint8).reshape(1, 6, 6, 1)
     same = np.tile(image, (64, 1, 1, 1))
     keys = jax.random.split(jax.random.key(0), 64)
-    plain = steps.augmented(PLAIN, keys, same)
+    plain = steps.augment_to_float(PLAIN, keys, same)
     np.testing.assert_array_equal(plain, same / np.float32(255))
 
     padded = np.pad(image[0, :, :, 0], 1)
@@ -239,7 +241,7 @@ def test_augmentation_is_per_example_and_optional(study):
     mirrored = [crop[:, ::-1] for crop in crops]
 
     def kinds(augmentation):
-        images = np.round(255 * np.asarray(steps.augmented(augmentation, keys, same)[..., 0])).astype(int)
+        images = np.round(255 * np.asarray(steps.augment_to_float(augmentation, keys, same)[..., 0])).astype(int)
         return {image.tobytes() for image in images}
 
     def expected(images):
@@ -278,7 +280,7 @@ def test_a_train_step_is_the_same_without_jit(study):
 def test_training_the_derived_network_and_the_masked_supernet_costs_the_same(study):
     """One-hot masks and the network cut at them: one loss, one set of gradients."""
     widths = (4, 8)
-    masks = fbnet.channel_masks(study.space, fbnet.one_hot_widths(study.space, widths))
+    masks = width_space.channel_masks(study.space, width_space.one_hot_widths(study.space, widths))
     supernet = study.supernet()
     variables = study.initial(supernet, 0)
     narrow = supernet.clone(widths=widths)
@@ -289,15 +291,15 @@ def test_training_the_derived_network_and_the_masked_supernet_costs_the_same(stu
 
     def trained(model, variables):
         objective = study.objective("none", gamma=0.0, kl_weight=0.0)
-        step = steps.make_train_step(model, objective, PLAIN, DESCENT)
+        step = steps.TrainStep(model, objective, PLAIN, DESCENT)
         return jax.jit(study.over_replicas(step))(
             State.create(variables, DESCENT), *study.batch(0, 1), None, study.root
         )
 
     wide, expected = trained(Masked(), variables)
-    found, sums = trained(narrow, fbnet.slice_variables(study.space, variables, widths))
+    found, sums = trained(narrow, slice_variables(study.space, variables, widths))
     chex.assert_trees_all_close(sums, expected, rtol=1e-5, atol=1e-5)
-    cut = fbnet.slice_variables(study.space, wide.variables, widths)
+    cut = slice_variables(study.space, wide.variables, widths)
     chex.assert_trees_all_close(found.variables, cut, rtol=1e-4, atol=1e-5)
 
 

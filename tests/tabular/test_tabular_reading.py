@@ -7,6 +7,7 @@ import pytest
 
 from rnas.spaces.nasbench201 import SIZE, cost, encode, representatives, to_code, to_string
 from rnas.tabular import load_robbench
+from rnas.tabular.column_attacks import column_label
 from rnas.tabular.table import METRICS, TASKS
 
 ALIAS = 15608  # of id 58
@@ -115,7 +116,7 @@ def test_a_truncated_download_is_refused(file, tmp_path, share):
     data = file.read_bytes()
     path = tmp_path / "table.json"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ValueError, match=r"table.json, [\d,]+ bytes, is not readable: .* cut short"):
+    with pytest.raises(ValueError, match=r"table.json, [\d,]+ bytes, is not readable: .* incomplete"):
         load_robbench(path)
 
 
@@ -237,3 +238,10 @@ def test_a_part_of_a_table_of_runs(tmp_path, write):
 def test_what_are_no_runs_is_refused(tmp_path, write, content, message):
     with pytest.raises(ValueError, match=message):
         load_robbench(write(tmp_path / "runs.json", content, prefix=""), partial=True)
+
+
+def test_every_attack_of_a_column_has_a_label_of_its_own():
+    labels = {metric: column_label(metric) for metric in METRICS}
+    assert len(set(labels.values())) == len(METRICS)
+    assert labels["pgd_8"] == ("PGD-20 (step ε/8)", "ε = 8/255") and labels["clean"] == ("clean", "")
+    assert column_label("standard_pgd") == ("standard_pgd", "")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnas.data.sampler import Sampler
-from rnas.objectives.schedules import Alternation
+from rnas.objectives import Alternation
 from rnas.training.loaders import ResidentLoader, StreamLoader, alternating_rows, per_device
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(24, 1, 1, 1)

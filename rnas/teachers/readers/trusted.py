@@ -78,7 +78,7 @@ def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
             return PLACEHOLDER
 
     # PyTorch takes the class of the unpickler from a module of its caller's choice and adds the storages to it.
-    reader = types.ModuleType("placeholders")
+    reader: Any = types.ModuleType("placeholders")
     reader.Unpickler = Unpickler
     reader.load = lambda stream, **options: Unpickler(stream, **options).load()
     try:

@@ -186,7 +186,7 @@ class Unpickler(pickle.Unpickler):
         if len(content) > LONGEST:
             raise ValueError(f"it has {len(content):,} bytes; at most {LONGEST:,} are read")
         operations = [(operation.name, argument) for operation, argument, _ in pickletools.genops(content)]
-        if any("PUT" in name and argument > len(operations) for name, argument in operations):
+        if any("PUT" in name and int(argument or 0) > len(operations) for name, argument in operations):
             raise ValueError("it numbers objects beyond their count")
         super().__init__(io.BytesIO(content), encoding="utf-8")
         self._read_storage = read_storage

@@ -14,7 +14,7 @@ from rnas.teachers.readers.trusted import Placeholder
 # those who keep two sets; ARD; MadryLab; the last and the best epoch.
 ENTRIES = ("state_dict", "model_state_dict", "net", "model", "last", "best")
 PREFIXES = ("module", "model", "backbone", "net", "0", "1")
-_CHAIN = re.compile(rf"(?:(?:{'|'.join(PREFIXES)})\.)*")
+_CHAIN = re.compile(rf"^(?:(?:{'|'.join(PREFIXES)})\.)*")
 _MEAN = re.compile(r"mu|mean|(?:normalize|normalizer)\.(?:new_)?mean")
 _STD = re.compile(r"sigma|std|(?:normalize|normalizer)\.(?:new_)?std")
 # What is no part of a network, by what it is.
@@ -60,10 +60,11 @@ def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
     state, entry, others = _choose(content, entry)
     if odd := [f"{name} ({type(value).__name__})" for name, value in state.items() if not _is_tensor(name, value)]:
         raise ValueError(f"the state holds what is no tensor: {', '.join(odd)}. Save a plain state_dict.")
-    tensors, normaliser = {}, {"mean": {}, "std": {}}
-    ignored = collections.Counter()
+    tensors: dict[str, np.ndarray] = {}
+    normaliser: dict[str, dict[str, np.ndarray]] = {"mean": {}, "std": {}}
+    ignored: collections.Counter[str] = collections.Counter()
     for name, tensor in state.items():
-        core = name[_CHAIN.match(name).end() :]
+        core = _CHAIN.sub("", name, count=1)
         if reason := next((reason for reason, pattern in _IGNORED.items() if pattern.fullmatch(core)), None):
             ignored[reason] += 1
         elif _MEAN.fullmatch(core):

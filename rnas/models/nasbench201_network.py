@@ -1,0 +1,215 @@
+"""The network of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326), of one architecture or of any.
+
+Fixed, it holds the convolutions of its architecture alone. Traced, it holds those of every architecture and takes at
+each call an array that names the one to run: one compiled program serves all 15,625. Given shares instead, it runs the
+mixture of all operations, of which a search by gradients moves the shares. A parameter has the same path in all three,
+and its first value depends on nothing but the key and that path.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnas.layers import BatchNorm, Conv, ConvBatchNorm, Normalize
+from rnas.layers.classifier import classify
+from rnas.layers.initializers import UNIFORM_FAN_IN
+from rnas.spaces.nasbench201 import (
+    CELLS,
+    CHANNELS,
+    EDGE_SPACE,
+    EDGES,
+    OPERATIONS,
+    Arch,
+    blocks,
+    check_image_size,
+    encode,
+    taps,
+)
+
+
+class Edge(nn.Module):
+    """One edge of a cell: what `OPERATIONS` names, with ReLU before a convolution and BatchNorm after it.
+
+    Attributes:
+      features: channels C, the same before and after.
+      conv_norm: makes a normalised convolution from its features and kernel size.
+    """
+
+    features: int
+    conv_norm: Callable[..., nn.Module]
+
+    def setup(self):
+        self.nor_conv_1x1 = self.conv_norm(self.features, 1)
+        self.nor_conv_3x3 = self.conv_norm(self.features, 3)
+
+    def __call__(self, x: jax.Array, operation: int | jax.Array, *, train: bool) -> jax.Array:
+        """Returns the operation's result [N, h, w, C] on `x` [N, h, w, C].
+
+        Args:
+          x: value of the node where the edge begins.
+          operation: index into `OPERATIONS`, a Python integer or a traced scalar. Of a traced one only the chosen
+            branch is executed, unless it is mapped by `jax.vmap`: then all are. Or a share of each operation, [5].
+          train: whether batch statistics normalise.
+        """
+        branches = {
+            "none": lambda edge, x: jnp.zeros_like(x),
+            "skip_connect": lambda edge, x: x,
+            "nor_conv_1x1": lambda edge, x: edge.nor_conv_1x1(nn.relu(x), train=train),
+            "nor_conv_3x3": lambda edge, x: edge.nor_conv_3x3(nn.relu(x), train=train),
+            "avg_pool_3x3": lambda edge, x: nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=False),
+        }
+        branches = [branches[name] for name in OPERATIONS]
+        if isinstance(operation, int):
+            return branches[operation](self, x)
+        if jnp.ndim(operation):
+            mixed = [operation[i].astype(x.dtype) * branch(self, x) for i, branch in enumerate(branches)]
+            return sum(mixed[1:], start=mixed[0])
+        if self.is_initializing():  # every branch makes its variables
+            return jnp.stack([branch(self, x) for branch in branches])[operation]
+        # Every branch fills with zeros what another keeps for its gradient; so each keeps its input alone.
+        return nn.switch(operation, [nn.remat(branch, prevent_cse=False) for branch in branches], self, x)
+
+
+class Cell(nn.Module):
+    """Four nodes; each but the first is the sum of its incoming edges, the last is the result.
+
+    Attributes:
+      features: channels C, the same before and after.
+      conv_norm: makes a normalised convolution from its features and kernel size.
+    """
+
+    features: int
+    conv_norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, encoding: tuple[int, ...] | jax.Array, *, train: bool) -> jax.Array:
+        """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` as the network takes it."""
+        nodes = [x]
+        for node in (1, 2, 3):
+            incoming = [
+                Edge(self.features, self.conv_norm, name=f"edge{source}{node}")(
+                    nodes[source], encoding[EDGES.index((source, node))], train=train
+                )
+                for source in range(node)
+            ]
+            nodes.append(sum(incoming))
+        return nodes[-1]
+
+
+class Reduction(nn.Module):
+    """Residual block that halves the image: two 3x3 convolutions beside an average and a 1x1 convolution.
+
+    Attributes:
+      features: channels of the result.
+      conv: makes a convolution from its features, kernel size and name.
+      conv_norm: makes a normalised convolution from its features, kernel size, stride and name.
+    """
+
+    features: int
+    conv: Callable[..., nn.Module]
+    conv_norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Returns the sum [N, H/2, W/2, features], from `x` [N, H, W, C]."""
+        y = self.conv_norm(self.features, 3, 2, name="conv1")(nn.relu(x), train=train)
+        y = self.conv_norm(self.features, 3, name="conv2")(nn.relu(y), train=train)
+        return y + self.conv(self.features, 1, name="shortcut")(nn.avg_pool(x, (2, 2), (2, 2)))
+
+
+class NASBench201(nn.Module, kw_only=True):
+    """Stem, three stages of equal cells with a residual reduction between them, mean over the image, classifier.
+
+    Attributes:
+      num_classes: length K of the logits.
+      mean: of the pixels in [0, 1], per channel.
+      std: of the pixels in [0, 1], per channel.
+      arch: the architecture in any form of `rnas.spaces.nasbench201`; None for the traced network.
+      channels: of the first stage; each further one has twice as many.
+      cells: in a stage.
+      momentum: share of the old running statistics that is kept.
+      dtype: of the computation; parameters, statistics, pooling and logits are float32.
+      axis_name: mapped axis over which batch statistics are averaged. All replicas of a traced network must then run
+        the same architecture: within different branches they would wait for each other.
+    """
+
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    arch: Arch | None = None
+    channels: int = CHANNELS
+    cells: int = CELLS
+    momentum: float = 0.9
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of the intermediate outputs, in forward order."""
+        return taps(self.cells)
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, encoding: jax.Array | None = None, *, train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.
+
+        Args:
+          images: [N, H, W, C] in [0, 1], H and W multiples of 4.
+          encoding: [6] integers, operation index of each edge, or [6, 5] shares of the operations on each edge; for
+            the traced network alone.
+          train: whether batch statistics normalise, instead of the running ones.
+
+        Raises:
+          ValueError: an encoding for a fixed network, none for a traced one, images that cannot be halved twice.
+        """
+        if (self.arch is None) == (encoding is None):
+            raise ValueError(
+                "a network built with arch=… takes no encoding; one built without needs encoding=…, the six operation "
+                "indices of the architecture to run."
+            )
+        for side in images.shape[1:3]:
+            check_image_size(side)
+        encoding = encode(self.arch) if encoding is None else jnp.asarray(encoding)
+        if len(encoding) != len(EDGES):
+            raise ValueError(f"encoding of length {len(encoding)}: expected {len(EDGES)} operation indices.")
+        shared = {"momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
+        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=UNIFORM_FAN_IN)
+        conv_norm = functools.partial(ConvBatchNorm, **shared, kernel_init=UNIFORM_FAN_IN)
+        x = conv_norm(self.channels, name="stem")(Normalize(self.mean, self.std)(images), train=train)
+        out = {"stem": x}
+        for name, width in blocks(self.channels, self.cells):
+            if name.startswith("reduction"):
+                x = Reduction(width, conv, conv_norm, name=name)(x, train=train)
+            else:
+                x = Cell(width, conv_norm, name=name)(x, encoding, train=train)
+            out[name] = x
+        x = nn.relu(BatchNorm(**shared, name="norm")(x, train=train))
+        return classify(x, self.num_classes), out
+
+
+class NASBench201Supernet(NASBench201, kw_only=True):
+    """The network of a search by gradients: on every edge the mixture of all operations (arXiv 1806.09055, eq. 2).
+
+    Its variables are those of the traced network, which can run any cell with them.
+    """
+
+    def __call__(
+        self, images: jax.Array, probabilities: Mapping[str, jax.Array], *, train: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.
+
+        Args:
+          images: [N, H, W, C] in [0, 1], H and W multiples of 4.
+          probabilities: {'cell': [6, 5]}, shares of the operations on each edge.
+          train: whether batch statistics normalise, instead of the running ones.
+
+        Raises:
+          ValueError: other probabilities, images that cannot be halved twice.
+        """
+        EDGE_SPACE.check(probabilities)
+        return super().__call__(images, probabilities["cell"], train=train)

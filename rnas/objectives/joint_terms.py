@@ -1,0 +1,110 @@
+"""The terms of the joint objective per example, and the passes of the network they need.
+
+BatchNorm running statistics move only in these passes, in the order clean, adversarial, and never during an attack
+unless `attack_bn` is 'train'.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnas.objectives.distillation import kl_divergence
+from rnas.objectives.joint_objective import Objective
+from rnas.objectives.methods import Logits, TrainProgress
+from rnas.objectives.network import Network
+from rnas.objectives.robust_losses import cross_entropy
+from rnas.objectives.teacher_outputs import TeacherOutputs
+
+PyTree = Any
+START = TrainProgress()
+
+
+class Batch(NamedTuple):
+    """What an objective is taken of.
+
+    Attributes:
+      images: [N,H,W,C] float32 in [0, 1].
+      adversarial: the same under attack; the images themselves where nothing attacks.
+      labels: [N].
+      teacher_outputs: on the images.
+    """
+
+    images: jax.Array
+    adversarial: jax.Array
+    labels: jax.Array
+    teacher_outputs: TeacherOutputs
+
+
+def joint_terms(
+    network: Network,
+    objective: Objective,
+    batch: Batch,
+    attention_loss: Callable[[Mapping[str, jax.Array]], jax.Array],
+    *,
+    progress: TrainProgress = START,
+    loss_state: PyTree = None,
+    average: Callable[[PyTree], PyTree] = lambda means: means,
+    **options,
+) -> tuple[dict[str, jax.Array], PyTree, PyTree]:
+    """Takes the terms of the objective, per example, by one pass of the network or two.
+
+    Args:
+      network: as it is now.
+      objective: the settings.
+      batch: images, adversarial images, labels, teacher outputs.
+      attention_loss: taps `out` of the network -> cross-layer loss [N] against the teacher's maps.
+      progress: of training.
+      loss_state: of the method, after the step before.
+      average: scalars of this replica -> their means over all replicas, for the loss state.
+      **options: passed on to the model.
+
+    Returns:
+      ({term: [N]}, running statistics, loss state). The terms: 'loss', of which 'classification', 'kl' and 'attention'
+      are parts, 'accuracy' (on clean images, 0 where the network does not see them) and 'adversarial_accuracy'.
+    """
+    labels, teacher_outputs = batch.labels, batch.teacher_outputs
+    zeros = jnp.zeros(labels.shape, jnp.float32)
+    terms = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
+    views, auxiliary = [], zeros
+    clean_logits = adversarial_logits = None
+
+    def correct(logits):
+        return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+
+    if objective.needs_clean:
+        update = objective.bn_update != "adversarial" or not objective.attacks
+        clean_logits, out, stats = network.forward(batch.images, train=True, update=update, **options)
+        network = dataclasses.replace(network, batch_stats=stats)
+        terms["accuracy"] = correct(clean_logits)
+        if objective.auxiliary:
+            auxiliary = cross_entropy(out["auxiliary"], labels)
+        if objective.view != "adversarial":
+            views.append(out)
+    if objective.attacks:
+        update = objective.bn_update != "clean" or not objective.needs_clean
+        adversarial_logits, out, stats = network.forward(batch.adversarial, train=True, update=update, **options)
+        network = dataclasses.replace(network, batch_stats=stats)
+        terms["adversarial_accuracy"] = correct(adversarial_logits)
+        if objective.view != "clean":
+            views.append(out)
+
+    logits = Logits(
+        clean_logits,
+        adversarial_logits,
+        teacher_outputs.logits,
+        teacher_outputs.teacher_adversarial,
+        teacher_outputs.natural,
+        teacher_outputs.natural_adversarial,
+    )
+    loss_state = objective.adversarial.update_loss_state(loss_state, logits, progress, average)
+    terms["classification"] = objective.adversarial.loss(logits, labels, progress, loss_state)
+    if objective.kl_weight:
+        terms["kl"] = kl_divergence(teacher_outputs.logits, clean_logits)
+    if objective.gamma:
+        terms["attention"] = sum(attention_loss(out) for out in views) / len(views)
+    terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
+    terms["loss"] += objective.auxiliary * auxiliary
+    return terms, network.batch_stats, loss_state

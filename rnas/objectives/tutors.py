@@ -1,0 +1,86 @@
+"""The teacher layers that a student layer learns from: fixed, sampled from logits that were searched, or searched."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.objectives.attention import attention_distances, attention_maps, cross_layer_loss, paired_distances
+from rnas.objectives.joint_objective import Objective
+from rnas.objectives.selector import gumbel_softmax
+
+Taps = Mapping[str, jax.Array]  # activations [N,H,W,C] by name
+
+
+def soft_tutor_loss(
+    out: Taps, taps: Sequence[str], teacher_maps: jax.Array, objective: Objective, draw: Callable[[], jax.Array]
+) -> jax.Array:
+    """Returns the cross-layer loss [N] where every student layer has a mixture of tutors (RNAS-CL, eq. 1).
+
+    Args:
+      out: taps of the student.
+      taps: of the student that take part, n_s.
+      teacher_maps: [N,n_t,P].
+      objective: size, normalisation and reduction of the maps.
+      draw: gives the mixtures [n_s,n_t], whose rows sum to 1.
+    """
+    maps = attention_maps(out, taps, objective.size, objective.normalise)
+    weights = draw()
+    distances = attention_distances(maps, teacher_maps)
+    return cross_layer_loss(distances, weights, objective.reduction)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedTutors:
+    """Each student tap matches one teacher tap, known beforehand.
+
+    Attributes:
+      student_taps: n_s.
+      chosen: teacher tap of each student tap.
+      available: teacher taps that could have been chosen, n_t.
+    """
+
+    student_taps: tuple[str, ...]
+    chosen: tuple[str, ...]
+    available: int
+
+    @property
+    def teacher_taps(self) -> tuple[str, ...]:
+        """The chosen taps, each once: the teacher's other maps are never computed."""
+        return tuple(dict.fromkeys(self.chosen))
+
+    def loss(self, out: Taps, maps: jax.Array, key: jax.Array, objective: Objective) -> jax.Array:
+        """Returns the cross-layer loss [N] against `maps` [N,n,P] of `teacher_taps`."""
+        del key  # nothing is drawn
+        rows = np.array([self.teacher_taps.index(tap) for tap in self.chosen])
+        student = attention_maps(out, self.student_taps, objective.size, objective.normalise)
+        distances = paired_distances(student, maps[:, rows])
+        scale = {"sum_layers": 1.0, "paper": 1.0 / (len(self.chosen) * self.available)}
+        return scale[objective.reduction] * jnp.sum(distances, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledTutors:
+    """Soft Gumbel samples of searched logits in every step, as the released code trains.
+
+    Attributes:
+      student_taps: n_s.
+      teacher_taps: n_t.
+      logits: [n_s, n_t].
+      temperature: of the samples.
+    """
+
+    student_taps: tuple[str, ...]
+    teacher_taps: tuple[str, ...]
+    logits: tuple[tuple[float, ...], ...]
+    temperature: float = 0.055
+
+    def loss(self, out: Taps, maps: jax.Array, key: jax.Array, objective: Objective) -> jax.Array:
+        """Returns the cross-layer loss [N] against `maps` [N,n_t,P]; `key` draws the mixtures."""
+
+        def draw():
+            return gumbel_softmax(key, jnp.asarray(self.logits), self.temperature)
+
+        return soft_tutor_loss(out, self.student_taps, maps, objective, draw)

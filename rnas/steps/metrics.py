@@ -1,0 +1,27 @@
+"""Metrics as sums over the examples of all replicas, with their count."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnas.steps.replicas import AXIS, PyTree
+
+NEVER = np.int32(np.iinfo(np.int32).max)  # the step of "no step": loss and weights were finite throughout
+
+TRAIN_METRICS = (
+    "loss", "classification", "kl", "attention", "accuracy", "adversarial_accuracy", "learning_rate",
+)  # fmt: skip
+
+
+def metric_sums(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -> dict[str, jax.Array]:
+    """Float32 sums over all examples of all replicas, their count, and the step if loss or `updated` are not finite."""
+    examples = terms["loss"].shape[0]
+    sums = {name: jnp.sum(jnp.broadcast_to(value, (examples,)), dtype=jnp.float32) for name, value in terms.items()}
+    sums["count"] = jnp.float32(examples)
+    sums = lax.psum(sums, AXIS)
+    # A finite loss may still have a gradient that is not: its weights must not reach a checkpoint.
+    finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.tree.sum(updated))
+    sums["nonfinite_step"] = jnp.where(finite, NEVER, step)
+    return sums
