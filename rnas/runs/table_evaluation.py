@@ -24,6 +24,8 @@ from rnas.spaces import nasbench201
 from rnas.tabular.column_attacks import AUTO_ATTACK_RADIUS, COLUMN_ATTACKS
 from rnas.teachers import content_hash
 
+AUTO_ATTACK = f"{AUTO_ATTACK_RADIUS}/255"
+
 
 @dataclasses.dataclass(frozen=True)
 class TableJudge:
@@ -101,9 +103,8 @@ class TableJudge:
             macs=int(nasbench201.cost(variables["encoding"], kind="macs", **task)),
         )
         folder = run.workdir / "attacks" / network.name
-        threat, settings = Threat.of(f"{AUTO_ATTACK_RADIUS}/255"), Settings(batch_size=config.batch_size)
         summary = assess_dataset(
-            model, run.dataset, threat, settings, folder.parent,
+            model, run.dataset, Threat.of(AUTO_ATTACK), Settings(batch_size=config.batch_size), folder.parent,
             split=run.judging, count=config.count or None, output=folder, report=self.report,
         )  # fmt: skip
         (folder / "adversarial.npz").unlink(missing_ok=True)  # of thousands of networks they would fill any disk
