@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import itertools
-import json
 from pathlib import Path
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from rnas.artifacts.run_record import RunRecord, StageRecord, versions
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config
 from rnas.main import VERBS, main
@@ -311,7 +311,7 @@ def test_a_missing_teacher_is_refused(refused, tmp_path):
 
 def test_a_teacher_of_other_classes_is_refused(refused, teacher):
     message = refused("search", f"--config.teacher.path={teacher}")
-    assert f"the teacher at {teacher} knows 7 classes, but data.num_classes=10." in message
+    assert f"the teacher at {teacher} has 7 classes, but data.num_classes=10." in message
 
 
 def test_an_unknown_teacher_names_the_forms(refused):
@@ -328,10 +328,10 @@ def test_an_unknown_objective_of_the_teacher_is_refused(refused):
 
 
 def begun(workdir: Path, *complete: str) -> None:
-    """A work directory whose record says that these stages are complete."""
-    workdir.mkdir(exist_ok=True)
-    stages = {stage: {"seconds": 1.0, "starts": 1, "status": "complete"} for stage in complete}
-    (workdir / "run.json").write_text(json.dumps({"format": 2, "command": "rnas run", "stages": stages}))
+    """A work directory in whose record these stages are complete."""
+    stages = {stage: StageRecord("complete", seconds=1.0, starts=1) for stage in complete}
+    record = RunRecord("2026-01-01T00:00:00+00:00", "rnas run", versions(), "cpu", 1, stages)
+    record.write(workdir / "run.json")
 
 
 def test_training_without_an_architecture_says_so(refused, tmp_path):
@@ -349,4 +349,4 @@ def test_training_with_a_damaged_architecture_says_so(refused, tmp_path):
 def test_deriving_without_a_search_says_so(refused, tmp_path):
     begun(tmp_path / "run", "teacher", "search")
     message = refused("search", "--config.gamma=0.0", "--config.kl_weight=0.0")
-    assert f"{tmp_path / 'run'} holds no checkpoint of the search; run that stage first." in message
+    assert f"{tmp_path / 'run'} holds no checkpoint of stage 'search'; run that stage first." in message
