@@ -64,7 +64,7 @@ class CellSearch:
             raise ValueError("train.gamma is not 0, but tutors are found by a search: use a method that searches.")
         self.given()  # refuses a genotype that is none
         for name in config.baselines:
-            if name not in recipes.BASELINES:
+            if name not in recipes.baselines():
                 self.baseline(name)
 
     # -- networks -----------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class CellSearch:
             return self.family.named(name)
         if RANDOM.fullmatch(name):
             return self._random(name)
-        known = ", ".join((*recipes.BASELINES, "random_0, random_1, …", *self.family.published))
+        known = ", ".join((*recipes.baselines(), "random_0, random_1, …", *self.family.published))
         raise ValueError(f"unknown baseline {name!r}; known: {known}.")
 
     def _random(self, word: str) -> Architecture:
