@@ -9,7 +9,7 @@ import warnings
 
 from rnas.cli import platform
 from rnas.cli.arguments import add_config, add_distributed, add_json, read_config
-from rnas.models.registry import FORMS, SUFFIXES
+from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
 

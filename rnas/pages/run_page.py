@@ -422,7 +422,7 @@ def _run(files: Workdir) -> dict[str, Any]:
     """The command, versions, wall times, and every setting."""
     return {
         "record": files.run,
-        "versions": files.run.get("versions") or (files.evaluation.versions if files.evaluation else {}),
+        "versions": next((made.versions for made in (files.run, files.evaluation) if made), {}),
         "teacher": files.architecture.tutelage.teacher if files.architecture else {},
         "stages": _stage_table(files),
         "config": Fold("Configuration", settings_table("config", files.config) if files.config else None),
@@ -430,13 +430,13 @@ def _run(files: Workdir) -> dict[str, Any]:
 
 
 def _stage_table(files: Workdir) -> Table:
-    """Every stage with its status, steps and wall time."""
-    stages = files.run.get("stages", {})
+    """Every stage with its status and wall time, and how often it was begun."""
+    stages = files.run.stages if files.run else {}
     rows = []
     for name in dict.fromkeys((*STAGES, *stages)):
-        steps, seconds = (stages.get(name, {}).get(key) for key in ("steps", "seconds"))
-        wall = Cell() if seconds is None else Cell(duration(seconds), value=seconds)
-        rows.append([name, files.status(name), whole(steps), wall])
-    spent = sum(stage.get("seconds") or 0 for stage in stages.values())
+        known = stages.get(name)
+        wall = Cell(duration(known.seconds), value=known.seconds) if known else Cell()
+        rows.append([name, files.status(name), whole(known and known.starts), wall])
+    spent = sum(stage.seconds for stage in stages.values())
     rows.append(["total", "", "", Cell(duration(spent), value=spent)])
-    return Table("stages", ["Stage", "Status", "Steps", "Wall time"], rows, "Stages")
+    return Table("stages", ["Stage", "Status", "Starts", "Wall time"], rows, "Stages")
