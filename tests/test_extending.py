@@ -9,6 +9,7 @@ from rnas.attacks import catalogue
 from rnas.config.load import load_config, recorded_config
 from rnas.main import main
 from rnas.objectives import METHODS, cross_entropy, methods
+from rnas.runs.stages import open_run
 from rnas.spaces import width_space
 
 CONFIG = """
@@ -36,11 +37,11 @@ def get_config():
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered(request):
     """Each is one registration, undone afterwards."""
     for registry in (METHODS, catalogue.CATALOGUE, width_space.SPACES):
-        for name in list(registry):
-            monkeypatch.setitem(registry, name, registry[name])  # restores what the test adds, too
+        former = dict(registry)
+        request.addfinalizer(lambda registry=registry, former=former: (registry.clear(), registry.update(former)))
 
     @methods.register
     @dataclasses.dataclass(frozen=True)
@@ -64,10 +65,6 @@ def registered(monkeypatch):
             "toy_space", (width_space.Stage(8, 1, 1, 2), width_space.Stage(16, 1, 2, 4)), stem_stride=1
         )
     )
-    yield
-    for registry, name in ((METHODS, "toy_method"), (catalogue.CATALOGUE, "toy_attack")):
-        registry.pop(name)
-    width_space.SPACES.pop("toy_space")
 
 
 def test_a_toy_method_attack_and_space_appear_under_their_names(registered, tmp_path, monkeypatch, read_page):
@@ -96,7 +93,6 @@ def test_a_toy_method_attack_and_space_appear_under_their_names(registered, tmp_
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
     file = tmp_path / "toy.py"
     file.write_text(CONFIG)
-    from rnas.runs.stages import open_run
 
     with pytest.raises(ValueError, match="toy_space"):
         open_run(load_config(str(file), []), tmp_path)

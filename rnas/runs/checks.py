@@ -30,7 +30,7 @@ def check_config(run: Run) -> None:
         attacks.radius(length)
     for name in config.evaluation.further_attacks:
         if (attack := catalogue.find(name)).program != "ascent":
-            raise ValueError(f"evaluation.further_attacks: {attack.name} is not one of projected ascent; use rnas attack.")
+            raise ValueError(f"evaluation.further_attacks: {attack.name} is no projected ascent; use rnas attack.")
     if recipes.recipe(config, "teacher").objective.needs_teacher:
         raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
     recipes.recipe(config, "finetune")

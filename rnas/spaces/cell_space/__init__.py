@@ -26,6 +26,7 @@ from rnas.spaces.cell_space.stacking import (
     SPACES,
     CellSpace,
     get_space,
+    register,
 )
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "from_dsara_names",
     "get_genotype",
     "get_space",
+    "register",
     "initial_logits",
     "probabilities",
     "random_genotype",

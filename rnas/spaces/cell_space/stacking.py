@@ -5,7 +5,6 @@ both reductions; DSARA (arXiv 2212.14049) and ARNAS (arXiv 2405.05502) have accu
 near the output, and double the channels once.
 """
 
-from collections.abc import Mapping
 import dataclasses
 
 from rnas.spaces.cell_space.edge_space import EdgeSpace
@@ -93,13 +92,19 @@ class CellSpace(EdgeSpace):
         return tuple(found)
 
 
-SPACES: Mapping[str, CellSpace] = {
+SPACES: dict[str, CellSpace] = {
     space.name: space
     for space in (
         CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)),
         CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)),
     )
 }
+
+
+def register(space: CellSpace) -> None:
+    """Adds a space to `SPACES`; raises ValueError where its name belongs to another one."""
+    if SPACES.setdefault(space.name, space) != space:
+        raise ValueError(f"there is a space {space.name!r} already; give the new one another name.")
 
 
 def get_space(name: str) -> CellSpace:

@@ -1,6 +1,6 @@
 """The macro architectures of RNAS-CL (arXiv 2301.08092): stages of inverted-residual blocks and their width options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 
 
@@ -92,7 +92,7 @@ def _cifar(name: str, *stages: tuple[int, int]) -> WidthSpace:
     return WidthSpace(name, (Stage(w1, b1, 1, 2), Stage(w2, b2, 2, 4), Stage(w3, b3, 2, 4)))
 
 
-SPACES: Mapping[str, WidthSpace] = {
+SPACES: dict[str, WidthSpace] = {
     space.name: space
     for space in (
         # For 8×8 digits: no downsampling in the stem, two resolutions.
@@ -117,6 +117,12 @@ SPACES: Mapping[str, WidthSpace] = {
         ),
     )
 }
+
+
+def register(space: WidthSpace) -> None:
+    """Adds a space to `SPACES`; raises ValueError where its name belongs to another one."""
+    if SPACES.setdefault(space.name, space) != space:
+        raise ValueError(f"there is a space {space.name!r} already; give the new one another name.")
 
 
 def get_space(name: str) -> WidthSpace:
