@@ -53,4 +53,5 @@ __all__ = [
     "initial_logits",
     "probabilities",
     "random_genotype",
+    "register",
 ]

@@ -92,6 +92,7 @@ class CellSpace(EdgeSpace):
         return tuple(found)
 
 
+<<<<<<< HEAD
 SPACES: dict[str, CellSpace] = {
     space.name: space
     for space in (
@@ -99,6 +100,24 @@ SPACES: dict[str, CellSpace] = {
         CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)),
     )
 }
+=======
+SPACES: dict[str, CellSpace] = {}
+
+
+def register(space: CellSpace) -> CellSpace:
+    """Adds a space to `SPACES`, under its name.
+
+    Raises:
+      ValueError: the name belongs to another space.
+    """
+    if SPACES.setdefault(space.name, space) != space:
+        raise ValueError(f"a cell space {space.name!r} exists already; choose another name.")
+    return space
+
+
+register(CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)))
+register(CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)))
+>>>>>>> main
 
 
 def register(space: CellSpace) -> None:
