@@ -49,6 +49,7 @@ __all__ = [
     "from_dsara_names",
     "get_genotype",
     "get_space",
+    "register",
     "initial_logits",
     "probabilities",
     "random_genotype",
