@@ -89,14 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Trains, imports, checks or caches; returns 0.
 
-        Raises:
-    <<<<<<< HEAD
-          ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or the output directory holds
-            something.
-    =======
-          ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or --output is not empty.
-    >>>>>>> main
-          Interrupted: on a signal, once the state is saved.
+    Raises:
+      ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or --output is not empty.
+      Interrupted: on a signal, once the state is saved.
     """
     platform.prepare(distributed=getattr(arguments, "distributed", False))
     arguments.act(arguments, overrides)

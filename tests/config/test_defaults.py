@@ -6,11 +6,7 @@ from rnas.config import check, choices
 from rnas.config.defaults import SYSTEMS, sections, system
 from rnas.config.keys import keys
 from rnas.objectives import METHODS
-<<<<<<< HEAD
 from rnas.runs.recipes import baselines
-=======
-from rnas.runs.recipes import BASELINES
->>>>>>> main
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -49,7 +49,6 @@ __all__ = [
     "from_dsara_names",
     "get_genotype",
     "get_space",
-    "register",
     "initial_logits",
     "probabilities",
     "random_genotype",

@@ -92,15 +92,6 @@ class CellSpace(EdgeSpace):
         return tuple(found)
 
 
-<<<<<<< HEAD
-SPACES: dict[str, CellSpace] = {
-    space.name: space
-    for space in (
-        CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)),
-        CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)),
-    )
-}
-=======
 SPACES: dict[str, CellSpace] = {}
 
 
@@ -117,13 +108,6 @@ def register(space: CellSpace) -> CellSpace:
 
 register(CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)))
 register(CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)))
->>>>>>> main
-
-
-def register(space: CellSpace) -> None:
-    """Adds a space to `SPACES`; raises ValueError where its name belongs to another one."""
-    if SPACES.setdefault(space.name, space) != space:
-        raise ValueError(f"there is a space {space.name!r} already; give the new one another name.")
 
 
 def get_space(name: str) -> CellSpace:
