@@ -145,7 +145,7 @@ def in_turn(
     Yields:
       (run, rows, result); the result is None where all are fooled.
     """
-    carry, before = None, None
+    carry, before = None, np.zeros(0, int)
     for run in runs:
         rows = np.flatnonzero(~fooled)
         if not len(rows):

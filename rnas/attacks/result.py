@@ -1,13 +1,16 @@
 """What an attack found."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+Array: TypeAlias = jax.Array | np.ndarray
 
 
 class AttackResult(NamedTuple):
-    """One row per example; nothing in it carries a gradient.
+    """One row per example; nothing in it carries a gradient. On the host its arrays are those of NumPy.
 
     Attributes:
       images: [N, ...], the latest image seen that fools the model; where none does, the clean input, bit for
@@ -18,11 +21,11 @@ class AttackResult(NamedTuple):
       last_success: bool [N], whether the final iterate (of any restart) was misclassified, as papers count.
     """
 
-    images: jax.Array
-    success: jax.Array
-    loss: jax.Array
-    queries: jax.Array
-    last_success: jax.Array
+    images: Array
+    success: Array
+    loss: Array
+    queries: Array
+    last_success: Array
 
 
 def unseen(images: jax.Array) -> AttackResult:

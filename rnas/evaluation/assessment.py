@@ -91,7 +91,7 @@ def assess(
         device=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         batch_size=settings.batch_size,
-        precision=f"float32, matrix products {jax.config.jax_default_matmul_precision or 'default'}",
+        precision=f"float32, matrix products {_matmul_precision() or 'default'}",
         identity=identity,
     )
     complete = sanity_checks.check_complete(summary.to_json())
@@ -169,7 +169,7 @@ def assess_function(
 ) -> AttackSummary:
     """Evaluates any JAX function; the whole of `rnas attack` without a run directory.
 
-    No page is drawn. `rnas report FOLDER` makes one, as does `rnas.pages.write_attack_page(folder)`.
+    No page is drawn. `rnas report --workdir=FOLDER` makes one, as does `rnas.pages.write_attack_page(folder)`.
 
     Args:
       logits_fn: images [N, H, W, C] float32 in [0, 1] → logits [N, K], in inference mode, normalisation inside;
@@ -190,8 +190,8 @@ def assess_function(
       ValueError: see `assess`.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    settings = Settings(**settings)
-    draw = (jax.random.key(settings.seed),) if settings.version == "rand" else ()
+    chosen = Settings(**settings)
+    draw = (jax.random.key(chosen.seed),) if chosen.version == "rand" else ()
     split = Split(images, labels, np.arange(len(images)))
     logits = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
     model = EvaluatedModel(
@@ -201,7 +201,12 @@ def assess_function(
         name=name,
         hash=hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
     )
-    return assess(model, split, Images(dataset, "given"), Threat.of(epsilon, norm), settings, folder)
+    return assess(model, split, Images(dataset, "given"), Threat.of(epsilon, norm), chosen, folder)
+
+
+def _matmul_precision() -> str | None:
+    config: Any = jax.config
+    return config.jax_default_matmul_precision
 
 
 def _substitutions(version: str) -> tuple[str, ...]:
@@ -212,6 +217,6 @@ def _substitutions(version: str) -> tuple[str, ...]:
 
 def _hash(split: Split) -> str:
     digest = hashlib.sha256(f"{split.images.dtype} {split.images.shape}".encode())
-    digest.update(np.ascontiguousarray(split.images))
-    digest.update(np.ascontiguousarray(split.labels, dtype=np.int64))
+    digest.update(np.ascontiguousarray(split.images).data)
+    digest.update(np.ascontiguousarray(split.labels, dtype=np.int64).data)
     return digest.hexdigest()
