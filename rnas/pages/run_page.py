@@ -166,7 +166,7 @@ def _tile(
     if own is None:
         return None
     random = spread(values[name] for name in results.of_kind("random"))
-    beside = {} if random is None else {f"{random.count} random" if random.count > 1 else "random": random.mean}
+    beside = {} if random is None else {f"{random.size} random" if random.size > 1 else "random": random.mean}
     for kind, label in (("plain", "plain baseline"), ("teacher", "teacher")):
         for name in results.of_kind(kind):
             beside |= {} if values[name] is None else {label: values[name]}
@@ -436,7 +436,7 @@ def _stage_table(files: Workdir) -> Table:
     for name in dict.fromkeys((*STAGES, *stages)):
         known = stages.get(name)
         wall = Cell(duration(known.seconds), value=known.seconds) if known else Cell()
-        rows.append([name, files.status(name), whole(known and known.starts), wall])
+        rows.append([name, files.status(name), whole(known.starts if known else None), wall])
     spent = sum(stage.seconds for stage in stages.values())
     rows.append(["total", "", "", Cell(duration(spent), value=spent)])
     return Table("stages", ["Stage", "Status", "Starts", "Wall time"], rows, "Stages")
