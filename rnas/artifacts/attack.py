@@ -92,15 +92,15 @@ class AttackRow:
 
     @classmethod
     def from_fields(cls, fields: Fields) -> AttackRow:
-        row = fields.record(
+        attacked = fields.whole("attacked")
+        if fields.whole("fooled") > attacked:
+            raise fields.error("fooled", f"at most the {attacked} attacked examples")
+        return fields.record(
             cls,
             settings=fields.mapping("settings"),
             cumulative=Score.from_fields(fields.one("cumulative")),
             alone=Score.from_fields(fields.one("alone")) if "alone" in fields else None,
         )
-        if row.fooled > row.attacked:
-            raise fields.error("fooled", f"at most the {row.attacked} attacked examples")
-        return row
 
     def to_json(self) -> dict[str, Any]:
         scores = {"cumulative": self.cumulative.to_json(), "alone": self.alone and self.alone.to_json()}
