@@ -54,7 +54,8 @@ def run_concurrently(
             yield batch, run(batch)
         return
     # Settings made with a `with` statement hold for the thread they were made in.
-    precision, device = jax.config.jax_default_matmul_precision, jax.config.jax_default_device
+    config: Any = jax.config  # declares its options at run time
+    precision, device = config.jax_default_matmul_precision, config.jax_default_device
 
     def settled(batch):
         with jax.default_matmul_precision(precision), jax.default_device(device):

@@ -1,13 +1,18 @@
 """Norms, radii and step sizes as users write them."""
 
 import math
+from typing import overload
 
 import jax
 
 NORMS = ("linf", "l2", "l1")
 
 
-def radius(value: str | float | jax.Array) -> float | jax.Array:
+@overload
+def radius(value: str | float) -> float: ...
+@overload
+def radius(value: jax.Array) -> jax.Array: ...
+def radius(value):
     """Reads a length in pixel units (pixels lie in [0, 1]).
 
     Args:
@@ -38,7 +43,11 @@ def check_norm(norm: str) -> None:
         raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
 
 
-def pixel_radius(epsilon: str | float | jax.Array, norm: str) -> float | jax.Array:
+@overload
+def pixel_radius(epsilon: str | float, norm: str) -> float: ...
+@overload
+def pixel_radius(epsilon: jax.Array, norm: str) -> jax.Array: ...
+def pixel_radius(epsilon, norm):
     """Reads the radius of a ball in `norm`, in pixel units.
 
     Raises:

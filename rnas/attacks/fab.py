@@ -187,7 +187,7 @@ def keep_nearest(nearest: Nearest, points: jax.Array, length: jax.Array, fooled:
     return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), Nearest(points, length), nearest)
 
 
-def halfway(keys: jax.Array, images: jax.Array, epsilon: Length, norm: str) -> jax.Array:
+def halfway(keys: jax.Array, images: jax.Array, epsilon: float | jax.Array, norm: str) -> jax.Array:
     """Returns random points [N, ...] at distance epsilon / 2 from `images`, clipped to [0, 1].
 
     Directions are uniform in the cube for 'linf' and normal otherwise.

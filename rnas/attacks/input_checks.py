@@ -7,7 +7,7 @@ import numpy as np
 SLACK = 1e-6  # rounding allowed beyond [0, 1]
 
 
-def check_types(images: jax.Array, labels: jax.Array) -> None:
+def check_types(images: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> None:
     """Checks what is known without looking at values, so also while tracing.
 
     Raises:

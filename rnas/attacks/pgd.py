@@ -239,10 +239,11 @@ def cw(
     if step_size is None:
         step_size = radius(epsilon) * CW_STEP
 
-    def up_to_kappa(logits, labels):
-        return jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
+    def up_to(kappa: float) -> losses.Loss:
+        return lambda logits, labels: jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
 
-    own = {"steps": steps, "step_size": step_size, "loss": losses.margin if kappa is None else up_to_kappa}
+    own: dict[str, Any] = {"steps": steps, "step_size": step_size}
+    own["loss"] = losses.margin if kappa is None else up_to(kappa)
     return pgd(logits_fn, images, labels, epsilon=epsilon, **own, **settings)
 
 

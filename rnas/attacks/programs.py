@@ -145,7 +145,8 @@ def in_turn(
     Yields:
       (run, rows, result); the result is None where all are fooled.
     """
-    carry, before = None, None
+    carry: Any = None
+    before = np.zeros(0, np.intp)
     for run in runs:
         rows = np.flatnonzero(~fooled)
         if not len(rows):

@@ -5,6 +5,7 @@ differentiated.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def distance(difference: jax.Array, norm: str) -> jax.Array:
     return jnp.linalg.norm(rows, {"linf": jnp.inf, "l2": 2, "l1": 1}[norm], axis=1)
 
 
-def over(value: jax.Array, like: jax.Array) -> jax.Array:
+def over(value: Any, like: Any) -> Any:
     """Shapes one number per example, [N], so that it multiplies `like` [N, ...]."""
     return value.reshape(value.shape + (1,) * (like.ndim - 1))
 

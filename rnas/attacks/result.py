@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array | np.ndarray  # on the host, results of several batches are put together
 
 
 class AttackResult(NamedTuple):
@@ -18,11 +21,11 @@ class AttackResult(NamedTuple):
       last_success: bool [N], whether the final iterate (of any restart) was misclassified, as papers count.
     """
 
-    images: jax.Array
-    success: jax.Array
-    loss: jax.Array
-    queries: jax.Array
-    last_success: jax.Array
+    images: Array
+    success: Array
+    loss: Array
+    queries: Array
+    last_success: Array
 
 
 def unseen(images: jax.Array) -> AttackResult:

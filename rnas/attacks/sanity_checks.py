@@ -256,7 +256,7 @@ def check_monotone(
     rise = np.max(accuracies - np.minimum.accumulate(accuracies))
     rules = [
         Rule(
-            rise > RISE + rounding,
+            bool(rise > RISE + rounding),
             "warning",
             f"accuracy rises by at most {100 * rise:.2f} pp as epsilon grows",
             "A larger ball contains the smaller one, so accuracy cannot rise: the attack is too weak at the "
@@ -384,15 +384,15 @@ def check_stored(
     if count == 0:
         return judged(reason="no stored images")
     stored = np.asarray(adversarial, np.float64).reshape(count, -1)
-    strange = ~np.isfinite(stored).all(axis=1)
+    strange: np.ndarray = ~np.isfinite(stored).all(axis=1)
     stored[strange] = 0.0  # counted once, and kept out of the rest
     move = np.where(strange[:, None], 0.0, stored - np.asarray(clean, np.float64).reshape(count, -1))
     lengths = np.linalg.norm(move, {"linf": np.inf, "l2": 2, "l1": 1}[norm], axis=1)
-    outside_box = np.sum(((stored < -SLACK) | (stored > 1 + SLACK)).any(axis=1))
-    outside_ball = np.sum(lengths > epsilon + SLACK * max(1.0, epsilon))
+    outside_box = int(np.sum(((stored < -SLACK) | (stored > 1 + SLACK)).any(axis=1)))
+    outside_ball = int(np.sum(lengths > epsilon + SLACK * max(1.0, epsilon)))
     harmless = np.sum(np.asarray(predictions) == np.asarray(labels))
     return judged(
-        Rule(strange.any(), "failed", f"{strange.sum()} hold NaN or Inf", "Find out which attack wrote them."),
+        Rule(bool(strange.any()), "failed", f"{strange.sum()} hold NaN or Inf", "Find out which attack wrote them."),
         Rule(
             outside_box > 0,
             "failed",

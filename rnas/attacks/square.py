@@ -11,7 +11,7 @@ that one compilation serves all blocks.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -101,7 +101,7 @@ def square(
     Raises:
       ValueError: wrong shapes or types, unreadable radius, unknown norm, counts or shares out of range.
     """
-    run = {"epsilon": epsilon, "key": key, "norm": norm, "draws": draws}
+    run: dict[str, Any] = {"epsilon": epsilon, "key": key, "norm": norm, "draws": draws}
     state = start_square(logits_fn, images, labels, **run)
     state = continue_square(
         logits_fn, state, images, labels, **run, first=0, count=queries, queries=queries, p_init=p_init, rescale=rescale

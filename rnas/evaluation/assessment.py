@@ -91,7 +91,7 @@ def assess(
         device=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         batch_size=settings.batch_size,
-        precision=f"float32, matrix products {jax.config.jax_default_matmul_precision or 'default'}",
+        precision=f"float32, matrix products {_matmul_precision()}",
         identity=identity,
     )
     complete = sanity_checks.check_complete(summary.to_json())
@@ -210,8 +210,13 @@ def _substitutions(version: str) -> tuple[str, ...]:
     return (f"AutoAttack {version}: with so few classes a loss of the original is not defined.",)
 
 
+def _matmul_precision() -> str:
+    config: Any = jax.config  # declares its options at run time
+    return config.jax_default_matmul_precision or "default"
+
+
 def _hash(split: Split) -> str:
     digest = hashlib.sha256(f"{split.images.dtype} {split.images.shape}".encode())
-    digest.update(np.ascontiguousarray(split.images))
-    digest.update(np.ascontiguousarray(split.labels, dtype=np.int64))
+    digest.update(np.ascontiguousarray(split.images).data)
+    digest.update(np.ascontiguousarray(split.labels, dtype=np.int64).data)
     return digest.hexdigest()

@@ -95,7 +95,7 @@ class Examples:
         move = (images.astype(np.float64) - clean.astype(np.float64)).reshape(len(images), -1)
         return {norm: np.linalg.norm(move, order, axis=1) for norm, order in orders.items()}
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> dict[str, np.ndarray | None]:
         """The table, by column."""
         queries = sum(self.queries_of.values(), np.zeros(len(self.labels), np.int64))
         return {

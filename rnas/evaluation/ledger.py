@@ -4,7 +4,7 @@ Each measurement has a folder of its own under the ledger; each finished batch o
 not at all. Which batches come next follows from how many rows are left, so a resumed evaluation cuts the same ones.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 import re
 import shutil
@@ -24,7 +24,7 @@ CARRY = "carry_"
 DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of a file of arrays
 
 
-def check_identity(former: dict[str, Any], identity: dict[str, Any], folder: Path) -> None:
+def check_identity(former: Mapping[str, Any], identity: Mapping[str, Any], folder: Path) -> None:
     """Raises ValueError if `folder` holds another evaluation, with what differs."""
     differing = sorted(key for key in former.keys() | identity.keys() if former.get(key) != identity.get(key))
     if differing:
