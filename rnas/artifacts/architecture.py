@@ -11,6 +11,7 @@ import numpy as np
 from rnas.artifacts.files import read_json, write_json
 from rnas.spaces import cell_space, nasbench201, width_space
 
+FILE = "architecture.json"
 FORMAT = 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnas.artifacts.files import read_json, write_json
 from rnas.attacks import radius
+from rnas.attacks.catalogue import pgd
 from rnas.ntk.perturbed import REACH, STEPS
 from rnas.ntk.scores import Scores
 from rnas.spaces import nasbench201
@@ -58,9 +59,9 @@ class KernelSettings:
             raise ValueError(f"radii {', '.join(self.epsilons)}: expected one or more, all different.")
 
     @property
-    def step(self) -> str:
-        """Size of an attack's step, as a formula in ε."""
-        return f"{REACH:g} ε / {self.steps}"
+    def attack_label(self) -> str:
+        """The attack on the images, for people."""
+        return pgd(self.steps, REACH / self.steps).label
 
     @property
     def ascending_epsilons(self) -> tuple[str, ...]:

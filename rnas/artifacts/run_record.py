@@ -1,19 +1,28 @@
 """`run.json`: which stages of a work directory are complete, how long they took, and with what."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 import contextlib
+import dataclasses
 import datetime
 from importlib import metadata
 import os
 from pathlib import Path
 import platform
 import time
+from typing import Any
 
 import jax
 
-from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.fields import Fields
+from rnas.artifacts.files import write_json
 
 FILE = "run.json"
+FORMAT = 2
+STATUSES = ("running", "complete")
 PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+_REMEDY = "Go on with that version, or start anew in another --workdir."
 
 
 def versions() -> dict[str, str]:
@@ -25,58 +34,105 @@ def versions() -> dict[str, str]:
     return found
 
 
-def read_record(path: Path) -> dict:
-    """Reads a `run.json`.
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """One stage: `status` of `STATUSES`, seconds over all the processes that worked on it, how often it was begun."""
 
-    Raises:
-      ValueError: where it is not one.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or not {"command", "stages"} <= content.keys():
-        raise ValueError(f"{path} is no record of a run: it lacks command or stages. Use another --workdir.")
-    return content
+    status: str
+    seconds: float = 0.0
+    starts: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """The stages of one work directory. Only process 0 writes."""
+    """The content of `run.json`.
+
+    Attributes:
+      started: date and time of the first start, ISO 8601 with a time zone.
+      command: of the latest start.
+      versions: package -> version, of the latest start.
+      device: its kind, such as 'cpu' or 'NVIDIA H200'.
+      devices: how many, over all hosts.
+      stages: name -> record, in the order in which they began.
+    """
+
+    started: str
+    command: str
+    versions: Mapping[str, str]
+    device: str
+    devices: int
+    stages: Mapping[str, StageRecord]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> RunRecord:
+        """Reads a `run.json`.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it holds something else; the message names file and key. A run of an earlier version is refused.
+        """
+        fields = Fields.of_file(path)
+        fields.check_format(FORMAT, _REMEDY)
+        stages = fields.one("stages")
+        return cls(
+            started=fields.text("started"),
+            command=fields.text("command"),
+            versions=fields.mapping("versions"),
+            device=fields.text("device"),
+            devices=fields.whole("devices"),
+            stages={name: _stage(stages.one(name)) for name in stages.names},
+        )
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Writes the file in one step."""
+        write_json(path, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    def is_complete(self, stage: str) -> bool:
+        return stage in self.stages and self.stages[stage].status == "complete"
+
+
+def _stage(fields: Fields) -> StageRecord:
+    return StageRecord(fields.choice("status", STATUSES), fields.number("seconds"), fields.whole("starts"))
+
+
+class StageRecorder:
+    """Keeps the `run.json` of one work directory while its stages run. Only process 0 writes.
+
+    Raises (on construction):
+      ValueError: the directory holds a `run.json` that is none, or one of an earlier version.
+    """
 
     def __init__(self, workdir: str | os.PathLike, command: str):
         self._path = Path(workdir) / FILE
-        if self._path.exists():
-            self._content = read_record(self._path)
-        else:
-            self._content = {
-                "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "stages": {},
-            }
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        former = RunRecord.read(self._path) if self._path.exists() else RunRecord(now, "", {}, "", 0, {})
         devices = jax.devices()
-        self._content |= {
-            "command": command,
-            "versions": versions(),
-            "device": devices[0].device_kind,
-            "devices": len(devices),
-        }
-
-    def is_complete(self, stage: str) -> bool:
-        return self._content["stages"].get(stage, {}).get("status") == "complete"
+        self.record = dataclasses.replace(
+            former, command=command, versions=versions(), device=devices[0].device_kind, devices=len(devices)
+        )
 
     @contextlib.contextmanager
-    def stage(self, name: str):
-        """Times a stage, over all the processes that worked on it, and marks it complete at the end.
+    def stage(self, name: str) -> Iterator[None]:
+        """Times a stage and marks it complete at the end.
 
         The time of a process that was killed outright is not known and not counted.
         """
-        entry = self._content["stages"].setdefault(name, {"seconds": 0.0, "starts": 0})
-        entry.update(status="running", starts=entry["starts"] + 1)
-        self._write()
-        before, began = entry["seconds"], time.monotonic()
+        former = self.record.stages.get(name, StageRecord("running"))
+        entry = dataclasses.replace(former, status="running", starts=former.starts + 1)
+        self._write(name, entry)
+        began = time.monotonic()
+        status = "running"
         try:
             yield
-            entry["status"] = "complete"
+            status = "complete"
         finally:
-            entry["seconds"] = round(before + time.monotonic() - began, 1)
-            self._write()
+            seconds = round(former.seconds + time.monotonic() - began, 1)
+            self._write(name, dataclasses.replace(entry, status=status, seconds=seconds))
 
-    def _write(self) -> None:
+    def _write(self, name: str, entry: StageRecord) -> None:
+        self.record = dataclasses.replace(self.record, stages={**self.record.stages, name: entry})
         if jax.process_index() == 0:
-            write_json(self._path, self._content)
+            self.record.write(self._path)

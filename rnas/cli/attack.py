@@ -163,15 +163,16 @@ def as_text(summary: AttackSummary) -> str:
 
 def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
     from rnas.config.load import recorded_config
-    from rnas.runs.stages import open_experiment
+    from rnas.runs.stages import open_run
+    from rnas.runs.trained_models import evaluated_model
 
     config = recorded_config(arguments.workdir)
     if arguments.data_dir is not None:
         config.data.dir = arguments.data_dir
-    experiment = open_experiment(config, arguments.workdir)
-    model = experiment.subject(arguments.model)
+    run = open_run(config, arguments.workdir)
+    model = evaluated_model(run, arguments.model)
     if arguments.dataset is None:
-        return model, experiment.dataset
+        return model, run.dataset
     return model, _load(arguments.dataset, arguments, model, tuple(config.data.image_shape))
 
 
@@ -187,7 +188,7 @@ def _of_teacher(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]
     recorded = card.get("origin", {}).get("dataset", {}).get("name", "")
     name = arguments.dataset or re.sub(r"/[\d.]+$", "", recorded)  # without its version
     if not name:
-        raise ValueError(f"the card of {arguments.teacher} does not hold the data it was trained on; name --dataset.")
+        raise ValueError(f"the card of {arguments.teacher} does not name the data it was trained on; give --dataset.")
     return model, _load(name, arguments, model, shape)
 
 

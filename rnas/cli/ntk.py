@@ -182,7 +182,7 @@ def _protocol(results: KernelResults) -> list[str]:
         f"{len(results.architectures)} architectures on {settings.images} training images of "
         f"{results.dataset['name']}, {settings.initialisations} initialisations, seed {settings.seed}.",
         f"Network: {settings.channels} channels, cells in each stage: {settings.cells}. Kernel: "
-        f"{settings.output} of the logits, {settings.parameters} parameters. PGD-{settings.steps}, "
+        f"{settings.output} of the logits, {settings.parameters} parameters. {settings.attack_label}, "
         f"L\u221e, radii {', '.join(settings.epsilons)}; \u03b2 = {settings.beta:g}.",
         f"An architecture took {seconds['median']:.1f} s ({cpu_seconds['median']:.1f} s of processor time; medians), "
         f"all {seconds['total'] / 60:.0f} min ({cpu_seconds['total'] / 60:.0f} min), one compilation included; "

@@ -35,11 +35,13 @@ def write_page(workdir: Path, beside: Sequence[str | Path] = ()) -> Path:
       ValueError: the directory is none of these, one of its files cannot be read, or nothing can stand beside it.
     """
     from rnas import pages
+    from rnas.artifacts.files import read_json
     from rnas.pages.kernel_page import write_study_page
-    from rnas.pages.record import read_object
     from rnas.pages.table_page import write_training_page
 
-    if read_object(workdir / "config.json").get("system") == "robbench":
+    config = workdir / "config.json"
+    content = read_json(config) if config.exists() else {}
+    if isinstance(content, dict) and content.get("system") == "robbench":
         return write_training_page(workdir, beside)
     for file, noun, write in (
         ("ntk.json", "a study of tangent kernels", write_study_page),

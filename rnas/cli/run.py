@@ -1,6 +1,7 @@
 """`rnas run`, `search`, `train` and `evaluate`: the stages of a run, up to the one that the verb names."""
 
 import argparse
+from pathlib import Path
 
 from rnas.cli.arguments import add_config, add_distributed, read_config
 
@@ -16,7 +17,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Runs the stages that are not complete yet.
 
     Raises:
-      ValueError: see `rnas.runs.stages.run`.
+      ValueError: see `rnas.runs.stages.execute`.
       Interrupted: on a signal, once the state is saved.
     """
     from rnas.cli import platform
@@ -26,5 +27,14 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     platform.prepare(distributed=arguments.distributed)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.run(config, workdir, command=arguments.typed, until=UNTIL[arguments.command])
+        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=_draw)
     return 0
+
+
+def _draw(workdir: Path) -> None:
+    """Draws the page of the run, and those of its AutoAttacks."""
+    from rnas.pages import write_attack_page, write_report
+
+    for attack in sorted((workdir / "attacks").glob("*/attack.json")):
+        write_attack_page(attack.parent)
+    write_report(workdir)

@@ -110,13 +110,14 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
         raise ValueError(f"--shard={arguments.shard}: expected I/N, such as 0/8.")
     # Imported late: the queries need no device.
     from rnas.cli import platform
+    from rnas.pages import write_attack_page
     from rnas.runs.table_training import train_table
     from rnas.training.interruption import interruptible
 
     platform.prepare()
     config, workdir = read_config(arguments, list(overrides))
     with interruptible():
-        train_table(config, workdir, *map(int, shard.groups()))
+        train_table(config, workdir, *map(int, shard.groups()), report=write_attack_page)
     return 0
 
 

@@ -9,7 +9,7 @@ import warnings
 
 from rnas.cli import platform
 from rnas.cli.arguments import add_config, add_distributed, add_json, read_config
-from rnas.models.registry import FORMS, SUFFIXES
+from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
 
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Trains, imports, checks or caches; returns 0.
 
     Raises:
-      ValueError: see `rnas.runs.stages.run`, `import_torch` and `check_teacher`; or the output directory is not empty.
+      ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or the output directory is not empty.
       Interrupted: on a signal, once the state is saved.
     """
     platform.prepare(distributed=getattr(arguments, "distributed", False))
@@ -105,7 +105,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.run(config, workdir, command=arguments.typed, until="teacher")
+        stages.execute(config, workdir, command=arguments.typed, until="teacher")
 
 
 def cache(arguments: argparse.Namespace, overrides: list[str]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,8 @@ class Examples:
     success: dict[str, np.ndarray]
     loss: dict[str, np.ndarray]
     queries_of: dict[str, np.ndarray]
-    prediction: np.ndarray | None = None
-    margin: np.ndarray | None = None
+    prediction: Any = None  # until the images are judged
+    margin: Any = None
     distances: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
@@ -95,7 +96,7 @@ class Examples:
         move = (images.astype(np.float64) - clean.astype(np.float64)).reshape(len(images), -1)
         return {norm: np.linalg.norm(move, order, axis=1) for norm, order in orders.items()}
 
-    def columns(self) -> dict[str, np.ndarray | None]:
+    def columns(self) -> dict[str, np.ndarray]:
         """The table, by column."""
         queries = sum(self.queries_of.values(), np.zeros(len(self.labels), np.int64))
         return {

@@ -1,6 +1,6 @@
 """What a candidate network's size adds to the search objective."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 
 import jax
@@ -30,21 +30,21 @@ class SearchCost:
     """Cost factor n_f and the optional soft budget, from samples of the width selectors.
 
     Attributes:
-      cost: effective widths (per block) → cost of the factor.
+      cost: effective widths (per block) -> cost of the factor.
       alpha, beta: n_f = alpha·beta·log(cost); alpha = 0 switches the factor off.
-      budget: effective widths → cost that the budget limits, or None.
+      budget: effective widths -> cost that the budget limits; None for no budget.
       target, weight: of the penalty weight·max(0, cost/target − 1)².
     """
 
-    cost: Callable
+    cost: Callable[[Sequence[jax.Array]], jax.Array]
     alpha: float
     beta: float
-    budget: Callable | None = None
+    budget: Callable[[Sequence[jax.Array]], jax.Array] | None = None
     target: float = 0.0
     weight: float = 0.0
 
-    def __call__(self, widths):
-        """Returns (factor, penalty, cost)."""
+    def __call__(self, widths: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns (factor, penalty, cost) at the effective widths of the blocks."""
         amount = self.cost(widths)
         factor = cost_factor(amount, self.alpha, self.beta) if self.alpha else jnp.float32(1.0)
         penalty = jnp.float32(0.0)

@@ -1,5 +1,6 @@
 """What a search does when, and how it draws architectures, as functions of the global step."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import jax
@@ -10,7 +11,13 @@ from rnas.objectives import selector
 
 @dataclasses.dataclass(frozen=True)
 class Alternation:
-    """Which steps of an epoch update weights and which the architecture: first weights, then architecture."""
+    """Which steps of an epoch update weights and which the architecture: first weights, then architecture.
+
+    Attributes:
+      steps_per_epoch: of the search, at least 5.
+      arch_fraction: share of the steps that update the architecture, rounded down.
+      warmup_epochs: at the start, of weight steps alone.
+    """
 
     steps_per_epoch: int
     arch_fraction: float = 0.2
@@ -27,21 +34,31 @@ class Alternation:
 
     @property
     def arch_steps(self) -> int:
+        """Steps of an epoch that update the architecture."""
         return int(self.arch_fraction * self.steps_per_epoch + 1e-9)
 
     @property
     def weight_steps(self) -> int:
+        """Steps of an epoch that update the weights."""
         return self.steps_per_epoch - self.arch_steps
 
     def is_weight_step(self, step):
-        """True where the global `step` (integer or array) updates weights."""
+        """Returns whether the global `step` (integer or array) updates the weights."""
         warming = step < self.warmup_epochs * self.steps_per_epoch
         return warming | (step % self.steps_per_epoch < self.weight_steps)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Gumbel-softmax of widths and tutors: temperature max(start·exp(−decay·epoch), minimum)."""
+    """Gumbel-softmax of widths and tutors at a temperature that falls: max(start·exp(−decay·epoch), minimum).
+
+    Attributes:
+      start: temperature of the first epoch.
+      decay: per epoch.
+      minimum: below which the temperature does not fall.
+      hard: whether tutors are one-hot, with the gradient of the soft sample.
+      steps_per_epoch: of the search.
+    """
 
     start: float
     decay: float
@@ -49,45 +66,61 @@ class Sampling:
     hard: bool
     steps_per_epoch: int
 
-    def temperature(self, step):
+    def temperature(self, step: jax.Array) -> jax.Array:
+        """Returns the temperature at the global `step`."""
         return selector.temperature(step // self.steps_per_epoch, self.start, self.decay, self.minimum)
 
-    def widths(self, key, logits, step):
+    def widths(self, key: jax.Array, logits: Sequence[jax.Array], step: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns a soft sample [n_b] for the logits of each block."""
         return tuple(
             selector.gumbel_softmax(jax.random.fold_in(key, block), theta, self.temperature(step))
             for block, theta in enumerate(logits)
         )
 
-    def tutors(self, key, logits, step):
+    def tutors(self, key: jax.Array, logits: jax.Array, step: jax.Array) -> jax.Array:
+        """Returns a sample [n_s, n_t] for logits of that shape, whose rows sum to 1."""
         return selector.gumbel_softmax(key, logits, self.temperature(step), hard=self.hard)
 
 
 @dataclasses.dataclass(frozen=True)
 class Curvature:
-    """When and how strongly AdvRush's regulariser acts (arXiv 2108.01289): from `first_epoch` on, with `weight`.
+    """When and how strongly AdvRush's regulariser acts (arXiv 2108.01289).
 
-    The distance h at which slopes are compared grows over the epochs 0 to 4 in steps of 0.3, and is 1.5 afterwards.
+    Attributes:
+      weight: of the regulariser.
+      first_epoch: from which on it acts.
+      steps_per_epoch: of the search.
     """
 
     weight: float
     first_epoch: int
     steps_per_epoch: int
 
-    def is_on(self, step):
+    def is_on(self, step: jax.Array) -> jax.Array:
+        """Returns whether it acts at the global `step`."""
         return step >= self.first_epoch * self.steps_per_epoch
 
-    def distance(self, step):
+    def distance(self, step: jax.Array) -> jax.Array:
+        """Returns the distance h at which slopes are compared: 0 in epoch 0, then 0.3 more an epoch, at most 1.5."""
         return jnp.minimum(0.3 * (step // self.steps_per_epoch), 1.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbabilityPerturbation:
-    """How far SmoothDARTS moves the operations' probabilities (arXiv 2002.05283): further with every epoch."""
+    """How far SmoothDARTS moves the operations' probabilities (arXiv 2002.05283): further with every epoch.
+
+    Attributes:
+      epochs: of the search.
+      steps_per_epoch: of the search.
+      first: radius in epoch 0.
+      growth: of the radius until the end.
+    """
 
     epochs: int
     steps_per_epoch: int
     first: float = 0.03
     growth: float = 0.27
 
-    def radius(self, step):
+    def radius(self, step: jax.Array) -> jax.Array:
+        """Returns the largest change of a probability at the global `step`."""
         return self.first + self.growth * (step // self.steps_per_epoch) / self.epochs

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts.attack import NORMS, AttackSummary, Images
+from rnas.artifacts.attack import NORMS, AttackSummary
 from rnas.artifacts.evaluation import ExampleImages
 from rnas.attacks.catalogue import label_of
 from rnas.pages.curves import plot_radii
 from rnas.pages.pictures import Gallery, gallery
-from rnas.pages.quantity import compact, decimals, duration, exact, norm_label, percent
+from rnas.pages.quantity import decimals, duration, exact, norm_label, percent
 from rnas.pages.results import suite_cautions, threat
-from rnas.pages.site import dotted, facts, publish, sections
+from rnas.pages.site import dotted, publish, sections
 from rnas.pages.table import DASH, INTERVAL, UNIT, Cell, Table, accuracy, settings_table, short, whole
 from rnas.pages.workdir import AttackFolder, read_attack
 
@@ -82,7 +82,6 @@ def suite_parts(folder: AttackFolder, prefix: str = "attack") -> dict[str, Any]:
         "radii": plot_radii(f"{name}_radii", summary),
         "transfer": _transfer_table(f"{name}_transfer", summary) if summary.transfer else None,
         "gallery": _gallery(name, folder),
-        "facts": _facts(summary),
         "settings": settings_table(f"{name}_settings", settings) if settings else None,
     }
 
@@ -183,34 +182,3 @@ def _gallery(name: str, folder: AttackFolder) -> Gallery | None:
     )
     contrast = summary.epsilon if summary.norm == "linf" else None  # other norms bound no single pixel
     return gallery(shown, contrast, summary.dataset.class_names, _SHOWN, name)
-
-
-def _facts(summary: AttackSummary) -> dict[str, Any]:
-    model, cost = summary.model, summary.cost
-    size = model.params is not None and f"{exact(model.params)} parameters"
-    return facts(
-        {
-            "Model": [
-                model.source and Cell(model.source, kind="code"),
-                model.architecture,
-                size,
-                f"{model.num_classes} classes",
-            ],
-            "Hash": model.hash and Cell(model.hash, kind="code"),
-            "Images": _images(summary.dataset),
-            "Threat": f"{threat(summary)}, pixels in [0, 1]; the attacker knows the network and its gradient",
-            "Seed": str(summary.seed),
-            "Cost": f"{compact(cost.forwards)} forward passes of one image, estimated "
-            f"{compact(cost.estimated_forwards)}; one takes {1e3 * cost.forward_seconds:.3g}\u202fms; "
-            f"{exact(cost.compilations)} compilations",
-            "Wall time": duration(summary.seconds),
-            "Device": [f"{summary.devices} \u00d7 {summary.device}", summary.precision],
-            "Versions": ", ".join(f"{name} {version}" for name, version in summary.versions.items()),
-        }
-    )
-
-
-def _images(dataset: Images) -> list[Any]:
-    name = " ".join(filter(None, (dataset.name, dataset.version, dataset.split)))
-    first = "" if dataset.first is None else f" from number {exact(dataset.first)} on"
-    return [name, f"{exact(dataset.count)} images{first}", Cell(dataset.sha256, kind="code")]

@@ -15,16 +15,6 @@ DOTS_PER_PIXEL = 2  # PNG pixels per CSS pixel, sharp on dense screens
 COLUMN = 860  # CSS pixels of the page's column
 INK, FAINT, ACCENT = "#22262b", "#9aa0a6", "#d55e00"
 BLUE = "#0072b2"
-KINDS = {  # of operations: colour, dashes
-    "separable": (BLUE, "-"),
-    "dilated": (ACCENT, "-"),
-    "convolution": ("#00558a", "-"),
-    "pointwise": ("#a84a8c", "-"),
-    "pool": ("#007d5a", "-"),
-    "skip": ("#6b7177", (0, (4, 2))),
-    "none": (FAINT, (0, (1, 1.5))),
-}
-
 BOUNDARY = {"color": "#6b7177", "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}  # between two stages
 
 _STYLE = {

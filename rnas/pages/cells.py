@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rnas.artifacts.architecture import (
-    Architecture,
-    CellArchitecture,
-    NASBench201Architecture,
-    WidthArchitecture,
-)
+from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, WidthArchitecture
 from rnas.pages.canvas import FAINT
 from rnas.spaces import cell_space, nasbench201, width_space
 

@@ -124,11 +124,11 @@ def method(files: Workdir) -> str:
 
 def _search_time(files: Workdir) -> Cell:
     """How long the search took, and on what; a dash where nothing was searched."""
-    origin, seconds = files.origin or {}, files.run.get("stages", {}).get("search", {}).get("seconds")
-    if seconds is None or "published" in origin or origin.get("method") == "random":
+    origin, run = files.origin or {}, files.run
+    if run is None or "search" not in run.stages or "published" in origin or origin.get("method") == "random":
         return Cell()
-    device, devices = files.run.get("device"), files.run.get("devices")
-    return Cell(duration(seconds), f"{devices} \u00d7 {device}" if device and devices else "", seconds)
+    seconds = run.stages["search"].seconds
+    return Cell(duration(seconds), f"{run.devices} \u00d7 {run.device}", seconds)
 
 
 def _radius(first: Run, run: Run) -> float | None:

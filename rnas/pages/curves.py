@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 import math
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnas.artifacts.attack import AttackSummary
+from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.scores import Score
 from rnas.attacks.catalogue import label_of
 from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, FAINT, INK, Picture, draw
@@ -55,7 +56,8 @@ def plot_robustness(results: Results) -> Picture | None:
     looks = {name: _KINDS.get(model.kind) or next(others) for name, model in shown.items()}
     random = [name for name, model in shown.items() if model.kind == "random"]
     lines = -(-(len(shown) - max(0, len(random) - 1)) // _COLUMNS)  # of the legend
-    scale = 255 if results.norm.lower() == "linf" else 1
+    in_255ths = results.epsilon is not None and results.radius(results.epsilon).endswith("/255")
+    scale = 255 if in_255ths else 1
     height = 364 + 36 * lines
 
     def paint(figure: Figure) -> None:
@@ -74,7 +76,7 @@ def plot_robustness(results: Results) -> Picture | None:
             _curve(axes, model.curve.points, scale, band=name not in random, **line)
         axes.set(ylim=(0, 100), ylabel="Accuracy, %")
         axes.set_xlim(left=0)
-        axes.set_xlabel("Radius \u03b5 in 255ths of the pixel range" if scale == 255 else "Radius \u03b5")
+        axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if in_255ths else ", pixels in [0, 1]"))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, **_LEGEND)
 
@@ -101,7 +103,7 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.975, bottom=0.14, top=0.9)
+        figure.subplots_adjust(left=0.085, right=0.965, bottom=0.14, top=0.9)
         _curve(axes, points, 1, color=BLUE, marker="o", label=attack)
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
         threat = f"{norm_label(summary.norm)} \u03b5 = {summary.epsilon_text}"
@@ -171,7 +173,7 @@ _BOUNDS = {"gamma": (0, 1), "cosine": (-1, 1)}
 _OPTIONAL = ("kl", "attention", "accuracy")  # a stage without a teacher, or without clean images, records zeros
 _POINTS = 200  # means over this many equal runs of steps are all a small panel can show
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[MetricsRow]
 
 
 def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None = None) -> Picture | None:
@@ -180,7 +182,7 @@ def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None 
     Args:
         stage: names the file.
         train, validation: rows in order of step, either may be empty.
-        mark: an epoch to mark; left out where epochs were not recorded.
+        mark: an epoch to mark.
     """
     panels = [
         (title, kept)
@@ -191,7 +193,6 @@ def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None 
         return None
     columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     rows = -(-len(panels) // columns)
-    axis = "epoch" if all("epoch" in row for row in (*train, *validation)) else "step"
 
     def paint(figure: Figure) -> None:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
@@ -208,20 +209,20 @@ def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None 
         for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=False)):
             for metric, label, colour in series:
                 both = any(_recorded(row, metric) for row in train)  # then their colour is named once
-                _line(axes, train, metric, axis, color=colour, label=label, linewidth=1.1, alpha=0.75)
+                _line(axes, train, metric, color=colour, label=label, linewidth=1.1, alpha=0.75)
                 other = None if both else f"{label}, held out"
-                _line(axes, validation, metric, axis, color=colour, label=other, **held_out)
+                _line(axes, validation, metric, color=colour, label=other, **held_out)
             if bounds := next((_BOUNDS[metric] for metric, *_ in series if metric in _BOUNDS), None):
                 low, high = bounds
                 axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
             else:
                 _level(axes)
-            if mark is not None and axis == "epoch":
+            if mark is not None:
                 axes.axvline(mark, **BOUNDARY)
             axes.set_title(title)
             axes.margins(x=0.02)
             if place + columns >= len(panels):  # nothing below it
-                axes.set_xlabel(axis)
+                axes.set_xlabel("epoch")
             if len(series) > 1:
                 axes.legend(fontsize=7, handlelength=1.8, borderaxespad=0.1, labelspacing=0.25)
             axes.tick_params(labelbottom=True, labelsize=7.5)
@@ -232,13 +233,13 @@ def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None 
     return draw(f"learning_{stage}", alt, (740, 40 + 180 * rows), paint)
 
 
-def _recorded(row: Mapping[str, Any], metric: str) -> bool:
-    value = row.get(metric)
+def _recorded(row: MetricsRow, metric: str) -> bool:
+    value = row.values.get(metric)
     return isinstance(value, int | float) and not (metric in _OPTIONAL and value == 0)
 
 
-def _line(axes: Axes, rows: Rows, metric: str, axis: str, **looks: Any) -> None:
-    points = np.array([(row[axis], row[metric]) for row in rows if _recorded(row, metric)], float).reshape(-1, 2)
+def _line(axes: Axes, rows: Rows, metric: str, **looks: Any) -> None:
+    points = np.array([(row.epoch, row.values[metric]) for row in rows if _recorded(row, metric)], float).reshape(-1, 2)
     if len(points) == 0:
         return
     points[:, 1] *= _UNITS.get(metric, 1.0)
@@ -268,15 +269,13 @@ class Choices:
 
     Attributes:
         graph: states of the type.
-        axis: `epoch`, or `step` where epochs were not recorded.
-        time: [T] of `axis`.
+        epochs: [T].
         operations: names [O].
         probabilities: [T, E, O], of the E edges of the type, node by node, sources ascending.
     """
 
     graph: Graph
-    axis: str
-    time: np.ndarray
+    epochs: np.ndarray
     operations: tuple[str, ...]
     probabilities: np.ndarray
 
@@ -298,9 +297,8 @@ def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:
     Raises:
         ValueError: a row lacks what the others have, or an edge or operation is not of the space.
     """
-    axis = "epoch" if all("epoch" in row for row in rows) else "step"
-    time = np.array([row[axis] for row in rows], float)
-    recorded = dict.fromkeys(key for row in rows for key in row if key.count("/") == 2)
+    epochs = np.array([row.epoch for row in rows], float)
+    recorded = dict.fromkeys(key for row in rows for key in row.values if key.count("/") == 2)
     found = {}
     for kind in space.types if space else ():
         # A space may offer `none`, which a search need not weigh.
@@ -309,13 +307,13 @@ def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:
         if not operations:
             continue
         for row in rows:
-            if absent := [key for key in keys if not isinstance(row.get(key), int | float)]:
-                raise ValueError(f"metrics.jsonl: step {row['step']} lacks the probabilities {', '.join(absent[:3])}")
+            if absent := [key for key in keys if not isinstance(row.values.get(key), int | float)]:
+                raise ValueError(f"metrics.jsonl: step {row.step} lacks the probabilities {', '.join(absent[:3])}")
         for key in keys:
             recorded.pop(key)
-        values = np.array([[row[key] for key in keys] for row in rows], float)
+        values = np.array([[row.values[key] for key in keys] for row in rows], float)
         values = values.reshape(len(rows), len(space.edges), len(operations))
-        found[kind] = Choices(empty_graph(space, kind), axis, time, operations, values)
+        found[kind] = Choices(empty_graph(space, kind), epochs, operations, values)
     if recorded:
         where = f"space {space.name}" if space else "any known space of cells"
         raise ValueError(
@@ -329,7 +327,7 @@ def plot_choices(choices: Choices, kept: Graph | None, mark: float | None = None
 
     Args:
         kept: the cell; None while the search has not ended.
-        mark: an epoch to mark; left out where epochs were not recorded.
+        mark: an epoch to mark.
     """
     graph = choices.graph
     pairs = [(node, source) for node in graph.nodes for source in range(node)]
@@ -352,7 +350,7 @@ def plot_choices(choices: Choices, kept: Graph | None, mark: float | None = None
             operation = chosen.get((node, source))
             for at, name in enumerate(choices.operations):
                 thick = {"linewidth": 2.4, "zorder": 3} if name == operation else {"linewidth": 1.0, "zorder": 2}
-                axes.plot(choices.time, 100 * choices.probabilities[:, number, at], **thick, **_line_look(name))
+                axes.plot(choices.epochs, 100 * choices.probabilities[:, number, at], **thick, **_line_look(name))
             if operation:
                 axes.set_facecolor("#fff3d6")
             way = f"{graph.formula(source)} \u2192 {node}"
@@ -367,7 +365,7 @@ def plot_choices(choices: Choices, kept: Graph | None, mark: float | None = None
         ]
         legend.legend(handles=lines, loc="upper right", ncols=2, fontsize=7.5, handlelength=3, borderaxespad=0)
         axes = place(1, columns - 1)
-        axes.plot(choices.time, choices.uncertainty, color=INK, linewidth=1.4)
+        axes.plot(choices.epochs, choices.uncertainty, color=INK, linewidth=1.4)
         _title(axes, "undecided, 1 = uniform")
         _frame(axes, choices, mark, left=True, lowest=True)
         axes.set(ylim=(0, 1.05), yticks=(0, 1))
@@ -393,11 +391,11 @@ def _line_look(operation: str) -> dict[str, Any]:
 
 
 def _frame(axes: Axes, choices: Choices, mark: float | None, left: bool, lowest: bool) -> None:
-    if mark is not None and choices.axis == "epoch":
+    if mark is not None:
         axes.axvline(mark, **BOUNDARY)
-    axes.set_xlim(choices.time[0], max(choices.time[-1], choices.time[0] + 1))
+    axes.set_xlim(choices.epochs[0], max(choices.epochs[-1], choices.epochs[0] + 1))
     axes.locator_params(axis="x", nbins=4)
     axes.locator_params(axis="y", nbins=4)
     axes.tick_params(labelsize=6.5, labelleft=left, labelbottom=lowest, length=2, pad=2)
     if lowest:
-        axes.set_xlabel(choices.axis, fontsize=7, labelpad=1)
+        axes.set_xlabel("epoch", fontsize=7, labelpad=1)

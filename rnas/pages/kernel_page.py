@@ -157,8 +157,7 @@ def _protocol(results: KernelResults) -> Mapping[str, Any]:
             "Network": f"{settings.channels} channels, cells in each of the three stages: {settings.cells}",
             "Kernel": f"{settings.output} of the logits, {settings.parameters} parameters; "
             f"\u03b2 = {settings.beta:g} in the mixed ones",
-            "Attack": f"PGD-{settings.steps} on the cross-entropy, L\u221e, step {settings.step}, "
-            f"radii {', '.join(settings.epsilons)}",
+            "Attack": f"{settings.attack_label} on the cross-entropy, L\u221e, radii {', '.join(settings.epsilons)}",
             "Table": table and f"{table['source']}, SHA-256 {table['sha256'][:12]}\u2026",
             "Processor time": f"{duration(results.cpu_seconds['total'])} in all, one compilation included",
             "Device": results.device,

@@ -27,23 +27,38 @@ from rnas.pages.results import (
     spread,
     suite_cautions,
 )
-from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
+from rnas.pages.site import Fold, Tile, dotted, publish, sections
 from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, settings_table, share, short, text, whole
 from rnas.pages.workdir import STAGES, Workdir, read_workdir
 
 _SHOWN = 8  # adversarial images
 
 
-def write_run_page(workdir: Path, beside: Sequence[str | Path] = ()) -> Path:
-    """See `rnas.pages.write_report`."""
-    return publish(workdir / "report.html", "run.html", run_context(workdir, beside))
+def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
+    """Writes `report.html`, one file with everything in it, and its tables and figures as files under `report/`.
+
+    What the run has not made yet is left out, and named as missing. The same files give the same bytes.
+
+    Args:
+        workdir: the work directory of a run, finished or not.
+        beside: work directories of other runs, to show in one table with it.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: `workdir` holds no run, or one of its files cannot be read or contradicts itself (the
+            message names the file); the same of a directory of `beside`, or one is given twice.
+        OSError: a file could not be written.
+    """
+    return publish(Path(workdir) / "report.html", "run.html", run_context(workdir, beside))
 
 
-def run_context(workdir: Path, beside: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """The context of the page of a run; arguments and errors as of `rnas.pages.write_report`."""
+def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """The context of the page of a run; arguments and errors as of `write_report`."""
     files = read_workdir(workdir)
     results = read_results(files)
-    runs = read_runs([workdir, *map(Path, beside)]) if beside else []
+    runs = read_runs([Path(workdir), *map(Path, beside)]) if beside else []
     missing = {stage: status for stage in STAGES if (status := files.status(stage)) in ("unfinished", "not run")}
     held_out = files.setting("data.held_out")
     dataset = files.evaluation.dataset if files.evaluation else {}
@@ -369,20 +384,14 @@ def _protocol(files: Workdir, results: Results) -> dict[str, Any] | None:
     """How the figures were measured."""
     if results.student is None:
         return None
-    seeds = {"training": files.setting("seed"), "evaluation": files.evaluation.seed}
-    known = {
-        "Threat model": f"every image within an {norm_label(results.norm)} ball of radius \u03b5, pixels in [0, 1]; "
-        "the attacker knows the network and its gradient",
-        "Radii \u03b5": ", ".join(map(results.radius, by_radius(results.student))),
-        "Test images": exact(results.student.clean.count),
-        "Counting": "an image counts as lost when any iterate of any restart fools the network",
-        "Model choice": _model_choice(files.setting("data.held_out")),
-        "Seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
-        "Network": "running BatchNorm statistics; any normalisation is its first layer, so attacks see pixels",
-    }
     dataset = files.evaluation.dataset
+    seeds = {"training": files.setting("seed"), "evaluation": files.evaluation.seed}
     return {
-        "facts": facts(known),
+        "norm": norm_label(results.norm),
+        "radii": ", ".join(map(results.radius, by_radius(results.student))),
+        "images": results.student.clean.count,
+        "held_out": files.setting("data.held_out"),
+        "seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
         "attacks": _attack_table(results),
         "auto_attack": results.attack == AUTO_ATTACK,
         "rnas_cl": files.origin is None,
@@ -409,42 +418,25 @@ def _attack_table(results: Results) -> Table | None:
     return Table("attacks", columns, rows, "Attacks", below="version") if rows else None
 
 
-def _model_choice(held_out: int | None) -> str | None:
-    if held_out is None:
-        return None
-    if held_out == 0:
-        return "none: nothing was held out"
-    return f"by {exact(held_out)} held-out training images; only the evaluation read the test images"
-
-
 def _run(files: Workdir) -> dict[str, Any]:
     """The command, versions, wall times, and every setting."""
-    run = files.run
-    teacher = files.architecture.tutelage.teacher if files.architecture else {}
-    versions = run.get("versions") or (files.evaluation.versions if files.evaluation else {})
-    device, devices = run.get("device"), run.get("devices")
-    known = {
-        "Started": run.get("started"),
-        "Device": f"{devices} \u00d7 {device}" if device and devices else device,
-        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "Teacher": [teacher.get("architecture"), Cell(teacher["hash"], kind="code")] if "hash" in teacher else None,
-    }
     return {
-        "command": run.get("command"),
-        "facts": facts(known),
+        "record": files.run,
+        "versions": next((made.versions for made in (files.run, files.evaluation) if made), {}),
+        "teacher": files.architecture.tutelage.teacher if files.architecture else {},
         "stages": _stage_table(files),
         "config": Fold("Configuration", settings_table("config", files.config) if files.config else None),
     }
 
 
 def _stage_table(files: Workdir) -> Table:
-    """Every stage with its status, steps and wall time."""
-    stages = files.run.get("stages", {})
+    """Every stage with its status and wall time, and how often it was begun."""
+    stages = files.run.stages if files.run else {}
     rows = []
     for name in dict.fromkeys((*STAGES, *stages)):
-        steps, seconds = (stages.get(name, {}).get(key) for key in ("steps", "seconds"))
-        wall = Cell() if seconds is None else Cell(duration(seconds), value=seconds)
-        rows.append([name, files.status(name), whole(steps), wall])
-    spent = sum(stage.get("seconds") or 0 for stage in stages.values())
+        known = stages.get(name)
+        wall = Cell(duration(known.seconds), value=known.seconds) if known else Cell()
+        rows.append([name, files.status(name), whole(known and known.starts), wall])
+    spent = sum(stage.seconds for stage in stages.values())
     rows.append(["total", "", "", Cell(duration(spent), value=spent)])
-    return Table("stages", ["Stage", "Status", "Steps", "Wall time"], rows, "Stages")
+    return Table("stages", ["Stage", "Status", "Starts", "Wall time"], rows, "Stages")

@@ -11,7 +11,8 @@ import numpy as np
 from rnas.artifacts.files import read_json
 from rnas.artifacts.table_of_runs import METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
-from rnas.pages.quantity import compact, decimals, exact, percent
+from rnas.attacks import catalogue
+from rnas.pages.quantity import compact, decimals, exact, number_of, percent
 from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
 from rnas.pages.table import DASH, Cell, Table, settings_table, share, short, whole
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
@@ -100,16 +101,12 @@ def _label(column: str) -> str:
 
 
 def _keeps(cell: Answer, by: str) -> str:
-    accuracy = _percent(cell["values"][by])
+    accuracy = percent(cell["values"][by], 2)
     return f"reaches {accuracy} clean accuracy" if by.endswith("/clean") else f"keeps {accuracy} under {_label(by)}"
 
 
 def _figure(column: str, value: float | None) -> Cell:
     return short(None if value is None else int(value)) if is_cost(column) else share(value, 2)
-
-
-def _percent(value: float | None) -> str:
-    return DASH if value is None else percent(value, 2)
 
 
 def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
@@ -118,14 +115,16 @@ def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     return Cell() if value is None else Cell(f"{value:.3f}", value=value)
 
 
+def _best_tile(column: str, summary: Mapping[str, Answer], **beside: str) -> Tile:
+    best, median = (percent(summary[column][kind], 2) for kind in ("best", "median"))
+    return Tile(f"Best, {_label(column)}", best, {**beside, "median": median})
+
+
 def _tiles(table: RobBench, answers: Mapping[str, Any]) -> list[Tile]:
-    summary, columns = answers["rank"]["summary"], answers["front"]["columns"]
+    summary, columns, best = answers["rank"]["summary"], answers["front"]["columns"], answers["best"]
     shown = [Tile("Classes of cells", exact(len(table.ids)), {"cells": exact(nasbench201.SIZE)})]
-    for name in dict.fromkeys(columns):
-        spread = {kind: _percent(summary[name][kind]) for kind in ("median", "mean")}
-        shown.append(Tile(f"Best, {_label(name)}", _percent(summary[name]["best"]), spread))
+    shown += [_best_tile(name, summary, mean=percent(summary[name]["mean"], 2)) for name in dict.fromkeys(columns)]
     if answers["agreement"]:
-        best = answers["best"]
         among = {f"best {percent(best['best'], 0)}": _coefficient(best).text or DASH} if best else {}
         pair = _coefficient(queries.correlate(table, columns))
         shown.append(Tile("Rank correlation of the two", pair.text or DASH, among))
@@ -294,8 +293,7 @@ def _training_tiles(table: RobBench, answers: Answer, written: Sequence[NetworkR
     shown = [Tile("Networks", exact(len(written)), {"classes of cells": exact(len(table.ids))})]
     for name in dict.fromkeys((*columns, f"{_dataset(columns[0])}/autoattack")):
         if name in summary:
-            best = {"cell": nasbench201.to_code(summary[name]["best_id"]), "median": _percent(summary[name]["median"])}
-            shown.append(Tile(f"Best, {_label(name)}", _percent(summary[name]["best"]), best))
+            shown.append(_best_tile(name, summary, cell=nasbench201.to_code(summary[name]["best_id"])))
     return shown
 
 
@@ -362,6 +360,8 @@ def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:
 
 def _protocol(first: NetworkResult) -> dict[str, Any]:
     train, attack = first.protocol["train"], first.protocol["adversarial"]
+    length = attack.get("step_size") or attack["step"]  # the name in results of former versions
+    step = number_of(length) / number_of(attack["epsilon"])
     held_out = first.protocol["data"]["held_out"]
     images = f"of {exact(held_out)} held-out training images" if held_out else "test images"
     networks = "one supernet for all cells" if train["weights"] == "shared" else "a network for each cell and seed"
@@ -369,7 +369,7 @@ def _protocol(first: NetworkResult) -> dict[str, Any]:
         {
             "Data": f"{first.dataset}, SHA-256 {first.protocol['images'][:12]}\u2026",
             "Training": f"{train['epochs']} epochs, batches of {train['batch_size']}, {networks}",
-            "Attack in training": f"PGD-{attack['steps']}, step {attack['step_size']}, \u03b5 = {attack['epsilon']}",
+            "Attack in training": f"{catalogue.pgd(attack['steps'], step).label}, \u03b5 = {attack['epsilon']}",
             "Judged on": first.count and f"{exact(first.count)} {images}, the network of the last epoch",
             "Device": first.device,
             "Versions": ", ".join(f"{name} {version}" for name, version in (first.versions or {}).items()),

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rnas.artifacts import attack, evaluation, run_record
+from rnas.artifacts import attack, evaluation, metrics, run_record
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.evaluation import Evaluation, ExampleImages, ModelScores
 from rnas.artifacts.files import read_json
+from rnas.artifacts.metrics import MetricsRow
+from rnas.artifacts.run_record import RunRecord
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
-METRICS = "metrics.jsonl"
 _LEARNING = ("teacher", "search", "train", "finetune")
-_FILES = ("config.json", run_record.FILE, METRICS, "architecture.json", evaluation.FILE)
+_FILES = ("config.json", run_record.FILE, metrics.FILE, "architecture.json", evaluation.FILE)
 
-Metrics = Mapping[tuple[str, str], list[dict[str, Any]]]
+Metrics = Mapping[tuple[str, str], list[MetricsRow]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Workdir:
     """The files of a run. What the run has not made yet is None or empty.
 
     Attributes:
-        config, run: the objects of config.json and run.json.
+        config: the object of config.json.
         size: params and macs of the network, as architecture.json states them.
         others: name -> networks trained for comparison that have cells of their own; as a model each is
             `baseline_<name>`.
@@ -56,7 +56,7 @@ class Workdir:
     """
 
     config: Mapping[str, Any]
-    run: Mapping[str, Any]
+    run: RunRecord | None
     architecture: Architecture | None
     size: Mapping[str, int]
     others: Mapping[str, Architecture]
@@ -110,9 +110,8 @@ class Workdir:
 
     def status(self, stage: str) -> str:
         """`complete`, `not requested`, `unfinished` or `not run`: from run.json, else from the files."""
-        stated = self.run.get("stages", {}).get(stage, {}).get("status")
-        if stated is not None:
-            return "complete" if stated == "complete" else "unfinished"  # that of a killed run is still `running`
+        if self.run and stage in self.run.stages:
+            return "complete" if self.run.is_complete(stage) else "unfinished"  # a killed run is still `running`
         if self._not_requested(stage):
             return "not requested"
         results = {"search": self.architecture, "derive": self.architecture, "evaluate": self.evaluation}
@@ -144,7 +143,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
 
     Raises:
         ValueError: `workdir` is no directory or holds no run; a file is not what it should be (the message
-            names the file, and the line where there is one).
+            names the file).
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
@@ -170,13 +169,13 @@ def read_workdir(workdir: str | Path) -> Workdir:
 
     return Workdir(
         config=_if_there(read_object, workdir / "config.json") or {},
-        run=_if_there(run_record.read_record, workdir / run_record.FILE) or {},
+        run=_if_there(RunRecord.read, workdir / run_record.FILE),
         architecture=_if_there(load_architecture, architecture),
         size={key: found[key] for key in ("params", "macs") if key in found},
         others={path.stem: load_architecture(path) for path in others},
         evaluation=measured,
         images=_if_there(ExampleImages.read, workdir / evaluation.IMAGES),
-        metrics=_if_there(_read_metrics, workdir / METRICS) or {},
+        metrics=_read_metrics(workdir),
         attacks=tuple(sorted(finished, key=place)),
         unfinished=tuple(name for name, folder in attacks if folder is None),
     )
@@ -220,22 +219,9 @@ def _numbered(name: str) -> tuple[str, int]:
     return (words, int(number)) if number.isdecimal() else (name, 0)
 
 
-def _read_metrics(path: Path) -> Metrics:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    # What follows the last newline is a line still being written, and never a row.
-    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-    for number, line in enumerate(lines[:-1], 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number},"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{place} is not valid JSON ({error}); restore it or run its stage again") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{place} holds a JSON {type(row).__name__}, expected an object")
-        if absent := [key for key in ("stage", "split", "step") if key not in row]:
-            raise ValueError(f"{place} lacks {', '.join(absent)}")
+def _read_metrics(workdir: Path) -> Metrics:
+    rows: dict[tuple[str, str], dict[int, MetricsRow]] = {}
+    for row in metrics.read_rows(workdir):
         # A resumed run writes the steps since its checkpoint again: the later row is the one that counted.
-        rows.setdefault((row["stage"], row["split"]), {})[row["step"]] = row
+        rows.setdefault((row.stage, row.split), {})[row.step] = row
     return {key: [steps[step] for step in sorted(steps)] for key, steps in rows.items()}

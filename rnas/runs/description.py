@@ -1,15 +1,17 @@
 """What a configuration would build, and what a work directory holds, without running anything."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from rnas.artifacts.architecture import load_architecture
-from rnas.artifacts.run_record import FILE, read_record
+from rnas.artifacts.run_record import FILE, RunRecord
 from rnas.layers.counting import count
 from rnas.models import build_model
-from rnas.runs.stages import STAGES, open_experiment
+from rnas.runs.recipes import uses_teacher
+from rnas.runs.stages import NAMES, open_run
 from rnas.teachers import describe_taps
 from rnas.teachers.teacher import CARD, read_card
 
@@ -21,20 +23,20 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
       workdir: its teacher and `architecture.json` are described where present.
       architecture: another `architecture.json`.
     """
-    experiment = open_experiment(config, workdir)
+    run = open_run(config, workdir)
     image_shape = tuple(config.data.image_shape)
     result = {
         "system": config.system,
         "space": config.space,
         "image_shape": list(image_shape),
         "num_classes": config.data.num_classes,
-        **{name: count(net, image_shape, *args)._asdict() for name, (net, args) in experiment.described().items()},
+        **{name: count(net, image_shape, *args)._asdict() for name, (net, args) in run.search.described().items()},
     }
-    student, inputs = experiment.described()["supernet"]
+    student, inputs = run.search.described()["supernet"]
     path = Path(architecture) if architecture else workdir / "architecture.json"
-    derived = load_architecture(path) if architecture or path.exists() else experiment.given_architecture()
+    derived = load_architecture(path) if architecture or path.exists() else run.search.given()
     if derived is not None:
-        student, inputs = experiment.network(derived), ()
+        student, inputs = run.search.network(derived), ()
         result["student"] = {**count(student, derived.image_shape)._asdict(), **derived.summary()}
         if derived.tutelage.tutors:
             result["student"]["tutors"] = dict(zip(derived.taps, derived.tutelage.tutors, strict=True))
@@ -44,7 +46,7 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
         content = read_card(card)
         teacher = {"architecture": content["architecture"], "num_classes": content["num_classes"],
                    "mean": content["mean"], "std": content["std"], "hash": content["hash"]}  # fmt: skip
-    elif experiment.uses_teacher:
+    elif uses_teacher(run.config):
         teacher = {"architecture": config.teacher.architecture, "num_classes": config.data.num_classes,
                    "mean": list(config.data.mean), "std": list(config.data.std)}  # fmt: skip
     else:
@@ -61,14 +63,15 @@ def status(workdir: Path) -> dict[str, Any]:
     """State and seconds of every stage of a work directory.
 
     Raises:
-      ValueError: where no run has begun.
+      ValueError: no run has begun there, or one of an earlier version has.
     """
     if not (workdir / FILE).exists():
         raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
-    record = read_record(workdir / FILE)
+    record = RunRecord.read(workdir / FILE)
+    done = {stage: dataclasses.asdict(entry) for stage, entry in record.stages.items()}
     waiting = {"status": "waiting"}
     return {
         "workdir": str(workdir),
-        "command": record["command"],
-        "stages": {stage: record["stages"].get(stage, waiting) for stage in STAGES},
+        "command": record.command,
+        "stages": {stage: done.get(stage, waiting) for stage in NAMES},
     }

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -34,30 +34,16 @@ from rnas.objectives import (
 from rnas.objectives.bilevel import unstacked
 from rnas.spaces import cell_space
 from rnas.steps.augmentation import Augmentation, augment_to_float
-from rnas.steps.keys import Keys, step_keys
 from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.replicas import PyTree, mean_over_replicas
 from rnas.steps.state import State
+from rnas.steps.step_keys import Keys, step_keys
 
 VALIDATION_METRICS = ("validation_loss",)
 PAIR_METRICS = ("natural_loss", "adversarial_loss", "gamma", "cosine")  # where two objectives are weighed
 
 Loss = Callable[[PyTree, PyTree, Any], tuple[jax.Array, Any]]  # (weights, architecture, batch) -> (mean, aux)
-
-
-class Fixed(NamedTuple):
-    """What stays as it is within a step.
-
-    Attributes:
-      step: the global step.
-      batch_stats: running statistics at its start.
-      tutor_key: draws the mixtures of tutors.
-    """
-
-    step: jax.Array
-    batch_stats: PyTree
-    tutor_key: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,11 +112,10 @@ class CellSearchStep:
         training, validation = adversarial_halves(
             self, state, images, labels, teacher_variables, (keys, validation_keys)
         )
-        fixed = Fixed(state.step, state.batch_stats, keys.tutors)
-        architecture, arch_opt_state, measured = updated_architecture(self, state, training, validation, fixed)
+        architecture, arch_opt_state, measured = updated_architecture(self, state, training, validation, keys.tutors)
         sample = perturbed_probabilities(self, state, architecture, training, keys.architecture)
 
-        loss = functools.partial(mean_loss, self, self.objective, fixed, probabilities=sample)
+        loss = functools.partial(mean_loss, self, self.objective, state, keys.tutors, probabilities=sample)
         gradients, (terms, stats) = jax.grad(loss, has_aux=True)(state.params, architecture, training)
         gradients = mean_over_replicas(gradients)
         params, opt_state = self.optimizer.update(gradients, state.opt_state, state.params, state.step)
@@ -182,7 +167,8 @@ def adversarial_halves(
 def mean_loss(
     search: CellSearchStep,
     objective: Objective,
-    fixed: Fixed,
+    state: State,
+    tutor_key: jax.Array,
     params: PyTree,
     architecture: PyTree,
     batch: Batch,
@@ -195,7 +181,8 @@ def mean_loss(
     Args:
       search: the step.
       objective: joint or natural.
-      fixed: of the step.
+      state: before the step, of which step and running statistics are used.
+      tutor_key: draws the mixtures of tutors.
       params: weights.
       architecture: logits of the cells and of the tutors.
       batch: of one half.
@@ -206,14 +193,14 @@ def mean_loss(
     def attention_loss(out):
         return soft_tutor_loss(
             out, search.supernet.taps, batch.teacher_outputs.maps, objective,
-            lambda: search.sampling.tutors(fixed.tutor_key, architecture["tutors"], fixed.step),
+            lambda: search.sampling.tutors(tutor_key, architecture["tutors"], state.step),
         )  # fmt: skip
 
     sample = cell_space.probabilities(architecture["cells"]) if probabilities is None else probabilities
-    network = Network(search.supernet, params, fixed.batch_stats, sample)
+    network = Network(search.supernet, params, state.batch_stats, sample)
     terms, stats, _ = joint_terms(network, objective, batch, attention_loss)
     if regularised:
-        terms["loss"] = terms["loss"] + curvature_term(search.curvature, network, batch, fixed.step)
+        terms["loss"] = terms["loss"] + curvature_term(search.curvature, network, batch, state.step)
     return jnp.mean(terms["loss"]), (terms, stats)
 
 
@@ -230,19 +217,21 @@ def curvature_term(curvature: Curvature, network: Network, batch: Batch, step: j
     return lax.cond(curvature.is_on(step), value, lambda: jnp.zeros(batch.labels.shape))
 
 
-def validation_losses(search: CellSearchStep, fixed: Fixed, validation: Batch) -> tuple[Loss, PyTree]:
+def validation_losses(
+    search: CellSearchStep, state: State, validation: Batch, tutor_key: jax.Array
+) -> tuple[Loss, PyTree]:
     """Returns a loss and the batches it is taken of, one a validation loss, along the first axis of every leaf.
 
     The natural loss comes first where a method weighs a pair.
     """
     kind, objective = search.method.kind, search.objective
-    own: Loss = functools.partial(mean_loss, search, objective, fixed, regularised=kind.curvature)
+    own: Loss = functools.partial(mean_loss, search, objective, state, tutor_key, regularised=kind.curvature)
     loss: Loss
     batches: list[Any]
     if not kind.pair:
         loss, batches = own, [validation]
     elif objective.needs_clean or objective.needs_teacher:
-        natural = functools.partial(mean_loss, search, search.natural_objective, fixed)
+        natural = functools.partial(mean_loss, search, search.natural_objective, state, tutor_key)
         loss, batches = either(natural, own), [(0, validation), (1, validation)]
     else:
         # A loss that sees adversarial images alone is the natural one where the attack left them as they are, which
@@ -270,11 +259,11 @@ def either(first: Loss, second: Loss) -> Loss:
 
 
 def updated_architecture(
-    search: CellSearchStep, state: State, training: Batch, validation: Batch, fixed: Fixed
+    search: CellSearchStep, state: State, training: Batch, validation: Batch, tutor_key: jax.Array
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
     """Returns the architecture and its optimiser's state after one update, and the metrics of it."""
-    train_loss: Any = functools.partial(mean_loss, search, search.objective, fixed)
-    validation_loss, batches = validation_losses(search, fixed, validation)
+    train_loss: Any = functools.partial(mean_loss, search, search.objective, state, tutor_key)
+    validation_loss, batches = validation_losses(search, state, validation, tutor_key)
     found = architecture_gradients(
         lambda *args: train_loss(*args, training),
         validation_loss,

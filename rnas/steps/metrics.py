@@ -16,7 +16,16 @@ TRAIN_METRICS = (
 
 
 def metric_sums(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -> dict[str, jax.Array]:
-    """Float32 sums over all examples of all replicas, their count, and the step if loss or `updated` are not finite."""
+    """Sums terms over the examples of all replicas.
+
+    Args:
+      terms: by name, [N] or a number for all examples; 'loss' among them.
+      step: the global step.
+      updated: what the step changed.
+
+    Returns:
+      Float32 sums, their 'count', and 'nonfinite_step': the step where loss or `updated` are not finite, else `NEVER`.
+    """
     examples = terms["loss"].shape[0]
     sums = {name: jnp.sum(jnp.broadcast_to(value, (examples,)), dtype=jnp.float32) for name, value in terms.items()}
     sums["count"] = jnp.float32(examples)

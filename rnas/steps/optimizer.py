@@ -13,43 +13,25 @@ import optax
 
 
 class OptimizerSection(Protocol):
-    """Attributes of an `optimizer` section.
+    """Attributes of an `optimizer` section."""
 
-    Attributes:
-      name: 'adam' or 'sgd'.
-      learning_rate: of the first step.
-      l2: coefficient of the coupled decay.
-      schedule: 'cosine', 'epoch_cosine', 'step', 'constant' or 'one_cycle'.
-      final_factor: last rate of a cosine over the first.
-      milestones: epochs after which 'step' divides the rate by ten.
-      clip_norm: of the gradient; 0 does not clip.
-      momentum: of sgd.
-      betas: of adam.
-    """
-
-    name: str
-    learning_rate: float
-    l2: float
-    schedule: str
-    final_factor: float
-    milestones: tuple[float, ...]
-    clip_norm: float
-    momentum: float
-    betas: tuple[float, float]
+    name: str  # adam, sgd
+    learning_rate: float  # of the first step
+    l2: float  # coupled decay
+    schedule: str  # cosine, epoch_cosine, step, constant, one_cycle
+    final_factor: float  # last rate over the first
+    milestones: tuple[float, ...]  # epochs after which `step` divides the rate by ten
+    clip_norm: float  # of the gradient; 0 does not clip
+    momentum: float  # of sgd
+    betas: tuple[float, float]  # of adam
 
 
 class CycleSection(Protocol):
-    """Attributes of the `cycle` of a section with the schedule 'one_cycle'.
+    """Attributes of its `cycle`, for the schedule 'one_cycle'."""
 
-    Attributes:
-      peak: highest rate.
-      momentum: at the highest rate; that of the section at the lowest ones.
-      rise: share of the steps until the peak.
-    """
-
-    peak: float
-    momentum: float
-    rise: float
+    peak: float  # highest rate
+    momentum: float  # at the highest rate; that of the section at the lowest ones
+    rise: float  # share of the steps until the peak
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,11 +25,11 @@ from rnas.objectives import (
 )
 from rnas.spaces import width_space
 from rnas.steps.augmentation import Augmentation, augment_to_float
-from rnas.steps.keys import Keys, step_keys
 from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.replicas import PyTree, mean_over_replicas
 from rnas.steps.state import State
+from rnas.steps.step_keys import Keys, step_keys
 
 Loss = Callable[[PyTree, PyTree], tuple[jax.Array, Any]]  # (params, architecture) -> (mean, (terms, statistics))
 

@@ -5,7 +5,7 @@ they answer is a function of (seed, step), or of an iterator whose position the 
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -16,6 +16,21 @@ from rnas.steps.cached_teacher import CachedBatch, CachedOutputs
 
 if TYPE_CHECKING:
     from rnas.data.stream import Batches
+
+
+class Loader(Protocol):
+    """Where the images of a stage come from; see the classes below."""
+
+    streaming: bool
+    most: int  # steps of one dispatch, at most
+
+    def dispatch(self, first: int, count: int) -> "Block":
+        """The images of steps `first` … `first + count - 1`."""
+
+    def position(self) -> dict:
+        """What a checkpoint must hold so that `seek` finds the place again, JSON-able."""
+
+    def seek(self, position: dict) -> None: ...
 
 
 class Block(NamedTuple):

@@ -1,8 +1,6 @@
-"""The record of a run: `metrics.jsonl`, one JSON object a line, and the same as TensorBoard events."""
+"""Appends the metrics of a stage to `metrics.jsonl`, and the same as TensorBoard events."""
 
 from collections.abc import Callable, Mapping
-import json
-import math
 import os
 from pathlib import Path
 import time
@@ -12,15 +10,14 @@ import jax
 from tensorboardX import SummaryWriter
 
 from rnas.artifacts.files import write_text
-
-FILE = "metrics.jsonl"
+from rnas.artifacts.metrics import FILE, MetricsRow, read_rows
 
 
 class MetricsLog:
-    """Appends the metrics of one stage; does nothing on processes other than the first.
+    """The log of one stage. Processes other than the first write nothing.
 
     Args:
-      workdir: the run's directory; lines go to `metrics.jsonl`, events to `events/<stage>`.
+      workdir: the run's directory; rows go to `metrics.jsonl`, events to `events/<stage>`.
       stage: which part of the run it is: "teacher", "search", "train", …
     """
 
@@ -32,29 +29,18 @@ class MetricsLog:
         self._writer: SummaryWriter | None = None
 
     def write(self, step: int, epoch: float, split: str, metrics: Mapping[str, Any]) -> None:
-        """Appends one line, whole or not at all, and one event per metric.
-
-        Args:
-          step: training step within the stage.
-          epoch: the same in passes over the data, fractions included.
-          split: "train" or "validation".
-          metrics: name to number; NaN and infinities are written as null, and as no event.
-        """
+        """Appends one row, whole or not at all, and one event for each finite metric."""
         if not self._writes:
             return
-        values = {name: float(value) for name, value in metrics.items()}
-        record = {"stage": self._stage, "split": split, "step": int(step), "epoch": float(epoch)}
-        record["time"] = time.time()
-        assert not record.keys() & values.keys(), f"a metric has the name of a field: {sorted(values)}"
-        record |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        row = MetricsRow.of(self._stage, split, step, epoch, time.time(), metrics)
         if self._writer is None:
             self._writer = self._event_writer()
             self._mend()
         with open(self._path, "ab") as stream:
-            stream.write((json.dumps(record) + "\n").encode())
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._writer.add_scalar(f"{split}/{name}", value, step, walltime=record["time"])
+            stream.write(row.line.encode())
+        for name, value in row.values.items():
+            if value is not None:
+                self._writer.add_scalar(f"{split}/{name}", value, step, walltime=row.time)
 
     def rewind(self, step: int) -> None:
         """Forgets what this stage recorded after `step`, and any line that a crash cut short.
@@ -63,10 +49,10 @@ class MetricsLog:
         """
         if not self._writes:
             return
-        self._rewrite(lambda record: record["stage"] != self._stage or record["step"] <= step)
+        self._rewrite(lambda row: row.stage != self._stage or row.step <= step)
         if self._events.exists():
             self.close()
-            # The event files stay; this one tells TensorBoard to hide what they hold after the step.
+            # The event files stay; this one makes TensorBoard hide what they hold after the step.
             self._writer = self._event_writer(purge_step=step + 1)
 
     def close(self) -> None:
@@ -87,28 +73,8 @@ class MetricsLog:
     def _mend(self) -> None:
         """Cuts a torn last line, so that the next one does not continue it."""
         if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-            self._rewrite(lambda record: True)
+            self._rewrite(lambda row: True)
 
-    def _rewrite(self, keep: Callable[[dict], bool]) -> None:
+    def _rewrite(self, keep: Callable[[MetricsRow], bool]) -> None:
         if self._path.exists():
-            kept = [json.dumps(record) + "\n" for record in read_metrics(self._path.parent) if keep(record)]
-            write_text(self._path, "".join(kept))
-
-
-def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-    """The records of a run in the order written; empty where there are none yet.
-
-    A line that is no such record, as a crash or a full disk may leave, is passed over.
-    """
-    path = Path(workdir) / FILE
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_bytes().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.keys() >= {"stage", "split", "step"}:
-            records.append(record)
-    return records
+            write_text(self._path, "".join(row.line for row in read_rows(self._path.parent) if keep(row)))

@@ -7,7 +7,7 @@ import platform
 import jax
 import pytest
 
-from rnas.artifacts.run_record import RunRecord, versions
+from rnas.artifacts.run_record import StageRecorder, versions
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def content(folder) -> dict:
 
 
 def test_a_stage_is_running_and_then_complete(tmp_path, clock):
-    record = RunRecord(tmp_path, "rnas run --config=a.py")
-    assert not record.is_complete("search")
+    record = StageRecorder(tmp_path, "rnas run --config=a.py")
+    assert not record.record.is_complete("search")
     with record.stage("search"):
         assert content(tmp_path)["stages"] == {"search": {"seconds": 0.0, "starts": 1, "status": "running"}}
         clock.now += 12.34
-    assert record.is_complete("search") and not record.is_complete("train")
+    assert record.record.is_complete("search") and not record.record.is_complete("train")
     written = content(tmp_path)
     assert written["stages"] == {"search": {"seconds": 12.3, "starts": 1, "status": "complete"}}
     assert written["command"] == "rnas run --config=a.py"
@@ -40,13 +40,13 @@ def test_a_stage_is_running_and_then_complete(tmp_path, clock):
 
 
 def test_a_stage_that_stopped_goes_on_with_its_time(tmp_path, clock):
-    with pytest.raises(RuntimeError), RunRecord(tmp_path, "first").stage("train"):
+    with pytest.raises(RuntimeError), StageRecorder(tmp_path, "first").stage("train"):
         clock.now += 5
         raise RuntimeError
     first = content(tmp_path)
     assert first["stages"]["train"] == {"seconds": 5.0, "starts": 1, "status": "running"}
-    record = RunRecord(tmp_path, "second")
-    assert not record.is_complete("train")
+    record = StageRecorder(tmp_path, "second")
+    assert not record.record.is_complete("train")
     with record.stage("train"):
         clock.now += 2
     second = content(tmp_path)
@@ -55,14 +55,14 @@ def test_a_stage_that_stopped_goes_on_with_its_time(tmp_path, clock):
 
 
 def test_looking_at_a_record_writes_nothing(tmp_path):
-    assert not RunRecord(tmp_path, "run").is_complete("train")
+    assert not StageRecorder(tmp_path, "run").record.is_complete("train")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"stages": {')
     with pytest.raises(ValueError, match="run.json is not readable as JSON.*mend it, or remove it"):
-        RunRecord(tmp_path, "run")
+        StageRecorder(tmp_path, "run")
 
 
 def test_versions_name_python_and_the_packages():

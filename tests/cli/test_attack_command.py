@@ -23,10 +23,13 @@ from rnas.evaluation import assessment, sanity
 from rnas.evaluation.runner import Runner
 from rnas.main import main
 from rnas.models import build_model
-from rnas.runs.stages import open_experiment
+from rnas.runs.stage_trainers import checkpoints
+from rnas.runs.stages import open_run
+from rnas.runs.trained_models import evaluated_model
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers import load_teacher, save_teacher
+from rnas.training.initial import initial_variables
 from rnas.training.interruption import Interrupted
 
 MINI = """
@@ -69,20 +72,20 @@ def bare(tmp_path_factory, data) -> Path:
     config = load_config(str(folder / "mini.py"), [f"--config.data.dir={data}"])
     workdir = folder / "run"
     record_config(workdir, config)
-    experiment = open_experiment(config, workdir)
-    blocks = experiment.space.blocks
+    experiment = open_run(config, workdir)
+    blocks = experiment.search.space.blocks
     smallest = WidthArchitecture(
-        space=experiment.space,
-        widths=experiment.space.smallest,
+        space=experiment.search.space,
+        widths=experiment.search.space.smallest,
         image_shape=(8, 8, 1),
         num_classes=10,
         probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in blocks],
     )
     experiment.save_architecture(smallest)
-    variables = experiment.initial_variables(experiment.network(smallest), "train")
+    variables = initial_variables(experiment.search.network(smallest), config, "train")
     state = State.create(variables, make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1))
-    with experiment.checkpoints("train") as checkpoints:
-        checkpoints.save(1, state, {}, {"score": 0.5})
+    with checkpoints(experiment, "train") as stored:
+        stored.save(1, state, {}, {"score": 0.5})
     return workdir
 
 
@@ -148,8 +151,8 @@ def test_json_is_one_object_and_nothing_else(attacked):
 
 
 def test_figures_are_those_of_the_student(attacked, data):
-    experiment = open_experiment(recorded_config(attacked.workdir), attacked.workdir)
-    model, test = experiment.subject("student"), experiment.dataset.test
+    experiment = open_run(recorded_config(attacked.workdir), attacked.workdir)
+    model, test = evaluated_model(experiment, "student"), experiment.dataset.test
     images = test.images[:COUNT].astype(np.float32) / np.float32(255)
     predict = jax.jit(lambda images: model.predict(model.variables, images).argmax(1))
     right = predict(images) == test.labels[:COUNT]
@@ -236,7 +239,7 @@ def test_a_data_folder_is_that_of_the_data_of_the_run(attacked, refused, monkeyp
         folders.append((name, data_dir))
         raise ValueError("enough")
 
-    monkeypatch.setattr("rnas.runs.components.load_dataset", load)
+    monkeypatch.setattr("rnas.runs.run.load_dataset", load)
     assert "enough" in refused(f"--workdir={attacked.workdir}", "--data-dir=elsewhere")
     assert folders == [("digits", "elsewhere")]
 
@@ -281,7 +284,7 @@ def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path
     card = json.loads((path / "teacher.json").read_text())
     (path / "teacher.json").write_text(json.dumps({**card, "origin": {}}))
     message = refused(f"--teacher={path}", f"--data-dir={data}")
-    assert "does not hold the data it was trained on; name --dataset." in message
+    assert "does not name the data it was trained on; give --dataset." in message
     card["num_classes"] = 10
     (path / "teacher.json").write_text(json.dumps({**card, "image_shape": [16, 16, 1]}))
     message = refused(f"--teacher={path}", f"--data-dir={data}", "--dataset=digits")

@@ -68,7 +68,7 @@ def refused(tmp_path, data, capsys):
 )
 def test_commands_run_up_to_their_stage(monkeypatch, command, until):
     started = []
-    monkeypatch.setattr(experiment, "run", lambda config, workdir, **rest: started.append((config, workdir, rest)))
+    monkeypatch.setattr(experiment, "execute", lambda config, workdir, **rest: started.append((config, workdir, rest)))
     argv = [*command.split(), f"--config={CIFAR10}:s7", "--config.seed=3", "--config.evaluation.count=7"]
     assert main(argv) == 0
     ((config, workdir, rest),) = started
@@ -79,7 +79,7 @@ def test_commands_run_up_to_their_stage(monkeypatch, command, until):
 
 def test_recorded_command_can_be_typed_again(monkeypatch, tmp_path):
     started = []
-    monkeypatch.setattr(experiment, "run", lambda *_, command, until: started.append(command))
+    monkeypatch.setattr(experiment, "execute", lambda *_, command, until: started.append(command))
     main(["run", f"--config={DIGITS}", f"--workdir={tmp_path / 'two words'}"])
     assert started[0].endswith(f"'--workdir={tmp_path / 'two words'}'")
 
@@ -88,7 +88,7 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise Interrupted("stage 'train' was interrupted and saved at step 7.")
 
-    monkeypatch.setattr(experiment, "run", interrupted)
+    monkeypatch.setattr(experiment, "execute", interrupted)
     assert main(["run", f"--config={DIGITS}"]) == 130
     line = f"stage 'train' was interrupted and saved at step 7. To go on: rnas run --config={DIGITS}\n"
     assert capsys.readouterr().err == line

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from rnas.artifacts.metrics import MetricsRow
 from rnas.attacks import catalogue
 from rnas.pages import curves, drawings, site, write_report
 from rnas.pages.attack_page import attack_context
@@ -79,7 +80,7 @@ RUN = {
     "device": "cpu",
     "devices": 2,
     "stages": {
-        name: {"seconds": 61.6, "steps": 1200, "status": "complete"}
+        name: {"seconds": 61.6, "starts": 1, "status": "complete"}
         for name in ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
     },
 }
@@ -320,6 +321,12 @@ def cell_metrics():
             yield row(stage, "train", step, step / 2, loss=2 - 0.1 * step)
 
 
+def run_record(**stages):
+    """The content of run.json with some stages, by status."""
+    stages = {name: {"seconds": 1.0, "starts": 1, "status": status} for name, status in stages.items()}
+    return RUN | {"stages": stages}
+
+
 def write_cell_files(folder, without=(), metrics=None, **changed):
     """Writes the work directory of a search for cells, less the files of `without`, with `changed` as given."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -456,7 +463,7 @@ def cell_evaluation():
 @pytest.fixture
 def cell_rows():
     """What the search recorded of its probabilities, in order of step."""
-    return [row for row in cell_metrics() if row["split"] == "architecture"]
+    return [MetricsRow.from_json(row) for row in cell_metrics() if row["split"] == "architecture"]
 
 
 @pytest.fixture
@@ -507,6 +514,12 @@ def rows_of(context, name):
     """The rows of a table of a context: heading -> text as printed, narrow spaces as plain ones."""
     (table,) = (item for item in site.contents(context) if isinstance(item, Table) and item.name == name)
     return [{column: text.replace("\u202f", " ") for column, text in record.items()} for record in table.records()]
+
+
+@pytest.fixture
+def record():
+    """`record(train="running")`: the content of run.json with these stages."""
+    return run_record
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rnas.artifacts.metrics import MetricsRow
 from rnas.pages import curves
 from rnas.pages.cells import LOOKS, empty_graph, graphs, look
 from rnas.pages.curves import Choices, plot_choices, plot_learning, read_choices
@@ -17,7 +18,7 @@ PANEL = list(DSARA.edges)
 def constant(*shares):
     """Seven operations on 14 edges with the same probabilities, over three epochs."""
     graph = empty_graph(DSARA, "robust")
-    return Choices(graph, "epoch", np.arange(3.0), tuple(CANDIDATES), np.broadcast_to(shares, (3, 14, 7)))
+    return Choices(graph, np.arange(3.0), tuple(CANDIDATES), np.broadcast_to(shares, (3, 14, 7)))
 
 
 @pytest.mark.parametrize(
@@ -32,19 +33,15 @@ def test_probabilities_are_found_by_type_edge_and_operation(cell_rows):
     read = read_choices(cell_rows, DSARA)
     assert list(read) == ["accurate", "reduce", "robust"]
     robust = read["robust"]
-    assert robust.axis == "epoch" and robust.time.tolist() == [0, 1, 2, 3, 4]
+    assert robust.epochs.tolist() == [0, 1, 2, 3, 4]
     assert robust.probabilities.shape == (5, 14, 7)
     np.testing.assert_allclose(robust.probabilities[0], 1 / 7)
     at = robust.operations.index("dil_conv_3x3")
-    assert robust.probabilities[4, 13, at] == cell_rows[4]["robust/13/dil_conv_3x3"]
+    assert robust.probabilities[4, 13, at] == cell_rows[4].values["robust/13/dil_conv_3x3"]
     np.testing.assert_allclose(robust.probabilities.sum(-1), 1)
 
 
-def test_rows_without_epochs_go_by_step(cell_rows):
-    for row in cell_rows:
-        del row["epoch"]
-    read = read_choices(cell_rows, DSARA)["reduce"]
-    assert read.axis == "step" and read.time.tolist() == [0, 2, 4, 6, 8]
+def test_without_rows_nothing_was_chosen():
     assert read_choices([], DSARA) == {}
 
 
@@ -57,10 +54,10 @@ def test_rows_without_epochs_go_by_step(cell_rows):
         ({"robust/3/skip_connect": None}, "step 2 lacks the probabilities robust/3/skip_connect"),
     ],
 )
-def test_probabilities_that_are_none_are_named(write_cells, cell_rows, context_of, change, message):
-    cell_rows[1] |= change
+def test_probabilities_that_are_none_are_named(cell_rows, change, message):
+    cell_rows[1].values.update(change)
     with pytest.raises(ValueError, match=message) as error:
-        context_of(write_cells(metrics=cell_rows))
+        read_choices(cell_rows, DSARA)
     assert "metrics.jsonl" in str(error.value)
 
 
@@ -107,9 +104,10 @@ def test_what_was_kept_is_named_with_its_probability(context_of, write_cells):
 
 
 def test_long_curves_are_means_and_values_that_never_change_stay_off_the_edge(painted):
-    train = [{"step": step, "loss": 2.0, "kl": 0.0, "temperature": float(step)} for step in range(1000)]
+    values = {"loss": 2.0, "kl": 0.0}
+    train = [MetricsRow("train", "train", n, float(n), 0.0, values | {"temperature": float(n)}) for n in range(1000)]
     figure = painted(curves, plot_learning, "train", train, [])
     loss, temperature = figure.axes  # `kl`, zero all the time, is a stage without a teacher
     assert len(loss.lines[0].get_xdata()) == 200 and loss.get_ylim() == (0, 4)
     np.testing.assert_allclose(temperature.lines[0].get_ydata()[:2], [2, 7])  # means of five steps
-    assert plot_learning("train", [{"step": 0, "kl": 0.0}], []) is None
+    assert plot_learning("train", [MetricsRow("train", "train", 0, 0.0, 0.0, {"kl": 0.0})], []) is None

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from rnas.artifacts.table_of_runs import METRICS
 from rnas.attacks import catalogue
-from rnas.pages import site
+from rnas.pages import site, table_page
 from rnas.pages.canvas import Picture
 
 KIND = re.compile(r"(?:PGD|MI-FGSM|CW)-\d+(?: \([^)]*\))?")
@@ -31,7 +32,9 @@ def texts(context):
 def contexts(finished_context, searched_context, attacked_context, context_of):
     """Of every page that names attacks by the catalogue."""
     drawn = (finished_context, searched_context, attacked_context)
-    return [context_of(finished_context[0], searched_context[0]), *(context for _, context in drawn)]
+    columns_of_tables = [table_page._label(f"cifar10/{metric}") for metric in METRICS]
+    runs = [context_of(finished_context[0], searched_context[0]), *(context for _, context in drawn)]
+    return [*runs, columns_of_tables]
 
 
 def test_every_label_is_that_of_one_attack_of_the_catalogue(contexts):
@@ -41,7 +44,8 @@ def test_every_label_is_that_of_one_attack_of_the_catalogue(contexts):
     known = {catalogue.find(name) for name in (*names, *catalogue.CATALOGUE)}
     labels = {attack.label: attack for attack in known}
     assert len(labels) == len(known)
-    assert printed <= labels.keys() and {"PGD-100", catalogue.label_of("pgd_20_step_0.8")} <= printed
+    assert printed <= labels.keys()
+    assert {"PGD-100", *map(catalogue.label_of, ("pgd_20", "pgd_20_step_0.8", "pgd_20_step_1"))} <= printed
 
 
 def test_one_label_one_step(contexts):

@@ -170,7 +170,7 @@ def test_protocol_and_run(context_of, read_page, finished, write_run, rows):
     assert "Missing stages" not in said and "AutoAttack is the figure to quote" not in said
     context = context_of(write_run(NO_METRICS))
     stages = {row["Stage"]: row for row in rows(context, "stages")}
-    assert stages["train"] == {"Stage": "train", "Status": "complete", "Steps": "1,200", "Wall time": "1 min 02 s"}
+    assert stages["train"] == {"Stage": "train", "Status": "complete", "Starts": "1", "Wall time": "1 min 02 s"}
     assert stages["total"]["Wall time"] == "7 min 11 s"  # seven stages of 61.6 seconds
     attacks = rows(context, "attacks")
     assert len(attacks) == 2 * 6
@@ -226,9 +226,8 @@ def test_any_one_file_is_enough(page_of, write_run, alone):
     page_of(write_run(without=[name for name in FILES if name != alone]))
 
 
-def test_before_evaluation_the_page_shows_the_student_and_what_is_missing(context_of, page_of, write_run):
-    stages = {"search": {"status": "complete"}, "train": {"status": "running", "seconds": 1.0}}
-    run = {"format": 2, "command": "rnas run", "stages": stages}
+def test_before_evaluation_the_page_shows_the_student_and_what_is_missing(context_of, page_of, write_run, record):
+    run = record(search="complete", train="running")
     workdir = write_run(without=["evaluation.json", "adversarial.npz"], run=run)
     context = context_of(workdir)
     assert context["title"] == "A student of 18,930 parameters, not yet evaluated"
@@ -334,9 +333,9 @@ def test_models_are_compared_on_as_many_images(said_of, cell_evaluation):
     assert "Under PGD-100 it keeps 51.3 %, the same network with plain training keeps 6.3 % and 3 networks" in said
 
 
-def test_published_cells(context_of, write_cells, cell_config, cell_architecture):
+def test_published_cells(context_of, write_cells, cell_config, cell_architecture, record):
     config, origin = cell_config | {"genotype": "pdarts"}, {"origin": {"published": "pdarts"}}
-    run = {"format": 2, "command": "rnas run", "stages": {}}
+    run = record()
     context = context_of(write_cells("run", (), [], config=config, run=run, architecture=cell_architecture | origin))
     assert context["eyebrow"].endswith("published cells: pdarts")
     assert "search" not in context["missing"] and "train" in context["missing"]

@@ -210,7 +210,7 @@ def test_the_results_so_far(workdir, read_page):
     assert warning.startswith("Sanity checks F of AutoAttack on 323133, seed 0, failed")
     assert page["title"] == f"7 of 8 networks trained: 333133 keeps 31.00\u202f% under {PGD}"
     protocol = content(page, "protocol")["facts"]
-    assert protocol["Attack in training"] == "PGD-7, step 2/255, \u03b5 = 8/255"
+    assert protocol["Attack in training"] == "PGD-7 (step \u03b5/4), \u03b5 = 8/255"
     assert protocol["Judged on"].startswith("500 test images") and "beside" not in page["sections"]
     html = read_page(write_training_page(workdir)).said()
     assert "Unfinished. 7 of 8 networks" in html and "Sanity checks F" in html and "50.0, 49.0" in html

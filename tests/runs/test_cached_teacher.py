@@ -12,20 +12,28 @@ import numpy as np
 import pytest
 
 from rnas import steps
+from rnas.artifacts.metrics import read_rows
 from rnas.cli import platform
 from rnas.config.load import load_config
 from rnas.data.datasets import load_dataset
 from rnas.main import main
 from rnas.models import build_model
-from rnas.runs import components
-from rnas.runs import stages as experiment
-from rnas.runs.rnas_cl import RnasCl
+from rnas.runs import run as run_module
+from rnas.runs.recipes import augmentation
+from rnas.runs.stage_trainers import make_loader
+from rnas.runs.stages import execute, open_run
+from rnas.runs.teacher_sources import finished_cache, teacher_source
 from rnas.teachers import save_teacher
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.metrics_log import read_metrics
+
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
+
 
 CONFIG = """
 from rnas.config.defaults import {system}
+
 
 def get_config():
     config = {system}.get_config()
@@ -77,7 +85,7 @@ def _settings_of_the_tests(monkeypatch):
 def finished(given):
     """A run with its cache, complete up to the trained student."""
     config = load_config(given.config, given.overrides)
-    experiment.run(config, given.folder / "run", command="rnas train", until="train")
+    execute(config, given.folder / "run", command="rnas train", until="train")
     return SimpleNamespace(config=config, workdir=given.folder / "run")
 
 
@@ -120,7 +128,7 @@ def test_a_stage_from_the_cache_goes_on_to_the_same_end(finished, tmp_path):
     (workdir / "run.json").write_text(json.dumps(record))
     for stage in ("search", "train"):
         shutil.rmtree(workdir / "checkpoints" / stage / str(STEPS))
-    experiment.run(finished.config, workdir, command="rnas train", until="train")
+    execute(finished.config, workdir, command="rnas train", until="train")
     for stage in ("search", "train"):
         found, expected = latest(workdir, stage), latest(finished.workdir, stage)
         assert found == expected, stage
@@ -147,7 +155,7 @@ def kept(given):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platform, "prepare", lambda **_: None)
-        patch.setattr(components, "load_dataset", load)
+        patch.setattr(run_module, "load_dataset", load)
         assert main(command) == 0
     return SimpleNamespace(command=command, folder=folder, read=read)
 
@@ -174,17 +182,17 @@ def test_the_same_weights_behind_another_normalisation_may_not_use_it(given, kep
     card = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
     (tmp_path / "teacher" / "teacher.json").write_text(json.dumps({**card, "mean": [0.9]}))
     other = [f"--config.teacher.path={tmp_path / 'teacher'}", f"--config.teacher.cache.dir={kept.folder}"]
-    system = RnasCl(load_config(given.config, [*given.overrides, *other]), tmp_path / "run")
+    system = open_run(load_config(given.config, [*given.overrides, *other]), tmp_path / "run")
     with pytest.raises(ValueError, match=r"teacher.mean: \[0.305\] is what it was made of, \[0.9\] is given"):
-        system.finished_cache()
+        finished_cache(system)
 
 
 def test_views_that_other_settings_of_jax_would_show_otherwise_are_refused(given, kept, tmp_path):
     config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
     other = jax.threefry_partitionable(not jax.config.jax_threefry_partitionable)
     with other, pytest.raises(ValueError, match="sample_of_views: .* is what it was made of"):
-        RnasCl(config, tmp_path).finished_cache()
-    assert RnasCl(config, tmp_path).finished_cache().missing() == []
+        finished_cache(open_run(config, tmp_path))
+    assert finished_cache(open_run(config, tmp_path)).missing() == []
 
 
 @pytest.mark.slow
@@ -202,8 +210,8 @@ def test_cells_learn_from_it_what_they_learn_from_the_teacher(given, tmp_path):
     for views in (0, 1):
         config = load_config(f"{given.folder / 'dsara'}.py", [*common, f"--config.teacher.cache.views={views}"])
         workdir = tmp_path / str(views)
-        experiment.run(config, workdir, command="rnas train", until="train")
-        logged[views] = [record for record in read_metrics(workdir) if record["split"] == "train"]
+        execute(config, workdir, command="rnas train", until="train")
+        logged[views] = [record for record in metrics_of(workdir) if record["split"] == "train"]
         assert json.loads((workdir / "architecture.json").read_text())["tutors"]
         assert (workdir / "teacher_cache").exists() == bool(views)
     assert {record["stage"] for record in logged[0]} == {"search", "train"}
@@ -217,7 +225,7 @@ def test_cells_learn_from_it_what_they_learn_from_the_teacher(given, tmp_path):
     ("system", "overrides", "message"),
     [
         ("rnas_cl", ["--config.teacher.cache.views=0"], "teacher.cache.views is 0"),
-        ("rnas_cl", ["--config.teacher.cache.views=-1"], "expected neither to be negative"),
+        ("rnas_cl", ["--config.teacher.cache.views=-1"], "teacher.cache.views = -1 must not be negative"),
         ("rnas_cl", ["--config.gamma=0", "--config.kl_weight=0"], "no stage learns from a teacher"),
         ("rnas_cl", ["--config.data.streaming=True"], "use teacher.cache.views=0 with data.streaming"),
         ("dsara", ["--config.search.objective=pgd_at", "--config.train.cutout=4"], "but search has .*train.cutout=0"),
@@ -237,16 +245,18 @@ def test_a_cache_that_cannot_serve_is_refused(given, tmp_path, capsys, system, o
 )
 def test_a_teacher_of_attacked_images_is_refused(given, tmp_path, stage, override):
     config = load_config(given.config, [*given.overrides, f"--config.{override}"])
-    with pytest.raises(ValueError, match=f"stage {stage} asks a teacher about attacked images.*does not apply"):
-        RnasCl(config, tmp_path)
+    with pytest.raises(ValueError, match=f"stage {stage} needs teacher outputs of adversarial images.*does not apply"):
+        open_run(config, tmp_path)
 
 
 def test_baselines_without_a_teacher_see_the_images_of_the_student(given, kept, tmp_path):
     config = load_config(given.config, [*given.overrides, f"--config.teacher.cache.dir={kept.folder}"])
-    system = RnasCl(config, tmp_path)
+    system = open_run(config, tmp_path)
     taught, alone = (
-        system.teaching(teacher, config.train, system.loader("train", 260, ""), 5)
-        for teacher in (system.loaded_teacher, None)
+        teacher_source(
+            system, teacher, augmentation(config, "train"), make_loader(system, "train", 260, ""), 5, student=True
+        )
+        for teacher in (system.teacher, None)
     )
     assert taught.augmentation == alone.augmentation == steps.Augmentation(0, False)
     for step in (3, 7):  # views 0 and 1
@@ -261,13 +271,13 @@ def test_baselines_without_a_teacher_see_the_images_of_the_student(given, kept, 
         assert said is None
     assert alone.apply is None and alone.variables is None
     # Its own teacher is no pupil of the cache.
-    assert system.teaching(None, config.teacher, None, 5).cached_teacher is None
+    assert teacher_source(system, None, augmentation(config, "train"), None, 5, student=False).cached_teacher is None
 
 
 def test_without_a_cache_nothing_is_recalled(given, tmp_path):
     config = load_config(given.config, [*given.overrides, "--config.teacher.cache.views=0"])
-    system = RnasCl(config, tmp_path)
-    teacher = system.loaded_teacher
-    teaching = system.teaching(teacher, config.search, None, 5)
+    system = open_run(config, tmp_path)
+    teacher = system.teacher
+    teaching = teacher_source(system, teacher, augmentation(config, "search"), None, 5, student=False)
     assert teaching.apply is teacher.apply and teaching.cached_teacher is None
     assert teaching.augmentation == steps.Augmentation(1, False)

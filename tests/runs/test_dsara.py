@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,7 +12,11 @@ from rnas.artifacts.architecture import load_architecture
 from rnas.config.load import load_config, recorded_config
 from rnas.config.load import record_config as record
 from rnas.main import main
-from rnas.runs.stages import open_experiment
+from rnas.runs.recipes import recipe
+from rnas.runs.stages import open_run
+from rnas.runs.stages.derive_architecture import derive_architecture
+from rnas.runs.stages.search_architecture import search_architecture
+from rnas.runs.stages.train_teacher import train_teacher
 from rnas.spaces import cell_space
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dsara"
@@ -18,7 +24,7 @@ DIGITS, CIFAR10 = CONFIGS / "digits.py", CONFIGS / "cifar10.py"
 
 
 def opened(tmp_path, *overrides, config=DIGITS, argument=""):
-    return open_experiment(load_config(f"{config}:{argument}", [f"--config.{each}" for each in overrides]), tmp_path)
+    return open_run(load_config(f"{config}:{argument}", [f"--config.{each}" for each in overrides]), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +59,9 @@ def test_counts_of_published_cells(tmp_path, monkeypatch, capfd, config, overrid
 
 def test_given_cells_are_written_and_come_back(tmp_path):
     experiment = opened(tmp_path, "genotype=dsara")
-    experiment.teacher()
-    experiment.search()
-    experiment.derive()
+    train_teacher(experiment)
+    search_architecture(experiment)
+    derive_architecture(experiment)
     found = load_architecture(tmp_path / "architecture.json")
     assert found.genotype == cell_space.PUBLISHED["dsara"] and found.origin == {"published": "dsara"}
     assert (found.channels, found.cells, found.width_ratio) == (8, 5, (1, 2, 2))
@@ -63,19 +69,19 @@ def test_given_cells_are_written_and_come_back(tmp_path):
     assert content["placement"] == ["accurate", "reduce", "accurate", "reduce", "robust"]
     # The file of a run can be given to another one.
     again = opened(tmp_path / "other", f"genotype={tmp_path / 'architecture.json'}", "train.channels=16")
-    assert again.given_architecture().genotype == found.genotype and again.given_architecture().channels == 16
+    assert again.search.given().genotype == found.genotype and again.search.given().channels == 16
 
 
 def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
     baselines = "baselines=('random_0','random_1')"
     one, same, other = (opened(tmp_path, f"seed={seed}", baselines, argument="random") for seed in (1, 1, 2))
     for experiment in (one, same, other):
-        experiment.derive()
+        derive_architecture(experiment)
     names = ("random_0", "random_1")
-    drawn = [experiment.baseline(name).genotype for experiment in (one, same, other) for name in names]
+    drawn = [experiment.baseline_architecture(name).genotype for experiment in (one, same, other) for name in names]
     assert drawn[:2] == drawn[2:4] and len(set(drawn)) == 4
-    assert one.baseline("random_0").origin == {"method": "random"}
-    assert one.objective_of("baseline_random_0") == one.objective_of("train")
+    assert one.search.baseline("random_0").origin == {"method": "random"}
+    assert recipe(one.config, "baseline_random_0").objective == recipe(one.config, "train").objective
 
 
 def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp_path):
@@ -84,13 +90,12 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
     assert places == (0, 0, 1, 2, 2, 3, 4, 4)
     selector = np.arange(1 + 4 * 5, dtype=np.float32)[:, None] + np.zeros((1, 3), np.float32)
 
-    class Fake:
-        tap_names, identity = ("a", "b", "c"), {"architecture": "fake", "hash": "0"}
-
-    experiment.loaded_teacher = Fake()
-    tutelage = experiment._tutelage(experiment.family.named("dsara"), selector)
-    rows = np.asarray(tutelage.logits)[:, 0]
-    assert rows[0] == 0 and len(tutelage.tutors) == 1 + 4 * 8
+    probabilities = cell_space.initial_logits(experiment.search.space, jax.random.key(0))
+    state = SimpleNamespace(architecture={"cells": probabilities, "tutors": selector})
+    architecture, tutors, _ = experiment.search.derive(state)
+    rows = np.asarray(tutors)[:, 0]
+    assert len(architecture.taps) == 1 + 4 * 8
+    assert rows[0] == 0 and len(rows) == 1 + 4 * 8
     np.testing.assert_array_equal(rows[1:].reshape(8, 4), 1 + 4 * np.array(places)[:, None] + np.arange(4))
 
 
@@ -132,7 +137,7 @@ def test_a_malformed_genotype_is_refused_with_its_place(tmp_path):
 @pytest.mark.parametrize("config", sorted(path.stem for path in CONFIGS.glob("*.py")))
 def test_every_configuration_can_be_opened_recorded_and_read_back(tmp_path, config):
     given = load_config(str(CONFIGS / f"{config}.py"), [])
-    open_experiment(given, tmp_path)
+    open_run(given, tmp_path)
     record(tmp_path, given)
     assert json.loads(recorded_config(tmp_path).to_json()) == json.loads(given.to_json())
 

@@ -1,12 +1,17 @@
 """What a run prints at its end."""
 
-from rnas.runs.system import headline
+from rnas.artifacts.evaluation import Evaluation, ModelScores
+from rnas.artifacts.scores import AttackScore, Score
+from rnas.runs.headline import headline
 
 
 def test_models_that_met_fewer_attacks_have_gaps():
-    student = {"clean": {"accuracy": 0.98}, "pgd_100": {"accuracy": 0.5}, "auto_attack": {"accuracy": 0.4375}}
-    other = {"clean": {"accuracy": 1.0}, "pgd_100": {"accuracy": 0.25}}
-    shown = headline({**student, "epsilons": {}, "models": {"student": student, "student_last": other}})
+    def scores(clean, **attacks):
+        met = {name: AttackScore(accuracy, 16, (0.0, 1.0)) for name, accuracy in attacks.items()}
+        return ModelScores("student", "Student", None, None, Score(clean, 16, (0.0, 1.0)), met)
+
+    student, other = scores(0.98, pgd_100=0.5, auto_attack=0.4375), scores(1.0, pgd_100=0.25)
+    shown = headline(Evaluation({"student": student, "student_last": other}, {}, "linf", 0, {}))
     assert [line.split() for line in shown.splitlines()] == [
         ["accuracy,", "%", "clean", "pgd_100", "auto_attack"],
         ["student", "98.00", "50.00", "43.75"],

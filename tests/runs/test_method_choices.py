@@ -12,9 +12,9 @@ from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.defaults import dsara, rnas_cl
 from rnas.config.load import load_config
 from rnas.objectives import METHODS
-from rnas.runs.stages import open_experiment
-from rnas.runs.system import BASELINES
-from rnas.steps.optimizer import make_optimizer
+from rnas.runs.recipes import BASELINES, joint_objective, model_names, recipe, uses_natural_teacher, uses_teacher
+from rnas.runs.stage_trainers import checkpoints, first_state, trained
+from rnas.runs.stages import open_run
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl"
@@ -27,7 +27,7 @@ TRAINING = [
 
 def opened(tmp_path, *overrides, argument="", file="digits"):
     config = load_config(f"{CONFIGS / file}.py:{argument}", [f"--config.{each}" for each in overrides])
-    return open_experiment(config, tmp_path)
+    return open_run(config, tmp_path)
 
 
 @pytest.mark.parametrize("defaults", [rnas_cl, dsara])
@@ -40,19 +40,22 @@ def test_every_method_has_its_coefficients_in_the_configuration(defaults):
 @pytest.mark.parametrize("name", METHODS)
 def test_digits_train_the_student_by_one_method(tmp_path, name):
     experiment, usual = opened(tmp_path, argument=name), opened(tmp_path)
-    found = experiment.objective_of("train")
+    found = recipe(experiment.config, "train").objective
     assert type(found.adversarial) is METHODS[name] and found.gamma == found.kl_weight == 0
     # The search is that of every other student.
-    assert experiment.objective(experiment.config.search) == usual.objective(usual.config.search)
+    assert joint_objective(experiment.config, "search") == joint_objective(usual.config, "search")
 
 
 def test_coefficients_reach_the_method(tmp_path):
     overrides = ("adversarial.trades.beta=2.5", "adversarial.ard.temperature=4.0", "adversarial.iad_1.first_epoch=7")
     experiment = opened(tmp_path, *overrides, argument="methods")
-    assert experiment.objective_of("train").adversarial.beta == 2.5
-    assert experiment.objective_of("baseline_ard").adversarial.temperature == 4.0
-    assert experiment.objective_of("baseline_iad_1").adversarial.first_epoch == 7
-    assert experiment.objective_of("finetune").adversarial == experiment.objective_of("train").adversarial
+    assert recipe(experiment.config, "train").objective.adversarial.beta == 2.5
+    assert recipe(experiment.config, "baseline_ard").objective.adversarial.temperature == 4.0
+    assert recipe(experiment.config, "baseline_iad_1").objective.adversarial.first_epoch == 7
+    assert (
+        recipe(experiment.config, "finetune").objective.adversarial
+        == recipe(experiment.config, "train").objective.adversarial
+    )
 
 
 @pytest.mark.parametrize("file", TRAINING, ids=lambda file: f"{file.parent.name}-{file.stem}")
@@ -64,13 +67,13 @@ def test_ard_averages_over_the_classes_of_every_set(file):
 def test_baselines_have_one_network_and_one_start(tmp_path):
     experiment = opened(tmp_path, argument="methods")
     largest = WidthArchitecture(
-        space=experiment.space, widths=experiment.space.largest, image_shape=(8, 8, 1), num_classes=10
+        space=experiment.search.space, widths=experiment.search.space.largest, image_shape=(8, 8, 1), num_classes=10
     )
     experiment.save_architecture(largest)
     assert set(experiment.config.baselines) == set(BASELINES) - {"no_distillation"}
     for name in experiment.config.baselines:
-        assert experiment.baseline(name).widths == largest.widths
-        objective = experiment.objective_of(f"baseline_{name}")
+        assert experiment.baseline_architecture(name).widths == largest.widths
+        objective = recipe(experiment.config, f"baseline_{name}").objective
         assert objective.gamma == objective.kl_weight == 0 and objective.attack_bn == "eval"
 
 
@@ -87,36 +90,36 @@ def test_baselines_have_one_network_and_one_start(tmp_path):
 )
 def test_which_teachers_a_run_needs(tmp_path, argument, overrides, robust, natural):
     experiment = opened(tmp_path, *overrides, argument=argument)
-    assert (experiment.uses_teacher, experiment.uses_natural_teacher) == (robust, natural)
-    assert experiment.objective_of("natural_teacher").attacks is False
+    assert (uses_teacher(experiment.config), uses_natural_teacher(experiment.config)) == (robust, natural)
+    assert recipe(experiment.config, "natural_teacher").objective.attacks is False
 
 
 def test_without_distillation_a_distilling_method_becomes_trades(tmp_path):
     experiment = opened(tmp_path, argument="mtard")
-    assert type(experiment.objective_of("baseline_no_distillation").adversarial) is METHODS["trades"]
+    assert type(recipe(experiment.config, "baseline_no_distillation").objective.adversarial) is METHODS["trades"]
     assert (
-        type(opened(tmp_path, argument="mart").objective_of("baseline_no_distillation").adversarial) is METHODS["mart"]
+        type(recipe(opened(tmp_path, argument="mart").config, "baseline_no_distillation").objective.adversarial)
+        is METHODS["mart"]
     )
 
 
 def test_what_training_kept_is_found_again(tmp_path):
     """Memory and average belong to the stage's state; the average is what is judged."""
     experiment = opened(tmp_path, argument="mtard,average")
-    network = experiment.at_widths(experiment.space.smallest)
+    network = experiment.search.at_widths(experiment.search.space.smallest)
     shapes = jax.eval_shape(functools.partial(network.init, jax.random.key(0)), np.zeros((1, 8, 8, 1), np.float32))
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(shapes))
-    recipe = experiment.config.train.optimizer
-    optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=1)
-    state = experiment._first_state("train", variables, optimizer)
+    how = recipe(experiment.config, "train")
+    state = first_state(how, variables)
     assert set(state.loss_state) == {"natural_weight", "first_adversarial", "first_natural"}
     state = state.replace(averaged=jax.tree.map(lambda leaf: leaf + 1, state.averaged))
-    with experiment.checkpoints("train") as checkpoints:
-        checkpoints.save(1, jax.device_get(state), {}, {"score": 0.5})
-    found = experiment._trained("train", network, recipe).state
+    with checkpoints(experiment, "train") as stored:
+        stored.save(1, jax.device_get(state), {}, {"score": 0.5})
+    found = trained(experiment, how, network).state
     for part, value in {"params": 1, "batch_stats": 0}.items():
         assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
     # Another stage keeps neither.
-    plain = opened(tmp_path)._first_state("baseline_plain", variables, optimizer)
+    plain = first_state(recipe(opened(tmp_path).config, "baseline_plain"), variables)
     assert plain.loss_state is None and plain.averaged is None
 
 
@@ -155,16 +158,18 @@ def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, m
 def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argument):
     """One that never sees the strongest attack could lead the table by masked gradients."""
     experiment = opened(tmp_path, argument=argument, file=file)
-    assert set(experiment.config.evaluation.auto_attack) == set(experiment.subjects) - {"teacher"}
-    assert len(experiment.subjects) > 12 and {"baseline_plain", "baseline_pgd_at_awp", "baseline_mtard"} < set(
-        experiment.subjects
-    )
+    assert set(experiment.config.evaluation.auto_attack) == set(model_names(experiment.config)) - {"teacher"}
+    assert len(model_names(experiment.config)) > 12 and {
+        "baseline_plain",
+        "baseline_pgd_at_awp",
+        "baseline_mtard",
+    } < set(model_names(experiment.config))
 
 
 def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):
     experiment = opened(tmp_path, "teacher.perturbation.gamma=0.01", argument="mtard")
-    assert experiment._perturbation_of("teacher") == (0.01, 0)
-    assert experiment._perturbation_of("natural_teacher")[0] == 0
+    assert recipe(experiment.config, "teacher").perturbation == (0.01, 0)
+    assert recipe(experiment.config, "natural_teacher").perturbation[0] == 0
 
 
 @pytest.mark.parametrize("name", ["iad_1", "iad_2"])
@@ -172,10 +177,10 @@ def test_fine_tuning_needs_no_warm_up(tmp_path, name):
     fine_tuned = ("finetune.epochs=5", f"finetune.objective={name}")
     perturbed = ("train.perturbation.gamma=0.005", "train.perturbation.first_epoch=10")
     experiment = opened(tmp_path, *fine_tuned, *perturbed, f"train.objective={name}")
-    trained, tuned = (experiment.objective_of(stage).adversarial for stage in ("train", "finetune"))
+    trained, tuned = (recipe(experiment.config, stage).objective.adversarial for stage in ("train", "finetune"))
     assert tuned == dataclasses.replace(trained, first_epoch=0) and trained.first_epoch > 0
-    assert experiment._perturbation_of("train") == (0.005, 10)
-    assert experiment._perturbation_of("finetune") == (0.005, 0)
+    assert recipe(experiment.config, "train").perturbation == (0.005, 10)
+    assert recipe(experiment.config, "finetune").perturbation == (0.005, 0)
 
 
 def test_unknown_variants_are_refused(tmp_path):

@@ -10,7 +10,8 @@ from rnas.artifacts.architecture import load_architecture
 from rnas.config.load import load_config
 from rnas.main import main
 from rnas.runs.description import describe
-from rnas.runs.stages import open_experiment
+from rnas.runs.stages import open_run
+from rnas.runs.stages.derive_architecture import derive_architecture
 from rnas.spaces.nasbench201 import cost, encode, encodings, representatives
 
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "robbench" / "digits_search.py"
@@ -18,7 +19,7 @@ DIGITS = Path(__file__).resolve().parents[2] / "configs" / "robbench" / "digits_
 
 def opened(tmp_path, *overrides, argument=""):
     config = load_config(f"{DIGITS}:{argument}", [f"--config.{each}" for each in overrides])
-    return open_experiment(config, tmp_path)
+    return open_run(config, tmp_path)
 
 
 def test_sizes_are_those_of_the_space(tmp_path):
@@ -35,17 +36,17 @@ def test_sizes_are_those_of_the_space(tmp_path):
 
 def test_a_given_cell_is_written_and_comes_back(tmp_path):
     experiment = opened(tmp_path, "genotype=9930", "baselines=('random_0','random_1')")
-    experiment.derive()
+    derive_architecture(experiment)
     found = load_architecture(tmp_path / "architecture.json")
     assert (found.code, found.channels, found.cells) == ("333133", 8, 1)
     again = opened(tmp_path, f"genotype={tmp_path / 'architecture.json'}", "train.channels=4")
-    assert again.given_architecture().code == "333133" and again.given_architecture().channels == 4
-    drawn = [experiment.baseline(name) for name in ("random_0", "random_1", "random_0")]
+    assert again.search.given().code == "333133" and again.search.given().channels == 4
+    drawn = [experiment.baseline_architecture(name) for name in ("random_0", "random_1", "random_0")]
     assert drawn[0] == drawn[2] and drawn[0].code != drawn[1].code and drawn[0].origin == {"method": "random"}
 
 
 def test_probabilities_become_a_cell(tmp_path):
-    family = opened(tmp_path).family
+    family = opened(tmp_path).search.family
     rows = np.full((6, 5), 0.1) + 0.5 * np.eye(5)[[3, 2, 4, 1, 0, 2]]
     architecture, warning = family.found({"cell": rows}, {"method": "dsara"})
     assert architecture.code == "324102" and not warning
@@ -55,7 +56,7 @@ def test_probabilities_become_a_cell(tmp_path):
 
 
 def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp_path):
-    family = opened(tmp_path, "search.cells=2", "train.cells=5", argument="distil").family
+    family = opened(tmp_path, "search.cells=2", "train.cells=5", argument="distil").search.family
     places = [family.searched_tap(f"stage2.cell{cell}") for cell in range(5)]
     assert places == ["stage2.cell0"] * 3 + ["stage2.cell1"] * 2
     assert family.searched_tap("reduction1") == "reduction1" and family.searched_tap("stem") == "stem"
@@ -77,13 +78,11 @@ def test_what_cannot_work_is_refused(tmp_path, overrides, message):
 
 
 def test_a_genotype_of_another_space_is_refused(tmp_path):
-    given = open_experiment(load_config(str(DIGITS), ["--config.genotype=333133"]), tmp_path)
-    given.derive()
+    given = open_run(load_config(str(DIGITS), ["--config.genotype=333133"]), tmp_path)
+    derive_architecture(given)
     stacked = DIGITS.parents[1] / "dsara" / "digits.py"
     with pytest.raises(ValueError, match="is of space 'nasbench201', not of 'dsara'"):
-        open_experiment(
-            load_config(str(stacked), [f"--config.genotype={tmp_path / 'architecture.json'}"]), tmp_path / "b"
-        )
+        open_run(load_config(str(stacked), [f"--config.genotype={tmp_path / 'architecture.json'}"]), tmp_path / "b")
 
 
 SHORT = (

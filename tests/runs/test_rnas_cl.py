@@ -7,7 +7,7 @@ import pytest
 
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.load import load_config
-from rnas.runs.stages import open_experiment
+from rnas.runs.stages import open_run
 
 CIFAR10 = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "cifar10.py"
 
@@ -15,8 +15,8 @@ CIFAR10 = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "cifar10
 @pytest.mark.parametrize(("bias", "params"), [("true", 183_194), ("false", 179_386)])
 def test_counts_in_the_file_follow_the_options_of_the_network(tmp_path, bias, params):
     config = load_config(f"{CIFAR10}:s3", [f"--config.conv_bias={bias}"])
-    experiment = open_experiment(config, tmp_path)
-    space = experiment.space
+    experiment = open_run(config, tmp_path)
+    space = experiment.search.space
     largest = WidthArchitecture(space=space, widths=space.largest, image_shape=(32, 32, 3), num_classes=10)
     experiment.save_architecture(largest)
     # Counted by hand from the macro table; without biases one number less for every channel of a convolution.

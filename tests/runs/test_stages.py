@@ -18,22 +18,32 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnas.artifacts.metrics import read_rows
 from rnas.config.load import load_config
 from rnas.layers.counting import count
 from rnas.main import main
 from rnas.models.width_network import FBNet
-from rnas.runs.stages import STAGES, run
+from rnas.pages import write_report
+from rnas.runs.stages import NAMES as STAGES
+from rnas.runs.stages import execute
 from rnas.spaces import width_space
 from rnas.training.checkpoints import Checkpoints
-from rnas.training.metrics_log import read_metrics
+
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
+
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "configs" / "rnas_cl" / "digits.py"
-ATTACKS = {"fgsm": 1, "mim_20_step_0.8": 20, "pgd_20_step_0.8": 20, "pgd_20": 20, "cw_20": 20, "pgd_100": 100}
+ATTACKS = {
+    "fgsm": 1, "mim_20_step_0.8": 20, "pgd_20_step_0.8": 20, "pgd_20": 20, "cw_20": 20, "pgd_100": 100,
+}  # fmt: skip
 STEPS = 10  # of every stage of the mini run: 1,300 training images in batches of 128
 
 MINI = """
 from rnas.config.defaults import rnas_cl
+
 
 def get_config():
     config = rnas_cl.get_config()
@@ -65,7 +75,7 @@ def mini(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mini")
     (folder / "mini.py").write_text(MINI)
     config = load_config(str(folder / "mini.py"), [f"--config.data.dir={folder / 'data'}"])
-    run(config, folder / "run", command="rnas run --config=mini.py")
+    execute(config, folder / "run", command="rnas run --config=mini.py", report=write_report)
     return SimpleNamespace(config=config, file=folder / "mini.py", workdir=folder / "run")
 
 
@@ -114,7 +124,7 @@ def assert_same_checkpoints(one: Path, other: Path) -> None:
 
 def metrics(workdir: Path, stage: str) -> list[dict]:
     """What a stage recorded, without the time of the clock."""
-    return [{**record, "time": 0} for record in read_metrics(workdir) if record["stage"] == stage]
+    return [{**record, "time": 0} for record in metrics_of(workdir) if record["stage"] == stage]
 
 
 def damage(folder: Path) -> None:
@@ -157,7 +167,7 @@ def test_every_stage_is_recorded(mini):
 
 
 def test_metrics_cover_every_stage_to_its_end(mini):
-    records = read_metrics(mini.workdir)
+    records = metrics_of(mini.workdir)
     for stage in ("teacher", "search", "train", "baseline_plain"):
         lines = [record for record in records if record["stage"] == stage and record["split"] == "train"]
         assert [line["step"] for line in lines] == [4, 8, STEPS]
@@ -257,7 +267,7 @@ def test_a_complete_run_does_nothing_again(mini, monkeypatch, capsys):
     before = contents()
     monkeypatch.setattr("rnas.data.datasets.load_dataset", never)
     monkeypatch.setattr("rnas.data.datasets.open_builder", never)
-    run(mini.config, mini.workdir, command="rnas run again")
+    execute(mini.config, mini.workdir, command="rnas run again")
     assert "complete" in capsys.readouterr().err
     assert contents() == before
 
@@ -290,7 +300,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_made_again(mini, copy, caplog):
     folder = workdir / "checkpoints" / "train"
     assert sorted(path.name for path in folder.iterdir()) == [str(STEPS), "8"]
     damage(folder / str(STEPS) / "state")
-    run(mini.config, workdir, command="rnas train", until="train")
+    execute(mini.config, workdir, command="rnas train", until="train")
     assert f"CHECKPOINT DAMAGED: {folder}, step {STEPS} is not used" in caplog.text
     assert (folder / f"{STEPS}.damaged").is_dir()
     shutil.rmtree(folder / f"{STEPS}.damaged")
@@ -304,14 +314,14 @@ def test_no_checkpoint_left_is_an_error(mini, copy):
     for step in (8, STEPS):
         damage(workdir / "checkpoints" / "train" / str(step) / "state")
     with pytest.raises(ValueError, match="every checkpoint in .*train is damaged .*remove it to start this stage anew"):
-        run(mini.config, workdir, command="rnas train", until="train")
+        execute(mini.config, workdir, command="rnas train", until="train")
 
 
 def test_a_damaged_teacher_is_an_error(mini, copy):
     workdir = copy("train")
     damage(workdir / "teacher" / "variables")
     with pytest.raises(ValueError, match="every checkpoint in .*teacher/variables is damaged"):
-        run(mini.config, workdir, command="rnas train", until="train")
+        execute(mini.config, workdir, command="rnas train", until="train")
 
 
 @pytest.mark.parametrize(("key", "value"), [("hash", "0123"), ("std", [0.5])])
@@ -322,7 +332,7 @@ def test_tutors_of_another_teacher_are_refused(mini, copy, key, value):
     architecture["teacher"][key] = value
     path.write_text(json.dumps(architecture))
     with pytest.raises(ValueError, match="tutors of .*architecture.json are layers of another teacher.*this one is"):
-        run(mini.config, workdir, command="rnas train", until="train")
+        execute(mini.config, workdir, command="rnas train", until="train")
 
 
 def test_distilling_without_tutors_is_refused(mini, copy):
@@ -330,14 +340,14 @@ def test_distilling_without_tutors_is_refused(mini, copy):
     path = workdir / "architecture.json"
     path.write_text(json.dumps({**read(path), "tutors": []}))
     with pytest.raises(ValueError, match="the architecture has no tutors.*--config.train.gamma=0"):
-        run(mini.config, workdir, command="rnas train", until="train")
+        execute(mini.config, workdir, command="rnas train", until="train")
 
 
 def test_evaluating_without_a_trained_student_is_refused(mini, copy):
     workdir = copy("evaluate")
     shutil.rmtree(workdir / "checkpoints" / "train")
     with pytest.raises(ValueError, match="holds no checkpoint of stage 'train'; run that stage first"):
-        run(mini.config, workdir, command="rnas evaluate", until="evaluate")
+        execute(mini.config, workdir, command="rnas evaluate", until="evaluate")
 
 
 # -- kills -----------------------------------------------------------------------------------------------
@@ -386,7 +396,7 @@ class Command:
             assert self.process.poll() is None, self.log.read_text()
             with contextlib.suppress(OSError, KeyError):
                 running = read(self.workdir / "run.json")["stages"][record_of(stage)]["status"] == "running"
-                steps = [line["step"] for line in read_metrics(self.workdir) if line["stage"] == stage]
+                steps = [line["step"] for line in metrics_of(self.workdir) if line["stage"] == stage]
                 if running and max(steps, default=0) >= step:
                     return
             time.sleep(0.02)
@@ -460,7 +470,7 @@ def test_a_search_over_cells_killed_in_either_stage_and_where_they_meet_ends_as_
         assert read(undisturbed / name) == read(disturbed / name), name
     for stage in ("search", "train"):
         assert metrics(undisturbed, stage) == metrics(disturbed, stage)
-    gamma = {line["step"]: line["gamma"] for line in read_metrics(undisturbed) if "gamma" in line}
+    gamma = {line["step"]: line["gamma"] for line in metrics_of(undisturbed) if "gamma" in line}
     assert not any(gamma[step] for step in gamma if step <= steps_per_epoch) and gamma[60] > 0, "there were two stages"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from rnas import steps
 from rnas.artifacts.files import write_json
+from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.table_results import Network, NetworkResult, merge
 from rnas.cli import platform
 from rnas.config.load import load_config
@@ -28,7 +29,11 @@ from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
 from rnas.tabular import RobBench, load_robbench
-from rnas.training.metrics_log import read_metrics
+
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
+
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "robbench"
 SIDE, BATCH = 4, 8
@@ -409,7 +414,7 @@ def whole(layer, tmp_path_factory):
 
 def losses(workdir, network):
     """Mean loss after each dispatch: the last bit of a weight shows in it."""
-    return [(record["step"], record["loss"]) for record in read_metrics(workdir / "training" / network)]
+    return [(record["step"], record["loss"]) for record in metrics_of(workdir / "training" / network)]
 
 
 def test_shards_make_the_same_table(whole, tmp_path, capsys):

@@ -15,8 +15,8 @@ from rnas import objectives, steps
 from rnas.steps.optimizer import Optimizer
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import CachedTeacherLoader, ResidentLoader, replicate
-from rnas.training.loop import Plan, fit
 from rnas.training.metrics_log import MetricsLog
+from rnas.training.trainer import Plan, Trainer
 
 PLAIN = steps.Augmentation(0, False)
 VIEWS = steps.Views(steps.Augmentation(1, True), seed=3, count=3)
@@ -128,10 +128,8 @@ def test_a_loop_from_cache_goes_on_to_the_same_end(study, from_cache, tmp_path):
     def fitted(folder, total):
         state, run, loader, variables = from_cache("train", False)
         with Checkpoints(folder / "checkpoints") as checkpoints, MetricsLog(folder, "train") as log:
-            return fit(
-                dataclasses.replace(plan, total=total), state, run, loader, checkpoints=checkpoints, log=log,
-                teacher_variables=variables,
-            )  # fmt: skip
+            trainer = Trainer(dataclasses.replace(plan, total=total), run, loader, checkpoints, log, variables)
+            return trainer.fit(state)
 
     whole = fitted(tmp_path / "whole", 8)
     fitted(tmp_path / "parts", 6)

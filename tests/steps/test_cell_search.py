@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from rnas import objectives, steps
+from rnas.artifacts.metrics import read_rows
 from rnas.data.sampler import Sampler
 from rnas.layers import ConvBatchNorm
 from rnas.objectives import (
@@ -32,8 +33,13 @@ from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader, paired_rows
-from rnas.training.loop import Plan, fit
-from rnas.training.metrics_log import MetricsLog, read_metrics
+from rnas.training.metrics_log import MetricsLog
+from rnas.training.trainer import Plan, Trainer
+
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
+
 
 SPACE = cell_space.get_space("dsara")
 CLASSES, SHAPE, BATCH = 4, (6, 6, 1), 8
@@ -315,7 +321,7 @@ def searched(run, workdir, state):
         return {f"accurate/0/{i}": value for i, value in enumerate(logits)}
 
     with Checkpoints(workdir / "checkpoints", keep=20) as checkpoints, MetricsLog(workdir, "search") as log:
-        return fit(PLAN, state, run, loader, checkpoints=checkpoints, log=log, observe=observe)
+        return Trainer(PLAN, run, loader, checkpoints, log, observe=observe).fit(state)
 
 
 def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path):
@@ -324,7 +330,7 @@ def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path)
     run = steps.run_steps(step, names)
     whole = tmp_path / "whole"
     expected = searched(run, whole, fresh())
-    recorded = [{**line, "time": None} for line in read_metrics(whole)]
+    recorded = [{**line, "time": None} for line in metrics_of(whole)]
     seen = [line["step"] for line in recorded if line["split"] == "architecture"]
     assert seen == [0, PER_EPOCH, PLAN.total]
     gammas = {line["step"]: line["gamma"] for line in recorded if line["split"] == "train"}
@@ -334,4 +340,4 @@ def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path)
         shutil.copytree(whole / "checkpoints" / str(number), resumed / "checkpoints" / str(number))
         shutil.copy(whole / "metrics.jsonl", resumed)  # has later steps, which are to be forgotten
         chex.assert_trees_all_equal(searched(run, resumed, fresh()), expected)
-        assert [{**line, "time": None} for line in read_metrics(resumed)] == recorded
+        assert [{**line, "time": None} for line in metrics_of(resumed)] == recorded

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from rnas.training.metrics_log import MetricsLog, read_metrics
+from rnas.artifacts.metrics import read_rows
+from rnas.training.metrics_log import MetricsLog
+
+
+def metrics_of(workdir):
+    return [row.to_json() for row in read_rows(workdir)]
 
 
 def events(workdir, stage) -> list[Event]:
@@ -47,7 +52,7 @@ def test_what_is_not_finite_becomes_null(tmp_path):
 
 
 def steps(workdir) -> list[tuple[str, int]]:
-    return [(record["stage"], record["step"]) for record in read_metrics(workdir)]
+    return [(record["stage"], record["step"]) for record in metrics_of(workdir)]
 
 
 def test_a_resumed_stage_has_no_step_twice(tmp_path):
@@ -59,7 +64,7 @@ def test_a_resumed_stage_has_no_step_twice(tmp_path):
         log.rewind(1)
         log.write(2, 2, "train", {"loss": 2.0})
     assert steps(tmp_path) == [("teacher", 1), ("teacher", 2), ("teacher", 3), ("search", 1), ("search", 2)]
-    assert read_metrics(tmp_path)[-1]["loss"] == 2.0
+    assert metrics_of(tmp_path)[-1]["loss"] == 2.0
     starts = [event.step for event in events(tmp_path, "search") if event.HasField("session_log")]
     assert starts == [2]  # TensorBoard hides what came from this step on before
 
@@ -85,7 +90,7 @@ def test_rewinding_before_the_first_write_makes_nothing(tmp_path):
     with MetricsLog(tmp_path / "run", "train") as log:
         log.rewind(0)
     assert not (tmp_path / "run").exists()
-    assert read_metrics(tmp_path / "run") == []
+    assert metrics_of(tmp_path / "run") == []
 
 
 def test_only_the_first_process_writes(tmp_path, monkeypatch):

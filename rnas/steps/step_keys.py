@@ -10,7 +10,12 @@ from rnas.steps.replicas import AXIS
 
 
 class Keys(NamedTuple):
-    """Keys of one step: the first two shared by all replicas, the others one per example."""
+    """Keys of one step.
+
+    Attributes:
+      architecture, tutors: one key, the same on all replicas.
+      attack, augment, drop_path: [N], one an example.
+    """
 
     architecture: jax.Array
     tutors: jax.Array
@@ -20,7 +25,13 @@ class Keys(NamedTuple):
 
 
 def step_keys(root: jax.Array, step: jax.Array, examples: int) -> Keys:
-    """Derives the keys of `step`; `examples` is the number of them on this replica."""
+    """Returns the keys of a step.
+
+    Args:
+      root: key of the stage.
+      step: the global step.
+      examples: N, of this replica.
+    """
     architecture, tutors, *others = jax.random.split(jax.random.fold_in(root, step), len(Keys._fields))
     positions = lax.axis_index(AXIS) * examples + jnp.arange(examples)
     per_example = jax.vmap(jax.random.fold_in, in_axes=(None, 0))

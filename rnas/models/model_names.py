@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Networks by their names, such as `wide_resnet_34_10`."""
 
 import re
 from typing import Any

@@ -20,6 +20,15 @@ from rnas.models.cell_network import CellNetwork, CellSupernet
 from rnas.models.nasbench201_network import NASBench201, NASBench201Supernet
 from rnas.spaces import cell_space, nasbench201
 
+LABELS = {  # of published genotypes
+    "dsara": "DSARA",
+    "arnas": "ARNAS",
+    "darts_v2": "DARTS-V2",
+    "pdarts": "P-DARTS",
+    "racl": "RACL",
+    "advrush": "AdvRush",
+}
+
 
 class Family(abc.ABC):
     """Cells of one space.
@@ -29,11 +38,11 @@ class Family(abc.ABC):
 
     Attributes:
       space: what the search chooses from.
-      published: names of cells that others found.
+      published: names of cells that others found, and what people read.
     """
 
     space: cell_space.EdgeSpace
-    published: tuple[str, ...] = ()
+    published: Mapping[str, str] = {}
 
     def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
         """Takes the configuration of the search, and what all its networks are built with."""
@@ -73,7 +82,7 @@ class Family(abc.ABC):
 class StackedCells(Family):
     """Cells of DARTS (arXiv 1806.09055) and of DSARA (2212.14049), stacked."""
 
-    published = tuple(cell_space.PUBLISHED)
+    published = LABELS
 
     def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
         super().__init__(config, common)

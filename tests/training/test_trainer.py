@@ -19,8 +19,8 @@ from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.interruption import Interrupted
 from rnas.training.loaders import Block
-from rnas.training.loop import DivergedError, Plan, fit, stage_key
 from rnas.training.metrics_log import MetricsLog
+from rnas.training.trainer import DivergedError, Plan, Trainer, stage_key
 
 PLAN = Plan("search", total=6, steps_per_epoch=5, log_every=2, checkpoint_every=1, validate_every=0, seed=3)
 
@@ -34,10 +34,8 @@ def lines(workdir):
 
 def searched(study, workdir, state, plan=PLAN):
     with Checkpoints(workdir / "checkpoints", keep=10) as checkpoints, MetricsLog(workdir, "search") as log:
-        return fit(
-            plan, state, study.search_run, study.loader(),
-            checkpoints=checkpoints, log=log, teacher_variables=study.teacher_variables,
-        )  # fmt: skip
+        trainer = Trainer(plan, study.search_run, study.loader(), checkpoints, log, study.teacher_variables)
+        return trainer.fit(state)
 
 
 def test_a_search_resumed_from_any_step_equals_the_uninterrupted_one(study, tmp_path):
@@ -77,10 +75,7 @@ def test_weights_that_are_no_numbers_end_the_stage_and_are_never_kept(study, tmp
     plan = dataclasses.replace(PLAN, stage="train", log_every=1)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints, MetricsLog(tmp_path, "train") as log:
         with pytest.raises(DivergedError, match=r"'train' diverged: .* step 3\b.* the checkpoint of step 3 is left"):
-            fit(
-                plan, state, run, study.loader(),
-                checkpoints=checkpoints, log=log, teacher_variables=study.teacher_variables,
-            )  # fmt: skip
+            Trainer(plan, run, study.loader(), checkpoints, log, study.teacher_variables).fit(state)
         last = checkpoints.restore(state)
     assert last.step == 3
     chex.assert_tree_all_finite(last.state)
@@ -141,7 +136,7 @@ def start():
 
 def looped(workdir, plan, run, loader=None, **options):
     with Checkpoints(workdir / "checkpoints", best="score") as checkpoints, MetricsLog(workdir, plan.stage) as log:
-        return fit(plan, start(), run, loader or Feed(), checkpoints=checkpoints, log=log, **options)
+        return Trainer(plan, run, loader or Feed(), checkpoints, log, **options).fit(start())
 
 
 def test_dispatches_end_where_the_host_acts(tmp_path):

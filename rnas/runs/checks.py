@@ -1,0 +1,104 @@
+"""All that is checked before a run: first its configuration, then what lies outside it."""
+
+from ml_collections import ConfigDict
+
+from rnas import attacks
+from rnas.objectives import METHODS
+from rnas.runs import recipes
+from rnas.runs.run import Run
+from rnas.runs.teacher_sources import cache_folder, cache_identity
+from rnas.steps.optimizer import make_optimizer
+from rnas.teachers.cache import fitted
+from rnas.teachers.teacher import CARD
+from rnas.training.loaders import per_device
+
+
+def check_config(run: Run) -> None:
+    """Raises ValueError for a configuration that cannot work; reads and writes nothing."""
+    config = run.config
+    if not recipes.joint_objective(config, "search").searches:
+        raise ValueError(
+            f"search.objective={config.search.objective!r} trains fixed networks only; name it in train.objective, "
+            "and search with another objective."
+        )
+    recipes.joint_objective(config, "train")
+    for section in (config.teacher, config.search, config.train, config.finetune):
+        make_optimizer(section.optimizer, epochs=1, steps_per_epoch=1)
+    make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
+    for length in (*config.evaluation.epsilons, *config.evaluation.curve):
+        attacks.radius(length)
+    if recipes.recipe(config, "teacher").objective.needs_teacher:
+        raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
+    recipes.recipe(config, "finetune")
+    run.search.check()
+    _check_first_epochs(config)
+    names = recipes.model_names(config)
+    if unknown := sorted(set(config.evaluation.auto_attack) - set(names)):
+        raise ValueError(f"evaluation.auto_attack names {', '.join(unknown)}; this run will have {', '.join(names)}.")
+    _check_cache(config)
+
+
+def check_surroundings(run: Run) -> None:
+    """Looks at everything outside the configuration that a run needs: data, devices, a teacher's directory.
+
+    Raises:
+      ValueError: naming what is missing or does not fit.
+    """
+    config = run.config
+    for stage in ("teacher", "search", "train", "evaluation"):
+        per_device(config[stage].batch_size, f"{stage}.batch_size")
+    images = run.dataset.fingerprint["counts"]["train"]
+    if config.teacher.path:
+        _ = run.teacher
+    if config.teacher.natural_path:
+        _ = run.natural_teacher
+    if run.search.searches:
+        run.search.steps_per_epoch(images)
+    given = config.teacher.path or (run.workdir / "teacher" / CARD).exists()
+    if config.teacher.cache.views and recipes.uses_teacher(config) and given:
+        fitted(cache_identity(run), cache_folder(run))
+
+
+def check_cacheable(config: ConfigDict) -> None:
+    """Raises ValueError where the configuration wants no teacher cache, or no teacher."""
+    if not config.teacher.cache.views:
+        raise ValueError("teacher.cache.views is 0, so nothing is kept; give --config.teacher.cache.views=N.")
+    if not recipes.uses_teacher(config):
+        raise ValueError("no stage learns from a teacher (gamma and kl_weight are 0): there is nothing to keep.")
+
+
+def _check_first_epochs(config: ConfigDict) -> None:
+    """Refuses what would begin in an epoch that the stage never reaches."""
+    for stage in ("teacher", "train", *(f"{recipes.BASELINE}{name}" for name in config.baselines)):
+        how = recipes.recipe(config, stage)
+        gamma, first_epoch = how.perturbation
+        if gamma and first_epoch >= how.epochs:
+            raise ValueError(
+                f"stage {stage} perturbs its weights from epoch {first_epoch} on, which it never reaches in "
+                f"{how.epochs}: train longer, or without."
+            )
+        method = how.objective.adversarial
+        if method.first_epoch >= how.epochs:
+            (name,) = (name for name, kind in METHODS.items() if kind is type(method))
+            raise ValueError(
+                f"stage {stage} trains by {name} from epoch {method.first_epoch} on, which it never reaches in "
+                f"{how.epochs}: set adversarial.{name}.first_epoch lower, or train longer."
+            )
+
+
+def _check_cache(config: ConfigDict) -> None:
+    """Refuses a teacher cache that could not serve."""
+    if not config.teacher.cache.views:
+        return
+    for stage in recipes.learners(config):
+        if recipes.recipe(config, stage).objective.needs_teacher_on_adversarial:
+            raise ValueError(
+                f"stage {stage} needs teacher outputs of adversarial images, which depend on the student: a teacher "
+                "cache does not apply. Use teacher.cache.views=0, or another objective."
+            )
+    search, train = (recipes.augmentation(config, name) for name in ("search", "train"))
+    if search != train:
+        raise ValueError(
+            f"a teacher cache holds one augmentation, but search has {search} and training {train}; make them "
+            "alike (train.cutout=0), or use teacher.cache.views=0."
+        )

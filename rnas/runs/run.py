@@ -1,0 +1,180 @@
+"""A run: one configuration over one work directory, and what both lead to, loaded when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import functools
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jax
+from ml_collections import ConfigDict
+
+from rnas import attacks
+from rnas.artifacts.architecture import FILE as ARCHITECTURE
+from rnas.artifacts.architecture import Architecture, load_architecture
+from rnas.attacks import catalogue
+from rnas.data.balance import balanced_rows
+from rnas.data.datasets import Dataset, Split, load_dataset
+from rnas.evaluation import Evaluator
+from rnas.evaluation.robustness_table import CURVE_ATTACK
+from rnas.layers.counting import count
+from rnas.runs import recipes
+from rnas.runs.searches import Search, make_search
+from rnas.steps.state import State
+from rnas.teachers import Teacher, load_teacher
+
+if TYPE_CHECKING:
+    from rnas.data.stream import Stream
+
+
+def say(message: str) -> None:
+    """Prints to standard error, on the first process only."""
+    if jax.process_index() == 0:
+        print(message, file=sys.stderr, flush=True)
+
+
+@functools.cache
+def predict(model) -> Callable:
+    """(variables, images [N,H,W,C]) → logits [N,K] of a Flax module in inference mode; equal modules share it."""
+    return lambda variables, images: model.apply(variables, images, train=False)[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What the stages of a run share.
+
+    Attributes:
+      config: the configuration, checked by `rnas.runs.checks`.
+      workdir: where stages leave their outcome and find that of the ones before.
+      search: of the configuration's system and space.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    search: Search
+
+    @classmethod
+    def of(cls, config: ConfigDict, workdir: str | Path) -> Run:
+        """The run of a configuration.
+
+        Raises:
+          ValueError: the search cannot be what the configuration makes it.
+        """
+        return cls(config, Path(workdir), make_search(config))
+
+    # -- data ---------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The images of `config.data`.
+
+        Raises:
+          ValueError: they are missing, or their shape or number of classes is not that of the configuration.
+        """
+        data = self.config.data
+        if data.streaming:
+            from rnas.data.stream import load_held_parts  # brings grain, which other sets do not need
+
+            dataset = load_held_parts(data.name, self.stream)
+        else:
+            dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
+        if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
+            raise ValueError(
+                f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "
+                f"{data.name!r}, which has {dataset.num_classes} classes and images of {dataset.image_shape}."
+            )
+        return dataset
+
+    def stream(self, part: str, batch_size: int | None = None) -> Stream:
+        """A part of the data set, decoded on the host while it is used."""
+        from rnas.data.stream import Stream
+
+        data = self.config.data
+        return Stream(
+            data.name,
+            data_dir=data.dir or None,
+            part=part,
+            batch_size=batch_size or self.config.evaluation.batch_size,
+            seed=self.config.seed,
+            image_size=data.image_shape[0],
+            resize=round(data.image_shape[0] * 256 / 224),
+            classes=tuple(data.class_ids) or None,
+            held_out=data.held_out,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    @functools.cached_property
+    def validation(self) -> Split:
+        """At most `validation.count` held-out images, the same share of every class."""
+        held_out = self.dataset.validation
+        wanted = min(self.config.validation.count, len(held_out))
+        if wanted == len(held_out):
+            return held_out
+        classes = self.config.data.num_classes
+        return held_out.take(balanced_rows(held_out.labels, wanted, num_classes=classes, seed=self.config.seed))
+
+    # -- teachers -----------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def teacher(self) -> Teacher:
+        """The robust teacher: that of `teacher.path`, or the one trained here."""
+        return self._load_teacher(self.config.teacher.path or self.workdir / "teacher")
+
+    @functools.cached_property
+    def natural_teacher(self) -> Teacher:
+        """The naturally trained teacher: that of `teacher.natural_path`, or the one trained here."""
+        return self._load_teacher(self.config.teacher.natural_path or self.workdir / "natural_teacher")
+
+    def _load_teacher(self, path: str | Path) -> Teacher:
+        teacher = load_teacher(path, dtype=recipes.dtype(self.config))
+        classes = tuple(self.config.data.class_ids)
+        if len(classes) < teacher.num_classes > max(classes, default=teacher.num_classes):
+            teacher = teacher.restricted(classes)
+        if teacher.num_classes != self.config.data.num_classes:
+            raise ValueError(
+                f"the teacher at {path} has {teacher.num_classes} classes, but data.num_classes="
+                f"{self.config.data.num_classes}."
+            )
+        return teacher
+
+    # -- the network that was found -----------------------------------------------------------------------
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the search found, from `architecture.json`."""
+        return load_architecture(self.workdir / ARCHITECTURE)
+
+    def save_architecture(self, architecture: Architecture, name: str = ARCHITECTURE) -> None:
+        """Writes an architecture into the work directory, with the size of its network."""
+        size = count(self.search.network(architecture), architecture.image_shape)
+        architecture.save(self.workdir / name, params=size.params, macs=size.macs)
+
+    def baseline_architecture(self, name: str) -> Architecture:
+        """The architecture of a baseline: the student's own, or other cells with the student's tutors."""
+        if name in recipes.BASELINES:
+            return self.architecture
+        return dataclasses.replace(self.search.baseline(name), tutelage=self.architecture.tutelage)
+
+    # -- judging ------------------------------------------------------------------------------------------
+
+    def evaluator(self, predict: Callable) -> Evaluator:
+        return Evaluator(predict, batch_size=self.config.evaluation.batch_size, seed=self.config.seed)
+
+    def validate(
+        self, predict: Callable, pack: Callable[[State], Any] = lambda state: state.outcome
+    ) -> Callable[[State], dict[str, float]] | None:
+        """state → scores on the held-out images, which choose the best checkpoint; None where none are held out.
+
+        Args:
+          pack: state → what `predict` takes as variables.
+        """
+        if not len(self.validation):
+            return None
+        evaluator = self.evaluator(predict)
+        attack = catalogue.pgd(self.config.validation.steps, CURVE_ATTACK.step)
+        epsilon = attacks.radius(self.config.adversarial.epsilon)
+        return lambda state: evaluator.score(pack(state), self.validation, epsilon, attack)

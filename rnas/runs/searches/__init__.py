@@ -1,0 +1,23 @@
+"""The searches of the three systems, behind one protocol."""
+
+from ml_collections import ConfigDict
+
+from rnas.runs.searches.cell_operations import CellSearch
+from rnas.runs.searches.channel_widths import WidthSearch
+from rnas.runs.searches.protocol import Search, SearchProgram, TeacherOfStep
+
+SEARCHES = {"rnas_cl": WidthSearch, "dsara": CellSearch}
+
+
+def make_search(config: ConfigDict) -> Search:
+    """The search of a configuration's system.
+
+    Raises:
+      ValueError: there is no such system, space or genotype.
+    """
+    if config.system not in SEARCHES:
+        raise ValueError(f"unknown system {config.system!r}; known: {', '.join(SEARCHES)}.")
+    return SEARCHES[config.system](config)
+
+
+__all__ = ["SEARCHES", "Search", "SearchProgram", "TeacherOfStep", "make_search"]

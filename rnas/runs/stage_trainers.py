@@ -1,0 +1,129 @@
+"""From a recipe to a trainer, and from its checkpoints to the trained network."""
+
+from collections.abc import Callable
+from typing import Any
+import zlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnas.data.sampler import Sampler
+from rnas.objectives import FixedTutors, SampledTutors
+from rnas.runs.recipes import TEACHERS, Recipe
+from rnas.runs.run import Run, predict
+from rnas.runs.teacher_sources import teacher_source
+from rnas.steps import TRAIN_METRICS, DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation, run_steps
+from rnas.steps.optimizer import make_optimizer
+from rnas.steps.state import State
+from rnas.training.checkpoints import Checkpoints, Restored
+from rnas.training.loaders import Loader, ResidentLoader, StreamLoader
+from rnas.training.metrics_log import MetricsLog
+from rnas.training.trainer import Plan, Trainer
+
+
+def checkpoints(run: Run, stage: str) -> Checkpoints:
+    return Checkpoints(run.workdir / "checkpoints" / stage, best="score")
+
+
+def sampler(run: Run, stage: str, rows: np.ndarray, batch_size: int) -> Sampler:
+    """The order of `rows` in a stage: a function of the seed and the stage's name."""
+    return Sampler(rows, batch_size, (run.config.seed << 32) + zlib.crc32(stage.encode()))
+
+
+def make_loader(run: Run, stage: str, batch_size: int, key: str, rows_at: Callable | None = None) -> Loader:
+    """Training images of a stage.
+
+    Args:
+      key: of the configuration, for messages about `batch_size`.
+      rows_at: (first step, count) → rows, in place of one shuffled order of all images.
+    """
+    if run.config.data.streaming:
+        return StreamLoader(run.stream("train", batch_size).batches(), batch_size=batch_size, what=key)
+    train = run.dataset.train
+    rows_at = rows_at or sampler(run, stage, np.arange(len(train)), batch_size).rows_at
+    most = run.config.log_every_steps
+    return ResidentLoader(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=key)
+
+
+def training_images(run: Run) -> int:
+    return run.dataset.fingerprint["counts"]["train"]
+
+
+def make_plan(
+    run: Run, stage: str, epochs: int, steps_per_epoch: int, validate_from: int = 0, observe: bool = False
+) -> Plan:
+    """When a stage of `epochs` does what; before epoch `validate_from` nothing is scored."""
+    config = run.config
+    return Plan(
+        stage=stage,
+        total=epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        log_every=config.log_every_steps,
+        checkpoint_every=config.checkpoint_every_steps,
+        validate_every=config.validation.every_epochs * steps_per_epoch,
+        validate_from=validate_from * steps_per_epoch,
+        observe_every=steps_per_epoch if observe else 0,
+        seed=config.seed,
+    )
+
+
+def network_trainer(
+    run: Run, recipe: Recipe, model: nn.Module, tutors: FixedTutors | SampledTutors | None = None
+) -> Trainer:
+    """The trainer of a stage that trains the fixed network `model`."""
+    objective, epochs = recipe.objective, recipe.epochs
+    per_epoch = training_images(run) // recipe.batch_size
+    loader = make_loader(run, recipe.stage, recipe.batch_size, recipe.batch_size_key)
+    source = teacher_source(
+        run, run.teacher if objective.needs_teacher else None, recipe.augmentation, loader, per_epoch,
+        student=recipe.stage not in TEACHERS,
+    )  # fmt: skip
+    if objective.needs_natural_teacher:
+        source = source.beside(run.natural_teacher)
+    gamma, first_epoch = recipe.perturbation
+    step = TrainStep(
+        model, objective, source.augmentation,
+        make_optimizer(recipe.optimizer, epochs=epochs, steps_per_epoch=per_epoch),
+        tutors=tutors, teacher=source.apply, natural=source.natural,
+        drop_path=DropPathSchedule(recipe.drop_path, epochs, per_epoch) if recipe.drop_path else None,
+        perturbation=WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
+        average=WeightAverage(recipe.weight_average) if recipe.weight_average else None,
+        steps_per_epoch=per_epoch,
+    )  # fmt: skip
+    return Trainer(
+        make_plan(run, recipe.stage, epochs, per_epoch, validate_from=run.config.validation.first_epoch),
+        run_steps(step, TRAIN_METRICS, streaming=source.loader.streaming, cached_teacher=source.cached_teacher),
+        source.loader,
+        checkpoints(run, recipe.stage),
+        MetricsLog(run.workdir, recipe.stage),
+        teacher_variables=source.variables,
+        validate=run.validate(predict(model)),
+    )
+
+
+def first_state(recipe: Recipe, variables: Any) -> State:
+    """The state before the first step of a stage, from the variables of its network."""
+    optimizer = make_optimizer(recipe.optimizer, epochs=1, steps_per_epoch=1)
+    loss_state = recipe.objective.adversarial.initial_loss_state()
+    return State.create(variables, optimizer, loss_state=loss_state, average=recipe.weight_average > 0)
+
+
+def restore(run: Run, stage: str, template: Callable[[], State], which: str = "latest") -> Restored:
+    """The latest or the best checkpoint of a stage, in the structure of what `template` would return.
+
+    Raises:
+      ValueError: the stage has left none, or one that does not fit.
+    """
+    with checkpoints(run, stage) as stored:
+        restored = stored.restore(jax.eval_shape(template), which)
+    if restored is None:
+        raise ValueError(f"{run.workdir} holds no checkpoint of stage {stage!r}; run that stage first.")
+    return restored
+
+
+def trained(run: Run, recipe: Recipe, model: nn.Module, which: str = "best") -> Restored:
+    """The checkpoint of a stage that trained `model`: the best one by its score on held-out images, or the latest."""
+    images = jnp.zeros((1, *run.config.data.image_shape))
+    return restore(run, recipe.stage, lambda: first_state(recipe, dict(model.init(jax.random.key(0), images))), which)

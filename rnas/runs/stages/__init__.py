@@ -1,0 +1,119 @@
+"""A run: stages over one work directory, each resumable, each skipped once complete.
+
+teacher → search → derive → train → finetune → baselines → evaluate → report. Every stage reads what the ones before it
+left in the directory, so a run that was stopped goes on where it stood.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from rnas.artifacts.evaluation import FILE as EVALUATION
+from rnas.artifacts.evaluation import Evaluation
+from rnas.artifacts.run_record import StageRecorder
+from rnas.config import check, record_config
+from rnas.runs.checks import check_cacheable, check_config, check_surroundings
+from rnas.runs.headline import headline
+from rnas.runs.run import Run, say
+from rnas.runs.stages.derive_architecture import derive_architecture
+from rnas.runs.stages.evaluate_models import evaluate_models
+from rnas.runs.stages.search_architecture import search_architecture
+from rnas.runs.stages.train_student import finetune_student, train_baselines, train_student
+from rnas.runs.stages.train_teacher import train_teacher
+from rnas.runs.teacher_sources import finished_cache
+from rnas.training.programs import forget_programs
+
+Stage = Callable[[Run], None]
+
+STAGES: Mapping[str, Stage] = {
+    "teacher": train_teacher,
+    "search": search_architecture,
+    "derive": derive_architecture,
+    "train": train_student,
+    "finetune": finetune_student,
+    "baselines": train_baselines,
+    "evaluate": evaluate_models,
+}
+REPORT = "report"  # the last stage; who draws is handed to `execute`
+NAMES = (*STAGES, REPORT)
+
+
+def open_run(config: ConfigDict, workdir: str | Path) -> Run:
+    """The run of a configuration over a work directory; nothing is read or written.
+
+    Raises:
+      ValueError: the configuration cannot work; the message names the key, its value and what it may be.
+    """
+    check(config)
+    run = Run.of(config, workdir)
+    check_config(run)
+    return run
+
+
+def execute(
+    config: ConfigDict,
+    workdir: str | Path,
+    *,
+    command: str,
+    until: str = REPORT,
+    report: Callable[[Path], object] = lambda workdir: None,
+) -> None:
+    """Runs the stages up to `until`, skipping those that are complete.
+
+    Args:
+      command: what started the run, for `run.json`.
+      until: name of the last stage to run.
+      report: draws the page of a work directory.
+
+    Raises:
+      ValueError: the configuration cannot work, or is not the directory's.
+    """
+    _execute(open_run(config, workdir), command, until, report)
+
+
+def make_teacher_cache(config: ConfigDict, workdir: str | Path, *, command: str) -> None:
+    """Makes what is missing of the teacher cache, after the teacher where that is missing too.
+
+    Raises:
+      ValueError: as `execute`; also where the configuration wants no cache, or its folder holds another one.
+    """
+    run = open_run(config, workdir)
+    check_cacheable(config)  # before a teacher is trained for it
+    _execute(run, command, "teacher", lambda workdir: None)
+    finished_cache(run)
+
+
+def _execute(run: Run, command: str, until: str, report: Callable[[Path], object]) -> None:
+    wanted = NAMES[: NAMES.index(until) + 1]
+    recorder = StageRecorder(run.workdir, command)
+    if all(recorder.record.is_complete(stage) for stage in wanted):
+        record_config(run.workdir, run.config)
+        page = run.workdir / "report.html"
+        say(f"{run.workdir}: the run is complete up to {until!r}; nothing to do. Report: {page}")
+        return
+    # Before anything is written: a mistake found here leaves no work directory that insists on it.
+    check_surroundings(run)
+    record_config(run.workdir, run.config)
+    for stage in wanted:
+        if not recorder.record.is_complete(stage):
+            with recorder.stage(stage):
+                if stage != REPORT:
+                    STAGES[stage](run)
+                elif jax.process_index() == 0:
+                    report(run.workdir)
+            forget_programs()
+    _summarise(run)
+
+
+def _summarise(run: Run) -> None:
+    """Prints the headline figures, where there are any."""
+    if not (run.workdir / EVALUATION).exists():
+        return
+    say(headline(Evaluation.read(run.workdir / EVALUATION)))
+    if (run.workdir / "report.html").exists():
+        say(f"report: {run.workdir / 'report.html'}")
+        if "student" not in run.config.evaluation.auto_attack:
+            epsilon = run.config.evaluation.epsilons[0]
+            say(f"AutoAttack, with self-checks: rnas attack --workdir={run.workdir} --epsilon={epsilon}")

@@ -1,0 +1,38 @@
+"""Stage `derive`: reads the architecture off the search, or takes the one that is given, and writes it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnas import objectives
+from rnas.artifacts.architecture import Tutelage
+from rnas.runs.recipes import joint_objective
+from rnas.runs.run import Run, say
+from rnas.runs.stages.search_architecture import searched_state
+
+
+def derive_architecture(run: Run) -> None:
+    """Writes `architecture.json`."""
+    architecture = run.search.given()
+    if architecture is None:
+        architecture, selector, warnings = run.search.derive(searched_state(run))
+        for warning in warnings:
+            say(f"warning: {warning}")
+        architecture = dataclasses.replace(architecture, tutelage=_tutelage(run, selector))
+    run.save_architecture(architecture)
+
+
+def _tutelage(run: Run, selector: Any) -> Tutelage:
+    """Reads tutors off the searched selector [n_s, n_t]; there are none where the search did not match maps."""
+    if not joint_objective(run.config, "search").gamma:
+        return Tutelage()
+    taps = run.teacher.tap_names
+    return Tutelage(
+        tutors=tuple(taps[j] for j in np.asarray(objectives.choose(selector))),
+        teacher_taps=taps,
+        probabilities=jax.nn.softmax(selector),
+        logits=selector,
+        teacher=run.teacher.identity,
+    )

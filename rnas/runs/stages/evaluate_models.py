@@ -1,0 +1,85 @@
+"""Stage `evaluate`: attacks every model on the test set, once. No other stage reads that set."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, ModelScores
+from rnas.artifacts.run_record import versions
+from rnas.artifacts.scores import AttackScore
+from rnas.attacks.catalogue import AUTO_ATTACK
+from rnas.data.datasets import Split
+from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
+from rnas.evaluation.evaluated_model import EvaluatedModel
+from rnas.evaluation.robustness_table import table_attacks
+from rnas.runs.recipes import model_names
+from rnas.runs.run import Run, say
+from rnas.runs.trained_models import evaluated_model
+from rnas.training.programs import forget_programs
+from rnas.training.progress import Progress
+
+EXAMPLES = 12  # images that are kept for people to look at
+
+
+def evaluate_models(run: Run) -> None:
+    """Writes `evaluation.json`. Figures of finished models are kept in `evaluation/`."""
+    config = run.config.evaluation
+    test = run.dataset.test
+    if config.count:
+        test = test.take(np.arange(min(config.count, len(test))))
+    models = {}
+    for name in model_names(run.config):
+        model, path = evaluated_model(run, name), run.workdir / "evaluation" / f"{name}.json"
+        if not path.exists():
+            evaluator = run.evaluator(model.predict)
+            scores, strongest = _measure(run, model, evaluator, test)
+            if jax.process_index() == 0:
+                if name == "student":
+                    _examples(evaluator, model, test, strongest).write(run.workdir / IMAGES)
+                scores.write(path)
+        scores = ModelScores.read(path)
+        if name in config.auto_attack:
+            scores = dataclasses.replace(scores, attacks={**scores.attacks, AUTO_ATTACK: _auto_attack(run, model)})
+            forget_programs()
+        models[name] = scores
+    if jax.process_index() == 0:
+        Evaluation(models, run.dataset.fingerprint, "linf", run.config.seed, versions()).write(run.workdir / FILE)
+
+
+def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> tuple[ModelScores, np.ndarray]:
+    """The figures of a model, and its test images under the headline attack."""
+    config = run.config.evaluation
+    total = 1 + len(config.curve) + len(config.epsilons) * len(table_attacks(config.pgd_100_restarts))
+    with Progress(f"evaluate {model.name}", total, unit="attack") as progress:
+        done = iter(range(total))
+        outcome = evaluate(
+            evaluator, model, test, epsilons=config.epsilons, curve=config.curve,
+            pgd_100_restarts=config.pgd_100_restarts, tick=lambda part: progress.update(next(done)),
+        )  # fmt: skip
+        progress.update(total)
+        return outcome
+
+
+def _auto_attack(run: Run, model: EvaluatedModel) -> AttackScore:
+    """AutoAttack at the headline radius, in the folder where `rnas attack` would put it and find it."""
+    config = run.config.evaluation
+    threat = Threat.of(config.epsilons[0])
+    found = assess_dataset(
+        model, run.dataset, threat, Settings(batch_size=config.batch_size), run.workdir / "attacks",
+        count=config.count or None,
+    )  # fmt: skip
+    if broken := found.failed:
+        say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
+    return AttackScore(**vars(found.robust), epsilon=threat.epsilon, settings={"version": found.version})
+
+
+def _examples(evaluator: Evaluator, model: EvaluatedModel, test: Split, strongest: np.ndarray) -> ExampleImages:
+    """A few images under the headline attack: fooling ones first, of different classes as far as there are."""
+    clean = test.images.astype(np.float32) / np.float32(255.0)
+    changed = np.abs(strongest - clean).max(axis=(1, 2, 3)) > 0
+    order = np.argsort(~changed, kind="stable")[: 20 * EXAMPLES]
+    _, firsts = np.unique(test.labels[order], return_index=True)
+    rows = np.concatenate([order[np.sort(firsts)], np.delete(order, firsts)])[:EXAMPLES]
+    predictions = [evaluator.predictions(model.variables, images[rows]) for images in (clean, strongest)]
+    return ExampleImages(clean[rows], strongest[rows], test.labels[rows], *predictions)

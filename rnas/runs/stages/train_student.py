@@ -1,0 +1,73 @@
+"""Stages `train`, `finetune` and `baselines`: they train the network that was found, and what it is compared with."""
+
+from typing import Any
+
+from rnas.artifacts.architecture import Architecture
+from rnas.objectives import FixedTutors, SampledTutors
+from rnas.runs.recipes import BASELINE, BASELINES, recipe
+from rnas.runs.run import Run
+from rnas.runs.stage_trainers import first_state, network_trainer, trained
+from rnas.runs.stages.search_architecture import searched_state
+from rnas.steps.state import State
+from rnas.training.initial import initial_variables
+from rnas.training.programs import forget_programs
+from rnas.training.trainer import Trainer
+
+
+def train_student(run: Run) -> None:
+    """Trains the network that was found, with the tutors that the search chose."""
+    trainer, state = _prepare(run, "train", run.architecture)
+    trainer.fit(state)
+
+
+def finetune_student(run: Run) -> None:
+    """Goes on from the trained network with TRADES or another method, where finetune.epochs is not 0."""
+    if run.config.finetune.epochs:
+        architecture = run.architecture
+        start = trained(run, recipe(run.config, "train"), run.search.network(architecture))
+        trainer, state = _prepare(run, "finetune", architecture, start.state.outcome)
+        trainer.fit(state)
+
+
+def train_baselines(run: Run) -> None:
+    """Trains the networks that the student is compared with; cells other than its own go to `architectures/`."""
+    architectures = {name: run.baseline_architecture(name) for name in run.config.baselines}
+    for name, architecture in architectures.items():
+        if name not in BASELINES:
+            run.save_architecture(architecture, f"architectures/{name}.json")
+    for name, architecture in architectures.items():
+        trainer, state = _prepare(run, f"{BASELINE}{name}", architecture)
+        trainer.fit(state)
+        forget_programs()
+
+
+def _prepare(run: Run, stage: str, architecture: Architecture, start: Any = None) -> tuple[Trainer, State]:
+    """The trainer of a stage, and the state it starts from: variables `start`, or fresh ones."""
+    how, model = recipe(run.config, stage), run.search.network(architecture)
+    tutors = _tutors(run, architecture) if how.objective.gamma else None
+    trainer = network_trainer(run, how, model, tutors)
+    return trainer, first_state(how, start or _initial_student(run, architecture, model))
+
+
+def _initial_student(run: Run, architecture: Architecture, model: Any) -> Any:
+    """Weights that training starts from. Baselines of the same network start where the student does."""
+    start = run.search.initial_student(architecture, lambda: searched_state(run))
+    return initial_variables(model, run.config, "train") if start is None else start
+
+
+def _tutors(run: Run, architecture: Architecture) -> FixedTutors | SampledTutors:
+    tutelage = architecture.tutelage
+    if not tutelage.tutors:
+        raise ValueError(
+            "train.gamma is not 0, but the architecture has no tutors: its search ran with gamma = 0. Search with "
+            "gamma, or train with --config.train.gamma=0."
+        )
+    own = run.teacher.identity
+    if tutelage.teacher != own:
+        raise ValueError(
+            f"the tutors of {run.workdir / 'architecture.json'} are layers of another teacher "
+            f"({tutelage.teacher}); this one is {own}."
+        )
+    if run.config.derive.tutor == "sampled":
+        return SampledTutors(architecture.taps, tutelage.teacher_taps, tuple(map(tuple, tutelage.logits)))
+    return FixedTutors(architecture.taps, tutelage.tutors, len(tutelage.teacher_taps))

@@ -1,0 +1,185 @@
+"""The host loop: it sends steps to the devices, records what they report, and keeps checkpoints.
+
+It does no model mathematics.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+import zlib
+
+import jax
+import numpy as np
+
+from rnas.steps import NEVER
+from rnas.steps.state import State
+from rnas.training.checkpoints import Checkpoints
+from rnas.training.hosts import gathered
+from rnas.training.interruption import Interrupted, Interruption
+from rnas.training.loaders import Loader, replicate
+from rnas.training.metrics_log import MetricsLog
+from rnas.training.progress import Progress
+
+
+class DivergedError(ValueError):
+    """The loss became NaN or infinite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long a stage runs and how often it looks up.
+
+    All numbers are steps; `validate_every` is 0 to validate only at the end, which also happens where the end comes
+    before `validate_from`.
+    """
+
+    stage: str
+    total: int
+    steps_per_epoch: int
+    log_every: int
+    checkpoint_every: int
+    validate_every: int
+    seed: int
+    validate_from: int = 0
+    observe_every: int = 0
+
+    def next_stop(self, step: int, most: int) -> int:
+        """The step after which the host acts next; a dispatch never runs past it."""
+        marks = [self.log_every, self.checkpoint_every, self.validate_every, self.observe_every]
+        return min([step + most, self.total] + [(step // every + 1) * every for every in marks if every])
+
+    def is_due(self, step: int, every: int) -> bool:
+        return step == self.total or bool(every and step % every == 0)
+
+    def is_validated(self, step: int) -> bool:
+        return step >= min(self.validate_from, self.total) and self.is_due(step, self.validate_every)
+
+
+def stage_key(seed: int, stage: str) -> jax.Array:
+    """Root key of a stage; every key of a step is folded from it and the step."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """One stage that trains: what runs, on which images, and where it is recorded.
+
+    Attributes:
+      plan: when the host does what.
+      run: many steps as one program, from `rnas.steps.run_steps`.
+      loader: of the training images.
+      checkpoints: of the stage; they hold everything that a resumed run needs.
+      log: of the stage.
+      teacher_variables: frozen; never part of a checkpoint.
+      validate: state → metrics on held-out images; 'score' chooses the best checkpoint.
+      observe: state → figures of the architecture, recorded at the start of every epoch and at the end.
+    """
+
+    plan: Plan
+    run: Callable
+    loader: Loader
+    checkpoints: Checkpoints
+    log: MetricsLog
+    teacher_variables: Any = None
+    validate: Callable[[State], dict[str, float]] | None = None
+    observe: Callable[[State], dict[str, float]] | None = None
+
+    def fit(self, state: State) -> State:
+        """Runs the stage from its latest checkpoint, or from `state`, to its last step.
+
+        Args:
+          state: where a fresh stage starts; also the template that checkpoints must fit.
+
+        Returns:
+          The state after the last step.
+
+        Raises:
+          DivergedError: the loss is not finite; the message names the step and the checkpoint that is left.
+          Interrupted: after a checkpoint, where SIGINT or SIGTERM asked for an end.
+        """
+        plan, loader = self.plan, self.loader
+        with self.checkpoints as checkpoints, self.log as log:
+            restored = checkpoints.restore(state)
+            if restored is not None:
+                state = restored.state
+                loader.seek(restored.metadata["loader"])
+            step = int(state.step)
+            log.rewind(step if restored is not None else -1)
+            state, teacher_variables = replicate((state, self.teacher_variables))
+            root = stage_key(plan.seed, plan.stage)
+            reports = Reports(plan, checkpoints, log)
+            if restored is None:
+                self._observe(state, step)
+            with Progress(plan.stage, plan.total, step) as progress, Interruption() as interruption:
+                while step < plan.total:
+                    stop = plan.next_stop(step, loader.most)
+                    block = loader.dispatch(step, stop - step)
+                    state, sums = self.run(state, *block, np.int32(stop - step), teacher_variables, root)
+                    # The dispatch above runs while the metrics before it are read.
+                    if plan.is_due(step, plan.log_every):
+                        reports.settle()
+                        progress.update(step, **reports.shown)
+                    reports.add(stop, sums)
+                    step = stop
+                    if plan.is_due(step, plan.observe_every):
+                        reports.settle()
+                        self._observe(state, step)
+                    validating = self.validate is not None and plan.is_validated(step)
+                    stopping = gathered(interruption.requested).any()  # all hosts leave the loop at the same step
+                    if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
+                        reports.settle()
+                        scores = self.validate(state) if validating else None
+                        if scores is not None:
+                            log.write(step, step / plan.steps_per_epoch, "validation", scores)
+                        checkpoints.save(step, jax.device_get(state), {"loader": loader.position()}, scores)
+                        progress.update(step, **reports.shown)
+                        if stopping and step < plan.total:
+                            checkpoints.wait()
+                            raise Interrupted(f"stage {plan.stage!r} was interrupted and saved at step {step}.")
+            checkpoints.wait()
+        return jax.device_get(state)
+
+    def _observe(self, state: State, step: int) -> None:
+        if self.observe is not None:
+            self.log.write(step, step / self.plan.steps_per_epoch, "architecture", self.observe(state))
+
+
+class Reports:
+    """Metric sums that the host has not read yet. Reading them is where the host waits for the devices."""
+
+    def __init__(self, plan: Plan, checkpoints: Checkpoints, log: MetricsLog):
+        self._plan, self._checkpoints, self._log = plan, checkpoints, log
+        self._pending: list[tuple[int, Any]] = []
+        self._last: dict[str, float] = {}
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """The latest figures worth showing."""
+        return {name: self._last[name] for name in ("loss", "accuracy", "adversarial_accuracy") if self._last.get(name)}
+
+    def add(self, step: int, sums: Any) -> None:
+        """Notes the sums of a dispatch that ends at `step`."""
+        self._pending.append((step, sums))
+
+    def settle(self) -> None:
+        """Reads and logs the mean over all dispatches so far.
+
+        Raises:
+          DivergedError: one of them was not finite.
+        """
+        if not self._pending:
+            return
+        sums = jax.device_get([sums for _, sums in self._pending])
+        reached = self._pending[-1][0]
+        self._pending.clear()
+        if (bad := min(int(each["nonfinite_step"]) for each in sums)) != NEVER:
+            left = self._checkpoints.steps()
+            keep = f"the checkpoint of step {left[-1]} is left" if left else "no checkpoint was written yet"
+            raise DivergedError(
+                f"stage {self._plan.stage!r} diverged: the loss of step {bad}, or its gradient, is not finite; {keep}. "
+                "Lower the learning rate of this stage, or the beta of its method, in a new work directory."
+            )
+        total = {name: sum(float(each[name]) for each in sums) for name in sums[0] if name != "nonfinite_step"}
+        count = total.pop("count")
+        self._last = {name: value / count for name, value in total.items()}
+        self._log.write(reached, reached / self._plan.steps_per_epoch, "train", self._last)
