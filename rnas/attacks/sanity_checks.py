@@ -384,7 +384,7 @@ def check_stored(
     if count == 0:
         return judged(reason="no stored images")
     stored = np.asarray(adversarial, np.float64).reshape(count, -1)
-    strange: np.ndarray = ~np.isfinite(stored).all(axis=1)
+    strange: Any = ~np.isfinite(stored).all(axis=1)
     stored[strange] = 0.0  # counted once, and kept out of the rest
     move = np.where(strange[:, None], 0.0, stored - np.asarray(clean, np.float64).reshape(count, -1))
     lengths = np.linalg.norm(move, {"linf": np.inf, "l2": 2, "l1": 1}[norm], axis=1)

@@ -100,16 +100,16 @@ def _names(places: Sequence[Path]) -> list[str]:
 def _row(first: Run, run: Run, obstructed: bool) -> list[Any]:
     files, student = run.workdir, run.results.student
     epsilon, seed = _radius(first, run), files.setting("seed")
-    clean = student and student.clean
+    clean = student.clean if student else None
     return [
         Cell(run.name, "see below" if obstructed else ""),
         method(files),
         "" if seed is None else str(seed),
         "" if epsilon is None else run.results.radius(epsilon),
-        short(files.size.get("params", student and student.params)),
-        short(files.size.get("macs", student and student.macs)),
+        short(files.size.get("params", student.params if student else None)),
+        short(files.size.get("macs", student.macs if student else None)),
         accuracy(clean),
-        *(accuracy(_score(first, run, attack), clean and clean.count) for attack in _ATTACKS),
+        *(accuracy(_score(first, run, attack), clean.count if clean else None) for attack in _ATTACKS),
         _search_time(files),
     ]
 

@@ -140,7 +140,7 @@ class Spread(NamedTuple):
     deviation: float | None
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of a tuple
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

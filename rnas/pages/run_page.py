@@ -436,7 +436,7 @@ def _stage_table(files: Workdir) -> Table:
     for name in dict.fromkeys((*STAGES, *stages)):
         known = stages.get(name)
         wall = Cell(duration(known.seconds), value=known.seconds) if known else Cell()
-        rows.append([name, files.status(name), whole(known and known.starts), wall])
+        rows.append([name, files.status(name), whole(known.starts if known else None), wall])
     spent = sum(stage.seconds for stage in stages.values())
     rows.append(["total", "", "", Cell(duration(spent), value=spent)])
     return Table("stages", ["Stage", "Status", "Starts", "Wall time"], rows, "Stages")
