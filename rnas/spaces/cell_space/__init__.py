@@ -26,6 +26,7 @@ from rnas.spaces.cell_space.stacking import (
     SPACES,
     CellSpace,
     get_space,
+    register,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "initial_logits",
     "probabilities",
     "random_genotype",
+    "register",
 ]

@@ -5,7 +5,6 @@ both reductions; DSARA (arXiv 2212.14049) and ARNAS (arXiv 2405.05502) have accu
 near the output, and double the channels once.
 """
 
-from collections.abc import Mapping
 import dataclasses
 
 from rnas.spaces.cell_space.edge_space import EdgeSpace
@@ -93,13 +92,22 @@ class CellSpace(EdgeSpace):
         return tuple(found)
 
 
-SPACES: Mapping[str, CellSpace] = {
-    space.name: space
-    for space in (
-        CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)),
-        CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)),
-    )
-}
+SPACES: dict[str, CellSpace] = {}
+
+
+def register(space: CellSpace) -> CellSpace:
+    """Adds a space to `SPACES`, under its name.
+
+    Raises:
+      ValueError: the name belongs to another space.
+    """
+    if SPACES.setdefault(space.name, space) != space:
+        raise ValueError(f"a cell space {space.name!r} exists already; choose another name.")
+    return space
+
+
+register(CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)))
+register(CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)))
 
 
 def get_space(name: str) -> CellSpace:

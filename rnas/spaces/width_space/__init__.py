@@ -10,7 +10,7 @@ from rnas.spaces.width_space.channel_masks import (
     initial_width_logits,
     one_hot_widths,
 )
-from rnas.spaces.width_space.inverted_residuals import SPACES, Block, Stage, WidthSpace, get_space
+from rnas.spaces.width_space.inverted_residuals import SPACES, Block, Stage, WidthSpace, get_space, register
 from rnas.spaces.width_space.width_choice import check_target, derive_widths, narrow_to_budget
 from rnas.spaces.width_space.width_cost import cost, resolutions
 
@@ -28,5 +28,6 @@ __all__ = [
     "initial_width_logits",
     "narrow_to_budget",
     "one_hot_widths",
+    "register",
     "resolutions",
 ]

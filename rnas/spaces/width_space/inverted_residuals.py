@@ -1,6 +1,6 @@
 """The macro architectures of RNAS-CL (arXiv 2301.08092): stages of inverted-residual blocks and their width options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 
 
@@ -92,31 +92,42 @@ def _cifar(name: str, *stages: tuple[int, int]) -> WidthSpace:
     return WidthSpace(name, (Stage(w1, b1, 1, 2), Stage(w2, b2, 2, 4), Stage(w3, b3, 2, 4)))
 
 
-SPACES: Mapping[str, WidthSpace] = {
-    space.name: space
-    for space in (
-        # For 8×8 digits: no downsampling in the stem, two resolutions.
-        WidthSpace("tiny", (Stage(16, 2, 1, 2), Stage(32, 2, 2, 4)), stem_stride=1),
-        _cifar("s1", (1, 16), (1, 32), (1, 64)),
-        _cifar("s3", (3, 16), (3, 32), (3, 64)),
-        _cifar("s5", (5, 16), (5, 32), (5, 64)),
-        _cifar("s7", (7, 16), (7, 32), (7, 64)),
-        _cifar("m", (9, 80), (7, 160), (1, 128)),
-        _cifar("l", (9, 160), (7, 320), (1, 256)),
-        WidthSpace(
-            "imagenet",
-            (
-                Stage(16, 1, 1, 2, step=4, expansion=1),
-                Stage(28, 3, 2, 4, step=4),
-                Stage(40, 3, 2, 4, step=8),
-                Stage(96, 3, 2, 7, step=8),
-                Stage(128, 4, 1, 8, step=8),
-                Stage(216, 4, 2, 14, step=8),
-            ),
-            pool_features=1984,
+SPACES: dict[str, WidthSpace] = {}
+
+
+def register(space: WidthSpace) -> WidthSpace:
+    """Adds a space to `SPACES`, under its name.
+
+    Raises:
+      ValueError: the name belongs to another space.
+    """
+    if SPACES.setdefault(space.name, space) != space:
+        raise ValueError(f"a width space {space.name!r} exists already; choose another name.")
+    return space
+
+
+# For 8×8 digits: no downsampling in the stem, two resolutions.
+register(WidthSpace("tiny", (Stage(16, 2, 1, 2), Stage(32, 2, 2, 4)), stem_stride=1))
+register(_cifar("s1", (1, 16), (1, 32), (1, 64)))
+register(_cifar("s3", (3, 16), (3, 32), (3, 64)))
+register(_cifar("s5", (5, 16), (5, 32), (5, 64)))
+register(_cifar("s7", (7, 16), (7, 32), (7, 64)))
+register(_cifar("m", (9, 80), (7, 160), (1, 128)))
+register(_cifar("l", (9, 160), (7, 320), (1, 256)))
+register(
+    WidthSpace(
+        "imagenet",
+        (
+            Stage(16, 1, 1, 2, step=4, expansion=1),
+            Stage(28, 3, 2, 4, step=4),
+            Stage(40, 3, 2, 4, step=8),
+            Stage(96, 3, 2, 7, step=8),
+            Stage(128, 4, 1, 8, step=8),
+            Stage(216, 4, 2, 14, step=8),
         ),
+        pool_features=1984,
     )
-}
+)
 
 
 def get_space(name: str) -> WidthSpace:

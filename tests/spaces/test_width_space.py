@@ -1,5 +1,6 @@
 """Masks, cost and derivation of the channel-masked space."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -118,3 +119,13 @@ def test_every_network_lies_between_the_bounds():
     price = cost_of(S1, "params")
     costs = [price(widths) for widths in itertools.product(*(block.options for block in S1.blocks))]
     assert (min(costs), max(costs)) == (price(S1.smallest), price(S1.largest))
+
+
+def test_a_registered_space_is_found_by_name():
+    toy = width_space.register(dataclasses.replace(S1, name="toy"))
+    try:
+        assert width_space.get_space("toy") is toy and width_space.register(toy) is toy
+        with pytest.raises(ValueError, match="'toy' exists already"):
+            width_space.register(dataclasses.replace(toy, stem_width=8))
+    finally:
+        del width_space.SPACES["toy"]
