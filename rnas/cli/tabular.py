@@ -38,10 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--repeats", type=int, default=200, metavar="N", help="searches by each algorithm; default: 200")
         add("--seed", type=int, default=0, help="of all searches; default: 0")
 
-    add = query("query", "all figures of one architecture", _cell, _show_cell)
+    add = query(
+        "query", "all figures of one architecture", lambda table, its: queries.cell(table, its.arch), _show_cell
+    )
     add("--arch", required=True, help="id, six-digit code, or string of NAS-Bench-201")
 
-    add = query("rank", "the best cells by a column, and a summary of all columns", _rank, _show_rank)
+    words = "the best cells by a column, and a summary of all columns"
+    add = query("rank", words, lambda table, its: queries.rank(table, its.by, its.top), _show_rank)
     add("--by", default=BY, metavar="COLUMN", help=f"default: {BY}")
     add("--top", type=int, default=10, metavar="N", help="number of cells; default: 10")
 
@@ -145,16 +148,6 @@ def _answer(arguments: argparse.Namespace, _: Sequence[str]) -> int:
 
 def _origin(table: RobBench) -> Answer:
     return {"table": {"source": table.source, "sha256": table.sha256, "classes": len(table.ids)}}
-
-
-def _cell(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    return queries.cell(table, arguments.arch)
-
-
-def _rank(table: RobBench, arguments: argparse.Namespace) -> Answer:
-    if arguments.top < 1:
-        raise ValueError(f"--top={arguments.top}: expected at least 1.")
-    return queries.rank(table, arguments.by, arguments.top)
 
 
 def _correlate(table: RobBench, arguments: argparse.Namespace) -> Answer:

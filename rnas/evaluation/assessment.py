@@ -169,7 +169,7 @@ def assess_function(
 ) -> AttackSummary:
     """Evaluates any JAX function; the whole of `rnas attack` without a run directory.
 
-    No page is drawn. `rnas report FOLDER` makes one, as does `rnas.pages.write_attack_page(folder)`.
+    No page is drawn. `rnas report --workdir=FOLDER` makes one, as does `rnas.pages.write_attack_page(folder)`.
 
     Args:
       logits_fn: images [N, H, W, C] float32 in [0, 1] → logits [N, K], in inference mode, normalisation inside;

@@ -14,7 +14,6 @@ import numpy as np
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.run_record import versions
 from rnas.artifacts.table_results import Network, NetworkResult
-from rnas.attacks import catalogue
 from rnas.attacks.catalogue import CLEAN
 from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset
@@ -22,17 +21,10 @@ from rnas.evaluation.runner import pixels
 from rnas.runs.run import say
 from rnas.runs.table_run import TableRun
 from rnas.spaces import nasbench201
+from rnas.tabular.column_attacks import AUTO_ATTACK_RADIUS, COLUMN_ATTACKS
 from rnas.teachers import content_hash
 
-PGD_20 = catalogue.pgd(20, step=1 / 8)
-COLUMNS = {  # metric of the table: attack, radius in 255ths
-    "clean": (CLEAN, 0),
-    "fgsm_3": (catalogue.FGSM, 3),
-    "pgd_3": (PGD_20, 3),
-    "fgsm_8": (catalogue.FGSM, 8),
-    "pgd_8": (PGD_20, 8),
-}
-AUTO_ATTACK = "8/255"
+AUTO_ATTACK = f"{AUTO_ATTACK_RADIUS}/255"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +117,7 @@ def accuracies(evaluator: Evaluator, variables: Any, test: Split) -> dict[str, f
     wrong, _ = evaluator.attack(variables, test, CLEAN, 0.0, everyone)
     right = everyone[~wrong]
     found = {}
-    for metric, (attack, radius) in COLUMNS.items():
+    for metric, (attack, radius) in COLUMN_ATTACKS.items():
         fooled = np.zeros(0, bool)
         if attack is not CLEAN and len(right):
             fooled, _ = evaluator.attack(variables, test, attack, radius / 255, right)

@@ -44,6 +44,8 @@ def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
 
 def rank(table: RobBench, by: str, top: int) -> Answer:
     """Returns the best cells by a column, the operations on their edges, and a summary of every column."""
+    if top < 1:
+        raise ValueError(f"top={top}: expected at least 1 cell.")
     ordered = ranks.ranking(table, by)[:top]
     columns = {name: table.column(name) for name in table.columns}
     cells = []

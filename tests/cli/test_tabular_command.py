@@ -138,7 +138,7 @@ def test_text(file, capsys, question, shown):
         ("query --arch=15625", "id 15625 is out of range"),
         ("query --arch=333153", "The nearest code is '333143'"),
         ("rank --by=cifar10/pgd8", "the nearest is 'cifar10/pgd_8'"),
-        ("rank --top=0", "--top=0: expected at least 1"),
+        ("rank --top=0", "top=0: expected at least 1"),
         ("correlate --columns=cifar10/clean,clean", "no column 'clean'"),
         ("correlate --best=2", "share 2.0 of 6466 classes"),
         ("search --algorithm=random --objective=pgd_8", "no column 'pgd_8'"),

@@ -142,6 +142,17 @@ def code(document: Path) -> list[str]:
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=identity)
+def test_a_command_in_a_sentence_is_understood(document, capsys):
+    """It may be short of what is required, but has nothing that is unknown."""
+    for text in code(document):
+        if re.match(r"rnas [a-z]+ ", text) and "…" not in text and "--help" not in text:
+            try:
+                parse(shlex.split(text)[1:])
+            except SystemExit:
+                assert "are required" in capsys.readouterr().err, f"{document.name}: `{text}`"
+
+
 @pytest.fixture(scope="module")
 def known_keys() -> set[str]:
     """Keys and sections of every system."""

@@ -6,8 +6,8 @@ import numpy as np
 from rnas.ntk import frozen_statistics
 
 
-def test_inference_on_the_batch_is_training(small, small_model):
-    _, variables, images, _ = small
+def test_inference_on_the_batch_is_training(small_network, small_model):
+    _, variables, images, _ = small_network
     train = jax.jit(lambda v, x: small_model.apply(v, x, train=True, mutable=["batch_stats"]))
     (in_training, _), _ = train(variables, images)
     infer = jax.jit(lambda v, x: small_model.apply(v, x)[0])
@@ -16,8 +16,8 @@ def test_inference_on_the_batch_is_training(small, small_model):
     np.testing.assert_allclose(infer(variables, images[2:3])[0], in_inference[2], atol=1e-6)
 
 
-def test_nothing_of_former_statistics_is_left(small, small_model):
-    _, variables, images, _ = small
+def test_nothing_of_former_statistics_is_left(small_network, small_model):
+    _, variables, images, _ = small_network
     freeze = jax.jit(lambda v: frozen_statistics(small_model, v, images))
     once, again = (
         freeze(variables),

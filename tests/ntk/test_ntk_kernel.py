@@ -26,8 +26,8 @@ def products(jacobian, other=None, *, output="sum"):
 
 @pytest.mark.parametrize("output", ["sum", "trace"])
 @pytest.mark.parametrize("parameters", ["all", "kernels"])
-def test_products_of_the_explicit_jacobian(small, jacobian, output, parameters):
-    apply, variables, images, _ = small
+def test_products_of_the_explicit_jacobian(small_network, jacobian, output, parameters):
+    apply, variables, images, _ = small_network
     keep = (lambda path: True) if parameters == "all" else (lambda path: "'kernel'" in path)
     explicit = jacobian(apply, variables, images, keep)
     found = compiled(apply, variables, images, output=output, parameters=parameters)
@@ -39,15 +39,15 @@ def test_products_of_the_explicit_jacobian(small, jacobian, output, parameters):
 
 
 @pytest.mark.parametrize("block", [1, 4])
-def test_blocks_do_not_change_the_kernel(small, block):
-    apply, variables, images, _ = small
+def test_blocks_do_not_change_the_kernel(small_network, block):
+    apply, variables, images, _ = small_network
     for examples, output in (((images,), "sum"), ((images, images[:3]), "trace")):
         whole = compiled(apply, variables, *examples, output=output)
         close(compiled(apply, variables, *examples, output=output, block=block), whole)
 
 
-def test_blocks_follow_from_the_size_of_the_network(small, monkeypatch):
-    apply, variables, images, _ = small
+def test_blocks_follow_from_the_size_of_the_network(small_network, monkeypatch):
+    apply, variables, images, _ = small_network
     whole = compiled(apply, variables, images)
     size = 4 * sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     monkeypatch.setattr("rnas.ntk.kernel.HELD_BYTES", 2 * size)
@@ -57,8 +57,8 @@ def test_blocks_follow_from_the_size_of_the_network(small, monkeypatch):
     close(compiled(apply, variables, images), whole)
 
 
-def test_examples_permute_with_the_kernel(small):
-    apply, variables, images, _ = small
+def test_examples_permute_with_the_kernel(small_network):
+    apply, variables, images, _ = small_network
     order = np.array([3, 1, 5, 0, 2, 4])
     whole = compiled(apply, variables, images)
     close(compiled(apply, variables, images[order]), whole[order][:, order])
@@ -122,8 +122,8 @@ def test_two_layers_approach_the_infinite_width():
         ({"x2": np.zeros((0, 5, 5, 2), np.float32)}, "at least one"),
     ],
 )
-def test_mistakes_are_named(small, options, message):
-    apply, variables, images, _ = small
+def test_mistakes_are_named(small_network, options, message):
+    apply, variables, images, _ = small_network
     with pytest.raises(ValueError, match=message):
         empirical_ntk(apply, variables, images, **options)
 

@@ -17,19 +17,19 @@ def attack(apply, variables, images, labels, epsilon):
 
 
 @pytest.fixture(scope="module")
-def attacked(small):
-    apply, variables, images, labels = small
+def attacked(small_network):
+    apply, variables, images, labels = small_network
     return jax.jit(attack, static_argnums=0)(apply, variables, images, labels, EPSILON)
 
 
 @pytest.fixture(scope="module")
-def kernels(small, attacked):
-    apply, variables, images, _ = small
+def kernels(small_network, attacked):
+    apply, variables, images, _ = small_network
     return jax.jit(perturbed_kernels, static_argnums=0)(apply, variables, images, attacked)
 
 
-def test_the_second_attack_has_a_ball_of_its_own(small, attacked):
-    apply, variables, images, labels = small
+def test_the_second_attack_has_a_ball_of_its_own(small_network, attacked):
+    apply, variables, images, labels = small_network
     for start, end in ((images, attacked.once), (attacked.once, attacked.twice)):
         assert jnp.abs(end - start).max() == pytest.approx(EPSILON, abs=1e-6)
         assert end.min() >= 0 and end.max() <= 1
@@ -41,8 +41,8 @@ def test_the_second_attack_has_a_ball_of_its_own(small, attacked):
     assert (natural < once).all() and (once < twice).all()
 
 
-def test_kernels_pair_what_they_say(small, attacked, kernels, jacobian):
-    apply, variables, images, _ = small
+def test_kernels_pair_what_they_say(small_network, attacked, kernels, jacobian):
+    apply, variables, images, _ = small_network
     clean, once, twice = (jacobian(apply, variables, x).sum(1) for x in (images, *attacked))
     expected = Kernels(clean @ clean.T, clean @ once.T, once @ once.T, once @ twice.T, twice @ twice.T)
     for name, ours, theirs in zip(Kernels._fields, kernels, expected, strict=True):
@@ -50,8 +50,8 @@ def test_kernels_pair_what_they_say(small, attacked, kernels, jacobian):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 0.5, 1.0])
-def test_mixtures_are_gram_matrices_of_mixed_gradients(small, attacked, kernels, jacobian, beta):
-    apply, variables, images, _ = small
+def test_mixtures_are_gram_matrices_of_mixed_gradients(small_network, attacked, kernels, jacobian, beta):
+    apply, variables, images, _ = small_network
     clean, once, twice = (jacobian(apply, variables, x).sum(1) for x in (images, *attacked))
     mixed = mixed_kernels(kernels, beta)
     for ours, first, last in ((mixed.clean, clean, once), (mixed.robust, once, twice)):
@@ -70,8 +70,8 @@ def test_the_ends_of_the_mixtures(kernels):
     np.testing.assert_allclose(traced.clean, mixed_kernels(kernels, 0.3).clean, rtol=1e-6)
 
 
-def test_all_kernels_are_one_at_radius_0(small):
-    apply, variables, images, labels = small
+def test_all_kernels_are_one_at_radius_0(small_network):
+    apply, variables, images, labels = small_network
     still = jax.jit(attack, static_argnums=0)(apply, variables, images, labels, 0.0)
     for points in still:
         np.testing.assert_array_equal(points, images)
@@ -96,7 +96,7 @@ def test_beta_is_a_share(kernels, beta):
         mixed_kernels(kernels, beta)
 
 
-def test_an_attack_has_steps(small):
-    apply, variables, images, labels = small
+def test_an_attack_has_steps(small_network):
+    apply, variables, images, labels = small_network
     with pytest.raises(ValueError, match="steps must be a whole number of at least 1"):
         perturb(lambda x: apply(variables, x)[0], images, labels, epsilon=0.1, key=jax.random.key(0), steps=0)

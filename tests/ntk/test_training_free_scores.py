@@ -32,8 +32,8 @@ def test_gradient_norm_of_a_linear_model(linear):
     assert gradient_norm(apply, variables, x, jnp.asarray(labels)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_gradient_norms_of_kernels_add_up(small):
-    apply, variables, images, labels = small
+def test_gradient_norms_of_kernels_add_up(small_network):
+    apply, variables, images, labels = small_network
     gradient = jax.grad(
         lambda params: (
             -jnp.take_along_axis(
@@ -51,11 +51,11 @@ def test_gradient_norms_of_kernels_add_up(small):
     assert found == pytest.approx(sum(norms), rel=1e-5)
 
 
-def test_jacobian_norm(linear, small):
+def test_jacobian_norm(linear, small_network):
     apply, variables, x = linear
     weight = np.linalg.norm(variables["params"]["Dense_0"]["kernel"])
     assert jacobian_norm(apply, variables, x) == pytest.approx(weight, rel=1e-5)
-    apply, variables, images, _ = small
+    apply, variables, images, _ = small_network
     each = jax.jit(jax.vmap(jax.jacrev(lambda image: apply(variables, image[None])[0][0])))(images)
     expected = np.mean([np.linalg.norm(np.asarray(one).ravel()) for one in each])
     found = jax.jit(jacobian_norm, static_argnums=0)(apply, variables, images)

@@ -28,7 +28,7 @@ from rnas.runs import table_training as training
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
-from rnas.tabular import RobBench, load_robbench
+from rnas.tabular import load_robbench
 
 
 def metrics_of(workdir):
@@ -309,17 +309,6 @@ def test_merged_results_are_a_table_of_runs(tmp_path):
     small = dict(image_size=8, num_classes=10, inputs=1, channels=8, cells=1, kind="params")
     assert table.query("333133", "digits", "params") == cost(encode("333133"), **small)
     assert merged == merge([tmp_path / "one", tmp_path / "two", tmp_path / "two"])
-
-
-def test_a_table_beside_another(small):
-    class_of = {number: row for row, number in enumerate(small.ids)}
-    other = RobBench("other", "", (2, 10, 12), {"cifar10/clean": np.array([0.25, 0.5, 0.75])})
-    both = small.joined(other, "score")
-    expected = np.full(5, np.nan)
-    expected[class_of[2]], expected[class_of[10]] = 0.25, 0.5
-    np.testing.assert_array_equal(both.column("cifar10/score_clean"), expected)
-    np.testing.assert_array_equal(both.column("cifar10/clean"), small.column("cifar10/clean"))
-    assert both.ids == small.ids and "cifar10/score_clean" not in small.columns
 
 
 def test_cost_of_the_small_network_is_that_of_its_parameters():

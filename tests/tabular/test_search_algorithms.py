@@ -256,7 +256,7 @@ def test_impossible_simulations_are_refused(table, options, message):
         simulate(table, **given)
 
 
-def test_a_partial_table_is_not_searched(small):
-    assert ranking(small, "cifar10/clean")
+def test_a_partial_table_is_not_searched(small_table):
+    assert ranking(small_table, "cifar10/clean")
     with pytest.raises(ValueError, match="a search needs a complete table"):
-        simulate(small, ["cifar10/clean"], "random", budget=5, repeats=1)
+        simulate(small_table, ["cifar10/clean"], "random", budget=5, repeats=1)
