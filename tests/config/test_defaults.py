@@ -6,7 +6,7 @@ from rnas.config import check, choices
 from rnas.config.defaults import SYSTEMS, sections, system
 from rnas.config.keys import keys
 from rnas.objectives import METHODS
-from rnas.runs.system import BASELINES
+from rnas.runs.recipes import BASELINES
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
