@@ -45,20 +45,6 @@ class AttackedModel:
     macs: int | None
     num_classes: int
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> AttackedModel:
-        return cls(
-            name=fields.text("name"),
-            kind=fields.choice("kind", MODEL_KINDS),
-            label=fields.text("label"),
-            source=fields.text("source"),
-            architecture=fields.text("architecture"),
-            hash=fields.text("hash"),
-            params=fields.optional("params", int),
-            macs=fields.optional("macs", int),
-            num_classes=fields.whole("num_classes"),
-        )
-
 
 @dataclass(frozen=True)
 class Images:
@@ -79,18 +65,6 @@ class Images:
     version: str | None = None
     first: int | None = None
     class_names: tuple[str, ...] = ()
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Images:
-        return cls(
-            name=fields.text("name"),
-            split=fields.text("split"),
-            count=fields.whole("count"),
-            sha256=fields.text("sha256"),
-            version=fields.optional("version", str),
-            first=fields.optional("first", int),
-            class_names=fields.texts("class_names"),
-        )
 
 
 @dataclass(frozen=True)
@@ -118,18 +92,14 @@ class AttackRow:
 
     @classmethod
     def from_fields(cls, fields: Fields) -> AttackRow:
-        attacked, fooled = fields.whole("attacked"), fields.whole("fooled")
-        if fooled > attacked:
+        attacked = fields.whole("attacked")
+        if fields.whole("fooled") > attacked:
             raise fields.error("fooled", f"at most the {attacked} attacked examples")
-        return cls(
-            name=fields.text("name"),
+        return fields.record(
+            cls,
             settings=fields.mapping("settings"),
-            attacked=attacked,
-            fooled=fooled,
             cumulative=Score.from_fields(fields.one("cumulative")),
             alone=Score.from_fields(fields.one("alone")) if "alone" in fields else None,
-            seconds=fields.number("seconds", 0.0),
-            queries=fields.whole("queries"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -166,10 +136,6 @@ class Rounded:
     still_fooling: int
     outside_ball: int
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Rounded:
-        return cls(*(fields.whole(key) for key in cls.__dataclass_fields__))
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -186,11 +152,6 @@ class Cost:
     estimated_forwards: int
     forwards: int
     compilations: int
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Cost:
-        counts = (fields.whole(key) for key in ("estimated_forwards", "forwards", "compilations"))
-        return cls(fields.number("forward_seconds", 0.0), *counts)
 
 
 @dataclass(frozen=True)
@@ -248,36 +209,29 @@ class AttackSummary:
 
         Raises:
           FileNotFoundError: there is no such file, so the attack is unfinished.
-          ValueError: it holds something else; the message names file and key. A file of an earlier version is refused.
+          ValueError: it holds something else, or an earlier version wrote it; the message names file and key.
         """
         fields = Fields.of_file(path)
         fields.check_format(FORMAT, _REMEDY)
-        threat = fields.one("threat")
-        return cls(
-            model=AttackedModel.from_fields(fields.one("model")),
-            dataset=Images.from_fields(fields.one("dataset")),
+        model, threat = fields.one("model"), fields.one("threat")
+        return fields.record(
+            cls,
+            model=model.record(AttackedModel, kind=model.choice("kind", MODEL_KINDS)),
+            dataset=fields.one("dataset").record(Images),
             norm=threat.choice("norm", NORMS),
             epsilon=threat.number("epsilon", 0.0),
             epsilon_text=threat.text("epsilon_text"),
-            attack=fields.text("attack"),
-            version=fields.text("version"),
-            seed=fields.whole("seed"),
             clean=Score.from_fields(fields.one("clean")),
             attacks=tuple(map(AttackRow.from_fields, fields.each("attacks"))),
             robust=Score.from_fields(fields.one("robust")),
-            rounded=Rounded.from_fields(fields.one("uint8")),
+            rounded=fields.one("uint8").record(Rounded),
             curve=Curve.from_fields(fields.one("curve")),
             transfer=tuple(map(TransferRow.from_fields, fields.each("transfer"))),
-            checks=tuple(map(_check, fields.each("checks"))),
-            warnings=fields.texts("warnings"),
-            seconds=fields.number("seconds", 0.0),
-            cost=Cost.from_fields(fields.one("cost")),
-            caveat=fields.text("caveat"),
+            checks=tuple(
+                check.record(Check, status=check.choice("status", STATUSES)) for check in fields.each("checks")
+            ),
+            cost=fields.one("cost").record(Cost),
             versions=fields.mapping("versions"),
-            device=fields.text("device"),
-            devices=fields.whole("devices"),
-            batch_size=fields.whole("batch_size"),
-            precision=fields.text("precision"),
             identity=fields.mapping("identity"),
         )
 
@@ -373,13 +327,3 @@ def write_examples(folder: str | os.PathLike, columns: Mapping[str, np.ndarray])
     table.writerow(columns)
     table.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
     write_text(folder / TABLE, text.getvalue())
-
-
-def _check(fields: Fields) -> Check:
-    return Check(
-        letter=fields.text("letter"),
-        name=fields.text("name"),
-        status=fields.choice("status", STATUSES),
-        figure=fields.text("figure"),
-        advice=fields.text("advice"),
-    )

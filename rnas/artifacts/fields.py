@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rnas.artifacts.files import read_json
+
+T = TypeVar("T")
 
 KINDS = {
     str: "a text",
@@ -114,6 +117,22 @@ class Fields:
         """The objects of a list."""
         values = self.value(key, list)
         return [Fields(value, self._path, f"{self._below(key)}[{number}]") for number, value in enumerate(values)]
+
+    def record(self, cls: type[T], **read: Any) -> T:
+        """A dataclass whose fields are keys of this object, each read by its type; `read` are fields read otherwise."""
+        readers: dict[str, Callable[[str], Any]] = {
+            "str": self.text,
+            "int": self.whole,
+            "float": self.number,
+            "str | None": lambda key: self.optional(key, str),
+            "int | None": lambda key: self.optional(key, int),
+            "tuple[str, ...]": self.texts,
+        }
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            if field.name not in read:
+                kind = field.type if isinstance(field.type, str) else field.type.__name__
+                read[field.name] = readers[kind](field.name)
+        return cls(**read)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -310,7 +310,7 @@ def plan(norm: str, steps: int, *, widened: bool) -> Schedule:
         wide = min(math.ceil(0.3 * steps), (steps - 1) // 2)  # leaves at least one for the last radius
         lengths = dict(zip(WIDENINGS, (wide, wide, steps - 2 * wide), strict=True))
     phases = []
-    for widening, length in lengths.items():
+    for factor, length in lengths.items():
         begins = np.arange(length + 1) == 0
         inertia = np.where(np.arange(length + 1) == 1, 1.0, 0.75)  # nothing came before the first step
         if norm == "l1":
@@ -318,7 +318,7 @@ def plan(norm: str, steps: int, *, widened: bool) -> Schedule:
             windows = np.where(np.arange(1, length + 1) % every == 0, every, 0)
         else:
             windows = checkpoints(length)
-        phases.append(Schedule(begins, inertia, np.append(0, windows), np.full(length + 1, widening)))
+        phases.append(Schedule(begins, inertia, np.append(0, windows), np.full(length + 1, factor)))
     begins, inertia, window, widening = map(np.concatenate, zip(*phases, strict=True))
     return Schedule(begins, inertia.astype(np.float32), window.astype(np.int32), widening.astype(np.float32))
 

@@ -118,7 +118,7 @@ def auto_attack(
     check_count("batch_size", batch_size, least=1)
     plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))
     epsilon = float(pixel_radius(epsilon, norm))
-    clean, labels = np.asarray(images), np.asarray(labels)
+    clean, truth = np.asarray(images), np.asarray(labels)
     keys, count = per_example_keys(key, len(clean)), len(clean)
     sizes = batch_sizes(min(batch_size, max(count, 1)))
 
@@ -131,7 +131,7 @@ def auto_attack(
             filled = np.append(batch, np.full(size - len(batch), batch[0]))
             chosen = rows[filled]
             own = folded(keys[chosen], key_number)
-            result = program(points[filled], labels[chosen], own, settings, take(carry, filled))
+            result = program(points[filled], truth[chosen], own, settings, take(carry, filled))
             return take(result, slice(len(batch)))
 
         batches = list(cut_batches(np.arange(len(rows)), sizes))

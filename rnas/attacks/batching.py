@@ -54,7 +54,7 @@ def run_concurrently(
             yield batch, run(batch)
         return
     # Settings made with a `with` statement hold for the thread they were made in.
-    config: Any = jax.config  # declares its options at run time
+    config: Any = jax.config
     precision, device = config.jax_default_matmul_precision, config.jax_default_device
 
     def settled(batch):

@@ -18,7 +18,7 @@ NAMES = (
 PGD_STEP = 1 / 4  # of ε: 2/255 at 8/255
 REFERENCE_STEP = 1 / 8  # of ε: 1/255 at 8/255
 CW_STEP = 0.003 * 255 / 8  # of ε: 0.003 at 8/255
-_NAME = re.compile(r"(pgd|mim|cw)_([1-9]\d*)(?:_step_(\d+(?:\.\d+)?))?")
+_NAME = re.compile(r"(pgd|mim|cw)_([1-9]\d*)(?:_step_(?=[\d.]*[1-9])(\d+(?:\.\d+)?))?")
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class Attack:
 
 def _suffix(step: float, usual: float) -> str:
     """What a name ends in: nothing for the usual step of its kind."""
-    return "" if step == usual else f"_step_{step / REFERENCE_STEP:.6g}"
+    return "" if step == usual else f"_step_{step / REFERENCE_STEP:.12g}"
 
 
 def _step_words(step: float) -> str:
     inverse = 1 / step
     if step == 1:
         return "ε"
-    return f"ε/{inverse:.0f}" if abs(inverse - round(inverse)) < 1e-6 else f"{step:.6g} ε"
+    return f"ε/{inverse:.0f}" if abs(inverse - round(inverse)) < 1e-6 else f"{step:.12g} ε"
 
 
 def pgd(steps: int, step: float = PGD_STEP) -> Attack:

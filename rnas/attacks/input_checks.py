@@ -1,13 +1,14 @@
 """Refuses inputs on which an attack would run and mean nothing."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from rnas.attacks.result import Array
 
 SLACK = 1e-6  # rounding allowed beyond [0, 1]
 
 
-def check_types(images: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) -> None:
+def check_types(images: Array, labels: Array) -> None:
     """Checks what is known without looking at values, so also while tracing.
 
     Raises:
@@ -26,7 +27,7 @@ def check_types(images: np.ndarray | jax.Array, labels: np.ndarray | jax.Array) 
         raise ValueError(f"labels must have shape ({len(images)},), one per image; got {labels.shape}.{hint}")
 
 
-def check_inputs(images: np.ndarray | jax.Array, labels: np.ndarray | jax.Array, num_classes: int) -> None:
+def check_inputs(images: Array, labels: Array, num_classes: int) -> None:
     """Checks types and values on the host, before anything is attacked.
 
     Args:

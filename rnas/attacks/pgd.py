@@ -239,12 +239,13 @@ def cw(
     if step_size is None:
         step_size = radius(epsilon) * CW_STEP
 
-    def up_to(kappa: float) -> losses.Loss:
-        return lambda logits, labels: jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
-
-    own: dict[str, Any] = {"steps": steps, "step_size": step_size}
-    own["loss"] = losses.margin if kappa is None else up_to(kappa)
+    loss = losses.margin if kappa is None else _margin_up_to(kappa)
+    own = {"steps": steps, "step_size": step_size, "loss": loss}
     return pgd(logits_fn, images, labels, epsilon=epsilon, **own, **settings)
+
+
+def _margin_up_to(kappa: float) -> losses.Loss:
+    return lambda logits, labels: jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
 
 
 def check_count(name: str, value: int | jax.Array, *, least: int) -> None:

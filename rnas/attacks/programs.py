@@ -145,8 +145,7 @@ def in_turn(
     Yields:
       (run, rows, result); the result is None where all are fooled.
     """
-    carry: Any = None
-    before = np.zeros(0, np.intp)
+    carry, before = None, np.zeros(0, int)
     for run in runs:
         rows = np.flatnonzero(~fooled)
         if not len(rows):

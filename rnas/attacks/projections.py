@@ -5,12 +5,12 @@ differentiated.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.result import Array
 
 TINY = 1e-12  # added to norms that divide: a zero gradient then means no step
 
@@ -36,7 +36,7 @@ def distance(difference: jax.Array, norm: str) -> jax.Array:
     return jnp.linalg.norm(rows, {"linf": jnp.inf, "l2": 2, "l1": 1}[norm], axis=1)
 
 
-def over(value: Any, like: Any) -> Any:
+def over(value: Array, like: Array) -> Array:
     """Shapes one number per example, [N], so that it multiplies `like` [N, ...]."""
     return value.reshape(value.shape + (1,) * (like.ndim - 1))
 

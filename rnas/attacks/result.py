@@ -1,16 +1,16 @@
 """What an attack found."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array | np.ndarray  # on the host, results of several batches are put together
+Array: TypeAlias = jax.Array | np.ndarray
 
 
 class AttackResult(NamedTuple):
-    """One row per example; nothing in it carries a gradient.
+    """One row per example; nothing in it carries a gradient. On the host its arrays are those of NumPy.
 
     Attributes:
       images: [N, ...], the latest image seen that fools the model; where none does, the clean input, bit for

@@ -247,36 +247,35 @@ def check_monotone(
     """
     judged = functools.partial(judge, "E", "monotone in epsilon")
     count = rows(epsilons=epsilons, accuracies=accuracies)
-    epsilons, accuracies = np.asarray(epsilons, np.float64), np.asarray(accuracies, np.float64)
     if count == 0 or np.isnan(accuracies).any():
         return judged(reason="no accuracies")
     rounding = 1e-9  # of a difference of two shares
     order = np.argsort(epsilons, kind="stable")
-    epsilons, accuracies = epsilons[order], accuracies[order]
-    rise = np.max(accuracies - np.minimum.accumulate(accuracies))
+    radii, curve = (np.asarray(values, np.float64)[order] for values in (epsilons, accuracies))
+    rise = float(np.max(curve - np.minimum.accumulate(curve)))
     rules = [
         Rule(
-            bool(rise > RISE + rounding),
+            rise > RISE + rounding,
             "warning",
             f"accuracy rises by at most {100 * rise:.2f} pp as epsilon grows",
             "A larger ball contains the smaller one, so accuracy cannot rise: the attack is too weak at the "
             "larger radius. Scale the step size with epsilon and add steps.",
         )
     ]
-    if epsilons[0] == 0:
+    if radii[0] == 0:
         rules.append(
             Rule(
-                abs(accuracies[0] - clean_accuracy) > 1e-6,
+                bool(abs(curve[0] - clean_accuracy) > 1e-6),
                 "failed",
-                f"at epsilon 0 it is {accuracies[0]:.2%}, clean {clean_accuracy:.2%}",
+                f"at epsilon 0 it is {curve[0]:.2%}, clean {clean_accuracy:.2%}",
                 "Attack and evaluation do not look at the same model, images or labels. Compare preprocessing, "
                 "training mode and the order of the examples.",
             )
         )
-    large = epsilons >= LARGE - rounding
+    large = radii >= LARGE - rounding
     if norm == "linf" and large.any():
         chance = 1 / num_classes
-        left = accuracies[large].max()
+        left = float(curve[large].max())
         rules.append(
             Rule(
                 left > chance + OVER_CHANCE + rounding,
@@ -384,13 +383,13 @@ def check_stored(
     if count == 0:
         return judged(reason="no stored images")
     stored = np.asarray(adversarial, np.float64).reshape(count, -1)
-    strange: Any = ~np.isfinite(stored).all(axis=1)
+    strange = np.any(~np.isfinite(stored), axis=1)
     stored[strange] = 0.0  # counted once, and kept out of the rest
     move = np.where(strange[:, None], 0.0, stored - np.asarray(clean, np.float64).reshape(count, -1))
     lengths = np.linalg.norm(move, {"linf": np.inf, "l2": 2, "l1": 1}[norm], axis=1)
     outside_box = int(np.sum(((stored < -SLACK) | (stored > 1 + SLACK)).any(axis=1)))
     outside_ball = int(np.sum(lengths > epsilon + SLACK * max(1.0, epsilon)))
-    harmless = np.sum(np.asarray(predictions) == np.asarray(labels))
+    harmless = int(np.sum(np.asarray(predictions) == np.asarray(labels)))
     return judged(
         Rule(bool(strange.any()), "failed", f"{strange.sum()} hold NaN or Inf", "Find out which attack wrote them."),
         Rule(

@@ -25,7 +25,7 @@ from rnas.attacks.input_checks import check_types
 from rnas.attacks.pgd import Length, Logits, check_count
 from rnas.attacks.projections import over
 from rnas.attacks.random_start import folded, per_example_keys
-from rnas.attacks.result import AttackResult
+from rnas.attacks.result import Array, AttackResult
 from rnas.attacks.square_perturbations import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
 from rnas.attacks.stored import stored
 
@@ -44,10 +44,10 @@ class SquareState(NamedTuple):
       queries: int32 [N], images of this example shown to the model.
     """
 
-    points: jax.Array
-    loss: jax.Array
-    fooled: jax.Array
-    queries: jax.Array
+    points: Array
+    loss: Array
+    fooled: Array
+    queries: Array
 
 
 class SquareDraws(NamedTuple):
@@ -123,19 +123,20 @@ def start_square(
 
     Arguments and errors are those of `square`.
     """
-    images, epsilon, keys = _checked(images, labels, epsilon, key, norm, draws)
-    shape, dtype = images.shape[1:], images.dtype
+    images, radius, keys = _checked(images, labels, epsilon, key, norm, draws)
+    height, width, channels = images.shape[1:]
+    shape, dtype = (height, width, channels), images.dtype
     if len(images) == 0:
         return SquareState(images, jnp.zeros(0, dtype), jnp.zeros(0, bool), jnp.zeros(0, jnp.int32))
     keys = folded(keys, 0)  # query i takes i + 1
     if norm != "linf":
-        points = fitted(tiled_bumps(keys, shape, norm).astype(dtype), images, epsilon, norm)
+        points = fitted(tiled_bumps(keys, shape, norm).astype(dtype), images, radius, norm)
     else:
         if draws is None:
             signs = jax.vmap(lambda k: jax.random.rademacher(k, (1, *shape[1:]), dtype))(keys)
         else:
             signs = jnp.asarray(draws.start_signs, dtype)
-        points = jnp.clip(images + epsilon * signs, 0, 1)
+        points = jnp.clip(images + radius * signs, 0, 1)
     loss, fooled = _judged(logits_fn, points, labels)
     return lax.stop_gradient(SquareState(points, loss, fooled, jnp.ones(len(images), jnp.int32)))
 
@@ -168,7 +169,7 @@ def continue_square(
 
     The other arguments and errors are those of `square`.
     """
-    images, epsilon, keys = _checked(images, labels, epsilon, key, norm, draws)
+    images, radius, keys = _checked(images, labels, epsilon, key, norm, draws)
     check_count("queries", queries, least=1)
     check_count("first", first, least=0)
     check_count("count", count, least=0)
@@ -177,7 +178,8 @@ def continue_square(
     state = lax.stop_gradient(state)
     if len(images) == 0:
         return state
-    size, channels = images.shape[1:3], images.shape[3]
+    height, width, channels = images.shape[1:]
+    size = (height, width)
     schedule = square_sides(*size, queries=queries, p_init=p_init, norm=norm, rescale=rescale)
     distinct, kinds = np.unique(schedule, return_inverse=True)  # few, so that one program holds all their bumps
     if norm != "linf":
@@ -195,16 +197,16 @@ def continue_square(
             sign = jnp.asarray(draws.signs, points.dtype)[query]
         else:
             numbers = 2 + channels if norm == "linf" else 5 + channels
-            uniform = jax.vmap(lambda k: jax.random.uniform(k, numbers))(folded(keys, query + 1))
+            uniform = jax.vmap(lambda k: jax.random.uniform(k, (numbers,)))(folded(keys, query + 1))
             corner = corners(uniform[:, :2], side)
             sign = jnp.where(uniform[:, None, None, -channels:] < 0.5, -1, 1).astype(points.dtype)
         window = _window(corner, side, size)
         if norm == "linf":
-            moved = points + jnp.where(window, 2 * epsilon * sign, 0)
-            return jnp.clip(jnp.clip(moved, images - epsilon, images + epsilon), 0, 1)
+            moved = points + jnp.where(window, 2 * radius * sign, 0)
+            return jnp.clip(jnp.clip(moved, images - radius, images + radius), 0, 1)
         emptied = _window(corners(uniform[:, 2:4], side), side, size)
         fresh = placed_bumps(bumps[kind], corner, uniform[:, 4] >= 0.5, size) * sign
-        return fitted(exchanged(points - images, fresh, window, emptied, epsilon, norm), images, epsilon, norm)
+        return fitted(exchanged(points - images, fresh, window, emptied, radius, norm), images, radius, norm)
 
     def step(carry):
         query, state = carry
@@ -260,7 +262,7 @@ def check_height(shape: tuple[int, ...], norm: str) -> None:
         )
 
 
-def _checked(images, labels, epsilon, key, norm, draws):
+def _checked(images, labels, epsilon, key, norm, draws) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns images behind `stop_gradient`, the radius in their type, and one key per example."""
     check_types(images, labels)
     epsilon = pixel_radius(epsilon, norm)
@@ -268,7 +270,8 @@ def _checked(images, labels, epsilon, key, norm, draws):
     if draws is not None and norm != "linf":
         raise ValueError(f"draws can be replayed in norm='linf' only, got norm={norm!r}; leave draws=None.")
     keys = per_example_keys(key, len(images))
-    return *lax.stop_gradient((images, jnp.asarray(epsilon, images.dtype))), keys
+    images, epsilon = lax.stop_gradient((images, jnp.asarray(epsilon, images.dtype)))
+    return images, epsilon, keys
 
 
 def _window(corner: jax.Array, side: jax.Array, size: tuple[int, int]) -> jax.Array:

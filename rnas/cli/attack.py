@@ -146,11 +146,11 @@ def as_text(summary: AttackSummary) -> str:
     ]
     for row in summary.attacks:
         lines.append(f"  {row.name:16} {share(row.cumulative)}  fooled {row.fooled} of {row.attacked}")
-        if summary.identity["individually"]:
+        if row.alone is not None and summary.identity["individually"]:
             lines.append(f"  {'  alone':16} {share(row.alone)}")
     lines.append(f"  {'worst case':16} {share(summary.robust)}")
-    for row in summary.transfer:
-        lines.append(f"  {'transfer':16} {share(row.score)}  images of {row.model} ({row.source})")
+    for tried in summary.transfer:
+        lines.append(f"  {'transfer':16} {share(tried.score)}  images of {tried.model} ({tried.source})")
     rounded = summary.rounded
     lines.append(
         f"  of {rounded.fooled} fooling images {rounded.still_fooling} still fool as bytes; rounding takes "

@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Trains, imports, checks or caches; returns 0.
 
     Raises:
-      ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or the output holds files already.
+      ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or --output is not empty.
       Interrupted: on a signal, once the state is saved.
     """
     platform.prepare(distributed=getattr(arguments, "distributed", False))

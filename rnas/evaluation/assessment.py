@@ -91,7 +91,7 @@ def assess(
         device=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         batch_size=settings.batch_size,
-        precision=f"float32, matrix products {_matmul_precision()}",
+        precision=f"float32, matrix products {_matmul_precision() or 'default'}",
         identity=identity,
     )
     complete = sanity_checks.check_complete(summary.to_json())
@@ -190,8 +190,8 @@ def assess_function(
       ValueError: see `assess`.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    settings = Settings(**settings)
-    draw = (jax.random.key(settings.seed),) if settings.version == "rand" else ()
+    chosen = Settings(**settings)
+    draw = (jax.random.key(chosen.seed),) if chosen.version == "rand" else ()
     split = Split(images, labels, np.arange(len(images)))
     logits = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
     model = EvaluatedModel(
@@ -201,18 +201,18 @@ def assess_function(
         name=name,
         hash=hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
     )
-    return assess(model, split, Images(dataset, "given"), Threat.of(epsilon, norm), settings, folder)
+    return assess(model, split, Images(dataset, "given"), Threat.of(epsilon, norm), chosen, folder)
+
+
+def _matmul_precision() -> str | None:
+    config: Any = jax.config
+    return config.jax_default_matmul_precision
 
 
 def _substitutions(version: str) -> tuple[str, ...]:
     if "(K=" not in version:
         return ()
     return (f"AutoAttack {version}: with so few classes a loss of the original is not defined.",)
-
-
-def _matmul_precision() -> str:
-    config: Any = jax.config  # declares its options at run time
-    return config.jax_default_matmul_precision or "default"
 
 
 def _hash(split: Split) -> str:

@@ -97,7 +97,8 @@ class Examples:
         return {norm: np.linalg.norm(move, order, axis=1) for norm, order in orders.items()}
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The table, by column."""
+        """The table, by column, once `finish` was called."""
+        assert self.prediction is not None and self.margin is not None
         queries = sum(self.queries_of.values(), np.zeros(len(self.labels), np.int64))
         return {
             "index": np.arange(len(self.labels)),

@@ -76,21 +76,22 @@ class Ledger:
           {array name: [n, ...]} in the order of `rows`, and 'seconds', what each took; empty if there are none.
         """
         folder = self._folder / _slug(name)
-        parts = []
+        batches = []
         for path in sorted(folder.glob("?????.npz")):
             try:
-                parts.append(_read(path) | (_read(carry) if (carry := _carry_of(path)).exists() else {}))
+                beside = _carry_of(path)
+                batches.append(_read(path) | (_read(beside) if beside.exists() else {}))
             except DAMAGED:
                 path.unlink(missing_ok=True)  # done again below
-        done = np.concatenate([part["rows"] for part in parts]) if parts else rows[:0]
+        done = np.concatenate([batch["rows"] for batch in batches]) if batches else rows[:0]
         _wait_for_all()
         if not np.isin(done, rows).all():
             raise ValueError(f"{folder} holds results of examples that were not to be measured; remove {self._folder}.")
-        number = len(parts)
+        number = len(batches)
         before = time.perf_counter()
-        for batch, arrays in run(np.setdiff1d(rows, done)):
+        for some, arrays in run(np.setdiff1d(rows, done)):
             before, seconds = time.perf_counter(), time.perf_counter() - before
-            found = {"rows": batch, **arrays, "seconds": np.full(len(batch), seconds / len(batch))}
+            found = {"rows": some, **arrays, "seconds": np.full(len(some), seconds / len(some))}
             if self._writes:
                 while (path := folder / f"{number:05d}.npz").exists():
                     number += 1
@@ -99,13 +100,13 @@ class Ledger:
                     write_arrays(_carry_of(path), carry)  # first: a batch counts as finished by its main file
                 write_arrays(path, {key: value for key, value in found.items() if key not in carry})
             number += 1
-            parts.append(found)
-            finished(len(batch))
-        if not parts:
+            batches.append(found)
+            finished(len(some))
+        if not batches:
             return {}
         # A carry that only some batches hold was being dropped when the evaluation stopped.
-        kept = [key for key in parts[0] if not key.startswith(CARRY) or all(key in part for part in parts)]
-        together = {key: np.concatenate([part[key] for part in parts]) for key in kept}
+        kept = [key for key in batches[0] if not key.startswith(CARRY) or all(key in batch for batch in batches)]
+        together = {key: np.concatenate([batch[key] for batch in batches]) for key in kept}
         order = np.argsort(together.pop("rows"))
         return {key: value[order] for key, value in together.items()}
 

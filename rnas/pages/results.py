@@ -134,13 +134,13 @@ def _same_clean(summary: AttackSummary, model: ModelScores) -> bool:
 
 
 class Spread(NamedTuple):
-    """Mean and range of several values, and their standard deviation (of a sample; None of a single one)."""
+    """Mean and range of `size` values, and their standard deviation (of a sample; None of a single one)."""
 
     mean: float
     deviation: float | None
     low: float
     high: float
-    count: int  # type: ignore[assignment]  # hides the method of a tuple
+    size: int
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

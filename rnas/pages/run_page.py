@@ -166,7 +166,7 @@ def _tile(
     if own is None:
         return None
     random = spread(values[name] for name in results.of_kind("random"))
-    beside = {} if random is None else {f"{random.count} random" if random.count > 1 else "random": random.mean}
+    beside = {} if random is None else {f"{random.size} random" if random.size > 1 else "random": random.mean}
     for kind, label in (("plain", "plain baseline"), ("teacher", "teacher")):
         for name in results.of_kind(kind):
             beside |= {} if values[name] is None else {label: values[name]}

@@ -8,7 +8,7 @@ from rnas.runs import recipes
 from rnas.runs.run import Run
 from rnas.runs.teacher_sources import cache_folder, cache_identity
 from rnas.steps.optimizer import make_optimizer
-from rnas.teachers.cache import fitted
+from rnas.teachers.cache import matching_identity
 from rnas.teachers.teacher import CARD
 from rnas.training.loaders import per_device
 
@@ -56,7 +56,7 @@ def check_surroundings(run: Run) -> None:
         run.search.steps_per_epoch(images)
     given = config.teacher.path or (run.workdir / "teacher" / CARD).exists()
     if config.teacher.cache.views and recipes.uses_teacher(config) and given:
-        fitted(cache_identity(run), cache_folder(run))
+        matching_identity(cache_identity(run), cache_folder(run))
 
 
 def check_cacheable(config: ConfigDict) -> None:

@@ -16,7 +16,7 @@ from rnas.runs import recipes
 from rnas.runs.run import Run, say
 from rnas.steps import Augmentation, CachedTeacher, Views, run_teacher_on_views
 from rnas.teachers import Teacher
-from rnas.teachers.cache import TeacherCache, asker
+from rnas.teachers.cache import TeacherCache, teacher_outputs
 from rnas.training.loaders import CachedTeacherLoader, Loader, ResidentLoader
 
 GIB = 2**30
@@ -156,5 +156,5 @@ def finished_cache(run: Run) -> TeacherCache:
     size = f"{views.count} views of {cache.images} images, {cache.bytes / GIB:.3g} GiB"
     say(f"teacher cache in {cache.folder}: {size}, {state}.")
     program = run_teacher_on_views(teacher.apply, views, cache.taps, cache.size)
-    cache.build(asker(program, teacher.variables, run.dataset.train.images))
+    cache.build(teacher_outputs(program, teacher.variables, run.dataset.train.images))
     return cache

@@ -66,7 +66,7 @@ class TeacherCache:
     def __init__(self, folder: str | Path, identity: dict[str, Any], *, images: int, views: int, num_classes: int):
         self.folder = Path(folder)
         create_json(self.folder / CARD, {"format": FORMAT, **identity})
-        identity = fitted(identity, self.folder)  # to the card on disk: another process may have been quicker
+        identity = matching_identity(identity, self.folder)  # another process may have been quicker
         self.images, self.views = images, views
         self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
         self.size: int = identity["maps"]["size"] if identity["maps"] else 0
@@ -96,7 +96,7 @@ class TeacherCache:
         """Makes the missing shards, shared by all hosts; every host must call it, and returns when all are done.
 
         Args:
-          compute: (view, rows [m]) → the teacher's outputs, with a leading axis [m]; see `asker`.
+          compute: (view, rows [m]) → the teacher's outputs, with a leading axis [m]; see `teacher_outputs`.
 
         Raises:
           Interrupted: on all hosts after a whole shard, if one of them got SIGINT or SIGTERM.
@@ -205,7 +205,7 @@ class TeacherCache:
             writer.close()
 
 
-def fitted(identity: dict[str, Any], folder: Path) -> dict[str, Any]:
+def matching_identity(identity: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The identity of the cache in `folder`, where `identity` is wanted; the folder need not exist yet.
 
     Raises:
@@ -248,7 +248,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
-def asker(program: Callable, variables: Any, images: np.ndarray) -> Callable[[int, np.ndarray], CachedOutputs]:
+def teacher_outputs(
+    program: Callable, variables: Any, images: np.ndarray
+) -> Callable[[int, np.ndarray], CachedOutputs]:
     """(view, rows [m]) → `CachedOutputs` on the host, by a program of `rnas.steps.run_teacher_on_views`.
 
     Every device gets `CHUNK` consecutive rows at a time, whatever the number of devices, and the last chunk is filled

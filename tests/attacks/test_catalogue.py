@@ -104,6 +104,8 @@ def test_restarts():
         ("pgd_20*x", "expected a number of restarts"),
         ("pgd_20*0", "at least once"),
         ("pgd_20_step_", "unknown attack"),
+        ("pgd_20_step_0", "unknown attack"),
+        ("mim_20_step_0.0", "unknown attack"),
         ("", "unknown attack ''"),
     ],
 )

@@ -41,7 +41,7 @@ from rnas.runs.teacher_sources import cached, live
 from rnas.spaces import width_space
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
-from rnas.teachers.cache import TeacherCache, asker
+from rnas.teachers.cache import TeacherCache, teacher_outputs
 from rnas.teachers.teacher import make_teacher
 from rnas.training.loaders import ResidentLoader, replicate
 
@@ -142,7 +142,9 @@ def measure(arguments: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         identity = {"maps": {"taps": list(teacher.tap_names), "size": arguments.size}}
         cache = TeacherCache(Path(folder) / "cache", identity, images=number, views=1, num_classes=CLASSES)
-        ask = asker(steps.run_teacher_on_views(teacher.apply, views, cache.taps, cache.size), teacher.variables, images)
+        ask = teacher_outputs(
+            steps.run_teacher_on_views(teacher.apply, views, cache.taps, cache.size), teacher.variables, images
+        )
         ask(0, np.arange(number))  # compiles
         start = time.perf_counter()
         cache.build(ask)

@@ -266,7 +266,7 @@ def test_a_teacher_and_images_that_fool_the_student(attacked, teacher, data, tmp
     with np.load(attacked.folder / "adversarial.npz") as stored:
         images[stored["row"]] = stored["images"]
     (transferred,) = summary["transfer"]
-    assert transferred["model"] == "student" and transferred["accuracy"] == accuracy(images)
+    assert transferred["model"] == "Student" and transferred["accuracy"] == accuracy(images)
 
 
 def test_images_of_other_data_or_a_larger_ball_are_refused(attacked, teacher, data, refused, tmp_path):
@@ -274,7 +274,7 @@ def test_images_of_other_data_or_a_larger_ball_are_refused(attacked, teacher, da
     argv += [f"--transfer={attacked.folder}"]
     assert "attacked other images (digits, 30 of them)" in refused(*argv, "--count=29")
     assert "epsilon 0.05, which is more than this threat allows (linf, 0.04)" in refused(*argv, "--epsilon=0.04")
-    assert "no finished evaluation at" in refused(*argv, f"--transfer={tmp_path}")
+    assert "no finished attack at" in refused(*argv, f"--transfer={tmp_path}")
     assert not (tmp_path / "out").exists()
 
 

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import itertools
-import json
 from pathlib import Path
 import subprocess
 import sys
@@ -12,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from rnas.artifacts.run_record import RunRecord, StageRecord, versions
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config
 from rnas.main import VERBS, main
 from rnas.models import build_model
-from rnas.runs import stages as experiment
+from rnas.runs import stages
 from rnas.teachers import save_teacher
 from rnas.training.interruption import Interrupted
 
@@ -68,18 +68,19 @@ def refused(tmp_path, data, capsys):
 )
 def test_commands_run_up_to_their_stage(monkeypatch, command, until):
     started = []
-    monkeypatch.setattr(experiment, "execute", lambda config, workdir, **rest: started.append((config, workdir, rest)))
+    monkeypatch.setattr(stages, "execute", lambda config, workdir, **rest: started.append((config, workdir, rest)))
     argv = [*command.split(), f"--config={CIFAR10}:s7", "--config.seed=3", "--config.evaluation.count=7"]
     assert main(argv) == 0
     ((config, workdir, rest),) = started
     assert (config.space, config.seed, config.evaluation.count) == ("s7", 3, 7)
     assert workdir == Path("runs/rnas_cl/cifar10_s7")
+    assert callable(rest.pop("report", print))
     assert rest == {"command": " ".join(["rnas", *argv]), "until": until}
 
 
 def test_recorded_command_can_be_typed_again(monkeypatch, tmp_path):
     started = []
-    monkeypatch.setattr(experiment, "execute", lambda *_, command, until: started.append(command))
+    monkeypatch.setattr(stages, "execute", lambda *_, command, **__: started.append(command))
     main(["run", f"--config={DIGITS}", f"--workdir={tmp_path / 'two words'}"])
     assert started[0].endswith(f"'--workdir={tmp_path / 'two words'}'")
 
@@ -88,7 +89,7 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise Interrupted("stage 'train' was interrupted and saved at step 7.")
 
-    monkeypatch.setattr(experiment, "execute", interrupted)
+    monkeypatch.setattr(stages, "execute", interrupted)
     assert main(["run", f"--config={DIGITS}"]) == 130
     line = f"stage 'train' was interrupted and saved at step 7. To go on: rnas run --config={DIGITS}\n"
     assert capsys.readouterr().err == line
@@ -310,7 +311,7 @@ def test_a_missing_teacher_is_refused(refused, tmp_path):
 
 def test_a_teacher_of_other_classes_is_refused(refused, teacher):
     message = refused("search", f"--config.teacher.path={teacher}")
-    assert f"the teacher at {teacher} knows 7 classes, but data.num_classes=10." in message
+    assert f"the teacher at {teacher} has 7 classes, but data.num_classes=10." in message
 
 
 def test_an_unknown_teacher_names_the_forms(refused):
@@ -327,10 +328,10 @@ def test_an_unknown_objective_of_the_teacher_is_refused(refused):
 
 
 def begun(workdir: Path, *complete: str) -> None:
-    """A work directory whose record says that these stages are complete."""
-    workdir.mkdir(exist_ok=True)
-    stages = {stage: {"seconds": 1.0, "starts": 1, "status": "complete"} for stage in complete}
-    (workdir / "run.json").write_text(json.dumps({"command": "rnas run", "stages": stages}))
+    """A work directory in whose record these stages are complete."""
+    stages = {stage: StageRecord("complete", seconds=1.0, starts=1) for stage in complete}
+    record = RunRecord("2026-01-01T00:00:00+00:00", "rnas run", versions(), "cpu", 1, stages)
+    record.write(workdir / "run.json")
 
 
 def test_training_without_an_architecture_says_so(refused, tmp_path):
@@ -348,4 +349,4 @@ def test_training_with_a_damaged_architecture_says_so(refused, tmp_path):
 def test_deriving_without_a_search_says_so(refused, tmp_path):
     begun(tmp_path / "run", "teacher", "search")
     message = refused("search", "--config.gamma=0.0", "--config.kl_weight=0.0")
-    assert f"{tmp_path / 'run'} holds no checkpoint of the search; run that stage first." in message
+    assert f"{tmp_path / 'run'} holds no checkpoint of stage 'search'; run that stage first." in message

@@ -147,6 +147,11 @@ def test_what_is_kept(answer, made_up):
     assert " nan" not in text and "None" not in text
 
 
+@pytest.mark.slow
+def test_the_page_in_a_browser(check_page, answer):
+    check_page(answer[1] / "report.html")
+
+
 def test_the_page_shows_the_same_figures(answer):
     found, folder = answer
     page = study_context(KernelResults.read(folder))

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from rnas.artifacts.attack import FoolingImages
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
 from rnas.evaluation.examples import Examples
@@ -82,7 +83,7 @@ def test_files_hold_the_same_table(examples, tmp_path):
             assert texts == column.tolist(), name
         else:
             np.testing.assert_array_equal(np.array(texts, np.float64).astype(column.dtype), column, err_msg=name)
-    # An attack that met nobody has its columns all the same.
+    # An attack without examples has its columns too.
     assert not arrays["success_square"].any() and np.isnan(arrays["loss_square"]).all()
     np.testing.assert_array_equal(arrays["id"], np.arange(COUNT) + 100)
     np.testing.assert_array_equal(arrays["index"], np.arange(COUNT))
@@ -91,7 +92,7 @@ def test_files_hold_the_same_table(examples, tmp_path):
     assert arrays["distance_linf"][[1, 2, 3, 5]].tolist() == [0] * 4
     assert arrays["distance_linf"][0] == abs(images[0] - PIXELS[0]).max()
 
-    rows, stored, clean = Examples.read_images(tmp_path / "new")
-    assert rows.tolist() == [0, 4] and stored.dtype == np.float32
-    np.testing.assert_array_equal(stored, images[[0, 4]])
-    np.testing.assert_array_equal(clean, PIXELS[[0, 4]])
+    stored = FoolingImages.read(tmp_path / "new")
+    assert stored.row.tolist() == [0, 4] and stored.images.dtype == np.float32
+    np.testing.assert_array_equal(stored.images, images[[0, 4]])
+    np.testing.assert_array_equal(stored.clean, PIXELS[[0, 4]])

@@ -230,7 +230,7 @@ def test_import_on_the_command_line(tmp_path, capsys):
     arguments = ["teacher", "import", str(file), "--architecture=wide_resnet_10_1", f"--output={output}"]
     assert main(arguments) == 2
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.startswith(f"rnas: {file}: it does not say how images are normalised")
+    assert shown.out == "" and shown.err.startswith(f"rnas: {file}: it does not contain how images are normalised")
     assert not output.exists()
     assert main([*arguments, "--normalization=none"]) == 0
     said = capsys.readouterr().out

@@ -131,6 +131,11 @@ def test_tables_of_one_evaluation(write_attack, rows, undrawn):
     assert gallery.examples[0].classes == "label 2 \u00b7 clean 2 \u00b7 adversarial 4"  # image 232
 
 
+@pytest.mark.slow
+def test_the_page_in_a_browser(check_page, attacked):
+    check_page(attacked)
+
+
 def test_the_same_files_give_the_same_page(attacked):
     before = attacked.read_bytes()
     assert write_attack_page(attacked.parent).read_bytes() == before

@@ -54,6 +54,12 @@ def test_a_page_and_its_files(read_page, request, run, count):
     assert {link for link in links if not link.startswith("#")} == files
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["finished", "searched"])
+def test_the_page_in_a_browser(check_page, request, run):
+    check_page(request.getfixturevalue(run))
+
+
 def test_same_bytes_again_whatever_the_style_of_other_plots(finished):
     import matplotlib
 

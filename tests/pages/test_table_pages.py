@@ -132,6 +132,11 @@ def test_files_of_the_page(written, page, read_page):
     assert all(image["src"].startswith("data:image/") for image in html.all("img"))
 
 
+@pytest.mark.slow
+def test_the_page_in_a_browser(check_page, written):
+    check_page(written[0])
+
+
 def test_a_table_with_holes_has_a_page_without_searches(write, tmp_path, read_page, query_json, capsys):
     accuracies = {"0": (0.5, 0.3), "1": (0.7, 0.4), "2": (0.6, None), "3": (0.2, 0.35), "10": (0.65, 0.4)}
     runs = {

@@ -20,7 +20,7 @@ from rnas.artifacts import files
 from rnas.artifacts.files import read_json, write_json
 from rnas.steps import CachedOutputs
 from rnas.teachers import cache as module
-from rnas.teachers.cache import TeacherCache, asker
+from rnas.teachers.cache import TeacherCache, teacher_outputs
 from rnas.training.interruption import Interrupted
 
 IDENTITY = {
@@ -346,9 +346,9 @@ def test_a_teacher_is_sent_to_the_devices_once():
         seen.append(variables["weight"])
         return CachedOutputs(*(np.zeros((*rows.shape, 1)) for _ in CachedOutputs._fields))
 
-    question = asker(program, {"weight": np.ones(3)}, np.zeros((IMAGES, 4, 4, 1), np.uint8))
-    question(0, np.arange(IMAGES))
-    question(1, np.arange(IMAGES))
+    compute = teacher_outputs(program, {"weight": np.ones(3)}, np.zeros((IMAGES, 4, 4, 1), np.uint8))
+    compute(0, np.arange(IMAGES))
+    compute(1, np.arange(IMAGES))
     assert len(seen) > 2 and all(leaf is seen[0] for leaf in seen)
     assert seen[0].sharding.device_set == set(jax.local_devices())
 
@@ -362,11 +362,13 @@ def test_answers_do_not_depend_on_the_part_that_is_asked():
 
     views = steps.Views(steps.Augmentation(1, True), 0, 2)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 4, 4, 1)).astype(np.uint8)
-    question = asker(steps.run_teacher_on_views(teacher, views, ("tap",), 3), {"weight": np.float32(2)}, images)
-    said = question(1, np.arange(IMAGES))
+    compute = teacher_outputs(
+        steps.run_teacher_on_views(teacher, views, ("tap",), 3), {"weight": np.float32(2)}, images
+    )
+    said = compute(1, np.arange(IMAGES))
     assert said.maps.shape == (IMAGES, 1, 9) and said.maps.dtype == np.float16
     seen = np.asarray(views.show(images, 1, np.arange(IMAGES))).reshape(IMAGES, -1)
     np.testing.assert_allclose(said.logits, seen[:, :CLASSES] * np.float32(2 / 255), rtol=1e-6)
     for part in (slice(4, 8), slice(8, 11), slice(3, 4)):
-        for leaf, of_part in zip(said, question(1, np.arange(IMAGES)[part]), strict=True):
+        for leaf, of_part in zip(said, compute(1, np.arange(IMAGES)[part]), strict=True):
             np.testing.assert_array_equal(leaf[part], of_part)

@@ -169,7 +169,7 @@ def teacher() -> ConfigDict:
     config.natural_path = ""  # the same for the second teacher, which is trained like the first but without attack
     config.architecture = "wide_resnet_34_10"  # of the teachers trained here
     config.objective = "pgd_at"  # pgd_at | trades | mart | score | none
-    config.steps = 10  # attack iterations; radius and step are those of `adversarial`
+    config.steps = 10  # attack iterations; radius and step are those of `adversarial`, the start is the method's own
     config.epochs = 200  # of its training
     config.batch_size = 128  # over all devices
     config.optimizer = optimizer("sgd", 0.1, 5e-4)

@@ -1,13 +1,17 @@
 """The outcome of a cell search: its form, its discretisation, and genotypes drawn at random."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from rnas.spaces.cell_space.stacking import CONCAT, EDGES, FIRST, NO_OPERATION, NODES, CellSpace, get_space
+
+if TYPE_CHECKING:  # imported late, so that queries to the table answer without it
+    import jax
 
 WITHOUT_KERNEL = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
 COLLAPSED = 6  # kept operations without a kernel, of 8, from which on a cell counts as collapsed
@@ -55,7 +59,7 @@ class Genotype:
         return {"space": self.space, **cells, "concat": list(self.concat)}
 
     @classmethod
-    def from_json(cls, content: Any, where: str = "genotype") -> "Genotype":
+    def from_json(cls, content: Any, where: str = "genotype") -> Genotype:
         """Returns the genotype that `to_json` gave.
 
         Args:
@@ -172,6 +176,8 @@ def random_genotype(space: CellSpace, key: jax.Array | np.random.Generator) -> G
       space: to draw from.
       key: a random key of JAX, or a generator of NumPy.
     """
+    import jax
+
     generator = key if isinstance(key, np.random.Generator) else np.random.default_rng(jax.random.key_data(key))
     allowed = [name for name in space.operations if name != NO_OPERATION]
 
