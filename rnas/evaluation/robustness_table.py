@@ -31,7 +31,7 @@ def _ascent(start, logits_fn, images, labels, keys, settings, carry):
 PROGRAMS = {start: functools.partial(_ascent, start) for start in ("uniform", "none")}
 
 
-def table_attacks(pgd_100_restarts: int) -> tuple[Attack, ...]:
+def table_attacks(pgd_100_restarts: int, further: Sequence[str] = ()) -> tuple[Attack, ...]:
     """The attacks of every table, weakest first (arXiv 2301.08092; PGD-100 with restarts is ours)."""
     return (
         catalogue.FGSM,
@@ -40,6 +40,7 @@ def table_attacks(pgd_100_restarts: int) -> tuple[Attack, ...]:
         catalogue.pgd(20),
         catalogue.cw(20),
         HEADLINE_ATTACK.repeated(pgd_100_restarts),
+        *(catalogue.find(name) for name in further),
     )
 
 
@@ -98,7 +99,7 @@ def evaluate(
     *,
     epsilons: Sequence[str],
     curve: Sequence[str],
-    pgd_100_restarts: int,
+    attacks: Sequence[Attack],
     tick: Callable[[str], None] = lambda attack: None,
 ) -> tuple[ModelScores, np.ndarray]:
     """Measures all that a report shows of one model, but for AutoAttack.
@@ -108,6 +109,7 @@ def evaluate(
       split: test images.
       epsilons: radii of the table; the first is the headline.
       curve: radii of the curve.
+      attacks: rows of the tables.
       tick: called with a name before each measurement, for progress.
 
     Returns:
@@ -121,7 +123,7 @@ def evaluate(
     strongest = pixels(split.images)
     for text in epsilons:
         epsilon, table = radius(text), {}
-        for attack in table_attacks(pgd_100_restarts):
+        for attack in attacks:
             tick(f"{attack.name} at {text}")
             fooled, images = evaluator.attack(variables, split, attack, epsilon, right)
             settings = {

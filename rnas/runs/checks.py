@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from rnas import attacks
+from rnas.attacks import catalogue
 from rnas.objectives import METHODS
 from rnas.runs import recipes
 from rnas.runs.run import Run
@@ -27,6 +28,9 @@ def check_config(run: Run) -> None:
     make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
     for length in (*config.evaluation.epsilons, *config.evaluation.curve):
         attacks.radius(length)
+    for name in config.evaluation.further_attacks:
+        if (attack := catalogue.find(name)).program != "ascent":
+            raise ValueError(f"evaluation.further_attacks: {attack.name} is no projected ascent; use rnas attack.")
     if recipes.recipe(config, "teacher").objective.needs_teacher:
         raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
     recipes.recipe(config, "finetune")

@@ -14,19 +14,25 @@ from rnas import attacks
 from rnas.objectives import METHODS, Method, Objective
 from rnas.steps import AXIS, Augmentation
 
-# The student trained without parts of the joint objective, or by one method alone.
 ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
-BASELINES: dict[str, dict[str, Any]] = {
-    "no_distillation": ALONE,
-    "plain": dict(ALONE, adversarial="none"),
-    **{name: dict(ALONE, adversarial=name) for name in METHODS if name != "none"},
-    "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
-    "trades_awp": dict(ALONE, adversarial="trades"),
-}
 BASELINE = "baseline_"  # prefix of the stages and models of baselines
 TEACHERS = ("teacher", "natural_teacher")
 # Keys of a stage's section that are fields of its objective.
 OF_STAGE = ("gamma", "kl_weight", "step_size", "start", "attack_bn", "bn_update", "clean_pass")
+
+
+def baselines() -> dict[str, dict[str, Any]]:
+    """Baselines with the student's architecture: name → fields of the objective that differ from the student's.
+
+    They train without parts of the joint objective, or by one method alone; every registered method is one.
+    """
+    return {
+        "no_distillation": ALONE,
+        "plain": dict(ALONE, adversarial="none"),
+        **{name: dict(ALONE, adversarial=name) for name in METHODS if name != "none"},
+        "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
+        "trades_awp": dict(ALONE, adversarial="trades"),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +155,7 @@ def _tuning_objective(config: ConfigDict) -> Objective:
 
 def _student_objective(config: ConfigDict, stage: str) -> Objective:
     name = stage.removeprefix(BASELINE)
-    objective = joint_objective(config, "train", **BASELINES.get(name, {}))
+    objective = joint_objective(config, "train", **baselines().get(name, {}))
     if name == "no_distillation" and objective.needs_teacher:
         # A method of distillation without a teacher is nothing; trades is the closest kin of most.
         return joint_objective(config, "train", **ALONE, adversarial="trades")

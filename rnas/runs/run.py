@@ -155,7 +155,7 @@ class Run:
 
     def baseline_architecture(self, name: str) -> Architecture:
         """The architecture of a baseline: the student's own, or other cells with the student's tutors."""
-        if name in recipes.BASELINES:
+        if name in recipes.baselines():
             return self.architecture
         return dataclasses.replace(self.search.baseline(name), tutelage=self.architecture.tutelage)
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
 from rnas.layers.counting import count
 from rnas.objectives import METHODS
-from rnas.runs.recipes import BASELINE, BASELINES, model_names, recipe
+from rnas.runs.recipes import BASELINE, baselines, model_names, recipe
 from rnas.runs.run import Run, predict
 from rnas.runs.stage_trainers import trained
 from rnas.teachers import content_hash
@@ -62,7 +62,7 @@ def kind_and_label(run: Run, name: str) -> tuple[str, str]:
         return "no_distillation", "Baseline, no distillation"
     if baseline == "plain":
         return "plain", "Baseline, plain training"
-    if baseline in BASELINES:
+    if baseline in baselines():
         method = METHODS[baseline.removesuffix("_awp")].label
         return "method", f"Baseline, {method} with AWP" if baseline.endswith("_awp") else f"Baseline, {method}"
     if baseline in run.search.published:

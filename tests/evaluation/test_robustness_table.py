@@ -97,7 +97,7 @@ def batches(evaluator, monkeypatch) -> list:
 def results(linear, evaluator):
     """Figures and strongest images of the whole protocol at two radii."""
     radii = ("8/255", "2/255")
-    return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, pgd_100_restarts=2)
+    return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, attacks=table_attacks(2))
 
 
 def test_the_setting_tells_right_from_wrong(linear):
@@ -297,7 +297,7 @@ def test_curve_is_sorted_and_carries_the_broken_over(linear):
             return (rows == round(epsilon * 255)) & (epsilon > 0), None
 
     curve = ("3/255", "0", "1/255")
-    scores, _ = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, pgd_100_restarts=1)
+    scores, _ = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=table_attacks(1))
     all_rows = list(range(13))
     without_1 = [0, *all_rows[2:]]
     curve = [(0, all_rows), (1, all_rows), (3, without_1)]

@@ -12,7 +12,7 @@ from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.defaults import dsara, rnas_cl
 from rnas.config.load import load_config
 from rnas.objectives import METHODS
-from rnas.runs.recipes import BASELINES, joint_objective, model_names, recipe, uses_natural_teacher, uses_teacher
+from rnas.runs.recipes import baselines, joint_objective, model_names, recipe, uses_natural_teacher, uses_teacher
 from rnas.runs.stage_trainers import checkpoints, first_state, trained
 from rnas.runs.stages import open_run
 
@@ -70,7 +70,7 @@ def test_baselines_have_one_network_and_one_start(tmp_path):
         space=experiment.search.space, widths=experiment.search.space.largest, image_shape=(8, 8, 1), num_classes=10
     )
     experiment.save_architecture(largest)
-    assert set(experiment.config.baselines) == set(BASELINES) - {"no_distillation"}
+    assert set(experiment.config.baselines) == set(baselines()) - {"no_distillation"}
     for name in experiment.config.baselines:
         assert experiment.baseline_architecture(name).widths == largest.widths
         objective = recipe(experiment.config, f"baseline_{name}").objective

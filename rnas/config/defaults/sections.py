@@ -210,6 +210,7 @@ def evaluation() -> ConfigDict:
     config.batch_size = 250  # over all devices
     config.epsilons = ("8/255", "2/255")  # the first is the headline; steps scale with it
     config.pgd_100_restarts = 5  # random starts of PGD-100
+    config.further_attacks = ()  # names of projected-gradient attacks beside those of every table, such as pgd_50
     # Radii of the robustness curve.
     config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
     config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose

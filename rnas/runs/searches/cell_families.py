@@ -201,7 +201,6 @@ class NASBench201Cells(Family):
         )  # fmt: skip
 
 
-FAMILIES: Mapping[str, type[Family]] = {
-    **dict.fromkeys(cell_space.SPACES, StackedCells),
-    nasbench201.EDGE_SPACE.name: NASBench201Cells,
-}
+def families() -> dict[str, type[Family]]:
+    """Space → family; every registered space of stacked cells has one."""
+    return {**dict.fromkeys(cell_space.SPACES, StackedCells), nasbench201.EDGE_SPACE.name: NASBench201Cells}

@@ -15,7 +15,7 @@ from rnas.config.checks import check_allowed
 from rnas.data.sampler import permutation
 from rnas.objectives import SEARCH_METHODS, Curvature, LookAhead, ProbabilityPerturbation, Sampling, SearchMethod
 from rnas.runs import recipes
-from rnas.runs.searches.cell_families import FAMILIES
+from rnas.runs.searches.cell_families import families
 from rnas.runs.searches.protocol import SearchProgram, TeacherOfStep
 from rnas.spaces import cell_space
 from rnas.steps import Augmentation, CellSearchStep
@@ -25,17 +25,16 @@ from rnas.training.initial import initial_variables
 from rnas.training.loaders import paired_rows
 
 RANDOM = re.compile(r"random_(\d+)")
-ALLOWED = {"space": tuple(FAMILIES), "search.method": (*SEARCH_METHODS, "random")}
 
 
 class CellSearch:
     """The search over cells; see `rnas.runs.searches.protocol.Search` for what its methods promise."""
 
     def __init__(self, config: ConfigDict):
-        check_allowed(config, ALLOWED)
+        check_allowed(config, {"space": tuple(families()), "search.method": (*SEARCH_METHODS, "random")})
         self.config = config
         fields = {"momentum": config.bn_momentum, **recipes.network_fields(config)}
-        self.family = FAMILIES[config.space](config, fields)
+        self.family = families()[config.space](config, fields)
         self.space = self.family.space
 
     @property
@@ -64,7 +63,7 @@ class CellSearch:
             raise ValueError("train.gamma is not 0, but tutors are found by a search: use a method that searches.")
         self.given()  # refuses a genotype that is none
         for name in config.baselines:
-            if name not in recipes.BASELINES:
+            if name not in recipes.baselines():
                 self.baseline(name)
 
     # -- networks -----------------------------------------------------------------------------------------
@@ -92,7 +91,7 @@ class CellSearch:
             return self.family.named(name)
         if RANDOM.fullmatch(name):
             return self._random(name)
-        known = ", ".join((*recipes.BASELINES, "random_0, random_1, …", *self.family.published))
+        known = ", ".join((*recipes.baselines(), "random_0, random_1, …", *self.family.published))
         raise ValueError(f"unknown baseline {name!r}; known: {known}.")
 
     def _random(self, word: str) -> Architecture:

@@ -36,8 +36,8 @@ class WidthSearch:
 
     def check(self) -> None:
         config = self.config
-        if unknown := set(config.baselines) - set(recipes.BASELINES):
-            raise ValueError(f"unknown baselines {sorted(unknown)}; known: {', '.join(recipes.BASELINES)}.")
+        if unknown := set(config.baselines) - set(recipes.baselines()):
+            raise ValueError(f"unknown baselines {sorted(unknown)}; known: {', '.join(recipes.baselines())}.")
         for key in ("auxiliary", "drop_path"):
             if config.train[key]:
                 raise ValueError(f"train.{key} = {config.train[key]}: networks of this space have none, use 0.")
@@ -83,7 +83,7 @@ class WidthSearch:
         return None
 
     def baseline(self, name: str) -> WidthArchitecture:
-        raise ValueError(f"unknown baseline {name!r}; known: {', '.join(recipes.BASELINES)}.")
+        raise ValueError(f"unknown baseline {name!r}; known: {', '.join(recipes.baselines())}.")
 
     # -- search -------------------------------------------------------------------------------------------
 

@@ -50,12 +50,13 @@ def evaluate_models(run: Run) -> None:
 def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> tuple[ModelScores, np.ndarray]:
     """The figures of a model, and its test images under the headline attack."""
     config = run.config.evaluation
-    total = 1 + len(config.curve) + len(config.epsilons) * len(table_attacks(config.pgd_100_restarts))
+    attacks = table_attacks(config.pgd_100_restarts, config.further_attacks)
+    total = 1 + len(config.curve) + len(config.epsilons) * len(attacks)
     with Progress(f"evaluate {model.name}", total, unit="attack") as progress:
         done = iter(range(total))
         outcome = evaluate(
             evaluator, model, test, epsilons=config.epsilons, curve=config.curve,
-            pgd_100_restarts=config.pgd_100_restarts, tick=lambda part: progress.update(next(done)),
+            attacks=attacks, tick=lambda part: progress.update(next(done)),
         )  # fmt: skip
         progress.update(total)
         return outcome

@@ -4,7 +4,7 @@ from typing import Any
 
 from rnas.artifacts.architecture import Architecture
 from rnas.objectives import FixedTutors, SampledTutors
-from rnas.runs.recipes import BASELINE, BASELINES, recipe
+from rnas.runs.recipes import BASELINE, baselines, recipe
 from rnas.runs.run import Run
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
 from rnas.runs.stages.search_architecture import searched_state
@@ -33,7 +33,7 @@ def train_baselines(run: Run) -> None:
     """Trains the networks that the student is compared with; cells other than its own go to `architectures/`."""
     architectures = {name: run.baseline_architecture(name) for name in run.config.baselines}
     for name, architecture in architectures.items():
-        if name not in BASELINES:
+        if name not in baselines():
             run.save_architecture(architecture, f"architectures/{name}.json")
     for name, architecture in architectures.items():
         trainer, state = _prepare(run, f"{BASELINE}{name}", architecture)
