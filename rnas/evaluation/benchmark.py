@@ -19,7 +19,7 @@ from rnas.attacks.programs import AttackRun, in_turn, runs_of
 from rnas.attacks.sanity_checks import check_stored
 from rnas.evaluation import sanity
 from rnas.evaluation.examples import Examples
-from rnas.evaluation.ledger import Ledger
+from rnas.evaluation.ledger import Ledger, wait_for_all
 from rnas.evaluation.measuring import Claims, Measuring, Meter, Task
 from rnas.evaluation.runner import Runner, pixels
 from rnas.evaluation.transfer import Transfer
@@ -161,6 +161,7 @@ def _store_images(measuring: Measuring, examples: Examples, images: np.ndarray) 
     task = measuring.task
     if jax.process_index() == 0:
         examples.write(task.folder, images, pixels(task.split.images))
+    wait_for_all()
     stored = FoolingImages.read(task.folder)
     devices = jax.device_count()
     other_size = max(1, task.settings.batch_size * 3 // 4 // devices) * devices

@@ -52,7 +52,7 @@ class Ledger:
         path = self._folder / IDENTITY
         if path.exists():
             check_identity(read_json(path), identity, self._folder.parent)
-        _wait_for_all()
+        wait_for_all()
         if self._writes:
             write_json(path, identity)
 
@@ -84,7 +84,7 @@ class Ledger:
             except DAMAGED:
                 path.unlink(missing_ok=True)  # done again below
         done = np.concatenate([batch["rows"] for batch in batches]) if batches else rows[:0]
-        _wait_for_all()
+        wait_for_all()
         if not np.isin(done, rows).all():
             raise ValueError(f"{folder} holds results of examples that were not to be measured; remove {self._folder}.")
         number = len(batches)
@@ -118,7 +118,7 @@ class Ledger:
 
     def close(self) -> None:
         """Drops everything: the evaluation is complete and its outcome written elsewhere."""
-        _wait_for_all()
+        wait_for_all()
         if self._writes:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def _wait_for_all() -> None:
-    """No process writes before all have read: all must see the same finished work."""
+def wait_for_all() -> None:
+    """Waits until all processes are here: none may write before all have read, or read before the first has written."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("ledger")

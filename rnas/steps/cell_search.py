@@ -101,7 +101,7 @@ class CellSearchStep:
         gradients = mean_over_replicas(gradients)
         params, opt_state = self.optimizer.update(gradients, state.opt_state, state.params, state.step)
         terms.update(measured, learning_rate=self.optimizer.schedule(state.step))
-        new = state.replace(
+        new = dataclasses.replace(state,
             step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, architecture=architecture,
             architecture_opt_state=arch_opt_state,
         )  # fmt: skip
@@ -210,7 +210,9 @@ def validation_losses(
     The natural loss comes first where a method weighs a pair.
     """
     kind, objective = search.method.kind, search.objective
-    own = functools.partial(mean_loss, search, objective, state, tutor_key, regularised=kind.curvature)
+    own: Loss = functools.partial(mean_loss, search, objective, state, tutor_key, regularised=kind.curvature)
+    loss: Loss
+    batches: list[Any]
     if not kind.pair:
         loss, batches = own, [validation]
     elif objective.needs_clean or objective.needs_teacher:
@@ -245,7 +247,7 @@ def updated_architecture(
     search: CellSearchStep, state: State, training: objectives.Batch, validation: objectives.Batch, tutor_key: jax.Array
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
     """Returns the architecture and its optimiser's state after one update, and the metrics of it."""
-    train_loss = functools.partial(mean_loss, search, search.objective, state, tutor_key)
+    train_loss: Any = functools.partial(mean_loss, search, search.objective, state, tutor_key)
     validation_loss, batches = validation_losses(search, state, validation, tutor_key)
     found = objectives.architecture_gradients(
         lambda *args: train_loss(*args, training),

@@ -150,11 +150,11 @@ class TrainStep:
             params = optax.tree.sub(params, shift)
         terms["learning_rate"] = rate
         # Synchronised BatchNorm already leaves equal statistics everywhere.
-        new = state.replace(
-            step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, loss_state=loss_state
+        new = dataclasses.replace(
+            state, step=state.step + 1, params=params, batch_stats=stats, opt_state=opt_state, loss_state=loss_state
         )
         if self.average:
-            new = new.replace(averaged=self.average.update(state.averaged, new.params, state.step))
+            new = dataclasses.replace(new, averaged=self.average.update(state.averaged, new.params, state.step))
         return new, metric_sums(terms, state.step, new.params)
 
 

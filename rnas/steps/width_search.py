@@ -84,7 +84,9 @@ class WidthSearchStep:
         terms.update(
             temperature=self.sampling.temperature(state.step), learning_rate=self.optimizer.schedule(state.step)
         )
-        return new.replace(step=state.step + 1), metric_sums(terms, state.step, (new.params, new.architecture))
+        return dataclasses.replace(new, step=state.step + 1), metric_sums(
+            terms, state.step, (new.params, new.architecture)
+        )
 
 
 def sampled_masks(
@@ -128,7 +130,7 @@ def update_weights(optimizer: Optimizer, loss: Loss, state: State) -> tuple[Stat
     gradients, (terms, new_stats) = jax.grad(loss, has_aux=True)(state.params, state.architecture)
     gradients = mean_over_replicas(gradients)
     params, opt_state = optimizer.update(gradients, state.opt_state, state.params, state.step)
-    return state.replace(params=params, batch_stats=new_stats, opt_state=opt_state), terms
+    return dataclasses.replace(state, params=params, batch_stats=new_stats, opt_state=opt_state), terms
 
 
 def update_architecture(optimizer: Optimizer, loss: Loss, state: State) -> tuple[State, dict[str, jax.Array]]:
@@ -136,4 +138,4 @@ def update_architecture(optimizer: Optimizer, loss: Loss, state: State) -> tuple
     gradients, (terms, _) = jax.grad(loss, argnums=1, has_aux=True)(state.params, state.architecture)
     gradients = mean_over_replicas(gradients)
     architecture, opt_state = optimizer.update(gradients, state.architecture_opt_state, state.architecture, state.step)
-    return state.replace(architecture=architecture, architecture_opt_state=opt_state), terms
+    return dataclasses.replace(state, architecture=architecture, architecture_opt_state=opt_state), terms

@@ -331,9 +331,9 @@ def attacked():
 def alone(name):
     """Success of one attack on all examples, with the keys it has in the ensemble."""
     keys, carry, fooled = per_example_keys(KEY, COUNT), None, np.arange(COUNT) == 3
-    for part in runs_of(name, "linf", CLASSES):
-        program = direct.compiled(part.program, network)  # one of the ensemble's
-        result, carry = program(IMAGES, LABELS, folded(keys, part.key_number), part.at(EPSILON), carry)
+    for run in runs_of(name, "linf", CLASSES):
+        program = direct.compiled(run.program, network)  # one of the ensemble's
+        result, carry = program(IMAGES, LABELS, folded(keys, run.key_number), run.at(EPSILON), carry)
         fooled = fooled | np.asarray(result.success)
     return fooled
 

@@ -23,8 +23,8 @@ CLEAR = 1e-4  # leads closer to a tie are left to rounding
 def run_attack(name, weights, images, labels, radii, norm):
     """Results of all runs of an attack, [models, runs, examples, ...], in the programs that evaluations run."""
     found = runs_of(name, norm, weights.shape[-1])
-    assert len({part.program for part in found}) == 1
-    settings = jax.tree.map(lambda *numbers: np.stack(numbers), *[part.at(0.0) for part in found])
+    assert len({run.program for run in found}) == 1
+    settings = jax.tree.map(lambda *numbers: np.stack(numbers), *[run.at(0.0) for run in found])
 
     def attack(logits_fn, images, labels, *, epsilon, key, norm):
         keys = folded(per_example_keys(key, len(images)), found[0].key_number)

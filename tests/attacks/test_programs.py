@@ -52,19 +52,19 @@ CLASSES = 4
 )
 def test_what_a_name_means(name, norm, classes, number, settings, cost):
     found = runs_of(name, norm, classes)
-    assert [(part.number, part.of) for part in found] == [(i, number) for i in range(number)]
+    assert [(run.number, run.of) for run in found] == [(i, number) for i in range(number)]
     attack = name.partition("*")[0]
-    assert {part.name for part in found} == {attack}
+    assert {run.name for run in found} == {attack}
     key_name = attack.removesuffix("_ce") if attack.startswith("pgd") else attack
-    assert {part.key_number for part in found} == {zlib.crc32(key_name.encode())}
-    assert all(part.settings.items() >= settings.items() for part in found)
+    assert {run.key_number for run in found} == {zlib.crc32(key_name.encode())}
+    assert all(run.settings.items() >= settings.items() for run in found)
     assert found[0].settings.get("restarts", 1) == int(name.partition("*")[2] or 1)
     assert found[0].cost == cost
-    assert [part.continues for part in found] == [attack == "square" and i > 0 for i in range(number)]
+    assert [run.continues for run in found] == [attack == "square" and i > 0 for i in range(number)]
     if attack == "square":
-        assert {part.cost for part in found[1:]} == {500}
+        assert {run.cost for run in found[1:]} == {500}
     else:
-        assert {(part.program, part.cost) for part in found} == {(found[0].program, cost)}
+        assert {(run.program, run.cost) for run in found} == {(found[0].program, cost)}
     expected = attack if number == 1 else f"{attack} {number}/{number}"
     assert found[-1].label == expected
     at = found[-1].at(0.25)
@@ -162,9 +162,9 @@ KEYS = per_example_keys(KEY, COUNT)
 EPSILON, WIDE = 0.015, 0.12  # where some examples fall to gradients, and to a search at random
 
 
-def made(part, epsilon=EPSILON, images=IMAGES, labels=LABELS, keys=KEYS, carry=None):
-    keys = folded(keys, part.key_number)
-    return direct.compiled(part.program, logits_fn)(images, labels, keys, part.at(epsilon), carry)
+def made(run, epsilon=EPSILON, images=IMAGES, labels=LABELS, keys=KEYS, carry=None):
+    keys = folded(keys, run.key_number)
+    return direct.compiled(run.program, logits_fn)(images, labels, keys, run.at(epsilon), carry)
 
 
 def attack_keys(name, number):
@@ -196,18 +196,18 @@ def test_a_run_is_a_call_of_its_attack(name, attack, number, epsilon):
 
 def test_targets_go_by_rank():
     logits = np.asarray(logits_fn(IMAGES))
-    for number, part in enumerate(runs_of("apgd_t", "linf", CLASSES)):
+    for number, run in enumerate(runs_of("apgd_t", "linf", CLASSES)):
         targets = logits.argsort(1)[:, -2 - number].astype(np.int32)
-        found, _ = made(part)
+        found, _ = made(run)
         expected = apgd(
             logits_fn, IMAGES, LABELS, epsilon=EPSILON, key=attack_keys("apgd_t", number), loss="dlr_targeted",
             targets=targets,
         )  # fmt: skip
         chex.assert_trees_all_close(found, expected, atol=1e-5)
     distances = []
-    for number, part in enumerate(runs_of("fab_t", "linf", CLASSES)):
+    for number, run in enumerate(runs_of("fab_t", "linf", CLASSES)):
         targets = logits.argsort(1)[:, -2 - number].astype(np.int32)
-        found, _ = made(part)
+        found, _ = made(run)
         expected = fab(logits_fn, IMAGES, LABELS, epsilon=EPSILON, key=KEY, targets=targets)
         chex.assert_trees_all_close(found, expected, atol=1e-5)
         distances.append(-found.loss)
@@ -226,11 +226,11 @@ def test_square_in_blocks_is_one_search(few_queries):
     queries, points, loss = np.zeros(COUNT, np.int32), IMAGES.copy(), np.zeros(COUNT, np.float32)
     fooled, attacked = np.zeros(COUNT, bool), []
 
-    def run(part, rows, carry):
+    def attack(run, rows, carry):
         some = {"images": IMAGES[rows], "labels": LABELS[rows], "keys": KEYS[rows]}
-        return jax.device_get(made(part, WIDE, **some, carry=carry))
+        return jax.device_get(made(run, WIDE, **some, carry=carry))
 
-    for _, rows, result in in_turn(run_list, run, fooled):
+    for _, rows, result in in_turn(run_list, attack, fooled):
         attacked.append(len(rows))
         queries[rows] += result.queries
         points[rows], loss[rows] = result.images, result.loss
@@ -247,8 +247,8 @@ def test_square_blocks_keep_their_bits(few_queries):
     keys = folded(KEYS, zlib.crc32(b"square"))
     whole = square(logits_fn, IMAGES, LABELS, epsilon=WIDE, key=keys, queries=40)
     carry, queries = None, 0
-    for part in runs_of("square", "linf", CLASSES):
-        result, carry = made(part, WIDE, carry=carry)
+    for run in runs_of("square", "linf", CLASSES):
+        result, carry = made(run, WIDE, carry=carry)
         queries = queries + result.queries
     chex.assert_trees_all_equal(result._replace(queries=queries), whole)
 
@@ -269,24 +269,24 @@ def test_each_run_sees_only_who_stands():
     """AttackRun i fools the rows whose number is i modulo 3; what it leaves to the next is compacted with them."""
     seen, carries = [], []
 
-    def run(part, rows, carry):
+    def attack(run, rows, carry):
         seen.append(rows.tolist())
         carries.append(None if carry is None else jax.tree.map(list, carry))
-        return result_of(rows, rows % 3 == part.number % 3), {"row": rows.copy(), "pair": (10 * rows,)}
+        return result_of(rows, rows % 3 == run.number % 3), {"row": rows.copy(), "pair": (10 * rows,)}
 
     fooled = np.arange(8) == 7
     run_list = [stub(0), stub(1, True), stub(2), stub(3, True)]
-    results = list(in_turn(run_list, run, fooled))
+    results = list(in_turn(run_list, attack, fooled))
     assert seen == [[0, 1, 2, 3, 4, 5, 6], [1, 2, 4, 5], [2, 5]]
     assert carries == [None, {"row": [1, 2, 4, 5], "pair": ([10, 20, 40, 50],)}, None]
     assert fooled.all()
-    assert [part for part, _, _ in results] == run_list
+    assert [run for run, _, _ in results] == run_list
     assert [rows.tolist() for _, rows, _ in results] == [*seen, []]
     assert [result is None for _, _, result in results] == [False, False, False, True]
 
 
 def test_nothing_to_do_and_nobody_falls():
-    def never(part, rows, carry):
+    def never(run, rows, carry):
         pytest.fail("nobody stands")
 
     for fooled in (np.ones(3, bool), np.zeros(0, bool)):
@@ -294,7 +294,7 @@ def test_nothing_to_do_and_nobody_falls():
 
     carries = []
 
-    def harmless(part, rows, carry):
+    def harmless(run, rows, carry):
         carries.append(carry)
         return result_of(rows, np.zeros(len(rows), bool)), 2 * rows if carry is None else carry + 1
 
@@ -308,12 +308,12 @@ def test_runs_are_made_one_by_one():
     """Between two runs `fooled` is up to date, and what the caller adds to it counts."""
     ran = []
 
-    def run(part, rows, carry):
-        ran.append((part.number, rows.tolist()))
+    def attack(run, rows, carry):
+        ran.append((run.number, rows.tolist()))
         return result_of(rows, rows == 0), rows
 
     fooled = np.zeros(4, bool)
-    turns = in_turn([stub(0), stub(1, True), stub(2, True)], run, fooled)
+    turns = in_turn([stub(0), stub(1, True), stub(2, True)], attack, fooled)
     assert ran == []
     next(turns)
     assert ran == [(0, [0, 1, 2, 3])] and fooled.tolist() == [True, False, False, False]

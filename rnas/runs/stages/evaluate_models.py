@@ -31,14 +31,15 @@ def evaluate_models(run: Run) -> None:
     models = {}
     for name in model_names(run.config):
         model, path = evaluated_model(run, name), run.workdir / "evaluation" / f"{name}.json"
-        if not path.exists():
+        if path.exists():
+            scores = ModelScores.read(path)
+        else:
             evaluator = run.evaluator(model.predict)
             scores, strongest = _measure(run, model, evaluator, test)
             if jax.process_index() == 0:
                 if name == "student":
                     _examples(evaluator, model, test, strongest).write(run.workdir / IMAGES)
                 scores.write(path)
-        scores = ModelScores.read(path)
         if name in config.auto_attack:
             scores = dataclasses.replace(scores, attacks={**scores.attacks, AUTO_ATTACK: _auto_attack(run, model)})
             forget_programs()
@@ -56,7 +57,7 @@ def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split)
         done = iter(range(total))
         outcome = evaluate(
             evaluator, model, test, epsilons=config.epsilons, curve=config.curve,
-            attacks=attacks, tick=lambda part: progress.update(next(done)),
+            attacks=attacks, tick=lambda attack: progress.update(next(done)),
         )  # fmt: skip
         progress.update(total)
         return outcome
