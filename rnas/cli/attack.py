@@ -132,7 +132,9 @@ def attack(arguments: argparse.Namespace) -> tuple[AttackSummary, int]:
 def as_text(summary: AttackSummary) -> str:
     """The outcome for a terminal: one line an attack, one line a check."""
 
-    def share(score: Score) -> str:
+    def share(score: Score | None) -> str:
+        if score is None:
+            return "-"
         low, high = score.interval
         return f"{score.accuracy:7.2%}  ({low:.1%} to {high:.1%})"
 
