@@ -8,7 +8,7 @@ Variants, joined by commas; none is the full recipe:
 
 Cost: the full recipe is meant for one accelerator. docs/results.md has measurements of `short`, one epoch of every
 stage, and of five methods. With `methods` every attacked baseline adds about as much as the student's training, a
-second teacher a few minutes, and AutoAttack with its self-checks twenty minutes of one core a network.
+second teacher a few minutes, and AutoAttack with its sanity checks twenty minutes of one core a network.
 Expect: the student of the joint objective far above the plainly trained baseline under attack; after one epoch none
 of the networks has converged.
 """

@@ -29,8 +29,8 @@ class Tutelage:
 
     tutors: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
-    probabilities: Sequence = ()
-    logits: Sequence = ()
+    probabilities: Any = ()
+    logits: Any = ()
     teacher: dict = dataclasses.field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:

@@ -49,8 +49,7 @@ class MetricsRow:
         if not isinstance(content, dict) or not content.keys() >= {"stage", "split", "step"}:
             return None
         values = {name: value for name, value in content.items() if name not in _FIELDS}
-        own = [content.get(name, 0.0) for name in _FIELDS]
-        return cls(*own, values=values)
+        return cls(**{name: content.get(name, 0.0) for name in _FIELDS}, values=values)
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _FIELDS} | dict(self.values)

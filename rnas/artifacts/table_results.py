@@ -62,7 +62,7 @@ class NetworkResult:
       accuracy: by metric of the table, in [0, 1].
       protocol: settings that all figures of one data set must share.
       count: number of images that the network was judged on.
-      failed_checks: letters of the self-checks of AutoAttack that failed; None where AutoAttack did not run.
+      failed_checks: letters of the sanity checks of AutoAttack that failed; None where AutoAttack did not run.
       versions: package → version.
       device: kind of the accelerator.
     """

@@ -22,7 +22,7 @@ def at(logits: jax.Array, classes: jax.Array) -> jax.Array:
 
 def others(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns `logits` [N, K] with that of the label set to -inf."""
-    return jnp.where(jnp.arange(logits.shape[1]) == labels[:, None], -jnp.inf, logits)
+    return jnp.where(jnp.arange(logits.shape[1])[None] == labels[:, None], -jnp.inf, logits)
 
 
 def require_classes(logits: jax.Array, least: int, loss: str, instead: str) -> None:

@@ -132,7 +132,9 @@ def attack(arguments: argparse.Namespace) -> tuple[AttackSummary, int]:
 def as_text(summary: AttackSummary) -> str:
     """The outcome for a terminal: one line an attack, one line a check."""
 
-    def share(score: Score) -> str:
+    def share(score: Score | None) -> str:
+        if score is None:
+            return "-"
         low, high = score.interval
         return f"{score.accuracy:7.2%}  ({low:.1%} to {high:.1%})"
 
@@ -198,7 +200,7 @@ def _load(name: str, arguments: argparse.Namespace, model: EvaluatedModel, shape
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
     if dataset.num_classes != model.num_classes or dataset.image_shape != shape:
         raise ValueError(
-            f"the model takes images of {shape} and knows {model.num_classes} classes; {name!r} has images of "
+            f"the model takes images of {shape} and has {model.num_classes} classes; {name!r} has images of "
             f"{dataset.image_shape} and {dataset.num_classes} classes."
         )
     return dataset

@@ -120,7 +120,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     platform.prepare()
     config, workdir = read_config(arguments, list(overrides))
     with interruptible():
-        train_table(config, workdir, *map(int, shard.groups()), report=write_attack_page)
+        train_table(config, workdir, int(shard[1]), int(shard[2]), report=write_attack_page)
     return 0
 
 

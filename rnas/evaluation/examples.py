@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,8 @@ class Examples:
     success: dict[str, np.ndarray]
     loss: dict[str, np.ndarray]
     queries_of: dict[str, np.ndarray]
-    prediction: np.ndarray | None = None
-    margin: np.ndarray | None = None
+    prediction: Any = None  # until the images are judged
+    margin: Any = None
     distances: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod

@@ -172,7 +172,7 @@ class Measuring:
             return found | {f"{CARRY}{number}": leaf for number, leaf in enumerate(jax.tree.leaves(after))}
 
         found = self._kept(self.name_of(run), rows, attacked, run.cost)
-        leaves = [found[name] for name in sorted(found) if name.startswith(CARRY)]
+        leaves: list[Any] = [found[name] for name in sorted(found) if name.startswith(CARRY)]
         if run.continues:
             self._ledger.forget_carry(self.name_of(dataclasses.replace(run, number=run.number - 1)))
         claims.made[rows] |= found["claimed"]

@@ -1,5 +1,7 @@
 """A cell of a genotype."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 
@@ -44,7 +46,7 @@ class FixedCell(nn.Module):
             Preprocess(self.features, self.halve, *parts, name="preprocess0")(earlier, train=train),
             Preprocess(self.features, False, *parts, name="preprocess1")(later, train=train),
         ]
-        arrived = []
+        arrived: list[Any] = []
         for index, (name, source) in enumerate(self.edges):
             operation = Operation(name, self.stride if source < FIRST else 1, *parts, name=f"edge{index}")
             x = operation(states[source], train=train)

@@ -1,6 +1,7 @@
 """A cell of the supernet: on every edge the mixture of all operations."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -61,7 +62,7 @@ class MixedEdges(nn.Module):
                 x = Candidate(name, self.stride, *make, name=name)(active, train=train)
                 own[index] = x.reshape(sources, edges, *x.shape[1:])
         share = probabilities.reshape(*probabilities.shape, 1, 1, 1, 1)
-        total = sum(share[:, :, index] * x for index, x in own.items())
+        total: Any = sum(share[:, :, index] * x for index, x in own.items())
         if shared:
             # Edge by edge, for the same reason.
             mixtures = [sum(share[:, edge, index] * x for index, x in shared.items()) for edge in range(edges)]

@@ -55,14 +55,14 @@ class Edge(nn.Module):
             branch is executed, unless it is mapped by `jax.vmap`: then all are. Or a share of each operation, [5].
           train: whether batch statistics normalise.
         """
-        branches = {
+        by_name = {
             "none": lambda edge, x: jnp.zeros_like(x),
             "skip_connect": lambda edge, x: x,
             "nor_conv_1x1": lambda edge, x: edge.nor_conv_1x1(nn.relu(x), train=train),
             "nor_conv_3x3": lambda edge, x: edge.nor_conv_3x3(nn.relu(x), train=train),
             "avg_pool_3x3": lambda edge, x: nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=False),
         }
-        branches = [branches[name] for name in OPERATIONS]
+        branches = [by_name[name] for name in OPERATIONS]
         if isinstance(operation, int):
             return branches[operation](self, x)
         if jnp.ndim(operation):
@@ -88,7 +88,7 @@ class Cell(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, encoding: tuple[int, ...] | jax.Array, *, train: bool) -> jax.Array:
         """Returns the last node [N, h, w, C] of the cell whose first is `x`; `encoding` as the network takes it."""
-        nodes = [x]
+        nodes: list[Any] = [x]
         for node in (1, 2, 3):
             incoming = [
                 Edge(self.features, self.conv_norm, name=f"edge{source}{node}")(
@@ -174,19 +174,19 @@ class NASBench201(nn.Module, kw_only=True):
             )
         for side in images.shape[1:3]:
             check_image_size(side)
-        encoding = encode(self.arch) if encoding is None else jnp.asarray(encoding)
-        if len(encoding) != len(EDGES):
-            raise ValueError(f"encoding of length {len(encoding)}: expected {len(EDGES)} operation indices.")
+        operations: Any = encode(self.arch) if self.arch is not None else jnp.asarray(encoding)
+        if len(operations) != len(EDGES):
+            raise ValueError(f"encoding of length {len(operations)}: expected {len(EDGES)} operation indices.")
         shared = {"momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
         conv = functools.partial(Conv, dtype=self.dtype, kernel_init=UNIFORM_FAN_IN)
-        conv_norm = functools.partial(ConvBatchNorm, **shared, kernel_init=UNIFORM_FAN_IN)
+        conv_norm: Callable[..., nn.Module] = functools.partial(ConvBatchNorm, **shared, kernel_init=UNIFORM_FAN_IN)
         x = conv_norm(self.channels, name="stem")(Normalize(self.mean, self.std)(images), train=train)
         out = {"stem": x}
         for name, width in blocks(self.channels, self.cells):
             if name.startswith("reduction"):
                 x = Reduction(width, conv, conv_norm, name=name)(x, train=train)
             else:
-                x = Cell(width, conv_norm, name=name)(x, encoding, train=train)
+                x = Cell(width, conv_norm, name=name)(x, operations, train=train)
             out[name] = x
         x = nn.relu(BatchNorm(**shared, name="norm")(x, train=train))
         return classify(x, self.num_classes), out
@@ -198,7 +198,7 @@ class NASBench201Supernet(NASBench201, kw_only=True):
     Its variables are those of the traced network, which can run any cell with them.
     """
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, images: jax.Array, probabilities: Mapping[str, jax.Array], *, train: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.

@@ -6,7 +6,7 @@ name there.
 
 from collections.abc import Callable, Sequence
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -35,7 +35,7 @@ class ResidualNetwork(nn.Module, kw_only=True):
     axis_name: str | None = None
 
     stem_tap = "conv1"
-    block_taps = ("conv1", "conv2")
+    block_taps: ClassVar[tuple[str, ...]] = ("conv1", "conv2")
     classifier = "linear"
 
     @property

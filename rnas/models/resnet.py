@@ -58,7 +58,7 @@ class ResNet(ResidualNetwork):
     shortcut = "shortcut"
 
     @property
-    def block_taps(self) -> tuple[str, ...]:
+    def block_taps(self) -> tuple[str, ...]:  # type: ignore[override]  # by depth
         return ("conv1", "conv2", "conv3") if self.depth == 50 else ("conv1", "conv2")
 
     @property

@@ -6,9 +6,11 @@ the derived network. At a one-hot sample the two compute the same logits and the
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from rnas.layers import Conv, ConvBatchNorm, Normalize, hswish
@@ -24,7 +26,7 @@ def _align(x: jax.Array, channels: int) -> jax.Array:
 
 
 def _masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
-    return x if mask is None else x * mask.astype(x.dtype)
+    return x if mask is None else x * lax.broadcast_to_rank(mask.astype(x.dtype), x.ndim)
 
 
 class InvertedResidual(nn.Module):
@@ -43,7 +45,9 @@ class InvertedResidual(nn.Module):
     @nn.compact
     def __call__(self, x, expansion_mask, output_mask, *, train):
         """Maps x [N,H,W,C] to the output [N,H',W',features] and the taps of the block's convolutions."""
-        common = dict(use_bias=self.conv_bias, momentum=self.momentum, dtype=self.dtype, axis_name=self.axis_name)
+        common: dict[str, Any] = dict(
+            use_bias=self.conv_bias, momentum=self.momentum, dtype=self.dtype, axis_name=self.axis_name
+        )
         taps = {}
         y = x
         if self.expand:
@@ -109,7 +113,7 @@ class FBNet(nn.Module):
         """
         widths = self.space.largest if self.widths is None else self.space.check_widths(self.widths)
         masks = (None,) * len(widths) if masks is None else masks
-        common = dict(momentum=self.momentum, dtype=self.dtype, axis_name=self.axis_name)
+        common: dict[str, Any] = dict(momentum=self.momentum, dtype=self.dtype, axis_name=self.axis_name)
         x = Normalize(self.mean, self.std)(images)
         stem = ConvBatchNorm(
             self.space.stem_width, stride=self.space.stem_stride, use_bias=self.conv_bias, name="stem", **common
@@ -132,7 +136,9 @@ class FBNet(nn.Module):
             out.update({f"{block.name}.{part}": tap for part, tap in taps.items()})
             width, largest, mask = features, block.width, output_mask
         if self.space.pool_features is not None:
-            x, taps = self._pool(x, 6 * (width if self.mask_expansion else largest), mask, train, common)
+            x, taps = self._pool(
+                x, self.space.pool_features, 6 * (width if self.mask_expansion else largest), mask, train, common
+            )
             out.update(taps)
         else:
             x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
@@ -143,7 +149,7 @@ class FBNet(nn.Module):
         """repeat(mask, e): the first e·c_in expanded channels of a one-hot mask."""
         return jnp.repeat(mask, expansion) if self.mask_expansion and mask is not None else None
 
-    def _pool(self, x, expanded, mask, train, common):
+    def _pool(self, x, features, expanded, mask, train, common):
         """Expand, average over the image, and project; the expansion mask applies after the average."""
         x = ConvBatchNorm(expanded, kernel_size=1, use_bias=self.conv_bias, name="pool_expand", **common)(
             x, train=train
@@ -152,9 +158,7 @@ class FBNet(nn.Module):
         mask = self._expansion_mask(mask, 6)
         taps = {"pool.expand": _masked(x, mask)}
         x = _masked(jnp.mean(x, axis=(1, 2), keepdims=True), mask)
-        x = Conv(
-            self.space.pool_features, kernel_size=1, use_bias=self.conv_bias, dtype=self.dtype, name="pool_project"
-        )(x)
+        x = Conv(features, kernel_size=1, use_bias=self.conv_bias, dtype=self.dtype, name="pool_project")(x)
         x = taps["pool.project"] = hswish(x)
         return x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32)), taps
 
@@ -172,7 +176,7 @@ def slice_variables(
       Variables of `FBNet(space, widths=widths)`: first channels of every kernel, bias, scale and statistic.
     """
     widths = space.check_widths(widths)
-    ends = {"stem": (None, space.stem_width)}
+    ends: dict[str, tuple[int | None, int | None]] = {"stem": (None, space.stem_width)}
     c_in, c_largest = space.stem_width, space.stem_width
     for block, c_out in zip(space.blocks, widths, strict=True):
         mid = block.expansion * (c_in if mask_expansion else c_largest)

@@ -118,7 +118,7 @@ def perturbed_kernels(
     return blocks(whole, len(images), 0)
 
 
-def blocks(whole: jax.Array, examples: int, place: int) -> Kernels:
+def blocks(whole: Any, examples: int, place: int) -> Kernels:
     """Cuts the five kernels of one radius out of a kernel of clean images and images perturbed at several radii.
 
     Args:

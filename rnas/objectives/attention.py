@@ -64,7 +64,7 @@ def attention_energies(out: Mapping[str, jax.Array], names: Sequence[str], size:
     _require(size >= 1, f"size is {size}; give the side of an attention map, at least 1 pixel.")
     missing = [name for name in names if name not in out]
     _require(
-        names and not missing,
+        bool(names) and not missing,
         f"cannot map the taps {missing or list(names)}; name one or more of {', '.join(out)}.",
     )
     for name in names:

@@ -97,7 +97,7 @@ def architecture_gradients(
         slopes = jax.value_and_grad(validation_loss, argnums, has_aux=True)
         return lax.map(lambda batch: slopes(at, architecture, batch), batches)
 
-    def bilevel(gradients: PyTree, losses: jax.Array, aux: Any) -> Bilevel:
+    def bilevel(gradients: PyTree, losses: Any, aux: Any) -> Bilevel:
         return Bilevel(tuple(unstacked(average(gradients), len(losses))), losses, aux)
 
     if look_ahead.second_order == "none":

@@ -5,6 +5,7 @@ Search and training, student and teacher share it: with gamma = kl_weight = 0 it
 """
 
 import dataclasses
+from typing import Any
 
 from rnas.objectives.methods import METHODS, Method
 
@@ -28,7 +29,7 @@ class Objective:
       view: student images that are compared with the teacher's clean ones: clean, adversarial, both.
     """
 
-    adversarial: Method | str
+    adversarial: Any  # a Method; its name is resolved below
     epsilon: float
     step_size: float
     steps: int

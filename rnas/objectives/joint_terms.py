@@ -67,7 +67,7 @@ def joint_terms(
     """
     labels, teacher_outputs = batch.labels, batch.teacher_outputs
     zeros = jnp.zeros(labels.shape, jnp.float32)
-    terms = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
+    terms: dict[str, Any] = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
     views, auxiliary = [], zeros
     clean_logits = adversarial_logits = None
 

@@ -269,7 +269,7 @@ class Iad1(Method):
     alpha: float = 1.0
     beta: float = 0.1
     temperature: float = 1.0
-    first_epoch: int = 60
+    first_epoch: int = 60  # type: ignore[misc]  # a field in place of the class variable
 
     name = "iad_1"
     label = "IAD-I"
@@ -294,7 +294,7 @@ class Iad2(Method):
     robust: float = 0.5
     natural: float = 0.25
     beta: float = 0.1
-    first_epoch: int = 40
+    first_epoch: int = 40  # type: ignore[misc]  # a field in place of the class variable
 
     name = "iad_2"
     label = "IAD-II"

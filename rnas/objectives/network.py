@@ -39,8 +39,9 @@ class Network:
         """
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         args = (images,) if self.sample is None else (images, self.sample)
+        apply: Any = self.model.apply  # what it returns depends on `mutable`
         if train and update:
-            (logits, out), changed = self.model.apply(variables, *args, train=True, mutable=["batch_stats"], **options)
+            (logits, out), changed = apply(variables, *args, train=True, mutable=["batch_stats"], **options)
             return logits, out, changed["batch_stats"]
-        logits, out = self.model.apply(variables, *args, train=train, **options)
+        logits, out = apply(variables, *args, train=train, **options)
         return logits, out, self.batch_stats

@@ -29,9 +29,10 @@ def uniform_noise(key: jax.Array, tables: PyTree, radius: jax.Array) -> PyTree:
     """Draws U(−radius, radius) for every entry."""
     leaves, structure = jax.tree.flatten(tables)
     keys = jax.random.split(key, len(leaves))
-    return structure.unflatten(
+    noise = [
         jax.random.uniform(k, leaf.shape, leaf.dtype, -radius, radius) for k, leaf in zip(keys, leaves, strict=True)
-    )
+    ]
+    return jax.tree.unflatten(structure, noise)
 
 
 def uniform_perturbation(key: jax.Array, tables: PyTree, radius: jax.Array) -> PyTree:

@@ -9,7 +9,7 @@ from jax import lax
 import jax.numpy as jnp
 
 
-def gumbel_softmax(key: jax.Array, logits: jax.Array, temperature: float, hard: bool = False) -> jax.Array:
+def gumbel_softmax(key: jax.Array, logits: jax.Array, temperature: float | jax.Array, hard: bool = False) -> jax.Array:
     """Returns softmax((logits + G)/temperature) over the last axis, G ~ Gumbel(0, 1) drawn from `key`.
 
     Args:

@@ -95,7 +95,7 @@ def _scorer(
     model = NASBench201(
         num_classes=dataset.num_classes, mean=mean, std=std, channels=settings.channels, cells=settings.cells
     )
-    images, labels = jnp.asarray(to_float(chosen.images)), jnp.asarray(chosen.labels)
+    images, labels = to_float(jnp.asarray(chosen.images)), jnp.asarray(chosen.labels)
     radii = jnp.asarray([radius(epsilon) for epsilon in settings.epsilons], jnp.float32)
     measure = make_measurement(model, steps=settings.steps, output=settings.output, parameters=settings.parameters)
     # One compilation serves every cell; a second would be a mistake of ours.
@@ -108,8 +108,9 @@ def _scorer(
     def score(number: int) -> tuple[np.ndarray, np.ndarray]:
         encoding = jnp.asarray(nasbench201.encodings()[number])
         found = [jax.device_get(measure(variables, encoding, images, labels, radii, key)) for variables, key in drawn]
-        mean = Measurement(*(np.mean(parts, 0, dtype=np.float64) for parts in zip(*found, strict=True)))
-        codes = np.mean([naswot(one.agreement) for one in found])
+        means: list[Any] = [np.mean(parts, 0, dtype=np.float64) for parts in zip(*found, strict=True)]
+        mean = Measurement(*means)
+        codes = float(np.mean([naswot(one.agreement) for one in found]))
         costs = _costs(number, dataset)
         each = [
             [*_of_kernels(one.kernel, chosen.labels, settings), *_proxies(one, naswot(one.agreement)), *costs]
@@ -130,9 +131,9 @@ def _channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[fl
     return tuple(mean.tolist()), tuple(np.sqrt(shares @ levels**2 - mean**2).tolist())
 
 
-def _of_kernels(whole: np.ndarray, labels: np.ndarray, settings: KernelSettings) -> list[float]:
+def _of_kernels(whole: Any, labels: np.ndarray, settings: KernelSettings) -> list[float]:
     examples = len(labels)
-    scored = [whole[:examples, :examples]]
+    scored: list[Any] = [whole[:examples, :examples]]
     for place in range(len(settings.epsilons)):
         kernels = blocks(whole, examples, place)
         mixed = mixed_kernels(kernels, settings.beta)

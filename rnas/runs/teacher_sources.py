@@ -54,7 +54,9 @@ class TeacherSource(NamedTuple):
 
 def live(teacher: Teacher | None, augmentation: Augmentation, loader: Loader) -> TeacherSource:
     """The teacher itself, if there is one."""
-    return TeacherSource(teacher and teacher.apply, teacher and teacher.variables, augmentation, loader)
+    if teacher is None:
+        return TeacherSource(None, None, augmentation, loader)
+    return TeacherSource(teacher.apply, teacher.variables, augmentation, loader)
 
 
 def views_alone(views: Views, loader: ResidentLoader, *, steps_per_epoch: int) -> TeacherSource:
@@ -99,6 +101,7 @@ def teacher_source(
     settings = run.config.teacher.cache
     if not settings.views or (teacher is None and not student):
         return live(teacher, augmentation, loader)
+    assert isinstance(loader, ResidentLoader), "checked before the run: a cache needs images in memory"
     if teacher is None:
         return views_alone(views_of(run), loader, steps_per_epoch=steps_per_epoch)
     return cached(
@@ -131,7 +134,7 @@ def cache_identity(run: Run) -> dict:
         "data": {key: value for key, value in run.dataset.fingerprint.items() if key != "description"},
         "augmentation": dataclasses.asdict(views.augmentation),
         "seed": config.seed,
-        "sample_of_views": hashlib.sha256(np.asarray(sample)).hexdigest(),
+        "sample_of_views": hashlib.sha256(np.asarray(sample).data).hexdigest(),
         "dtype": config.dtype,
         "maps": {"taps": list(taps), "size": config.attention.size} if taps else None,
     }

@@ -141,7 +141,7 @@ class TeacherCache:
           OSError: if it is missing, or cannot be opened.
         """
         flat = rows.reshape(-1)
-        found = np.empty(len(flat), self._outputs)
+        found: Any = np.empty(len(flat), self._outputs)
         numbers = flat // SHARD
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)

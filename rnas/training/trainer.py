@@ -128,7 +128,7 @@ class Trainer:
                     stopping = gathered(interruption.requested).any()  # all hosts leave the loop at the same step
                     if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
                         reports.settle()
-                        scores = self.validate(state) if validating else None
+                        scores = self.validate(state) if self.validate is not None and validating else None
                         if scores is not None:
                             log.write(step, step / plan.steps_per_epoch, "validation", scores)
                         checkpoints.save(step, jax.device_get(state), {"loader": loader.position()}, scores)
@@ -153,7 +153,7 @@ class Reports:
         self._last: dict[str, float] = {}
 
     @property
-    def shown(self) -> dict[str, float]:
+    def shown(self) -> dict[str, Any]:
         """The latest figures worth showing."""
         return {name: self._last[name] for name in ("loss", "accuracy", "adversarial_accuracy") if self._last.get(name)}
 

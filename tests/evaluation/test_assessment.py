@@ -135,7 +135,7 @@ def runs_nothing(monkeypatch):
 
 @pytest.fixture
 def without_checks(monkeypatch):
-    """Leaves out the self-checks that need attacks of their own, most of what is to be compiled."""
+    """Leaves out the sanity checks that need attacks of their own, most of what is to be compiled."""
     monkeypatch.setattr(sanity, "run_checks", lambda *_: [])
 
 

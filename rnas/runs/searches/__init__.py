@@ -1,12 +1,14 @@
 """The searches of the three systems, behind one protocol."""
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
 from rnas.runs.searches.cell_operations import CellSearch
 from rnas.runs.searches.channel_widths import WidthSearch
 from rnas.runs.searches.protocol import Search, SearchProgram, TeacherOfStep
 
-SEARCHES = {"rnas_cl": WidthSearch, "dsara": CellSearch}
+SEARCHES: dict[str, Callable[[ConfigDict], Search]] = {"rnas_cl": WidthSearch, "dsara": CellSearch}
 
 
 def make_search(config: ConfigDict) -> Search:

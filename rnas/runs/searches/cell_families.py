@@ -54,7 +54,7 @@ class Family(abc.ABC):
         """The network that is searched, (images, probabilities) → (logits, taps)."""
 
     @abc.abstractmethod
-    def network(self, architecture: Architecture) -> nn.Module:
+    def network(self, architecture: Any) -> nn.Module:
         """The network of an architecture."""
 
     @abc.abstractmethod
@@ -82,6 +82,7 @@ class Family(abc.ABC):
 class StackedCells(Family):
     """Cells of DARTS (arXiv 1806.09055) and of DSARA (2212.14049), stacked."""
 
+    space: cell_space.CellSpace
     published = LABELS
 
     def __init__(self, config: ConfigDict, common: Mapping[str, Any]):

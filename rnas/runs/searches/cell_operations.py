@@ -19,7 +19,7 @@ from rnas.runs.searches.cell_families import families
 from rnas.runs.searches.protocol import SearchProgram, TeacherOfStep
 from rnas.spaces import cell_space
 from rnas.steps import Augmentation, CellSearchStep
-from rnas.steps.optimizer import make_optimizer
+from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
 from rnas.training.initial import initial_variables
 from rnas.training.loaders import paired_rows
@@ -129,15 +129,15 @@ class CellSearch:
             adversarial_weight=search.adversarial_weight,
         )
 
-    def _optimizers(self, epochs: int = 1, steps_per_epoch: int = 1):
+    def _optimizers(self, epochs: int = 1, steps_per_epoch: int = 1) -> tuple[Optimizer, Optimizer]:
         stage = self.config.search
-        length = dict(epochs=epochs, steps_per_epoch=steps_per_epoch)
+        length: dict[str, Any] = dict(epochs=epochs, steps_per_epoch=steps_per_epoch)
         return make_optimizer(stage.optimizer, **length), make_optimizer(stage.arch_optimizer, **length)
 
     def initial_state(self, teacher_taps: int) -> State:
         config = self.config
         key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(b"search/architecture"))
-        architecture = {"cells": cell_space.initial_logits(self.space, key)}
+        architecture: dict[str, Any] = {"cells": cell_space.initial_logits(self.space, key)}
         if teacher_taps:
             architecture["tutors"] = jnp.zeros((len(self.supernet.taps), teacher_taps))
         variables = initial_variables(self.supernet, config, "search", cell_space.probabilities(architecture["cells"]))

@@ -1,6 +1,6 @@
 """RNAS-CL (arXiv 2301.08092): widths of a channel-masked supernet, and a tutor for each of its layers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 import functools
 from typing import Any
 import zlib
@@ -57,7 +57,7 @@ class WidthSearch:
     def network(self, architecture: WidthArchitecture) -> FBNet:
         return self.at_widths(architecture.widths).clone(space=architecture.space, num_classes=architecture.num_classes)
 
-    def at_widths(self, widths: Sequence[int] | None) -> FBNet:
+    def at_widths(self, widths: tuple[int, ...] | None) -> FBNet:
         """The narrow network at `widths`; the supernet where they are None."""
         config = self.config
         return FBNet(

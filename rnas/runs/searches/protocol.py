@@ -47,19 +47,26 @@ class SearchProgram:
 
 
 class Search(Protocol):
-    """A search over one space. It is built from the configuration alone; see `rnas.runs.searches.make_search`.
+    """A search over one space. It is built from the configuration alone; see `rnas.runs.searches.make_search`."""
 
-    Attributes:
-      supernet: the Flax module that is searched; its `taps` name the student's taps.
-      searches: whether there is anything to search; else `given` returns the architecture.
-      student_label: what people read of the network that it finds.
-      published: baselines that others found, name → what people read.
-    """
+    @property
+    def supernet(self) -> Any:
+        """The Flax module that is searched; its `taps` name the student's taps."""
 
-    supernet: nn.Module
-    searches: bool
-    student_label: str
-    published: Mapping[str, str]
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to search; else `given` returns the architecture."""
+        ...
+
+    @property
+    def student_label(self) -> str:
+        """What people read of the network that it finds."""
+        ...
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        """Baselines that others found, name → what people read."""
+        ...
 
     def check(self) -> None:
         """Raises ValueError for a configuration that this search cannot work with."""
@@ -69,8 +76,8 @@ class Search(Protocol):
         """Networks worth describing besides the student, 'supernet' first: name → (module, further inputs)."""
         ...
 
-    def network(self, architecture: Architecture) -> nn.Module:
-        """The Flax module of an architecture; it averages batch statistics over the replicas."""
+    def network(self, architecture: Any) -> nn.Module:
+        """The Flax module of an architecture of its space; it averages batch statistics over the replicas."""
         ...
 
     def given(self) -> Architecture | None:
@@ -125,6 +132,6 @@ class Search(Protocol):
         """
         ...
 
-    def initial_student(self, architecture: Architecture, searched: Callable[[], State]) -> Any | None:
+    def initial_student(self, architecture: Any, searched: Callable[[], State]) -> Any | None:
         """Variables that training starts from; None for fresh ones. `searched` reads the last state of the search."""
         ...

@@ -116,4 +116,4 @@ def _summarise(run: Run) -> None:
         say(f"report: {run.workdir / 'report.html'}")
         if "student" not in run.config.evaluation.auto_attack:
             epsilon = run.config.evaluation.epsilons[0]
-            say(f"AutoAttack, with self-checks: rnas attack --workdir={run.workdir} --epsilon={epsilon}")
+            say(f"AutoAttack, with sanity checks: rnas attack --workdir={run.workdir} --epsilon={epsilon}")

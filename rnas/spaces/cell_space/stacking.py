@@ -87,8 +87,8 @@ class CellSpace(EdgeSpace):
 
         found = []
         for wide, narrow in zip(parts(many), parts(few), strict=True):
-            narrow = narrow or [found[-1]]
-            found += [narrow[place * len(narrow) // len(wide)] for place in range(len(wide))]
+            rows = list(narrow) or [found[-1]]
+            found += [rows[place * len(rows) // len(wide)] for place in range(len(wide))]
         return tuple(found)
 
 
