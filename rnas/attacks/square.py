@@ -276,8 +276,8 @@ def _checked(images, labels, epsilon, key, norm, draws) -> tuple[jax.Array, jax.
 
 def _window(corner: jax.Array, side: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Returns bool [N, H, W, 1], true in the square whose first pixel is `corner` [N, 2]."""
-    rows = jnp.arange(size[0]) - corner[:, :1]
-    columns = jnp.arange(size[1]) - corner[:, 1:]
+    rows = jnp.arange(size[0])[None] - corner[:, :1]
+    columns = jnp.arange(size[1])[None] - corner[:, 1:]
     inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
     return inside[..., None]
 

@@ -56,12 +56,12 @@ def tiled_bumps(keys: jax.Array, shape: tuple[int, int, int], norm: str) -> jax.
     side = height // TILES
     first = (height - TILES * side) // 2
     down, across = height // side, width // side
-    table = bump(side, norm)
+    table = bump(side, norm)[None, None]
 
     def one(key):
         draws = jax.random.uniform(key, (down, across, channels + 1))
         signs = jnp.where(draws[..., :channels] < 0.5, -1.0, 1.0)
-        tiles = jnp.where(draws[..., channels, None, None] < 0.5, table, table.T)  # [down, across, side, side]
+        tiles = jnp.where(draws[..., channels, None, None] < 0.5, table, table.mT)  # [down, across, side, side]
         tiles = tiles[..., None] * signs[:, :, None, None]
         tiles = jnp.swapaxes(tiles, 1, 2).reshape(down * side, across * side, channels)
         short = (max(0, height - first - down * side), max(0, width - first - across * side))
@@ -79,8 +79,8 @@ def placed_bumps(pair: jax.Array, corners: jax.Array, flips: jax.Array, size: tu
       flips: bool [N], whether it is transposed.
     """
     across = len(pair)
-    rows = jnp.arange(size[0])[:, None] - corners[:, 0, None, None]
-    columns = jnp.arange(size[1]) - corners[:, 1, None, None]
+    rows = jnp.arange(size[0])[None, :, None] - corners[:, 0, None, None]
+    columns = jnp.arange(size[1])[None, None] - corners[:, 1, None, None]
     inside = (rows >= 0) & (rows < across) & (columns >= 0) & (columns < across)
     position = jnp.where(flips[:, None, None], columns * across + rows, rows * across + columns)
     return jnp.where(inside, jnp.take(pair, position, mode="clip"), 0)[..., None]

@@ -83,7 +83,7 @@ def agreement(activations: jax.Array) -> jax.Array:
     codes = (activations.reshape(len(activations), -1) > 0).astype(jnp.float32)
     both = jnp.matmul(codes, codes.T, precision=lax.Precision.HIGHEST)
     on = codes.sum(1)
-    return codes.shape[1] - on[:, None] - on + 2 * both
+    return codes.shape[1] - on[:, None] - on[None] + 2 * both
 
 
 def naswot(kernel: np.ndarray) -> float:

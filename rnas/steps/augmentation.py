@@ -63,7 +63,7 @@ def cutout(keys: jax.Array, images: jax.Array, side: int) -> jax.Array:
 
     def blank(key: jax.Array, image: jax.Array) -> jax.Array:
         rows, columns = jax.random.split(key)
-        hidden = near(rows, height)[:, None] & near(columns, width)
+        hidden = near(rows, height)[:, None] & near(columns, width)[None]
         return jnp.where(hidden[..., None], jnp.zeros((), image.dtype), image)
 
     return jax.vmap(blank)(keys, images)

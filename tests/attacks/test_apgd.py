@@ -31,7 +31,7 @@ EPSILON = {"linf": 0.04, "l2": 0.18, "l1": 0.6}  # where some, but not all, exam
 
 
 def network(weights, images):
-    hidden = jnp.tanh(images.reshape(len(images), -1) @ weights["hidden"] + weights["bias"])
+    hidden = jnp.tanh(images.reshape(len(images), -1) @ weights["hidden"] + weights["bias"][None])
     return hidden @ weights["out"]
 
 

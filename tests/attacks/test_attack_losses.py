@@ -113,8 +113,8 @@ def recorded_network(trace):
     def logits_fn(images):
         for weight, bias, stride in layers:
             images = lax.conv_general_dilated(images, weight, (stride, stride), [(1, 1), (1, 1)])
-            images = jnp.tanh(images + bias[:, None, None])
-        return 6 * (images.reshape(len(images), -1) @ trace["w_f.weight"].T + trace["w_f.bias"])
+            images = jnp.tanh(images + bias[None, :, None, None])
+        return 6 * (images.reshape(len(images), -1) @ trace["w_f.weight"].T + trace["w_f.bias"][None])
 
     return logits_fn
 

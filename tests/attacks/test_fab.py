@@ -119,7 +119,7 @@ IMAGES = np.clip(_rng.normal(0.5, 0.4, (9, *SHAPE)), 0, 1).astype(np.float32)
 
 
 def network(weights, images):
-    hidden = jnp.tanh(images.reshape(len(images), -1) @ weights["hidden"] + weights["bias"])
+    hidden = jnp.tanh(images.reshape(len(images), -1) @ weights["hidden"] + weights["bias"][None])
     return hidden @ weights["out"]
 
 

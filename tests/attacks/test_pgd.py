@@ -65,7 +65,7 @@ IMAGES = _rng.uniform(0, 1, (9, *SHAPE)).astype(np.float32)
 
 
 def network(weights, images):
-    hidden = jnp.tanh(images.reshape(len(images), -1) @ weights["hidden"] + weights["bias"])
+    hidden = jnp.tanh(images.reshape(len(images), -1) @ weights["hidden"] + weights["bias"][None])
     return hidden @ weights["out"]
 
 

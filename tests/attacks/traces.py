@@ -35,9 +35,9 @@ def load_trace(shared: Path, name: str) -> Trace:
                 hidden, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 precision="highest",
             )  # fmt: skip
-            hidden = jnp.tanh(hidden + weights[f"{layer}.bias"])
+            hidden = jnp.tanh(hidden + weights[f"{layer}.bias"][None, None, None])
         product = jnp.dot(hidden.reshape(len(images), -1), last, precision="highest")
-        return 6 * (product + weights["f.bias"])
+        return 6 * (product + weights["f.bias"][None])
 
     # Every image-shaped array ends in [3, 8, 8], or in [3, 1, 8] where it is one sign per column.
     turned = {

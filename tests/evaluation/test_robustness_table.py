@@ -48,7 +48,7 @@ class Linear:
 
     @staticmethod
     def predict(variables, images):
-        return images.reshape(len(images), -1) @ variables["weights"] + variables["bias"]
+        return images.reshape(len(images), -1) @ variables["weights"] + variables["bias"][None]
 
     def worst(self, epsilon: float) -> np.ndarray:
         """Lowest lead of the true class over the other within the ball and [0, 1], [N], in float64."""

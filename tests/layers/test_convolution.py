@@ -182,7 +182,7 @@ def test_conv_pads_both_sides_unless_told_same():
     variables = {"params": {"kernel": kernel, "bias": jnp.array([1.0, 2.0, 3.0])}}
     for padding, pads in ((None, ((1, 1), (1, 1))), ("SAME", ((0, 1), (0, 1)))):
         expected = lax.conv_general_dilated(x, kernel, (2, 2), pads, dimension_numbers=IMAGES) + jnp.array(
-            [1.0, 2.0, 3.0]
+            [[[[1.0, 2.0, 3.0]]]]
         )
         result = Conv(3, stride=2, use_bias=True, padding=padding).apply(variables, x)
         np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)

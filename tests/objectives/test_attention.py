@@ -78,7 +78,7 @@ def test_shrinking_does_not_antialias():
 
 def test_bfloat16_taps_are_summed_in_float32():
     # 1,000 ones cannot be counted one by one in bfloat16, whose integers end at 256.
-    active = jnp.arange(1000) < jnp.array([1000, 500, 251, 1])[:, None]
+    active = jnp.arange(1000)[None] < jnp.array([1000, 500, 251, 1])[:, None]
     tap = active.reshape(1, 2, 2, 1000).astype(jnp.bfloat16)
     maps = mapped(tap, 2)
     assert maps.dtype == jnp.float32

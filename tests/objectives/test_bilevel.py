@@ -32,7 +32,7 @@ def network(weights, architecture, images, activation, conv=lax.conv_general_dil
         )
         mean = lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME") / 9
         x = mix[0] * three + mix[1] * one + mix[2] * jnp.mean(mean, -1, keepdims=True)
-        x = (x - x.mean((0, 1, 2))) * lax.rsqrt(x.var((0, 1, 2)) + 1e-3)
+        x = (x - x.mean((0, 1, 2), keepdims=True)) * lax.rsqrt(x.var((0, 1, 2), keepdims=True) + 1e-3)
     return activation(x).mean((1, 2)) @ weights["classifier"]
 
 

@@ -42,7 +42,7 @@ class Linear:
         self.passes.append((train, bool(mutable)))
         logits = images.reshape(len(images), -1) @ variables["params"]
         if masks is not None:
-            logits = logits * masks
+            logits = logits * masks[None]
         out = {"first": images, "second": images**2}
         if not mutable:
             return logits, out

@@ -58,8 +58,8 @@ class Mixture(nn.Module):
         x, out = images - 0.5, {}
         for name, kind in zip(self.taps, ("accurate", "robust"), strict=True):
             x = ConvBatchNorm(len(SPACE.operations), axis_name=steps.AXIS, name=name)(x, train=train)
-            x = out[name] = nn.softplus(x * probabilities[kind].mean(0) * len(SPACE.operations))
-        x = x * probabilities["reduce"].sum(0)
+            x = out[name] = nn.softplus(x * probabilities[kind].mean(0)[None, None, None] * len(SPACE.operations))
+        x = x * probabilities["reduce"].sum(0)[None, None, None]
         return nn.Dense(CLASSES, name="classifier")(x.mean((1, 2))), out
 
 
@@ -87,7 +87,7 @@ def teacher(variables, images):
     """Classifies by brightness; its one tap is the image."""
     del variables
     brightness = images.mean((1, 2, 3))[:, None]
-    return -jnp.square(brightness - jnp.linspace(0.2, 0.8, CLASSES)) * 50, {"only": images}
+    return -jnp.square(brightness - jnp.linspace(0.2, 0.8, CLASSES)[None]) * 50, {"only": images}
 
 
 @pytest.fixture(scope="module")
