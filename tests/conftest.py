@@ -32,12 +32,23 @@ for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)
 
 
+# Folders where a broadcast between ranks that is not written out is still no error. The others are strict.
+LENIENT = {"attacks", "benchmarks", "cli", "evaluation", "ntk", "pages", "runs", "steps", "tabular"}
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--strict-ranks", action="store_true", help="no folder is lenient with broadcasts between ranks")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds; runs with --slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    lenient = LENIENT & set(item.path.relative_to(ROOT).parts) and not item.config.getoption("--strict-ranks")
+    jax.config.update("jax_numpy_rank_promotion", "allow" if lenient else "raise")
 
 
 def pytest_collection_modifyitems(config, items):

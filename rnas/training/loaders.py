@@ -13,6 +13,7 @@ import numpy as np
 from rnas.data.sampler import Sampler
 from rnas.objectives import Alternation
 from rnas.steps.cached_teacher import CachedBatch, CachedOutputs
+from rnas.steps.replicas import AXIS
 
 if TYPE_CHECKING:
     from rnas.data.stream import Batches
@@ -43,7 +44,7 @@ class Block(NamedTuple):
 
 def replicate(tree: Any) -> Any:
     """Places a pytree on every local device, once, as pmapped functions with `in_axes=None` want it."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("batch",))
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
