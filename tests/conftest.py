@@ -32,13 +32,17 @@ for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)
 
 
-# Folders where a broadcast between ranks that is not written out is still no error. The others are strict.
-LENIENT = {"attacks", "benchmarks", "cli", "evaluation", "ntk", "pages", "runs", "steps", "tabular"}
+# Tests that may still warn, and broadcast between ranks without writing it out; the others are strict.
+LENIENT = {"attacks", "benchmarks", "cli", "evaluation", "ntk", "pages", "runs", "steps", "test_extending.py"}
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
-    parser.addoption("--strict-ranks", action="store_true", help="no folder is lenient with broadcasts between ranks")
+    parser.addoption("--all-strict", action="store_true", help="no test is lenient")
+
+
+def is_lenient(item):
+    return not item.config.getoption("--all-strict") and not LENIENT.isdisjoint(item.path.relative_to(ROOT).parts)
 
 
 def pytest_configure(config):
@@ -47,11 +51,12 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    lenient = LENIENT & set(item.path.relative_to(ROOT).parts) and not item.config.getoption("--strict-ranks")
-    jax.config.update("jax_numpy_rank_promotion", "allow" if lenient else "raise")
+    jax.config.update("jax_numpy_rank_promotion", "allow" if is_lenient(item) else "raise")
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in filter(is_lenient, items):
+        item.add_marker(pytest.mark.filterwarnings("default"))
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow; run with --slow")
