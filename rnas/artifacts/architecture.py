@@ -88,7 +88,7 @@ class Architecture(abc.ABC):
 
     @abc.abstractmethod
     def content(self) -> dict[str, Any]:
-        """What the file says of the network besides what all files say."""
+        """The part of the file that is particular to the space."""
 
     @abc.abstractmethod
     def summary(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Fields:
 
     def one(self, key: str) -> Fields:
         """An object inside this one."""
-        return Fields(self.value(key, dict), self._path, self._below(key))
+        return Fields(self.value(key, dict), self._path, _below(self._place, key))
 
     def pair(self, key: str) -> tuple[float, float]:
         """Two numbers."""
@@ -116,7 +116,9 @@ class Fields:
     def each(self, key: str) -> list[Fields]:
         """The objects of a list."""
         values = self.value(key, list)
-        return [Fields(value, self._path, f"{self._below(key)}[{number}]") for number, value in enumerate(values)]
+        return [
+            Fields(value, self._path, f"{_below(self._place, key)}[{number}]") for number, value in enumerate(values)
+        ]
 
     def record(self, cls: type[T], **read: Any) -> T:
         """A dataclass whose fields are keys of this object, each read by its type; `read` are fields read otherwise."""
@@ -142,8 +144,9 @@ class Fields:
         """The other keys of the object, with their values."""
         return {key: value for key, value in self._content.items() if key not in keys}
 
-    def _below(self, key: str) -> str:
-        return f"{self._place}.{key}" if self._place else key
-
     def _where(self, key: str) -> str:
-        return " ".join(filter(None, [str(self._path), self._below(key) if key else self._place]))
+        return " ".join(filter(None, [str(self._path), _below(self._place, key) if key else self._place]))
+
+
+def _below(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key

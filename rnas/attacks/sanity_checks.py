@@ -7,9 +7,9 @@ attack is needed to fool them. Thresholds without a source named here are our ow
 The letters leave out J, models known to be broken, on which these checks are tested.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -52,6 +52,9 @@ REQUIRED = (
 REQUIRED_OF_EACH_ATTACK = ("name", "settings", "attacked", "fooled", "cumulative.accuracy", "cumulative.interval")
 
 
+P = ParamSpec("P")
+
+
 class Rule(NamedTuple):
     """One thing a check looks at: `figure` is reported always, `advice` where the rule is broken."""
 
@@ -61,7 +64,36 @@ class Rule(NamedTuple):
     advice: str
 
 
-def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -> Check:
+class Skipped(Exception):
+    """There is nothing to judge, for the reason in its message."""
+
+
+def sanity_check(letter: str, name: str) -> Callable[[Callable[P, list[Rule]]], Callable[P, Check]]:
+    """Makes a check of a function that returns its rules, of which at least one is there."""
+
+    def decorate(rules_of: Callable[P, list[Rule]]) -> Callable[P, Check]:
+        @functools.wraps(rules_of)
+        def check(*arguments: P.args, **settings: P.kwargs) -> Check:
+            try:
+                rules = rules_of(*arguments, **settings)
+            except Skipped as reason:
+                return Check(letter, name, "skipped", str(reason))
+            broken = [rule for rule in rules if rule.broken]
+            return Check(
+                letter,
+                name,
+                max((rule.severity for rule in broken), key=STATUSES.index, default="passed"),
+                "; ".join(rule.figure for rule in rules),
+                " ".join(rule.advice for rule in broken),
+            )
+
+        return check
+
+    return decorate
+
+
+@sanity_check("A", "inputs")
+def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -> list[Rule]:
     """A: are the outputs finite logits, the same every time, whatever else is in the batch?
 
     Values of images and labels, for which nothing can run at all, are left to `check_inputs`.
@@ -72,14 +104,11 @@ def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -
         enough: its statistics are the same.
       labels: integers [N].
     """
-    judged = functools.partial(judge, "A", "inputs")
     passes, company = np.asarray(passes, np.float64), np.asarray(company, np.float64)
     count = rows(logits=passes[0], company=company, labels=labels)
-    if count == 0:
-        return judged()
     strange = int(np.sum(~(np.isfinite(passes).all(axis=(0, 2)) & np.isfinite(company).all(axis=1))))
     if strange:
-        return judged(
+        return [
             Rule(
                 True,
                 "failed",
@@ -87,7 +116,7 @@ def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -
                 "Nothing can be concluded from such outputs. Look for an overflow, a division by 0, or weights "
                 "that were not loaded.",
             )
-        )
+        ]
 
     sums = abs(passes[0].sum(axis=1) - 1).max()
     low, high = passes[0].min(), passes[0].max()
@@ -123,16 +152,15 @@ def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -
                 "BatchNorm uses statistics of the batch? Switch to its running statistics.",
             )
         )
-    return judged(*rules)
+    return rules
 
 
-def check_gradients(zero: np.ndarray, broken: np.ndarray, vanished: np.ndarray) -> Check:
+@sanity_check("B", "gradients")
+def check_gradients(zero: np.ndarray, broken: np.ndarray, vanished: np.ndarray) -> list[Rule]:
     """B: is there a gradient to follow? Takes the fields of `GradientHealth`: [N, 4], [N, 4], [N, 2]."""
-    judged = functools.partial(judge, "B", "gradients")
-    if rows(zero=zero, broken=broken, vanished=vanished) == 0:
-        return judged()
+    rows(zero=zero, broken=broken, vanished=vanished)
     share = np.mean(vanished, axis=0).max()
-    return judged(
+    return [
         Rule(
             bool(np.any(zero)),
             "warning",
@@ -157,17 +185,15 @@ def check_gradients(zero: np.ndarray, broken: np.ndarray, vanished: np.ndarray) 
             "Cross-entropy is saturated: attacks on it are weak here. Rely on margin and DLR losses, which do not "
             "depend on the scale of the logits, or divide the logits by a constant.",
         ),
-    )
+    ]
 
 
-def check_noise(noise: np.ndarray, gradient: np.ndarray) -> Check:
+@sanity_check("C", "random noise")
+def check_noise(noise: np.ndarray, gradient: np.ndarray) -> list[Rule]:
     """C: did random noise fool an example, bool [N], that no gradient attack, bool [N], did?"""
-    judged = functools.partial(judge, "C", "random noise")
     count = rows(noise=noise, gradient=gradient)
-    if count == 0:
-        return judged()
     missed = int(np.sum(np.asarray(noise, bool) & ~np.asarray(gradient, bool)))
-    return judged(
+    return [
         Rule(
             missed > 0,
             "warning",
@@ -175,7 +201,7 @@ def check_noise(noise: np.ndarray, gradient: np.ndarray) -> Check:
             "A gradient attack that loses to noise is not working. Look at gradients, step size and loss; rely on "
             "Square and transferred images until it does.",
         )
-    )
+    ]
 
 
 # Of the pairs (stronger or differently informed, what should have found as much): tolerance, and what it means.
@@ -195,7 +221,8 @@ _ORDER = (
 )  # fmt: skip
 
 
-def check_order(fooled: Mapping[str, np.ndarray | None]) -> Check:
+@sanity_check("D", "order of attacks")
+def check_order(fooled: Mapping[str, np.ndarray | None]) -> list[Rule]:
     """D: does a weaker attack find what a stronger one misses?
 
     Args:
@@ -206,33 +233,30 @@ def check_order(fooled: Mapping[str, np.ndarray | None]) -> Check:
     Raises:
       ValueError: other names, or arrays of different lengths.
     """
-    judged = functools.partial(judge, "D", "order of attacks")
     names = {name for new, old, *_ in _ORDER for name in (new, old)}
     if unknown := sorted(fooled.keys() - names):
         raise ValueError(f"unknown attacks {', '.join(unknown)}; expected some of {', '.join(sorted(names))}.")
     present = {name: np.asarray(found, bool) for name, found in fooled.items() if found is not None}
     count = rows(**present)
-    if count == 0:
-        return judged()
     rules = []
     for new, old, tolerance, advice in _ORDER:
         if new in present and old in present:
             missed = int(np.sum(present[new] & ~present[old]))
-            rules.append(
-                Rule(missed / count > tolerance, "warning", f"{new} fools {missed} that {old} does not", advice)
-            )
+            figure = ("" if rules else f"of {count} examples, ") + f"{new} fools {missed} that {old} does not"
+            rules.append(Rule(missed / count > tolerance, "warning", figure, advice))
     if not rules:
-        return judged(reason="no two attacks to compare")
-    return judged(*rules, prefix=f"of {count} examples, ")
+        raise Skipped("no two attacks to compare")
+    return rules
 
 
+@sanity_check("E", "monotone in epsilon")
 def check_monotone(
     epsilons: Sequence[float],
     accuracies: Sequence[float],
     clean_accuracy: float,
     num_classes: int,
     norm: str,
-) -> Check:
+) -> list[Rule]:
     """E: does accuracy fall with epsilon, from the clean one down to chance?
 
     Chance is judged in Linf only, from 64/255 on. In L2 and L1 the radius at which every image can be made
@@ -245,10 +269,9 @@ def check_monotone(
       num_classes: K.
       norm: 'linf', 'l2' or 'l1'.
     """
-    judged = functools.partial(judge, "E", "monotone in epsilon")
-    count = rows(epsilons=epsilons, accuracies=accuracies)
-    if count == 0 or np.isnan(accuracies).any():
-        return judged(reason="no accuracies")
+    rows("no accuracies", epsilons=epsilons, accuracies=accuracies)
+    if np.isnan(accuracies).any():
+        raise Skipped("no accuracies")
     rounding = 1e-9  # of a difference of two shares
     order = np.argsort(epsilons, kind="stable")
     radii, curve = (np.asarray(values, np.float64)[order] for values in (epsilons, accuracies))
@@ -285,10 +308,11 @@ def check_monotone(
                 "works. Look for masked gradients.",
             )
         )
-    return judged(*rules)
+    return rules
 
 
-def check_finished(start: np.ndarray, late: np.ndarray, last: np.ndarray) -> Check:
+@sanity_check("F", "finished")
+def check_finished(start: np.ndarray, late: np.ndarray, last: np.ndarray) -> list[Rule]:
     """F: had the attack stopped gaining before it ended?
 
     Args:
@@ -296,17 +320,14 @@ def check_finished(start: np.ndarray, late: np.ndarray, last: np.ndarray) -> Che
       late: after 90 % of the iterations.
       last: after all of them.
     """
-    judged = functools.partial(judge, "F", "finished")
     count = rows(start=start, late=late, last=last)
-    if count == 0:
-        return judged()
     start, late, last = (np.asarray(loss, np.float64) for loss in (start, late, last))
     with np.errstate(invalid="ignore"):
         rise = last - start
         # A loss that never left its start, except for rounding, is not unfinished.
         moves = (rise > 1e-6 * abs(last)) & (last - late > LATE * rise)
     moving = int(np.sum(moves))
-    return judged(
+    return [
         Rule(
             moving / count > LATE_SHARE,
             "warning",
@@ -314,20 +335,18 @@ def check_finished(start: np.ndarray, late: np.ndarray, last: np.ndarray) -> Che
             "tenth of the iterations",
             "The attack was stopped while it still gained. Add iterations or enlarge the step size.",
         )
-    )
+    ]
 
 
-def check_silent(claimed: np.ndarray, recounted: np.ndarray) -> Check:
+@sanity_check("G", "silent success")
+def check_silent(claimed: np.ndarray, recounted: np.ndarray) -> list[Rule]:
     """G: does every image returned as fooling, bool [N], fool in a fresh forward pass, bool [N]?
 
     For deterministic models; a random one is judged over many draws.
     """
-    judged = functools.partial(judge, "G", "silent success")
-    count = rows(claimed=claimed, recounted=recounted)
-    if count == 0:
-        return judged()
+    rows(claimed=claimed, recounted=recounted)
     lost = int(np.sum(np.asarray(claimed, bool) & ~np.asarray(recounted, bool)))
-    return judged(
+    return [
         Rule(
             lost > 0,
             "failed",
@@ -335,17 +354,15 @@ def check_silent(claimed: np.ndarray, recounted: np.ndarray) -> Check:
             "Either the attack returns another image than the one that fooled, or the model does not give the "
             "same answer twice: look at checks A and G together, at matrix precision, and at batch statistics.",
         )
-    )
+    ]
 
 
-def check_stability(change: np.ndarray, slope: np.ndarray) -> Check:
+@sanity_check("H", "stable predictions")
+def check_stability(change: np.ndarray, slope: np.ndarray) -> list[Rule]:
     """H: do predictions move where gradients say they cannot? Takes the fields [N] of `Stability`."""
-    judged = functools.partial(judge, "H", "stable predictions")
     count = rows(change=change, slope=slope)
-    if count == 0:
-        return judged()
     unstable = int(np.sum((np.asarray(change) > CHANGE) & (np.asarray(slope) < FLAT)))
-    return judged(
+    return [
         Rule(
             unstable > 0,
             "warning",
@@ -354,9 +371,10 @@ def check_stability(change: np.ndarray, slope: np.ndarray) -> Check:
             "The gradient does not describe the model: look for rounding, noise or blocked gradients. Rely on "
             "Square and transferred images, and attack a differentiable stand-in (BPDA).",
         )
-    )
+    ]
 
 
+@sanity_check("I", "stored images")
 def check_stored(
     clean: np.ndarray,
     adversarial: np.ndarray,
@@ -365,7 +383,7 @@ def check_stored(
     *,
     epsilon: str | float,
     norm: str,
-) -> Check:
+) -> list[Rule]:
     """I: do stored images fool, inside ball and box?
 
     Args:
@@ -377,11 +395,8 @@ def check_stored(
         itself where it is above 1, since in L1 the rounding of all pixels adds up.
       norm: 'linf', 'l2' or 'l1'.
     """
-    judged = functools.partial(judge, "I", "stored images")
     epsilon = radius(epsilon)
-    count = rows(clean=clean, adversarial=adversarial, predictions=predictions, labels=labels)
-    if count == 0:
-        return judged(reason="no stored images")
+    count = rows("no stored images", clean=clean, adversarial=adversarial, predictions=predictions, labels=labels)
     stored = np.asarray(adversarial, np.float64).reshape(count, -1)
     strange = np.any(~np.isfinite(stored), axis=1)
     stored[strange] = 0.0  # counted once, and kept out of the rest
@@ -390,8 +405,13 @@ def check_stored(
     outside_box = int(np.sum(((stored < -SLACK) | (stored > 1 + SLACK)).any(axis=1)))
     outside_ball = int(np.sum(lengths > epsilon + SLACK * max(1.0, epsilon)))
     harmless = int(np.sum(np.asarray(predictions) == np.asarray(labels)))
-    return judged(
-        Rule(bool(strange.any()), "failed", f"{strange.sum()} hold NaN or Inf", "Find out which attack wrote them."),
+    return [
+        Rule(
+            bool(strange.any()),
+            "failed",
+            f"of {count} images, {strange.sum()} hold NaN or Inf",
+            "Find out which attack wrote them.",
+        ),
         Rule(
             outside_box > 0,
             "failed",
@@ -411,11 +431,11 @@ def check_stored(
             "The number reported cannot be reproduced from the files. Is it the same model, in inference mode, "
             "at the same precision?",
         ),
-        prefix=f"of {count} images, ",
-    )
+    ]
 
 
-def check_complete(summary: Mapping[str, Any]) -> Check:
+@sanity_check("K", "complete report")
+def check_complete(summary: Mapping[str, Any]) -> list[Rule]:
     """K: does a summary hold every field of `REQUIRED`, and each attack those of `REQUIRED_OF_EACH_ATTACK`?
 
     Names are dotted keys of nested mappings; `attacks` is a list, not empty. A value of None is missing too,
@@ -436,40 +456,30 @@ def check_complete(summary: Mapping[str, Any]) -> Check:
     for index, attack in enumerate(attacks):
         lacking += missing(attack, REQUIRED_OF_EACH_ATTACK, f"attacks[{index}].")
         fields += len(REQUIRED_OF_EACH_ATTACK)
-    return judge(
-        "K",
-        "complete report",
+    return [
         Rule(
             bool(lacking),
             "failed",
             f"{len(lacking)} of {fields} fields are missing" + (f": {', '.join(lacking)}" if lacking else ""),
             "A figure without them cannot be reproduced or compared. Run the evaluation again with this version.",
-        ),
-    )
+        )
+    ]
 
 
-def judge(letter: str, name: str, *rules: Rule, prefix: str = "", reason: str = "no examples") -> Check:
-    """Returns the verdict of all rules together; without rules, 'skipped' for that `reason`."""
-    if not rules:
-        return Check(letter, name, "skipped", reason)
-    broken = [rule for rule in rules if rule.broken]
-    status = max((rule.severity for rule in broken), key=STATUSES.index, default="passed")
-    return Check(
-        letter,
-        name,
-        status,
-        prefix + "; ".join(rule.figure for rule in rules),
-        " ".join(rule.advice for rule in broken),
-    )
+def rows(reason: str = "no examples", /, **arrays: Any) -> int:
+    """Returns the common length of all arrays.
 
-
-def rows(**arrays: Any) -> int:
-    """Returns the common length of all arrays, 0 without any, or raises ValueError with the lengths."""
+    Raises:
+      Skipped: it is 0, for that `reason`, or there are no arrays.
+      ValueError: the lengths differ.
+    """
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"a check compares the same examples, but lengths differ: {found}.")
-    return next(iter(lengths.values()), 0)
+    if not any(lengths.values()):
+        raise Skipped(reason)
+    return next(iter(lengths.values()))
 
 
 def furthest(logits: np.ndarray, reference: np.ndarray) -> float:

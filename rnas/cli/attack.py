@@ -200,7 +200,7 @@ def _load(name: str, arguments: argparse.Namespace, model: EvaluatedModel, shape
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
     if dataset.num_classes != model.num_classes or dataset.image_shape != shape:
         raise ValueError(
-            f"the model takes images of {shape} and knows {model.num_classes} classes; {name!r} has images of "
+            f"the model takes images of {shape} and has {model.num_classes} classes; {name!r} has images of "
             f"{dataset.image_shape} and {dataset.num_classes} classes."
         )
     return dataset

@@ -166,7 +166,7 @@ def first_images(teacher: Teacher, name: str, data_dir: str | None, count: int) 
     fits = shape[-1] == channels if None in shape else shape == teacher.image_shape
     if not fits or classes != teacher.num_classes:
         raise ValueError(
-            f"the teacher takes images of {teacher.image_shape} and knows {teacher.num_classes} classes; {name!r} has "
+            f"the teacher takes images of {teacher.image_shape} and has {teacher.num_classes} classes; {name!r} has "
             f"images of {shape} and {classes} classes."
         )
     if None not in shape:

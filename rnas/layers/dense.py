@@ -44,7 +44,7 @@ def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Arr
 
 
 def shifted_back(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
-    """What `turned_round` returns, from what each entry of the kernel hands back to the images."""
+    """Returns what `turned_round` returns, as one matrix product whose columns are shifted back and added."""
     *_, channels, features = kernel.shape
     columns = (g.reshape(-1, features) @ kernel.reshape(-1, features).T).reshape(*g.shape[:3], -1)
     seen = jnp.split(columns, columns.shape[-1] // channels, axis=-1)

@@ -1,4 +1,4 @@
-"""What stands on the inputs and on the edges of a cell: preprocessing, and the operations of DARTS and DSARA."""
+"""Preprocessing of a cell's inputs, and the operations on its edges (DARTS, DSARA)."""
 
 from collections.abc import Callable
 

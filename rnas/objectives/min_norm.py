@@ -30,7 +30,7 @@ def min_norm_weights(gradients: Sequence[PyTree]) -> jax.Array:
       gradients: n pytrees of one structure.
     """
     vectors = jnp.stack([_flat(gradient) for gradient in gradients])
-    # Scaled by the longest, so that no product over- or underflows; the weights do not feel it.
+    # Scaled by the longest, so that no product over- or underflows; the weights do not depend on it.
     largest = jnp.max(jnp.abs(vectors))
     vectors = vectors / jnp.where(largest > 0, largest, 1.0)
     if len(gradients) == 1:

@@ -14,10 +14,10 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class SearchKind:
-    """What sets a search strategy apart.
+    """What distinguishes a search strategy.
 
     Attributes:
-      pair: it weighs the natural loss against the objective's; otherwise the objective's stands alone.
+      pair: it weighs the natural loss against the objective's; otherwise there is the objective's alone.
       combine: of a pair: 'min_norm' or 'sum'.
       staged: the first epochs follow the objective's loss alone.
       curvature: the validation loss has AdvRush's regulariser.

@@ -61,17 +61,10 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
     runs = read_runs([Path(workdir), *map(Path, beside)]) if beside else []
     missing = {stage: status for stage in STAGES if (status := files.status(stage)) in ("unfinished", "not run")}
     held_out = files.setting("data.held_out")
-    dataset = files.evaluation.dataset if files.evaluation else {}
-    space = getattr(files.architecture, "space", None)
     warnings = [*_collapsed(graphs(files.architecture)), *cautions(results, held_out)]
     return {
         "title": _title(files, results),
-        "eyebrow": dotted(
-            "rnas",
-            dataset.get("name") or files.setting("data.name"),
-            (name := space.name if space else files.setting("space")) and f"space {name}",
-            files.origin and f"cells by {method(files)}" if "published" not in (files.origin or {}) else method(files),
-        ),
+        "eyebrow": _eyebrow(files),
         "noun": files.noun,
         "results": results,
         "lead": _lead(results),
@@ -96,6 +89,16 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
 
 
 # -- the top -------------------------------------------------------------------------------------------------
+
+
+def _eyebrow(files: Workdir) -> str:
+    """Program, data, search space and, of cells, where they come from, as far as the run names them."""
+    dataset = files.evaluation.dataset.get("name") if files.evaluation else None
+    space = getattr(getattr(files.architecture, "space", None), "name", None) or files.setting("space")
+    cells = None if files.origin is None else method(files)
+    if cells and "published" not in files.origin:
+        cells = f"cells by {cells}"
+    return dotted("rnas", dataset or files.setting("data.name"), space and f"space {space}", cells)
 
 
 def _title(files: Workdir, results: Results) -> str:

@@ -322,7 +322,7 @@ def _results(table: RobBench, answer: Answer, written: Sequence[NetworkResult]) 
         for cell in answer["top"]
     ]
     head = ["Cell", "Id", "Seeds", *(_heading(f"/{metric}") for metric in metrics)]
-    return Table("results", head, rows, "Results", f"{_UNIT}, mean over seeds", "accuracy of each", "accuracy")
+    return Table("results", head, rows, "Best first", f"{_UNIT}, mean over seeds", "accuracy of each", "accuracy")
 
 
 def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:

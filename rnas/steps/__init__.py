@@ -6,8 +6,8 @@ and its architecture in turn; `CellSearchStep` the cell supernet and its archite
 `side_by_side` makes a step of many networks of a step of one.
 
 `dispatch` maps them over devices: `run_steps` runs many steps, `run_frozen` measures a model that no longer changes (an
-attack, for one), `run_teacher_on_views` computes a teacher's outputs beforehand, which a `CachedTeacher` then hands to
-the steps.
+attack, for one), `run_teacher_on_views` computes a teacher's outputs beforehand, which a `CachedTeacher` then passes
+to the steps.
 
 Inside a step, in this order: keys, augmentation, teacher outputs, architecture sample, attack, loss and
 gradient, mean over replicas, update. Keys of the architecture never contain the replica; every other key is

@@ -11,26 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from rnas.objectives import (
-    Batch,
-    Curvature,
-    LookAhead,
-    Network,
-    Objective,
-    ProbabilityPerturbation,
-    Sampling,
-    SearchMethod,
-    TeacherApply,
-    adversarial_images,
-    adversarial_perturbation,
-    architecture_gradients,
-    cross_entropy,
-    input_curvature,
-    joint_terms,
-    run_teacher,
-    soft_tutor_loss,
-    uniform_perturbation,
-)
+from rnas import objectives
 from rnas.objectives.bilevel import unstacked
 from rnas.spaces import cell_space
 from rnas.steps.augmentation import Augmentation, augment_to_float
@@ -69,17 +50,17 @@ class CellSearchStep:
     """
 
     supernet: nn.Module
-    objective: Objective
+    objective: objectives.Objective
     augmentation: Augmentation
     optimizer: Optimizer
     arch_optimizer: Optimizer
-    method: SearchMethod
-    look_ahead: LookAhead
-    sampling: Sampling
-    curvature: Curvature
-    perturbation: ProbabilityPerturbation
+    method: objectives.SearchMethod
+    look_ahead: objectives.LookAhead
+    sampling: objectives.Sampling
+    curvature: objectives.Curvature
+    perturbation: objectives.ProbabilityPerturbation
     _: dataclasses.KW_ONLY
-    teacher: TeacherApply | None = None
+    teacher: objectives.TeacherApply | None = None
     teacher_taps: tuple[str, ...] = ()
 
     @property
@@ -87,7 +68,7 @@ class CellSearchStep:
         return (*TRAIN_METRICS, *(PAIR_METRICS if self.method.kind.pair else VALIDATION_METRICS))
 
     @property
-    def natural_objective(self) -> Objective:
+    def natural_objective(self) -> objectives.Objective:
         """The loss on clean images alone."""
         return dataclasses.replace(
             self.objective, adversarial="none", gamma=0.0, kl_weight=0.0, view="clean", clean_pass=False
@@ -137,28 +118,30 @@ def adversarial_halves(
     labels: jax.Array,
     teacher_variables: PyTree,
     keys: tuple[Keys, Keys],
-) -> list[Batch]:
+) -> list[objectives.Batch]:
     """Returns the training and the validation batch: augmented, with the teacher's outputs and adversarial images."""
     half = len(labels) // 2
     attack_keys, augment_keys = (
         jnp.concatenate([getattr(each, name) for each in keys]) for name in ("attack", "augment")
     )
     images = augment_to_float(search.augmentation, augment_keys, images)
-    teacher_outputs = run_teacher(search.teacher, teacher_variables, images, search.objective, search.teacher_taps)
+    teacher_outputs = objectives.run_teacher(
+        search.teacher, teacher_variables, images, search.objective, search.teacher_taps
+    )
     images, labels, attack_keys, teacher_outputs = jax.tree.map(
         lambda leaf: leaf.reshape(2, half, *leaf.shape[1:]), (images, labels, attack_keys, teacher_outputs)
     )
     probabilities = cell_space.probabilities(state.architecture["cells"])
-    network = Network(search.supernet, state.params, state.batch_stats, probabilities)
+    network = objectives.Network(search.supernet, state.params, state.batch_stats, probabilities)
 
     def attack(part):
-        return adversarial_images(network, search.objective, *part)[0]
+        return objectives.adversarial_images(network, search.objective, *part)[0]
 
     adversarial = images
     if search.objective.attacks:
         # One program attacks both halves, one after the other: their batch statistics do not mix.
         adversarial = lax.map(attack, (images, labels, attack_keys, teacher_outputs))
-    return unstacked(Batch(images, adversarial, labels, teacher_outputs), 2)
+    return unstacked(objectives.Batch(images, adversarial, labels, teacher_outputs), 2)
 
 
 # -- losses ----------------------------------------------------------------------------------------------
@@ -166,12 +149,12 @@ def adversarial_halves(
 
 def mean_loss(
     search: CellSearchStep,
-    objective: Objective,
+    objective: objectives.Objective,
     state: State,
     tutor_key: jax.Array,
     params: PyTree,
     architecture: PyTree,
-    batch: Batch,
+    batch: objectives.Batch,
     *,
     probabilities: PyTree = None,
     regularised: bool = False,
@@ -191,34 +174,36 @@ def mean_loss(
     """
 
     def attention_loss(out):
-        return soft_tutor_loss(
+        return objectives.soft_tutor_loss(
             out, search.supernet.taps, batch.teacher_outputs.maps, objective,
             lambda: search.sampling.tutors(tutor_key, architecture["tutors"], state.step),
         )  # fmt: skip
 
     sample = cell_space.probabilities(architecture["cells"]) if probabilities is None else probabilities
-    network = Network(search.supernet, params, state.batch_stats, sample)
-    terms, stats, _ = joint_terms(network, objective, batch, attention_loss)
+    network = objectives.Network(search.supernet, params, state.batch_stats, sample)
+    terms, stats, _ = objectives.joint_terms(network, objective, batch, attention_loss)
     if regularised:
         terms["loss"] = terms["loss"] + curvature_term(search.curvature, network, batch, state.step)
     return jnp.mean(terms["loss"]), (terms, stats)
 
 
-def curvature_term(curvature: Curvature, network: Network, batch: Batch, step: jax.Array) -> jax.Array:
+def curvature_term(
+    curvature: objectives.Curvature, network: objectives.Network, batch: objectives.Batch, step: jax.Array
+) -> jax.Array:
     """Returns AdvRush's regulariser [N] of the clean images; 0 before its first epoch."""
 
     def loss(points):
         logits, _, _ = network.forward(points, train=False)
-        return cross_entropy(logits, batch.labels)
+        return objectives.cross_entropy(logits, batch.labels)
 
     def value():
-        return curvature.weight * input_curvature(loss, batch.images, curvature.distance(step))
+        return curvature.weight * objectives.input_curvature(loss, batch.images, curvature.distance(step))
 
     return lax.cond(curvature.is_on(step), value, lambda: jnp.zeros(batch.labels.shape))
 
 
 def validation_losses(
-    search: CellSearchStep, state: State, validation: Batch, tutor_key: jax.Array
+    search: CellSearchStep, state: State, validation: objectives.Batch, tutor_key: jax.Array
 ) -> tuple[Loss, PyTree]:
     """Returns a loss and the batches it is taken of, one a validation loss, along the first axis of every leaf.
 
@@ -259,12 +244,12 @@ def either(first: Loss, second: Loss) -> Loss:
 
 
 def updated_architecture(
-    search: CellSearchStep, state: State, training: Batch, validation: Batch, tutor_key: jax.Array
+    search: CellSearchStep, state: State, training: objectives.Batch, validation: objectives.Batch, tutor_key: jax.Array
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
     """Returns the architecture and its optimiser's state after one update, and the metrics of it."""
     train_loss: Any = functools.partial(mean_loss, search, search.objective, state, tutor_key)
     validation_loss, batches = validation_losses(search, state, validation, tutor_key)
-    found = architecture_gradients(
+    found = objectives.architecture_gradients(
         lambda *args: train_loss(*args, training),
         validation_loss,
         batches,
@@ -300,7 +285,7 @@ def cosine(one: PyTree, other: PyTree) -> jax.Array:
 
 
 def perturbed_probabilities(
-    search: CellSearchStep, state: State, architecture: PyTree, training: Batch, key: jax.Array
+    search: CellSearchStep, state: State, architecture: PyTree, training: objectives.Batch, key: jax.Array
 ) -> PyTree:
     """Returns the architecture's probabilities, perturbed where the method is one of SmoothDARTS.
 
@@ -314,14 +299,14 @@ def perturbed_probabilities(
     sample = cell_space.probabilities(architecture["cells"])
     kind = search.method.kind.perturbation
     if kind == "uniform":
-        return uniform_perturbation(key, sample, search.perturbation.radius(state.step))
+        return objectives.uniform_perturbation(key, sample, search.perturbation.radius(state.step))
     if kind == "adversarial":
 
         def loss(sample):
-            network = Network(search.supernet, state.params, state.batch_stats, sample)
+            network = objectives.Network(search.supernet, state.params, state.batch_stats, sample)
             logits, _, _ = network.forward(training.adversarial, train=False)
-            return jnp.mean(cross_entropy(logits, training.labels))
+            return jnp.mean(objectives.cross_entropy(logits, training.labels))
 
         radius = search.perturbation.radius(state.step)
-        return adversarial_perturbation(loss, key, sample, radius, average=mean_over_replicas)
+        return objectives.adversarial_perturbation(loss, key, sample, radius, average=mean_over_replicas)
     return sample

@@ -11,8 +11,8 @@ NETWORKS = State(step=None, params=0, batch_stats=0, opt_state=0, architecture=0
 def side_by_side(step: Step) -> Step:
     """Makes a step of one network into a step of P networks that see the same images, crops and random starts.
 
-    A network that picks its operations by a traced index then executes all of them: this pays on an accelerator that
-    one network leaves idle, and nowhere else.
+    A network that picks its operations by a traced index then executes all of them: this is faster only on an
+    accelerator that one network leaves idle.
 
     Args:
       step: of a network without an optimiser for its architecture.

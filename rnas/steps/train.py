@@ -10,20 +10,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from rnas.objectives import (
-    Batch,
-    FixedTutors,
-    Network,
-    Objective,
-    SampledTutors,
-    TeacherApply,
-    TrainProgress,
-    adversarial_images,
-    joint_terms,
-    run_teacher,
-    run_teachers_on_adversarial,
-    weight_perturbation,
-)
+from rnas import objectives
 from rnas.steps.augmentation import Augmentation, augment_to_float
 from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
@@ -95,13 +82,13 @@ class TrainStep:
     """
 
     model: nn.Module
-    objective: Objective
+    objective: objectives.Objective
     augmentation: Augmentation
     optimizer: Optimizer
     _: dataclasses.KW_ONLY
-    teacher: TeacherApply | None = None
-    natural: TeacherApply | None = None
-    tutors: FixedTutors | SampledTutors | None = None
+    teacher: objectives.TeacherApply | None = None
+    natural: objectives.TeacherApply | None = None
+    tutors: objectives.FixedTutors | objectives.SampledTutors | None = None
     drop_path: DropPathSchedule | None = None
     perturbation: WeightPerturbation | None = None
     average: WeightAverage | None = None
@@ -128,21 +115,23 @@ class TrainStep:
         options = {"drop_path": (keys.drop_path, self.drop_path.at(state.step))} if self.drop_path else {}
         architecture = self.draw(keys.architecture) if self.draw else state.architecture
         objective, taps = self.objective, self.tutors.teacher_taps if self.tutors else ()
-        teacher_outputs = run_teacher(self.teacher, teacher_variables, images, objective, taps)
+        teacher_outputs = objectives.run_teacher(self.teacher, teacher_variables, images, objective, taps)
         adversarial, stats = images, state.batch_stats
         if objective.attacks:
-            network = Network(self.model, state.params, stats, architecture)
-            adversarial, stats = adversarial_images(network, objective, images, labels, keys.attack, teacher_outputs)
-        teacher_outputs = run_teachers_on_adversarial(
+            network = objectives.Network(self.model, state.params, stats, architecture)
+            adversarial, stats = objectives.adversarial_images(
+                network, objective, images, labels, keys.attack, teacher_outputs
+            )
+        teacher_outputs = objectives.run_teachers_on_adversarial(
             teacher_outputs, self.teacher, self.natural, teacher_variables, images, adversarial, objective
         )
-        batch = Batch(images, adversarial, labels, teacher_outputs)
+        batch = objectives.Batch(images, adversarial, labels, teacher_outputs)
         rate = self.optimizer.schedule(state.step)
-        progress = TrainProgress(state.step // self.steps_per_epoch, rate / self.optimizer.schedule(0))
+        progress = objectives.TrainProgress(state.step // self.steps_per_epoch, rate / self.optimizer.schedule(0))
 
         def loss(params):
-            terms, new_stats, loss_state = joint_terms(
-                Network(self.model, params, stats, architecture), objective, batch,
+            terms, new_stats, loss_state = objectives.joint_terms(
+                objectives.Network(self.model, params, stats, architecture), objective, batch,
                 lambda out: self.tutors.loss(out, teacher_outputs.maps, keys.tutors, objective),
                 progress=progress, loss_state=state.loss_state, average=mean_over_replicas, **options,
             )  # fmt: skip
@@ -176,6 +165,6 @@ def perturbation_of_weights(
 
     def against_the_loss(params):
         gradients, _ = jax.grad(loss, has_aux=True)(params)
-        return weight_perturbation(params, mean_over_replicas(gradients), perturbation.gamma)
+        return objectives.weight_perturbation(params, mean_over_replicas(gradients), perturbation.gamma)
 
     return lax.cond(step >= perturbation.first_step, against_the_loss, optax.tree.zeros_like, params)

@@ -9,20 +9,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from rnas import objectives
 from rnas.models.width_network import FBNet
-from rnas.objectives import (
-    Alternation,
-    Batch,
-    Network,
-    Objective,
-    Sampling,
-    SearchCost,
-    TeacherApply,
-    adversarial_images,
-    joint_terms,
-    run_teacher,
-    soft_tutor_loss,
-)
 from rnas.spaces import width_space
 from rnas.steps.augmentation import Augmentation, augment_to_float
 from rnas.steps.metrics import TRAIN_METRICS, metric_sums
@@ -56,15 +44,15 @@ class WidthSearchStep:
     """
 
     supernet: FBNet
-    objective: Objective
+    objective: objectives.Objective
     augmentation: Augmentation
     optimizer: Optimizer
     arch_optimizer: Optimizer
-    sampling: Sampling
-    alternation: Alternation
-    search_cost: SearchCost
+    sampling: objectives.Sampling
+    alternation: objectives.Alternation
+    search_cost: objectives.SearchCost
     _: dataclasses.KW_ONLY
-    teacher: TeacherApply | None = None
+    teacher: objectives.TeacherApply | None = None
     teacher_taps: tuple[str, ...] = ()
 
     metrics: ClassVar[tuple[str, ...]] = (*TRAIN_METRICS, "cost_factor", "cost", "temperature")
@@ -75,15 +63,17 @@ class WidthSearchStep:
         """Returns (new state, sums of the metrics over all replicas); arguments as of `TrainStep`."""
         keys = step_keys(root, state.step, len(labels))
         images = augment_to_float(self.augmentation, keys.augment, images)
-        teacher_outputs = run_teacher(self.teacher, teacher_variables, images, self.objective, self.teacher_taps)
+        teacher_outputs = objectives.run_teacher(
+            self.teacher, teacher_variables, images, self.objective, self.teacher_taps
+        )
         adversarial, stats = images, state.batch_stats
         if self.objective.attacks:
             masks, _ = sampled_masks(self, keys, state.architecture, state.step)
-            network = Network(self.supernet, state.params, stats, masks)
-            adversarial, stats = adversarial_images(
+            network = objectives.Network(self.supernet, state.params, stats, masks)
+            adversarial, stats = objectives.adversarial_images(
                 network, self.objective, images, labels, keys.attack, teacher_outputs
             )
-        batch = Batch(images, adversarial, labels, teacher_outputs)
+        batch = objectives.Batch(images, adversarial, labels, teacher_outputs)
         loss = functools.partial(search_loss, self, batch, keys, state.step, stats)
         new, terms = lax.cond(
             self.alternation.is_weight_step(state.step),
@@ -110,7 +100,7 @@ def sampled_masks(
 
 def search_loss(
     search: WidthSearchStep,
-    batch: Batch,
+    batch: objectives.Batch,
     keys: Keys,
     step: jax.Array,
     batch_stats: PyTree,
@@ -122,13 +112,13 @@ def search_loss(
     masks, widths = sampled_masks(search, keys, architecture, step)
 
     def attention_loss(out):
-        return soft_tutor_loss(
+        return objectives.soft_tutor_loss(
             out, search.supernet.taps, batch.teacher_outputs.maps, objective,
             lambda: search.sampling.tutors(keys.tutors, architecture["tutors"], step),
         )  # fmt: skip
 
-    network = Network(search.supernet, params, batch_stats, masks)
-    terms, new_stats, _ = joint_terms(network, objective, batch, attention_loss)
+    network = objectives.Network(search.supernet, params, batch_stats, masks)
+    terms, new_stats, _ = objectives.joint_terms(network, objective, batch, attention_loss)
     factor, penalty, cost = search.search_cost(widths)
     terms["loss"] = terms["loss"] * factor + penalty
     terms.update(cost_factor=factor, cost=cost)

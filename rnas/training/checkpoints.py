@@ -328,7 +328,7 @@ def _unpack(leaves: list, content: np.ndarray) -> list[np.ndarray]:
 
 
 def _difference(found: list, expected: list) -> str:
-    """What tells two lists of leaves apart, in words; empty where they are the same."""
+    """The difference between two lists of leaves, in words; empty where they are the same."""
     if found == expected:
         return ""
     there = {path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in found}
@@ -348,5 +348,5 @@ def _first_line(error: Exception) -> str:
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
-    """Drops what orbax says of its doings; its failures arrive as exceptions."""
+    """Drops the messages of orbax about its progress; its failures arrive as exceptions."""
     return "orbax" not in record.pathname

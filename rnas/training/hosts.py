@@ -8,7 +8,7 @@ import numpy as np
 
 
 def gathered(value: Any) -> np.ndarray:
-    """What every process says, [processes, ...]; all of them must ask, each with its own `value`."""
+    """The values of all processes, [processes, ...]; every process must call this, each with its own `value`."""
     if jax.process_count() == 1:
         return np.asarray(value)[None]
     return np.asarray(multihost_utils.process_allgather(np.asarray(value)))

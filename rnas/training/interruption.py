@@ -1,4 +1,4 @@
-"""Stopping a run when asked: at the next step, with a checkpoint, instead of at once."""
+"""Stopping a run on a signal: at the next step, with a checkpoint, instead of at once."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """A run that was asked to stop, and did, with its state saved. The message says how to go on."""
+    """A run that a signal stopped, with its state saved; the message names what was saved."""
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ class Interruption:
 
     @property
     def requested(self) -> bool:
-        """Whether the program has been asked to stop."""
+        """Whether a signal has requested an end."""
         return self._requested
 
     def __enter__(self) -> "Interruption":

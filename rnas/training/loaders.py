@@ -1,7 +1,7 @@
 """Where the images of a step come from: a set that lives on the device, or a stream decoded on the host.
 
-Both answer `dispatch(first_step, count)` with the arguments that `run_steps` takes: images, labels and rows. What
-they answer is a function of (seed, step), or of an iterator whose position the checkpoint holds.
+`dispatch(first_step, count)` returns the arguments that `run_steps` takes: images, labels and rows. They are a
+function of (seed, step), or of an iterator whose position the checkpoint holds.
 """
 
 from collections.abc import Callable
@@ -126,12 +126,12 @@ class ResidentLoader:
 
 
 class CachedTeacherLoader:
-    """The rows of another loader as lessons, with what a teacher said of them where the device does not hold that."""
+    """The rows of another loader, with cached teacher outputs where the device does not hold them."""
 
     streaming = False
 
     def __init__(self, loader: ResidentLoader, read: Callable[[int, np.ndarray], CachedOutputs] | None = None):
-        """`read(step, rows)` gives what was said of rows of any shape; None where the device holds everything."""
+        """`read(step, rows)` returns the cached outputs of rows of any shape; None where the device holds all."""
         self._loader = loader
         self._read = read
         self.most = loader.most
@@ -140,14 +140,14 @@ class CachedTeacherLoader:
         images, labels, rows = self._loader.dispatch(first, count)
         if self._read is None:
             return Block(images, labels, CachedBatch(rows))
-        said = [self._read(first + index, rows[:, index]) for index in range(count)]
+        outputs = [self._read(first + index, rows[:, index]) for index in range(count)]
 
         def together(*leaves: np.ndarray) -> np.ndarray:
             padded = np.zeros((len(rows), self.most, *leaves[0].shape[1:]), leaves[0].dtype)
             np.stack(leaves, axis=1, out=padded[:, :count])
             return padded
 
-        return Block(images, labels, CachedBatch(rows, jax.tree.map(together, *said)))
+        return Block(images, labels, CachedBatch(rows, jax.tree.map(together, *outputs)))
 
     def position(self) -> dict:
         return self._loader.position()

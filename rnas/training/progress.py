@@ -60,7 +60,7 @@ class Progress:
         if metrics:
             self._metrics = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
         if self._first is None:
-            # The first unit includes compilation and says nothing of the rate.
+            # The first unit includes compilation: it is no measure of the rate.
             self._first = (now, done)
         if self._bar is not None:
             self._bar.set_postfix_str(self._metrics, refresh=False)

@@ -288,7 +288,7 @@ def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path
     card["num_classes"] = 10
     (path / "teacher.json").write_text(json.dumps({**card, "image_shape": [16, 16, 1]}))
     message = refused(f"--teacher={path}", f"--data-dir={data}", "--dataset=digits")
-    assert "takes images of (16, 16, 1) and knows 10 classes; 'digits' has images of (8, 8, 1)" in message
+    assert "takes images of (16, 16, 1) and has 10 classes; 'digits' has images of (8, 8, 1)" in message
 
 
 # -- mistakes --------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def test_images_that_do_not_fit_are_refused(right, data):
     with pytest.raises(ValueError, match="unknown dataset 'digit'"):
         check_teacher(path, "digit", data_dir=data)
     small = saved_with_classes(path, 7)
-    with pytest.raises(ValueError, match=r"\(8, 8, 1\) and knows 7 classes; 'digits' has images of \(8, 8, 1\) and 10"):
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\) and has 7 classes; 'digits' has images of \(8, 8, 1\) and 10"):
         check_teacher(small, "digits", data_dir=data)
 
 
@@ -164,7 +164,7 @@ def test_images_of_different_sizes_are_brought_to_the_teachers(tmp_path):
     brightness = images.images.max((1, 2, 3)).astype(int)
     seen = (images.images > 0).all(-1).sum((1, 2))
     np.testing.assert_array_equal(seen, [50 * min(40 + 9 * number, 60) * (number > 0) for number in brightness // 40])
-    with pytest.raises(ValueError, match=r"knows 3 classes; 'grey' has images of \(None, None, 3\) and 2 classes"):
+    with pytest.raises(ValueError, match=r"has 3 classes; 'grey' has images of \(None, None, 3\) and 2 classes"):
         first_images(SimpleNamespace(image_shape=(28, 28, 3), num_classes=3), "grey", str(tmp_path), 5)
 
 

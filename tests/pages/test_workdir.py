@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from rnas.pages import write_report
+from rnas.pages import workdir, write_report
 from rnas.pages.workdir import read_workdir
+from rnas.runs import stages
 
 
 @pytest.mark.parametrize("name", ["config.json", "run.json", "architecture.json", "evaluation.json"])
@@ -81,6 +82,10 @@ def test_broken_arrays_are_named(write_run):
     np.savez(workdir / "adversarial.npz", images=np.zeros((2, 8, 8, 1)))
     with pytest.raises(ValueError, match=r"adversarial\.npz"):
         write_report(workdir)
+
+
+def test_the_stages_of_a_page_are_those_of_a_run():
+    assert tuple(stages.STAGES) == workdir.STAGES
 
 
 def test_status_of_a_stage(write_run, record):

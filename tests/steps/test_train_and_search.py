@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnas import steps
+from rnas import objectives, steps
 from rnas.models.width_network import slice_variables
 from rnas.spaces import width_space
 from rnas.steps.optimizer import Optimizer
@@ -169,8 +169,8 @@ def test_attack_and_loss_see_one_sample(study, monkeypatch):
         zeros = jnp.zeros(len(batch.labels))
         return {"loss": zeros, "apart": zeros + apart, "channels": zeros + channels}, network.batch_stats, None
 
-    monkeypatch.setattr(steps.width_search, "adversarial_images", attack)
-    monkeypatch.setattr(steps.width_search, "joint_terms", terms)
+    monkeypatch.setattr(objectives, "adversarial_images", attack)
+    monkeypatch.setattr(objectives, "joint_terms", terms)
     step = jax.jit(study.over_replicas(study.search_step(study.objective(gamma=0.0, kl_weight=0.0))))
     channels = set()
     for number in range(5):
@@ -186,8 +186,7 @@ def test_only_an_adversarial_objective_attacks(study, monkeypatch, kind):
     def attack(*args):
         raise RuntimeError("adversarial")
 
-    module = {"search": steps.width_search, "train": steps.train}[kind]
-    monkeypatch.setattr(module, "adversarial_images", attack)
+    monkeypatch.setattr(objectives, "adversarial_images", attack)
     make, state = getattr(study, f"{kind}_step"), getattr(study, f"{kind}_state")()
 
     def trace(objective):

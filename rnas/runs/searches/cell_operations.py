@@ -1,6 +1,7 @@
 """Cell search for accuracy and robustness together: DSARA (arXiv 2212.14049), ARNAS (2405.05502), and their kin."""
 
 from collections.abc import Callable, Iterable, Mapping
+import functools
 import re
 from typing import Any
 import zlib
@@ -165,17 +166,7 @@ class CellSearch:
         def pack(state):
             return {**state.variables, "probabilities": cell_space.probabilities(state.architecture["cells"])}
 
-        return SearchProgram(step, step.metrics, predict, pack, self._observe)
-
-    def _observe(self, state: State) -> dict[str, float]:
-        """Probabilities of the operations, named 'type/edge/operation'."""
-        tables = jax.device_get(cell_space.probabilities(state.architecture["cells"]))
-        return {
-            f"{kind}/{edge}/{operation}": value
-            for kind, table in tables.items()
-            for edge, row in enumerate(table)
-            for operation, value in zip(self.space.operations, row, strict=True)
-        }
+        return SearchProgram(step, step.metrics, predict, pack, functools.partial(operation_probabilities, self.space))
 
     # -- what was found -----------------------------------------------------------------------------------
 
@@ -195,3 +186,14 @@ class CellSearch:
 
     def initial_student(self, architecture: Architecture, searched: Callable[[], State]) -> None:
         return None
+
+
+def operation_probabilities(space: cell_space.EdgeSpace, state: State) -> dict[str, float]:
+    """Probabilities of the operations, named 'type/edge/operation'."""
+    tables = jax.device_get(cell_space.probabilities(state.architecture["cells"]))
+    return {
+        f"{kind}/{edge}/{operation}": value
+        for kind, table in tables.items()
+        for edge, row in enumerate(table)
+        for operation, value in zip(space.operations, row, strict=True)
+    }
