@@ -50,14 +50,12 @@ def norm_label(norm: str) -> str:
 
 
 def radius(value: Any, norm: str = "linf") -> str:
-    """A radius or step size: under linf in 255ths where that is exact (8/255, 0.8/255), else a decimal."""
+    """A radius or step size: under linf in 255ths where that is exact (8/255, 0.8/255), unless it is short (0.15)."""
     value = number_of(value)
     steps = value * 255
-    if value == 0:
-        return "0"
-    if norm.lower() == "linf" and abs(steps - round(steps, 1)) < 1e-3:
+    if norm.lower() == "linf" and abs(value - round(value, 2)) > 1e-6 and abs(steps - round(steps, 1)) < 1e-3:
         return f"{round(steps, 1):g}/255"
-    return f"{value:.4g}"
+    return f"{round(value, 6):.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """Numbers on the page, against values worked out by hand or from their definition."""
 
+import numpy as np
 import pytest
 
 from rnas.pages.quantity import compact, duration, percent, radius
@@ -48,6 +49,9 @@ def test_compact_keeps_three_figures(number, text):
         (0.8 / 255, "linf", "0.8/255"),
         (0.003, "linf", "0.003"),
         (0.031, "linf", "0.031"),
+        (0.1, "linf", "0.1"),  # 25.5/255
+        (np.float32(0.15), "linf", "0.15"),
+        (1, "linf", "1"),
         (0, "linf", "0"),
         (0.5, "l2", "0.5"),
         (8 / 255, "L2", "0.03137"),

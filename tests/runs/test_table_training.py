@@ -25,6 +25,8 @@ from rnas.models.nasbench201_network import NASBench201
 from rnas.models.nasbench201_variables import fixed_variables, used_parameters
 from rnas.objectives import Objective
 from rnas.runs import table_training as training
+from rnas.runs.table_evaluation import TableJudge
+from rnas.runs.table_run import TableRun, draw_cell
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
@@ -78,7 +80,7 @@ def test_a_plan_that_cannot_be_is_refused(archs, seeds, size, message):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "digits"])
 def test_configurations_hold_the_published_protocol(name, tmp_path):
     config = load_config(str(CONFIGS / f"{name}.py"), [])
-    made = training.TableTraining(config, tmp_path)
+    made = TableRun(config, tmp_path)
     assert made.objective == Objective("pgd_at", epsilon=8 / 255, step_size=2 / 255, steps=7)
     assert made.objective.attack_bn == "eval" and not made.objective.needs_clean
     optimizer = config.train.optimizer
@@ -93,9 +95,9 @@ def test_configurations_hold_the_published_protocol(name, tmp_path):
     [
         ("data.name=svhn", "expected one of cifar10, cifar100, digits"),
         ("data.name=cifar10", "images of 3 channels"),
-        ("train.weights=mine", "expected own or shared"),
-        ("train.epochs=0", "train.epochs=0"),
-        ("adversarial.steps=0", "adversarial.steps=0"),
+        ("train.weights=mine", "unknown train.weights .mine.; expected one of own, shared"),
+        ("train.epochs=0", "train.epochs = 0 must be at least 1"),
+        ("adversarial.steps=0", "adversarial.steps = 0 must be at least 1"),
         ("evaluation.auto_attack_seeds=(5,)", "not among seeds"),
         ("train.optimizer.schedule=triangle", "one_cycle where"),
     ],
@@ -103,7 +105,7 @@ def test_configurations_hold_the_published_protocol(name, tmp_path):
 def test_a_configuration_that_cannot_work_is_refused(tmp_path, override, message):
     config = load_config(str(CONFIGS / "digits.py"), [f"--config.{override}"])
     with pytest.raises(ValueError, match=message):
-        training.TableTraining(config, tmp_path)
+        TableRun(config, tmp_path).check()
 
 
 # -- optimiser -------------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ def test_a_supernet_trains_the_cell_that_was_drawn(tiny):
 
 
 def test_cells_are_drawn_uniformly():
-    drawn = jax.vmap(training.draw_cell)(jax.random.split(jax.random.key(0), 5000))
+    drawn = jax.vmap(draw_cell)(jax.random.split(jax.random.key(0), 5000))
     counts = np.stack([(np.asarray(drawn) == operation).sum(0) for operation in range(5)])
     assert counts.sum() == 5000 * 6 and np.abs(counts - 1000).max() < 5 * (5000 * 0.2 * 0.8) ** 0.5
 
@@ -313,8 +315,8 @@ def test_merged_results_are_a_table_of_runs(tmp_path):
 
 def test_cost_of_the_small_network_is_that_of_its_parameters():
     config = load_config(str(CONFIGS / "digits.py"), [])
-    made = training.TableTraining(config, Path())
-    variables = jax.eval_shape(made._init, jax.random.key(0))
+    made = TableRun(config, Path())
+    variables = jax.eval_shape(made.init, jax.random.key(0))
     for arch in ("333133", "020301"):
         chosen = fixed_variables(variables, arch)["params"]
         size = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(chosen))
@@ -356,21 +358,22 @@ class Layer(nn.Module):
 @pytest.fixture(scope="module")
 def layer():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.TableTraining, "network", Layer())
+        patch.setattr(TableRun, "network", Layer())
         yield
 
 
 def test_a_calibrated_cell_normalises_as_the_batch_does(layer, tmp_path):
     """In inference mode it then answers what training mode answers on the calibration images."""
     config = load_config(f"{CONFIGS / 'digits.py'}:one_shot", ["--config.train.calibration=30"])
-    made = training.TableTraining(config, tmp_path)
+    made = TableRun(config, tmp_path)
     assert (len(made.dataset.train), len(made.dataset.validation), made.judging) == (1300, 137, "validation")
     variables = made.initial_state((Network(0, 0),)).variables
     images = made.dataset.train.images[:30].astype(np.float32) / 255
     network = made.network.clone(axis_name=None)
     encoding = jnp.asarray(encode("231403"))
     expected, _ = jax.jit(lambda: network.apply(variables, images, encoding, train=True, mutable="batch_stats"))()
-    found = jax.jit(made.predict)({**made.calibrated(variables, "231403"), "encoding": encoding}, images)
+    judge = TableJudge(made, lambda folder: None)
+    found = jax.jit(judge.predict)({**judge.calibrated(variables, "231403"), "encoding": encoding}, images)
     np.testing.assert_allclose(found, expected[0], atol=1e-4)
 
 
@@ -499,5 +502,7 @@ def test_a_mistake_of_training_is_one_line(tmp_path, capsys, options, message):
 
 
 def test_questions_have_no_configuration(capsys):
-    assert main(["tabular", "query", "--table=x", "--arch=0", "--config.seed=1"]) == 2
-    assert "only `rnas tabular train`" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as refused:
+        main(["tabular", "query", "--table=x", "--arch=0", "--config.seed=1"])
+    assert refused.value.code == 2
+    assert "this command takes no configuration" in capsys.readouterr().err
