@@ -85,7 +85,7 @@ def test_bfloat16_gives_float32_logits():
     ("options", "shape", "given", "message"),
     [
         ({"arch": 0}, (8, 8), (0,) * 6, "takes no encoding"),
-        ({}, (8, 8), None, "by encoding=…"),
+        ({}, (8, 8), None, "needs encoding=…"),
         ({}, (8, 8), (0,) * 5, "encoding of length 5"),
         ({"arch": 0}, (8, 10), None, "side 10"),
         ({"arch": "333153"}, (8, 8), None, "nearest code is '333143'"),

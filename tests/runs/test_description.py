@@ -152,10 +152,15 @@ def test_status_of_no_run_is_refused(tmp_path, capsys):
     assert shown.out == "" and f"{tmp_path} holds no run: expected 'run.json' there" in shown.err
 
 
-def test_status_names_every_stage(tmp_path, capsys):
+def test_status_names_every_stage_and_refuses_an_older_run(tmp_path, capsys):
     done = {"seconds": 1234.5, "starts": 2, "status": "complete"}
     record = {"command": "rnas run --config=a.py", "stages": {"teacher": done}}
     (tmp_path / "run.json").write_text(json.dumps(record))
+    assert main(["status", f"--workdir={tmp_path}", "--json"]) == 2
+    assert "an earlier version wrote it. Go on with that version, or start anew" in capsys.readouterr().err
+
+    started = {"format": 2, "started": "2026-01-01T00:00:00+00:00", "versions": {}, "device": "cpu", "devices": 1}
+    (tmp_path / "run.json").write_text(json.dumps(started | record))
     assert main(["status", f"--workdir={tmp_path}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["command"] == "rnas run --config=a.py"
