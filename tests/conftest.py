@@ -32,7 +32,7 @@ for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)
 
 
-# Tests that may still warn, and broadcast between ranks without writing it out; the others are strict.
+# Tests that may still broadcast between ranks without writing it out; for all others that is an error.
 LENIENT = {"attacks", "benchmarks", "cli", "evaluation", "ntk", "pages", "runs", "steps", "test_extending.py"}
 
 
@@ -55,8 +55,6 @@ def pytest_runtest_setup(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    for item in filter(is_lenient, items):
-        item.add_marker(pytest.mark.filterwarnings("default"))
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow; run with --slow")

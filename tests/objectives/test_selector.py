@@ -109,7 +109,7 @@ def test_hard_samples_are_one_hot_where_the_soft_ones_peak(tau):
 def test_choices_are_distributed_as_the_softmax_of_the_logits(logits, tau):
     draws = 20_000
     rows = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (draws, 7))
-    counts = np.sum(gumbel_softmax(jax.random.key(12), rows, tau, hard=True), axis=0, dtype=np.float64)
+    counts = np.sum(np.asarray(gumbel_softmax(jax.random.key(12), rows, tau, hard=True), np.float64), axis=0)
     expected = draws * np.exp(logits) / np.exp(logits).sum()
     # 99.9 % quantile of chi-square with six degrees of freedom.
     assert np.sum((counts - expected) ** 2 / expected) < 22.46
