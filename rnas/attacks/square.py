@@ -187,7 +187,7 @@ def continue_square(
 
     def corners(uniform, side):
         # The last corner that would fit is never drawn, as in the published code.
-        return jnp.floor(uniform * (jnp.array(size) - side)).astype(jnp.int32)
+        return jnp.floor(uniform * (jnp.array(size) - side)[None]).astype(jnp.int32)
 
     def proposal(query, points):
         kind = jnp.asarray(kinds, jnp.int32)[query]

@@ -24,7 +24,7 @@ def test_batch_statistics_normalise_and_move_the_running_ones():
     bn = BatchNorm(momentum=0.8)
     variables = random_like(bn.init(jax.random.key(0), x, train=True), jax.random.key(1))
     y, updated = bn.apply(variables, x, train=True, mutable=["batch_stats"])
-    params, stats = variables["params"], variables["batch_stats"]
+    params, stats = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
     mean, var = np.mean(x, (0, 1, 2)), np.var(x, (0, 1, 2))
     np.testing.assert_allclose(
         y, (x - mean) / np.sqrt(var + 1e-5) * params["scale"] + params["bias"], rtol=1e-4, atol=1e-5
