@@ -32,20 +32,9 @@ for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
     logging.getLogger(_noisy).setLevel(logging.ERROR)
 
 
-# Tests that may still broadcast between ranks without writing it out; for all others that is an error.
-LENIENT = {
-    "attacks", "benchmarks", "cli", "evaluation", "layers", "models", "ntk", "objectives", "pages", "runs", "steps",
-    "test_extending.py",
-}  # fmt: skip
-
-
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
-    parser.addoption("--all-strict", action="store_true", help="no test is lenient")
-
-
-def is_lenient(item):
-    return not item.config.getoption("--all-strict") and not LENIENT.isdisjoint(item.path.relative_to(ROOT).parts)
+    parser.addoption("--all-strict", action="store_true", help="implicit broadcasts between ranks are errors")
 
 
 def pytest_configure(config):
@@ -54,7 +43,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    jax.config.update("jax_numpy_rank_promotion", "allow" if is_lenient(item) else "raise")
+    jax.config.update("jax_numpy_rank_promotion", "raise" if item.config.getoption("--all-strict") else "allow")
 
 
 def pytest_collection_modifyitems(config, items):
