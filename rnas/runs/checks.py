@@ -4,7 +4,6 @@ from ml_collections import ConfigDict
 
 from rnas import attacks
 from rnas.attacks import catalogue
-from rnas.objectives import METHODS
 from rnas.runs import recipes
 from rnas.runs.run import Run
 from rnas.runs.teacher_sources import cache_folder, cache_identity
@@ -83,10 +82,9 @@ def _check_first_epochs(config: ConfigDict) -> None:
             )
         method = how.objective.adversarial
         if method.first_epoch >= how.epochs:
-            (name,) = (name for name, kind in METHODS.items() if kind is type(method))
             raise ValueError(
-                f"stage {stage} trains by {name} from epoch {method.first_epoch} on, which it never reaches in "
-                f"{how.epochs}: set adversarial.{name}.first_epoch lower, or train longer."
+                f"stage {stage} trains by {method.name} from epoch {method.first_epoch} on, which it never reaches in "
+                f"{how.epochs}: set adversarial.{method.name}.first_epoch lower, or train longer."
             )
 
 
