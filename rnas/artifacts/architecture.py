@@ -1,23 +1,27 @@
 """The outcome of a search, `architecture.json`: which network, and which teacher layer each student layer follows."""
 
+from __future__ import annotations
+
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field, GetPydanticSchema, PlainSerializer, PlainValidator
 
 from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.record import Count, Number, Record, Size
 from rnas.spaces import cell_space, nasbench201, width_space
 
 FILE = "architecture.json"
-FORMAT = 1
+Rows = Annotated[Any, GetPydanticSchema(lambda source, handler: handler.generate_schema(list[list[Number]]))]  # arrays
 
 
 @dataclasses.dataclass(frozen=True)
-class Tutelage:
-    """Who learns from whom, where the search had a teacher; empty where it had none.
+class TutorAssignment(Record):
+    """Which layer of a teacher each layer of the student learns from; empty where the search had no teacher.
 
     Attributes:
       tutors: teacher tap of each student tap.
@@ -29,52 +33,41 @@ class Tutelage:
 
     tutors: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
-    probabilities: Any = ()
-    logits: Any = ()
-    teacher: dict = dataclasses.field(default_factory=dict)
+    probabilities: Annotated[Rows, Field(alias="tutor_probabilities")] = ()
+    logits: Annotated[Rows, Field(alias="tutor_logits")] = ()
+    teacher: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def content(self) -> dict[str, Any]:
-        return {
-            "teacher_taps": list(self.teacher_taps),
-            "tutors": list(self.tutors),
-            "tutor_probabilities": np.asarray(self.probabilities).tolist(),
-            "tutor_logits": np.asarray(self.logits).tolist(),
-            "teacher": self.teacher,
-        }
-
-    @classmethod
-    def of(cls, content: dict, student_taps: Sequence[str]) -> "Tutelage":
-        """Reads what `content` wrote; raises ValueError where it does not fit the student's taps."""
-        found = cls(
-            tutors=tuple(content.get("tutors", ())),
-            teacher_taps=tuple(content.get("teacher_taps", ())),
-            probabilities=content.get("tutor_probabilities", ()),
-            logits=content.get("tutor_logits", ()),
-            teacher=content.get("teacher", {}),
-        )
-        if found.tutors and len(found.tutors) != len(student_taps):
-            raise ValueError(f"it names {len(found.tutors)} tutors, but the network has {len(student_taps)} taps.")
-        if unknown := set(found.tutors) - set(found.teacher_taps):
+    def check(self, student_taps: Sequence[str]) -> None:
+        """Raises ValueError where the tutors are not those of a student with these taps."""
+        expected = len(student_taps), len(self.teacher_taps)
+        if self.tutors and len(self.tutors) != expected[0]:
+            raise ValueError(f"it names {len(self.tutors)} tutors, but the network has {expected[0]} taps.")
+        if unknown := set(self.tutors) - set(self.teacher_taps):
             raise ValueError(f"it has tutors that are no teacher taps: {', '.join(sorted(unknown))}.")
-        expected = len(student_taps), len(found.teacher_taps)
-        if found.tutors and len(found.probabilities) and np.shape(found.probabilities) != expected:
+        if self.tutors and len(self.probabilities) and np.shape(self.probabilities) != expected:
             raise ValueError(f"tutor_probabilities are not {expected[0]} rows of {expected[1]} numbers.")
-        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Architecture(abc.ABC):
+class Architecture(Record, abc.ABC):
     """A network of a space, for images of one shape.
 
     Attributes:
       image_shape: [H, W, C] of the images it was searched on.
       num_classes: K.
-      tutelage: who learns from whom.
+      tutor_assignment: who learns from whom.
     """
 
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    tutelage: Tutelage = Tutelage()
+    format = 1
+    earlier = "Search again, or write the file in this format."
+    beside: ClassVar[tuple[str, ...]] = ("tutor_assignment",)
+
+    image_shape: tuple[Count, Count, Count]
+    num_classes: Count
+    tutor_assignment: TutorAssignment = TutorAssignment()
+
+    def __post_init__(self):
+        self.tutor_assignment.check(self.taps)
 
     @property
     @abc.abstractmethod
@@ -87,35 +80,34 @@ class Architecture(abc.ABC):
         """Names of the student's taps, in forward order."""
 
     @abc.abstractmethod
-    def content(self) -> dict[str, Any]:
-        """The part of the file that is particular to the space."""
-
-    @abc.abstractmethod
     def summary(self) -> dict[str, Any]:
         """What sets the network apart within its space."""
 
+    def for_readers(self) -> dict[str, Any]:
+        """What the file states beside the fields; it is not read again."""
+        return self.summary()
+
     def save(self, path: Path, *, params: int, macs: int) -> None:
         """Writes the file; `params` and `macs` of the network are stated in it for the reader."""
-        content = {
-            "format": FORMAT,
-            **self.content(),
-            "image_shape": list(self.image_shape),
-            "num_classes": self.num_classes,
-            "student_taps": list(self.taps),
-            **self.tutelage.content(),
-            "params": params,
-            "macs": macs,
-        }
-        write_json(path, content)
+        content = {**self.to_json(), **self.for_readers(), "student_taps": self.taps}
+        write_json(path, {**content, "params": params, "macs": macs})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WidthArchitecture(Architecture):
     """Output channels per block of a channel-masked space, with the probabilities they were read from."""
 
-    space: width_space.WidthSpace
-    widths: tuple[int, ...]
-    probabilities: Sequence = ()
+    space: Annotated[
+        width_space.WidthSpace,
+        PlainValidator(lambda name: width_space.get_space(str(name))),
+        PlainSerializer(lambda space: space.name),
+    ]
+    widths: tuple[Count, ...]
+    width_probabilities: Rows = ()
+
+    def __post_init__(self):
+        self.space.check_widths(self.widths)
+        super().__post_init__()
 
     @property
     def name(self) -> str:
@@ -128,25 +120,19 @@ class WidthArchitecture(Architecture):
     def summary(self) -> dict[str, Any]:
         return {"widths": list(self.widths)}
 
-    def content(self) -> dict[str, Any]:
+    def for_readers(self) -> dict[str, Any]:
         _, sides = width_space.resolutions(self.space, self.image_shape[0])
-        return {
-            "space": self.space.name,
-            "widths": list(self.widths),
-            "blocks": [
-                {
-                    "name": block.name,
-                    "stage": block.stage,
-                    "width": width,
-                    "options": list(block.options),
-                    "stride": block.stride,
-                    "expansion": block.expansion,
-                    "resolution": side,
-                }
-                for block, width, side in zip(self.space.blocks, self.widths, sides, strict=True)
-            ],
-            "width_probabilities": [np.asarray(p).tolist() for p in self.probabilities],
-        }
+        stated = ("name", "stage", "options", "stride", "expansion")
+        blocks = [
+            {**{key: getattr(block, key) for key in stated}, "width": width, "resolution": side}
+            for block, width, side in zip(self.space.blocks, self.widths, sides, strict=True)
+        ]
+        return {"blocks": blocks}
+
+
+def _genotype(content: Mapping[str, Any]) -> cell_space.Genotype:
+    parts = ("space", *cell_space.get_space(content["space"]).types, "concat")
+    return cell_space.Genotype.from_json({part: content[part] for part in parts if part in content})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,15 +143,22 @@ class CellArchitecture(Architecture):
       genotype: the cells.
       channels: of the first cell.
       cells: how many.
-      width_ratio: channels of the three stages, relative to the first.
+      width_ratio: channels of the three stages, relative to the first; None is the ratio of the space.
       origin: {'method': …} that found it ('given' has a 'file' too), or {'published': name}.
     """
 
-    genotype: cell_space.Genotype
-    channels: int
-    cells: int
-    width_ratio: tuple[int, int, int]
-    origin: dict = dataclasses.field(default_factory=dict)
+    beside = ("genotype", "tutor_assignment")
+
+    genotype: Annotated[cell_space.Genotype, PlainValidator(_genotype), PlainSerializer(cell_space.Genotype.to_json)]
+    channels: Size
+    cells: Size
+    width_ratio: tuple[Count, Count, Count] | None = None
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.width_ratio is None:
+            object.__setattr__(self, "width_ratio", self.space.width_ratio)
+        super().__post_init__()
 
     @property
     def space(self) -> cell_space.CellSpace:
@@ -181,16 +174,11 @@ class CellArchitecture(Architecture):
         return self.space.taps(self.cells)
 
     def summary(self) -> dict[str, Any]:
-        return {
-            **self.genotype.to_json(),
-            "channels": self.channels,
-            "cells": self.cells,
-            "width_ratio": list(self.width_ratio),
-            "origin": self.origin,
-        }
+        sizes = {name: getattr(self, name) for name in ("channels", "cells", "width_ratio", "origin")}
+        return {**self.genotype.to_json(), **sizes}
 
-    def content(self) -> dict[str, Any]:
-        return {**self.summary(), "placement": list(self.space.placement(self.cells))}
+    def for_readers(self) -> dict[str, Any]:
+        return {"placement": self.space.placement(self.cells)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,14 +190,21 @@ class NASBench201Architecture(Architecture):
       channels: of the first stage.
       cells: in each of the three stages.
       origin: {'method': …} that found it ('given' may have a 'file' too).
-      probabilities: [6, 5] of the operations on each edge that it was read from; empty if from none.
+      operation_probabilities: [6, 5] of the operations on each edge that it was read from; empty if from none.
     """
 
     code: str
-    channels: int
-    cells: int
-    origin: dict = dataclasses.field(default_factory=dict)
-    probabilities: Sequence = ()
+    channels: Size
+    cells: Size
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    operation_probabilities: Rows = ()
+
+    def __post_init__(self):
+        if nasbench201.to_code(self.code) != self.code:
+            raise ValueError(f"code is {self.code!r}, not six digits from 0 to 4 as text.")
+        if len(self.operation_probabilities):
+            nasbench201.most_probable(self.operation_probabilities)  # refuses what are none
+        super().__post_init__()
 
     @property
     def name(self) -> str:
@@ -225,89 +220,20 @@ class NASBench201Architecture(Architecture):
             "code": self.code,
             "id": nasbench201.identify(self.code),
             "string": nasbench201.to_string(self.code),
-            "channels": self.channels,
-            "cells": self.cells,
-            "origin": self.origin,
+            **{name: getattr(self, name) for name in ("channels", "cells", "origin")},
         }
-
-    def content(self) -> dict[str, Any]:
-        return {**self.summary(), "operation_probabilities": np.asarray(self.probabilities).tolist()}
 
 
 def load_architecture(path: str | Path) -> Architecture:
     """Reads an `architecture.json`; counts and probabilities in it are not required.
 
-    Raises:
-      ValueError: where the file is missing, is not JSON, or does not describe a network of its space.
+    Raises ValueError where the file is missing, is not JSON, or does not describe a network of its space.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no architecture at {path}; run the search first, or name another file.")
     content = read_json(path)
     space = str(content.get("space")) if isinstance(content, dict) else ""
-    read: Callable[[dict, dict], Architecture] = _of_widths
-    own: tuple[str, ...] = ("widths",)
-    if space in cell_space.SPACES:
-        read, own = _of_cells, ("channels", "cells")
-    elif space == nasbench201.EDGE_SPACE.name:
-        read, own = _of_nasbench201, ("code", "channels", "cells")
-    required = ("format", "space", *own, "image_shape", "num_classes")
-    missing = [key for key in required if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise ValueError(f"{path} is no architecture: it lacks {', '.join(missing)}.")
-    if content["format"] != FORMAT:
-        raise ValueError(f"{path} has format {content['format']!r}; this version reads format {FORMAT}.")
-    try:
-        if len(content["image_shape"]) != 3 or not all(isinstance(n, int) for n in content["image_shape"]):
-            raise ValueError(f"image_shape is {content['image_shape']!r}, not three whole numbers.")
-        if not isinstance(content["num_classes"], int):
-            raise ValueError(f"num_classes is {content['num_classes']!r}, not a whole number.")
-        shared = {"image_shape": tuple(content["image_shape"]), "num_classes": content["num_classes"]}
-        architecture = read(content, shared)
-        tutelage = Tutelage.of(content, architecture.taps)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} does not describe a network: {error}") from error
-    return dataclasses.replace(architecture, tutelage=tutelage)
-
-
-def _of_widths(content: dict, shared: dict) -> WidthArchitecture:
-    space = width_space.get_space(content["space"])
-    return WidthArchitecture(
-        space=space,
-        widths=space.check_widths(content["widths"]),
-        probabilities=content.get("width_probabilities", ()),
-        **shared,
-    )
-
-
-def _of_cells(content: dict, shared: dict) -> CellArchitecture:
-    space = cell_space.get_space(content["space"])
-    parts = ("space", *space.types, "concat")
-    genotype = cell_space.Genotype.from_json({part: content[part] for part in parts if part in content})
-    ratio = content.get("width_ratio", space.width_ratio)
-    return CellArchitecture(
-        genotype=genotype,
-        **_size(content),
-        width_ratio=tuple(ratio),
-        origin=content.get("origin", {}),
-        **shared,
-    )
-
-
-def _of_nasbench201(content: dict, shared: dict) -> NASBench201Architecture:
-    code = content["code"]
-    if not isinstance(code, str) or nasbench201.to_code(code) != code:
-        raise ValueError(f"code is {code!r}, not six digits from 0 to 4 as text.")
-    probabilities = content.get("operation_probabilities", ())
-    if len(probabilities):
-        nasbench201.most_probable(probabilities)  # refuses what are none
-    return NASBench201Architecture(
-        code=code, origin=content.get("origin", {}), probabilities=probabilities, **_size(content), **shared
-    )
-
-
-def _size(content: dict) -> dict[str, Any]:
-    for key in ("channels", "cells"):
-        if not isinstance(content[key], int) or content[key] < 1:
-            raise ValueError(f"{key} is {content[key]!r}, not a whole number above 0.")
-    return {key: content[key] for key in ("channels", "cells")}
+    kinds: dict[str, type[Architecture]] = dict.fromkeys(cell_space.SPACES, CellArchitecture)
+    kinds[nasbench201.EDGE_SPACE.name] = NASBench201Architecture
+    return kinds.get(space, WidthArchitecture).from_json(content, path)

@@ -7,28 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from rnas.artifacts.arrays import read_arrays
 from rnas.artifacts.evaluation import KINDS
-from rnas.artifacts.fields import Fields
-from rnas.artifacts.files import write_arrays, write_json, write_text
+from rnas.artifacts.files import read_arrays, write_arrays, write_text
+from rnas.artifacts.image_arrays import ImageArrays
+from rnas.artifacts.record import Count, Number, Radius, Record, one_of
 from rnas.artifacts.scores import Curve, Score
-from rnas.attacks.check_result import STATUSES, Check
-from rnas.attacks.epsilon_parsing import NORMS
+from rnas.attacks.check_result import Check
+from rnas.attacks.epsilon_parsing import NORMS, pixel_radius
 
 FILE = "attack.json"
-FORMAT = 2
 MODEL_KINDS = (*KINDS, "cell", "function")  # a cell of NAS-RobBench-201; any JAX function
 EXAMPLES, TABLE, IMAGES = "examples.npz", "examples.csv", "adversarial.npz"
 COLUMNS = ("label", "clean_prediction", "adversarial_prediction", *(f"distance_{norm}" for norm in NORMS))
-_REMEDY = "Attack again with another --output, or remove the folder."
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class AttackedModel:
     """The model that was attacked; see `rnas.evaluation.EvaluatedModel`."""
 
     name: str
-    kind: str
+    kind: Annotated[str, one_of(*MODEL_KINDS)]
     label: str
     source: str
     architecture: str
     hash: str
-    params: int | None
-    macs: int | None
-    num_classes: int
+    params: Count | None
+    macs: Count | None
+    num_classes: Count
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,25 @@ class Images:
 
     name: str
     split: str
-    count: int = 0
+    count: Count = 0
     sha256: str = ""
     version: str | None = None
-    first: int | None = None
+    first: Count | None = None
     class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Threat:
+    """Every image within `epsilon` (pixel units) of the clean one in `norm`; `epsilon_text` is the radius as given."""
+
+    norm: Annotated[str, one_of(*NORMS)]
+    epsilon: Radius
+    epsilon_text: str
+
+    @classmethod
+    def of(cls, epsilon: str | float, norm: str = "linf") -> Threat:
+        """Reads a radius such as '8/255'; raises ValueError where it cannot be one."""
+        return cls(norm, float(pixel_radius(epsilon, norm)), str(epsilon))
 
 
 @dataclass(frozen=True)
@@ -83,32 +96,20 @@ class AttackRow:
 
     name: str
     settings: Mapping[str, Any]
-    attacked: int
-    fooled: int
+    attacked: Count
+    fooled: Count
     cumulative: Score
     alone: Score | None
-    seconds: float
-    queries: int
+    seconds: Number
+    queries: Count
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> AttackRow:
-        attacked = fields.whole("attacked")
-        if fields.whole("fooled") > attacked:
-            raise fields.error("fooled", f"at most the {attacked} attacked examples")
-        return fields.record(
-            cls,
-            settings=fields.mapping("settings"),
-            cumulative=Score.from_fields(fields.one("cumulative")),
-            alone=Score.from_fields(fields.one("alone")) if "alone" in fields else None,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        scores = {"cumulative": self.cumulative.to_json(), "alone": self.alone and self.alone.to_json()}
-        return {**vars(self), "settings": dict(self.settings), **scores}
+    def __post_init__(self):
+        if self.fooled > self.attacked:
+            raise ValueError(f"fooled is {self.fooled}, expected at most the {self.attacked} attacked examples")
 
 
 @dataclass(frozen=True)
-class TransferRow:
+class TransferRow(Record):
     """What is classified correctly of the images that fooled another model.
 
     Attributes:
@@ -116,25 +117,20 @@ class TransferRow:
       model: its label.
     """
 
+    beside = ("score",)
+
     source: str
     model: str
     score: Score
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> TransferRow:
-        return cls(fields.text("source"), fields.text("model"), Score.from_fields(fields))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"source": self.source, "model": self.model, **self.score.to_json()}
 
 
 @dataclass(frozen=True)
 class Rounded:
     """Of `fooled` fooling images, how many still fool as bytes, and how many rounding takes out of the ball."""
 
-    fooled: int
-    still_fooling: int
-    outside_ball: int
+    fooled: Count
+    still_fooling: Count
+    outside_ball: Count
 
 
 @dataclass(frozen=True)
@@ -148,20 +144,18 @@ class Cost:
       compilations: programs times batch sizes.
     """
 
-    forward_seconds: float
-    estimated_forwards: int
-    forwards: int
-    compilations: int
+    forward_seconds: Number
+    estimated_forwards: Count
+    forwards: Count
+    compilations: Count
 
 
 @dataclass(frozen=True)
-class AttackSummary:
+class AttackSummary(Record):
     """The content of `attack.json`.
 
     Attributes:
       identity: all that the figures depend on; a folder of another identity is not continued.
-      norm, epsilon, epsilon_text: every image within `epsilon` (pixel units) of the clean one in `norm`; the radius as
-        it was written.
       attack: 'auto_attack', or names of `rnas.attacks.catalogue` separated by commas.
       version: of AutoAttack; '' for other attacks.
       clean, robust: without attack, and in the worst case over all attacks.
@@ -172,104 +166,41 @@ class AttackSummary:
       batch_size: the largest, over all devices.
     """
 
+    format = 2
+    earlier = remedy = "Attack again with another --output, or remove the folder."
+
+    identity: Mapping[str, Any]
     model: AttackedModel
     dataset: Images
-    norm: str
-    epsilon: float
-    epsilon_text: str
+    threat: Threat
     attack: str
     version: str
-    seed: int
+    seed: Count
     clean: Score
     attacks: tuple[AttackRow, ...]
     robust: Score
-    rounded: Rounded
+    rounded: Annotated[Rounded, Field(alias="uint8")]
     curve: Curve
     transfer: tuple[TransferRow, ...]
     checks: tuple[Check, ...]
     warnings: tuple[str, ...]
-    seconds: float
+    seconds: Number
     cost: Cost
     caveat: str
     versions: Mapping[str, str]
     device: str
-    devices: int
-    batch_size: int
+    devices: Count
+    batch_size: Count
     precision: str
-    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
         """Letters of the checks that failed."""
         return [check.letter for check in self.checks if check.status == "failed"]
 
-    @classmethod
-    def read(cls, path: str | os.PathLike) -> AttackSummary:
-        """Reads an `attack.json`.
-
-        Raises:
-          FileNotFoundError: there is no such file, so the attack is unfinished.
-          ValueError: it holds something else, or an earlier version wrote it; the message names file and key.
-        """
-        fields = Fields.of_file(path)
-        fields.check_format(FORMAT, _REMEDY)
-        model, threat = fields.one("model"), fields.one("threat")
-        return fields.record(
-            cls,
-            model=model.record(AttackedModel, kind=model.choice("kind", MODEL_KINDS)),
-            dataset=fields.one("dataset").record(Images),
-            norm=threat.choice("norm", NORMS),
-            epsilon=threat.number("epsilon", 0.0),
-            epsilon_text=threat.text("epsilon_text"),
-            clean=Score.from_fields(fields.one("clean")),
-            attacks=tuple(map(AttackRow.from_fields, fields.each("attacks"))),
-            robust=Score.from_fields(fields.one("robust")),
-            rounded=fields.one("uint8").record(Rounded),
-            curve=Curve.from_fields(fields.one("curve")),
-            transfer=tuple(map(TransferRow.from_fields, fields.each("transfer"))),
-            checks=tuple(
-                check.record(Check, status=check.choice("status", STATUSES)) for check in fields.each("checks")
-            ),
-            cost=fields.one("cost").record(Cost),
-            versions=fields.mapping("versions"),
-            identity=fields.mapping("identity"),
-        )
-
-    def write(self, path: str | os.PathLike) -> None:
-        """Writes the file in one step."""
-        write_json(path, self.to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "identity": dict(self.identity),
-            "model": vars(self.model),
-            "dataset": {**vars(self.dataset), "class_names": list(self.dataset.class_names)},
-            "threat": {"norm": self.norm, "epsilon": self.epsilon, "epsilon_text": self.epsilon_text},
-            "attack": self.attack,
-            "version": self.version,
-            "seed": self.seed,
-            "clean": self.clean.to_json(),
-            "attacks": [row.to_json() for row in self.attacks],
-            "robust": self.robust.to_json(),
-            "uint8": vars(self.rounded),
-            "curve": self.curve.to_json(),
-            "transfer": [row.to_json() for row in self.transfer],
-            "checks": [vars(check) for check in self.checks],
-            "warnings": list(self.warnings),
-            "seconds": self.seconds,
-            "cost": vars(self.cost),
-            "caveat": self.caveat,
-            "versions": dict(self.versions),
-            "device": self.device,
-            "devices": self.devices,
-            "batch_size": self.batch_size,
-            "precision": self.precision,
-        }
-
 
 @dataclass(frozen=True, eq=False)
-class FoolingImages:
+class FoolingImages(ImageArrays):
     """The images that fooled the model, the content of `adversarial.npz`.
 
     Attributes:
@@ -277,37 +208,15 @@ class FoolingImages:
       images, clean: float32 [M, H, W, C] in [0, 1].
     """
 
+    pictures = ("images", "clean")
+
     row: np.ndarray
     images: np.ndarray
     clean: np.ndarray
 
-    @classmethod
-    def read(cls, folder: str | os.PathLike) -> FoolingImages:
-        """Reads them from the folder of an attack.
-
-        Raises:
-          ValueError: the file is missing or holds something else.
-        """
-        path = Path(folder) / IMAGES
-        arrays = read_arrays(path, tuple(cls.__dataclass_fields__))
-        rows, images, clean = arrays.values()
-        if images.ndim != 4 or clean.shape != images.shape or rows.shape != images.shape[:1]:
-            raise ValueError(
-                f"{path}: row {rows.shape}, images {images.shape} and clean {clean.shape}, "
-                "expected [n] and twice [n, height, width, channels]."
-            )
-        return cls(**arrays)
-
-    def write(self, folder: str | os.PathLike) -> None:
-        write_arrays(Path(folder) / IMAGES, vars(self))
-
 
 def read_examples(folder: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads `examples.npz`: column -> array [N], at least those of `COLUMNS`.
-
-    Raises:
-      ValueError: the file is missing or holds something else.
-    """
+    """Reads `examples.npz`: column -> array [N], at least `COLUMNS`. Raises ValueError where that is not there."""
     path = Path(folder) / EXAMPLES
     columns = read_arrays(path)
     if missing := [name for name in COLUMNS if name not in columns]:

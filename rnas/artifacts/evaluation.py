@@ -8,27 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-import os
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from rnas.artifacts.arrays import read_arrays
-from rnas.artifacts.fields import Fields
-from rnas.artifacts.files import write_arrays, write_json
+from rnas.artifacts.image_arrays import ImageArrays
+from rnas.artifacts.record import Count, Record, one_of
 from rnas.artifacts.scores import AttackScore, Curve, Score
 
 FILE = "evaluation.json"
 IMAGES = "adversarial.npz"
-FORMAT = 2
 # What a model of a run is. `method`: the student's network, trained by one adversarial method alone; `random` and
 # `published`: networks with random and with published cells.
 KINDS = ("student", "student_last", "teacher", "no_distillation", "plain", "method", "random", "published")
-_REMEDY = "Its attacks had other names. Evaluate with that version, or repeat the run in a new work directory."
 
 
 @dataclass(frozen=True)
-class ModelScores:
+class ModelScores(Record):
     """The figures of one model.
 
     Attributes:
@@ -42,55 +38,20 @@ class ModelScores:
       curve: over the radius.
     """
 
-    kind: str
+    beside = ("attacks",)
+
+    kind: Annotated[str, one_of(*KINDS)]
     label: str
-    params: int | None
-    macs: int | None
+    params: Count | None
+    macs: Count | None
     clean: Score
-    attacks: Mapping[str, AttackScore]
+    attacks: Mapping[str, AttackScore] = field(default_factory=dict)
     epsilons: Mapping[str, Mapping[str, AttackScore]] = field(default_factory=dict)
     curve: Curve | None = None
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> ModelScores:
-        known = ("kind", "label", "params", "macs", "clean", "epsilons", "curve")
-        others = fields.one("epsilons")
-        return cls(
-            kind=fields.choice("kind", KINDS),
-            label=fields.text("label"),
-            params=fields.optional("params", int),
-            macs=fields.optional("macs", int),
-            clean=Score.from_fields(fields.one("clean")),
-            attacks=_attack_scores(fields, *known),
-            epsilons={text: _attack_scores(others.one(text)) for text in others.names},
-            curve=Curve.from_fields(fields.one("curve")) if "curve" in fields else None,
-        )
-
-    @classmethod
-    def read(cls, path: str | os.PathLike) -> ModelScores:
-        """Reads the figures of one model from a file of their own."""
-        return cls.from_fields(Fields.of_file(path))
-
-    def write(self, path: str | os.PathLike) -> None:
-        write_json(path, self.to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "label": self.label, **self.figures()}
-
-    def figures(self) -> dict[str, Any]:
-        """The JSON object without what the model is called."""
-        return {
-            "params": self.params,
-            "macs": self.macs,
-            "clean": self.clean.to_json(),
-            **_json(self.attacks),
-            "epsilons": {text: _json(scores) for text, scores in self.epsilons.items()},
-            "curve": None if self.curve is None else self.curve.to_json(),
-        }
-
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Record):
     """The content of `evaluation.json`.
 
     Attributes:
@@ -101,54 +62,32 @@ class Evaluation:
       versions: package -> version.
     """
 
+    format = 2
+    earlier = "Its attacks had other names. Evaluate with that version, or repeat the run in a new work directory."
+
     models: Mapping[str, ModelScores]
     dataset: Mapping[str, Any]
     threat_model: str
-    seed: int
+    seed: Count
     versions: Mapping[str, str]
+
+    def __post_init__(self):
+        if "student" not in self.models:
+            raise ValueError("models.student: expected an object, which is missing")
 
     @property
     def student(self) -> ModelScores:
         return self.models["student"]
 
-    @classmethod
-    def read(cls, path: str | os.PathLike) -> Evaluation:
-        """Reads an `evaluation.json`.
-
-        Raises:
-          FileNotFoundError: there is no such file.
-          ValueError: it holds something else; the message names file and key. A file of an earlier version is refused.
-        """
-        fields = Fields.of_file(path)
-        fields.check_format(FORMAT, _REMEDY)
-        models = fields.one("models")
-        models.one("student")
-        return cls(
-            models={name: ModelScores.from_fields(models.one(name)) for name in models.names},
-            dataset=fields.mapping("dataset"),
-            threat_model=fields.text("threat_model"),
-            seed=fields.whole("seed"),
-            versions=fields.mapping("versions"),
-        )
-
-    def write(self, path: str | os.PathLike) -> None:
-        """Writes the file in one step."""
-        write_json(path, self.to_json())
-
     def to_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            **self.student.figures(),
-            "models": {name: scores.to_json() for name, scores in self.models.items()},
-            "dataset": dict(self.dataset),
-            "threat_model": self.threat_model,
-            "seed": self.seed,
-            "versions": dict(self.versions),
-        }
+        content = super().to_json()
+        named = {"kind", "label"}
+        figures = {key: value for key, value in content["models"]["student"].items() if key not in named}
+        return {"format": self.format, **figures, **content}
 
 
 @dataclass(frozen=True, eq=False)
-class ExampleImages:
+class ExampleImages(ImageArrays):
     """A few test images under PGD-100, the content of a run's `adversarial.npz`.
 
     Attributes:
@@ -156,37 +95,10 @@ class ExampleImages:
       labels, clean_predictions, adversarial_predictions: integers [n].
     """
 
+    pictures = ("images", "adversarial")
+
     images: np.ndarray
     adversarial: np.ndarray
     labels: np.ndarray
     clean_predictions: np.ndarray
     adversarial_predictions: np.ndarray
-
-    @classmethod
-    def read(cls, path: str | os.PathLike) -> ExampleImages:
-        """Reads the file.
-
-        Raises:
-          ValueError: it is missing or holds something else.
-        """
-        arrays = read_arrays(path, tuple(cls.__dataclass_fields__))
-        images, adversarial, *rows = arrays.values()
-        if images.ndim != 4 or adversarial.shape != images.shape:
-            raise ValueError(
-                f"{path}: images {images.shape} and adversarial {adversarial.shape}, "
-                "expected both [n, height, width, channels]."
-            )
-        if any(row.shape != images.shape[:1] for row in rows):
-            raise ValueError(f"{path}: expected one label and two predictions for each of the {len(images)} images.")
-        return cls(**arrays)
-
-    def write(self, path: str | os.PathLike) -> None:
-        write_arrays(path, vars(self))
-
-
-def _attack_scores(fields: Fields, *others: str) -> dict[str, AttackScore]:
-    return {name: AttackScore.from_fields(fields.one(name)) for name in fields.names if name not in others}
-
-
-def _json(scores: Mapping[str, AttackScore]) -> dict[str, Any]:
-    return {name: score.to_json() for name, score in scores.items()}

@@ -1,6 +1,6 @@
 """Files that are either the old one or the new one, never half of each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import json
 import os
@@ -12,30 +12,18 @@ import numpy as np
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Replaces a file by `text` in one step; a reader or a crash sees the old or the new content.
-
-    Args:
-      path: the file; its folder is made if need be.
-      text: the new content, written as UTF-8.
-
-    Raises:
-      OSError: the file could not be written (a full disk, no permission); the former content stands.
-    """
+    """Replaces a file by `text` in UTF-8; see `replaced`."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Replaces a file by `content` in one step; see `write_text`."""
+    """Replaces a file by `content`; see `replaced`."""
     with replaced(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as one compressed .npz file, in one step.
-
-    Raises:
-      OSError: see `write_text`.
-    """
+    """Writes arrays as one compressed .npz file; see `replaced`."""
     named: dict[str, Any] = dict(arrays)
     with replaced(path) as temporary, open(temporary, "xb") as stream:
         np.savez_compressed(stream, **named)
@@ -45,8 +33,8 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
 def replaced(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path; the file written there takes the place of `path` at the end, in one step.
 
-    Raises:
-      OSError: see `write_text`.
+    A reader or a crash sees the old or the new content. The folder is made if need be. Raises OSError where the file
+    cannot be written (a full disk, no permission); the former content stands.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -66,26 +54,30 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)  # gone already, unless something stopped this halfway
 
 
-def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Writes `content` as JSON, in one step; NumPy and JAX arrays become lists, paths strings.
+def read_arrays(path: str | os.PathLike, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Reads the named arrays of an .npz file, or all. Raises ValueError where one cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in (archive.files if names is None else names)}
+    except Exception as error:  # errors of zipfile, of the system, of headers and of missing arrays share no base class
+        expected = "" if names is None else f"; expected arrays {', '.join(names)}"
+        raise ValueError(f"{path} cannot be read ({error}){expected}.") from error
 
-    Raises:
-      ValueError: `content` holds NaN or an infinity, which JSON cannot express.
-      OSError: see `write_text`.
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes `content` as JSON; NumPy and JAX arrays become lists, paths strings; see `replaced`.
+
+    Raises ValueError where `content` holds NaN or an infinity, which JSON cannot express.
     """
     try:
-        text = json.dumps(content, indent=2, allow_nan=False, default=_plain)
+        text = json.dumps(content, indent=2, allow_nan=False, default=plain)
     except ValueError as error:
         raise ValueError(f"{path} cannot hold what was given: {error}") from error
     write_text(path, text + "\n")
 
 
 def create_json(path: str | os.PathLike, content: Any) -> None:
-    """Writes `content` as JSON, whole, unless there is such a file: of several processes at once one succeeds.
-
-    Raises:
-      ValueError, OSError: see `write_json`.
-    """
+    """Writes `content` as JSON, whole, unless there is such a file: of several processes at once one succeeds."""
     path = Path(path)
     if path.exists():
         return
@@ -121,7 +113,8 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path} is not readable as JSON: no UTF-8 text at byte {error.start}") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """An array as lists, a path as a string: what JSON can express of a value that is not of its own types."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "__array__"):

@@ -1,11 +1,14 @@
 """`ntk.json`: scores of cells before training, and how far they agree with the accuracies of a table."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 import dataclasses
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from rnas.artifacts.files import read_json, write_json
+from pydantic import BeforeValidator
+
+from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, Size
 from rnas.attacks import radius
 from rnas.attacks.catalogue import pgd
 from rnas.ntk.perturbed import REACH, STEPS
@@ -28,23 +31,22 @@ class KernelSettings:
       epsilons: radii of the attacks in pixel units, as written: '8/255'.
       steps: of each attack.
       beta: share of the adversarial loss in the mixed kernels.
-      output: of `rnas.ntk.empirical_ntk`.
-      parameters: of `rnas.ntk.empirical_ntk`.
+      output, parameters: of `rnas.ntk.empirical_ntk`.
       channels: of the network's first stage.
       cells: in each of its three stages.
       seed: of images, parameters and attacks.
     """
 
-    images: int = 64
-    initialisations: int = 3
+    images: Size = 64
+    initialisations: Size = 3
     epsilons: tuple[str, ...] = ("3/255", "8/255")
-    steps: int = STEPS
-    beta: float = 0.5
+    steps: Size = STEPS
+    beta: Number = 0.5
     output: str = "sum"
     parameters: str = "all"
-    channels: int = nasbench201.CHANNELS
-    cells: int = nasbench201.CELLS
-    seed: int = 0
+    channels: Size = nasbench201.CHANNELS
+    cells: Size = nasbench201.CELLS
+    seed: Count = 0
 
     def __post_init__(self):
         least = {"images": 2, "initialisations": 1, "steps": 1, "channels": 1, "cells": 1}
@@ -93,17 +95,16 @@ class CellScores:
     """Scores of one cell.
 
     Attributes:
-      id: of the cell.
-      code: of the cell.
+      id, code: of the cell.
       scores: by name; of the kernels averaged over initialisations, of other scores the mean.
       std: standard deviation over initialisations, by name.
       degenerate: whether the clean kernel has rank 0 or 1, because the output does not depend on the image.
     """
 
-    id: int
+    id: Count
     code: str
-    scores: Mapping[str, float]
-    std: Mapping[str, float]
+    scores: Mapping[str, Number]
+    std: Mapping[str, Number]
     degenerate: bool
 
 
@@ -117,11 +118,11 @@ class ScoreCorrelation:
 
     score: str
     column: str
-    spearman: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    kendall: float | None
+    spearman: Number | None
+    low: Number | None
+    high: Number | None
+    p_value: Number | None
+    kendall: Number | None
 
     @property
     def kernel(self) -> str:
@@ -145,19 +146,19 @@ class KernelGain:
     kernel: str
     over: str
     column: str
-    gain: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
+    gain: Number | None
+    low: Number | None
+    high: Number | None
+    p_value: Number | None
 
 
 @dataclasses.dataclass(frozen=True)
 class BestCells:
     """Correlations among the `count` cells in the best share of the table's classes by one of its columns."""
 
-    share: float
+    share: Number
     by: str
-    count: int
+    count: Count
     correlations: tuple[ScoreCorrelation, ...]
 
 
@@ -177,82 +178,39 @@ class TableAgreement:
 
     table: Mapping[str, str]
     columns: tuple[str, ...]
-    resamples: int
+    resamples: Count
     shown: tuple[str, ...]
     correlations: tuple[ScoreCorrelation, ...]
     gains: tuple[KernelGain, ...]
-    best: BestCells | None = None
+    best: Annotated[BestCells | None, LEFT_OUT] = None
 
 
 @dataclasses.dataclass(frozen=True)
-class KernelResults:
+class KernelResults(Record):
     """The content of the file; `agreement` stands in it only where a table was given, its entries beside the others.
 
     Attributes:
       dataset: its 'name' and 'description'.
       settings: of the study.
       image_ids: rows of the images in the training part.
-      seconds: wall time, 'median' over the cells and 'total'.
-      cpu_seconds: processor time, likewise.
+      seconds, cpu_seconds: wall time and processor time, each as 'median' over the cells and 'total'.
       device: kind of the accelerator.
       versions: package → version.
       architectures: scores of each cell, ids ascending.
       agreement: with a table.
     """
 
+    remedy = "It is no result of `rnas ntk`: run that again, with another --output."
+    beside = ("agreement",)
+
     dataset: Mapping[str, str]
     settings: KernelSettings
-    image_ids: tuple[int, ...]
-    seconds: Mapping[str, float]
-    cpu_seconds: Mapping[str, float]
+    image_ids: tuple[Count, ...]
+    seconds: Mapping[str, Number]
+    cpu_seconds: Mapping[str, Number]
     device: str
     versions: Mapping[str, str]
     architectures: tuple[CellScores, ...]
-    agreement: TableAgreement | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        content = dataclasses.asdict(self)
-        agreement = content.pop("agreement") or {}
-        return content | {name: value for name, value in agreement.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "KernelResults":
-        own = {field.name: content[field.name] for field in dataclasses.fields(cls) if field.name != "agreement"}
-        own["settings"] = KernelSettings(**{**own["settings"], "epsilons": tuple(own["settings"]["epsilons"])})
-        own["image_ids"] = tuple(own["image_ids"])
-        own["architectures"] = tuple(CellScores(**cell) for cell in own["architectures"])
-        return cls(**own, agreement=_agreement(content) if "correlations" in content else None)
-
-    def write(self, folder: Path) -> None:
-        """Writes the file into a folder. Raises as `write_json`."""
-        write_json(folder / FILE, self.to_json())
-
-    @classmethod
-    def read(cls, folder: Path) -> "KernelResults":
-        """Reads the file in a folder.
-
-        Raises:
-          FileNotFoundError: there is none.
-          ValueError: it is not readable, or lacks an entry.
-        """
-        try:
-            return cls.from_json(read_json(folder / FILE))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{folder / FILE} is not a result of `rnas ntk`: {error}.") from error
-
-
-def _agreement(content: Mapping[str, Any]) -> TableAgreement:
-    best = content.get("best")
-    return TableAgreement(
-        content["table"],
-        tuple(content["columns"]),
-        content["resamples"],
-        tuple(content["shown"]),
-        _correlations(content["correlations"]),
-        tuple(KernelGain(**row) for row in content["gains"]),
-        best and BestCells(**{**best, "correlations": _correlations(best["correlations"])}),
-    )
-
-
-def _correlations(rows: list[dict[str, Any]]) -> tuple[ScoreCorrelation, ...]:
-    return tuple(ScoreCorrelation(**row) for row in rows)
+    agreement: Annotated[
+        TableAgreement | None, BeforeValidator(lambda others: others if "correlations" in others else None)
+    ] = None

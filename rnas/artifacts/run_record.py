@@ -11,18 +11,14 @@ import os
 from pathlib import Path
 import platform
 import time
-from typing import Any
+from typing import Annotated
 
 import jax
 
-from rnas.artifacts.fields import Fields
-from rnas.artifacts.files import write_json
+from rnas.artifacts.record import Count, Number, Record, one_of
 
 FILE = "run.json"
-FORMAT = 2
-STATUSES = ("running", "complete")
 PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
-_REMEDY = "Go on with that version, or start anew in another --workdir."
 
 
 def versions() -> dict[str, str]:
@@ -36,15 +32,15 @@ def versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
-    """One stage: `status` of `STATUSES`, seconds over all the processes that worked on it, how often it was begun."""
+    """One stage: `seconds` over all the processes that worked on it, and how often it was begun."""
 
-    status: str
-    seconds: float = 0.0
-    starts: int = 0
+    status: Annotated[str, one_of("running", "complete")]
+    seconds: Number = 0.0
+    starts: Count = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Record):
     """The content of `run.json`.
 
     Attributes:
@@ -56,54 +52,22 @@ class RunRecord:
       stages: name -> record, in the order in which they began.
     """
 
+    format = 2
+    earlier = "Go on with that version, or start anew in another --workdir."
+
     started: str
     command: str
     versions: Mapping[str, str]
     device: str
-    devices: int
+    devices: Count
     stages: Mapping[str, StageRecord]
-
-    @classmethod
-    def read(cls, path: str | os.PathLike) -> RunRecord:
-        """Reads a `run.json`.
-
-        Raises:
-          FileNotFoundError: there is no such file.
-          ValueError: it holds something else; the message names file and key. A run of an earlier version is refused.
-        """
-        fields = Fields.of_file(path)
-        fields.check_format(FORMAT, _REMEDY)
-        stages = fields.one("stages")
-        return cls(
-            started=fields.text("started"),
-            command=fields.text("command"),
-            versions=fields.mapping("versions"),
-            device=fields.text("device"),
-            devices=fields.whole("devices"),
-            stages={name: _stage(stages.one(name)) for name in stages.names},
-        )
-
-    def write(self, path: str | os.PathLike) -> None:
-        """Writes the file in one step."""
-        write_json(path, self.to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **dataclasses.asdict(self)}
 
     def is_complete(self, stage: str) -> bool:
         return stage in self.stages and self.stages[stage].status == "complete"
 
 
-def _stage(fields: Fields) -> StageRecord:
-    return StageRecord(fields.choice("status", STATUSES), fields.number("seconds"), fields.whole("starts"))
-
-
 class StageRecorder:
-    """Keeps the `run.json` of one work directory while its stages run. Only process 0 writes.
-
-    Raises (on construction):
-      ValueError: the directory holds a `run.json` that is none, or one of an earlier version.
-    """
+    """Keeps the `run.json` of one work directory while its stages run. Only process 0 writes. Raises as `read`."""
 
     def __init__(self, workdir: str | os.PathLike, command: str):
         self._path = Path(workdir) / FILE

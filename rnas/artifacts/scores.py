@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+import math
+from typing import Annotated, Any, Self
 
-from rnas.artifacts.fields import Fields
-from rnas.artifacts.wilson import interval
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+
+from rnas.artifacts.record import Count, Number, Radius, Record, Share
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Record):
     """The share of images that a model classifies correctly.
 
     Attributes:
@@ -20,22 +22,14 @@ class Score:
       interval: 95 % Wilson score interval of the accuracy.
     """
 
-    accuracy: float
-    count: int
-    interval: tuple[float, float]
+    accuracy: Share
+    count: Count
+    interval: tuple[Number, Number]
 
     @classmethod
-    def of(cls, right: int, count: int) -> Score:
+    def of(cls, right: int, count: int, **fields: Any) -> Self:
         """`right` of `count` images are classified correctly; the accuracy of no image is 0."""
-        low, high = interval(right, count)
-        return cls(right / max(count, 1), count, (low, high))
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Score:
-        return cls(**_score(fields))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"accuracy": self.accuracy, "count": self.count, "interval": list(self.interval)}
+        return cls(right / max(count, 1), count, interval(right, count), **fields)
 
 
 @dataclass(frozen=True)
@@ -48,25 +42,25 @@ class AttackScore(Score):
         AutoAttack its version.
     """
 
-    epsilon: float = 0.0
+    beside = ("settings",)
+
+    epsilon: Radius = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of_attack(cls, right: int, count: int, epsilon: float, settings: Mapping[str, Any]) -> AttackScore:
-        """See `Score.of`."""
-        return cls(**vars(Score.of(right, count)), epsilon=epsilon, settings=dict(settings))
 
-    @classmethod
-    def from_fields(cls, fields: Fields) -> AttackScore:
-        settings = fields.except_for("accuracy", "count", "interval", "epsilon")
-        return cls(**_score(fields), epsilon=fields.number("epsilon", 0.0), settings=settings)
+def _of_point(content: Any) -> Any:
+    return (content.get("epsilon"), content) if isinstance(content, Mapping) else content
 
-    def to_json(self) -> dict[str, Any]:
-        return {"epsilon": self.epsilon, **self.settings, **super().to_json()}
+
+Point = Annotated[
+    tuple[Radius, Score],
+    BeforeValidator(_of_point),
+    PlainSerializer(lambda point: {"epsilon": point[0], **point[1].to_json()}),
+]
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Record):
     """Accuracy over the radius.
 
     Attributes:
@@ -75,21 +69,15 @@ class Curve:
     """
 
     attack: str
-    points: tuple[tuple[float, Score], ...]
-
-    @classmethod
-    def from_fields(cls, fields: Fields) -> Curve:
-        points = [(point.number("epsilon", 0.0), Score.from_fields(point)) for point in fields.each("points")]
-        return cls(fields.text("attack"), tuple(sorted(points, key=lambda point: point[0])))
-
-    def to_json(self) -> dict[str, Any]:
-        points = [{"epsilon": epsilon, **score.to_json()} for epsilon, score in self.points]
-        return {"attack": self.attack, "points": points}
+    points: Annotated[tuple[Point, ...], AfterValidator(lambda points: tuple(sorted(points, key=lambda at: at[0])))]
 
 
-def _score(fields: Fields) -> dict[str, Any]:
-    return {
-        "accuracy": fields.number("accuracy", 0.0, 1.0),
-        "count": fields.whole("count"),
-        "interval": fields.pair("interval"),
-    }
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """95 % Wilson score interval of hits / count; (0, 1) without any example."""
+    if count == 0:
+        return 0.0, 1.0
+    z = 1.959963984540054
+    centre = hits / count + z * z / (2 * count)
+    spread = z * math.sqrt(hits / count * (1 - hits / count) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

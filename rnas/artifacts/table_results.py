@@ -1,12 +1,16 @@
 """The networks of a table: which ones a configuration plans, and the file with the figures of each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from rnas.artifacts.files import read_json, write_json
+from pydantic import ConfigDict
+
+from rnas.artifacts.record import LEFT_OUT, Count, Record, Share, one_of
 from rnas.artifacts.table_of_runs import METRICS, TableOfRuns
 from rnas.spaces import nasbench201
 
@@ -14,12 +18,7 @@ FOLDER = "results"
 
 
 class Network(NamedTuple):
-    """One training run of a table.
-
-    Attributes:
-      id: of the cell that stands for its class.
-      seed: of everything random.
-    """
+    """One training run of a table: `id` of the cell that stands for its class, and the seed of everything random."""
 
     id: int
     seed: int
@@ -46,19 +45,17 @@ def planned_networks(archs: Iterable[nasbench201.Arch], seeds: Sequence[int]) ->
 
 
 def result_file(workdir: Path, network: Network) -> Path:
-    """Returns the path of the file that holds the result of a network."""
+    """The file that holds the result of a network."""
     return workdir / FOLDER / f"{network.name}.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkResult:
+class NetworkResult(Record):
     """What one network has reached; the content of its file.
 
     Attributes:
       dataset: name of its column in the table.
-      id: of the cell.
-      seed: of everything random.
-      code: of the cell.
+      id, seed, code: of the network, see `Network`, and of its cell.
       accuracy: by metric of the table, in [0, 1].
       protocol: settings that all figures of one data set must share.
       count: number of images that the network was judged on.
@@ -67,46 +64,29 @@ class NetworkResult:
       device: kind of the accelerator.
     """
 
+    remedy = "It is no result of `rnas tabular train`; remove it, and the command makes it again."
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     dataset: str
-    id: int
-    seed: int
+    id: Count
+    seed: Count
     code: str
-    accuracy: Mapping[str, float]
+    accuracy: Mapping[Annotated[str, one_of(*METRICS)], Share]
     protocol: Mapping[str, Any]
-    count: int | None = None
-    failed_checks: Sequence[str] | None = None
-    versions: Mapping[str, str] | None = None
-    device: str | None = None
+    count: Annotated[Count | None, LEFT_OUT] = None
+    failed_checks: Annotated[tuple[str, ...] | None, LEFT_OUT] = None
+    versions: Annotated[Mapping[str, str] | None, LEFT_OUT] = None
+    device: Annotated[str | None, LEFT_OUT] = None
 
     @classmethod
-    def of(cls, network: Network, **fields: Any) -> "NetworkResult":
-        """Returns the result of a network; `fields` are the attributes that do not follow from it."""
+    def of(cls, network: Network, **fields: Any) -> NetworkResult:
+        """The result of a network; `fields` are the attributes that do not follow from it."""
         return cls(**network._asdict(), code=nasbench201.to_code(network.id), **fields)
 
     @property
     def network(self) -> Network:
         return Network(self.id, self.seed)
-
-    def write(self, workdir: Path) -> None:
-        """Writes the file of the network into a work directory, whole or not at all."""
-        content = {name: value for name, value in vars(self).items() if value is not None}
-        write_json(result_file(workdir, self.network), content)
-
-    @classmethod
-    def read(cls, path: Path) -> "NetworkResult":
-        """Reads the file of a network.
-
-        Raises:
-          ValueError: the file holds something else.
-        """
-        content = read_json(path)
-        known = {field.name for field in dataclasses.fields(cls)}
-        try:
-            if content.keys() <= known and content["accuracy"].keys() <= set(METRICS):
-                return cls(**content)
-        except (AttributeError, KeyError, TypeError):  # no mapping, or one that lacks an entry
-            pass
-        raise ValueError(f"{path} is not a result of `rnas tabular train`; remove it, and the command makes it again.")
 
 
 def has_results(workdir: Path) -> bool:

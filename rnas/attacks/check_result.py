@@ -12,7 +12,7 @@ class Check:
     Attributes:
       letter: 'A' to 'K'.
       name: in a word or two.
-      status: 'passed', 'warning', 'failed' or 'skipped'.
+      status: one of `STATUSES`.
       figure: what the verdict rests on, in words with numbers.
       advice: what it means and what to do next; empty unless 'warning' or 'failed'.
     """
@@ -22,3 +22,7 @@ class Check:
     status: str
     figure: str
     advice: str = ""
+
+    def __post_init__(self):
+        if self.status not in STATUSES:
+            raise ValueError(f"status is {self.status!r}, expected one of {', '.join(STATUSES)}")

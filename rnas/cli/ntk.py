@@ -13,6 +13,7 @@ import numpy as np
 from rnas.artifacts.files import write_text
 from rnas.artifacts.kernel_results import (
     COSTS,
+    FILE,
     PROXIES,
     RANKING,
     KernelResults,
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
         results = _study(arguments, settings, ids, table, columns, folder / "architectures")
     text = as_text(results)
     if arguments.output:
-        results.write(folder)
+        results.write(folder / FILE)
         write_text(folder / "ntk.md", text + "\n")
         write_study_page(folder)
     print(json.dumps(results.to_json(), allow_nan=False) if arguments.json else text)

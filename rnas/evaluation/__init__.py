@@ -4,11 +4,12 @@
 model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_function` for any JAX function.
 """
 
-from rnas.artifacts.wilson import interval
+from rnas.artifacts.attack import Threat
+from rnas.artifacts.scores import interval
 from rnas.evaluation.assessment import assess, assess_dataset, assess_function
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
 from rnas.evaluation.robustness_table import Evaluator, evaluate
-from rnas.evaluation.settings import Settings, Threat
+from rnas.evaluation.settings import Settings
 
 __all__ = [
     "EvaluatedModel",

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnas.artifacts.attack import FILE, FORMAT, AttackSummary, Images
+from rnas.artifacts.attack import FILE, AttackSummary, Images, Threat
 from rnas.artifacts.run_record import versions
 from rnas.attacks import sanity_checks
 from rnas.attacks.direct import count_classes
@@ -27,7 +27,7 @@ from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.ledger import Ledger, check_identity
 from rnas.evaluation.measuring import Task
 from rnas.evaluation.runner import pixels
-from rnas.evaluation.settings import Settings, Threat
+from rnas.evaluation.settings import Settings
 from rnas.evaluation.transfer import load_transfer
 
 LEDGER = "ledger"
@@ -55,7 +55,7 @@ def assess(
     check_shape(plan.runs, split.images.shape[1:], threat.norm)
     dataset = dataclasses.replace(dataset, count=len(split), sha256=_hash(split))
     identity = {
-        "format": FORMAT,
+        "format": AttackSummary.format,
         "model": model.hash,
         "data": dataset.sha256,
         "norm": threat.norm,
@@ -79,9 +79,7 @@ def assess(
         **vars(outcome),
         model=model.facts(),
         dataset=dataset,
-        norm=threat.norm,
-        epsilon=threat.epsilon,
-        epsilon_text=threat.text,
+        threat=threat,
         attack=settings.attack,
         version=plan.version,
         seed=settings.seed,
@@ -137,7 +135,7 @@ def assess_dataset(
         raise ValueError(f"count={count}: expected at least 1 image.")
     chosen = images.take(np.arange(min(count or len(images), len(images))))
     settings.plan(threat.norm, model.num_classes)  # refuses unknown names before a folder is named after them
-    name = [model.name, settings.attack, threat.norm, threat.text.replace("/", "-")]
+    name = [model.name, settings.attack, threat.norm, threat.epsilon_text.replace("/", "-")]
     name += [settings.version] if settings.version != "standard" else []
     name += [split] if split != "test" else []
     name += [dataset.name] if foreign else []

@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 
-from rnas.artifacts.attack import AttackRow, Cost, FoolingImages, Rounded, TransferRow
+from rnas.artifacts.attack import IMAGES, AttackRow, Cost, FoolingImages, Rounded, TransferRow
 from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.batching import concurrent_batches
 from rnas.attacks.check_result import Check
@@ -162,7 +162,7 @@ def _store_images(measuring: Measuring, examples: Examples, images: np.ndarray) 
     if jax.process_index() == 0:
         examples.write(task.folder, images, pixels(task.split.images))
     wait_for_all()
-    stored = FoolingImages.read(task.folder)
+    stored = FoolingImages.read(task.folder / IMAGES)
     devices = jax.device_count()
     other_size = max(1, task.settings.batch_size * 3 // 4 // devices) * devices
     again = measuring.recount(stored.row, stored.images, Runner(task.model.predict, [other_size], what=""))

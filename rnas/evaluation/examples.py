@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts.attack import FoolingImages, write_examples
+from rnas.artifacts.attack import IMAGES, FoolingImages, write_examples
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
@@ -120,4 +120,4 @@ class Examples:
         """Writes the table, and of the stored `images` [N,H,W,C] those that fool."""
         write_examples(folder, self.columns())
         rows = np.flatnonzero(self.fooled_by != "")
-        FoolingImages(rows, images[rows], clean[rows]).write(folder)
+        FoolingImages(rows, images[rows], clean[rows]).write(folder / IMAGES)

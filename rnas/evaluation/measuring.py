@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnas.artifacts.attack import Threat
 from rnas.attacks.auto_attack import Plan
 from rnas.attacks.batching import batch_sizes, run_concurrently, take
 from rnas.attacks.programs import AttackRun
@@ -21,7 +22,7 @@ from rnas.data.datasets import Split
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.ledger import CARRY, Ledger
 from rnas.evaluation.runner import Runner
-from rnas.evaluation.settings import Settings, Threat
+from rnas.evaluation.settings import Settings
 from rnas.training.progress import Progress
 
 

@@ -133,7 +133,7 @@ def evaluate(
                 "start": attack.start,
                 "loss": attack.loss,
             }
-            table[attack.name] = AttackScore.of_attack(int(np.sum(~fooled)), count, epsilon, settings)
+            table[attack.name] = AttackScore.of(int(np.sum(~fooled)), count, epsilon=epsilon, settings=settings)
             if not tables and attack.name == HEADLINE_ATTACK.name:
                 strongest[right] = images
         tables.append(table)

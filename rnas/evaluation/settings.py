@@ -4,22 +4,7 @@ from dataclasses import dataclass
 
 from rnas.attacks import catalogue
 from rnas.attacks.auto_attack import Plan, plan_auto_attack
-from rnas.attacks.epsilon_parsing import pixel_radius
 from rnas.attacks.programs import runs_of
-
-
-@dataclass(frozen=True)
-class Threat:
-    """Every image within `epsilon` (pixel units) of the clean one in `norm`; `text` is the radius as given."""
-
-    norm: str
-    epsilon: float
-    text: str
-
-    @classmethod
-    def of(cls, epsilon: str | float, norm: str = "linf") -> "Threat":
-        """Reads a radius such as '8/255'; raises ValueError where it cannot be one."""
-        return cls(norm, float(pixel_radius(epsilon, norm)), str(epsilon))
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def check_teacher(
     if len(standing):
         fooled, _ = evaluator.attack(teacher.variables, images, CURVE_ATTACK, radius, standing)
     settings = {"step_size": CURVE_ATTACK.step_size(radius), "steps": CURVE_ATTACK.steps}
-    robust = AttackScore.of_attack(len(standing) - int(np.sum(fooled)), len(images), radius, settings)
+    robust = AttackScore.of(len(standing) - int(np.sum(fooled)), len(images), epsilon=radius, settings=settings)
     result = {
         "teacher": {"path": str(path), "architecture": teacher.architecture, "hash": teacher.hash},
         "dataset": {"name": dataset, "count": len(images)},

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rnas.artifacts.attack import FILE, IMAGES, AttackSummary, FoolingImages
+from rnas.artifacts.attack import FILE, IMAGES, AttackSummary, FoolingImages, Threat
 from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
-from rnas.evaluation.settings import Threat
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +40,13 @@ def load_transfer(source: str, split: Split, data_hash: str, threat: Threat) -> 
             f"{source} attacked other images ({summary.dataset.name}, {summary.dataset.count} of them); "
             "transfer needs the same images in the same order: use the same --dataset, --split and --count."
         )
-    if summary.norm != threat.norm or summary.epsilon > threat.epsilon * (1 + 1e-6):
+    other = summary.threat
+    if other.norm != threat.norm or other.epsilon > threat.epsilon * (1 + 1e-6):
         raise ValueError(
-            f"{source} attacked in {summary.norm} with epsilon {summary.epsilon_text}, which is more than this "
-            f"threat allows ({threat.norm}, {threat.text})."
+            f"{source} attacked in {other.norm} with epsilon {other.epsilon_text}, which is more than this threat "
+            f"allows ({threat.norm}, {threat.epsilon_text})."
         )
     images = pixels(split.images).copy()
-    fooling = FoolingImages.read(folder)
+    fooling = FoolingImages.read(folder / IMAGES)
     images[fooling.row] = fooling.images
     return Transfer(source, summary.model.label, images)

@@ -180,5 +180,5 @@ def _gallery(name: str, folder: AttackFolder) -> Gallery | None:
     shown = ExampleImages(
         folder.images.clean[moved], folder.images.images[moved], *(folder.examples[column][at] for column in columns)
     )
-    contrast = summary.epsilon if summary.norm == "linf" else None  # other norms bound no single pixel
+    contrast = summary.threat.epsilon if summary.threat.norm == "linf" else None  # other norms bound no single pixel
     return gallery(shown, contrast, summary.dataset.class_names, _SHOWN, name)

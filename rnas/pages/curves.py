@@ -100,16 +100,17 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
         return None
     radii = np.array([epsilon for epsilon, _ in points])
     attack, classes, robust = label_of(summary.curve.attack), summary.model.num_classes, summary.robust
+    norm, epsilon = summary.threat.norm, summary.threat.epsilon
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.085, right=0.965, bottom=0.14, top=0.9)
         _curve(axes, points, 1, color=BLUE, marker="o", label=attack)
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
-        threat = f"{norm_label(summary.norm)} \u03b5 = {summary.epsilon_text}"
+        threat = f"{norm_label(norm)} \u03b5 = {summary.threat.epsilon_text}"
         diamond = {**_SYMBOL, "color": ACCENT, "marker": "D", "markersize": 6, "capsize": 3, "zorder": 4}
         diamond |= {"linewidth": 1.2, "linestyle": "none", "label": f"{label_of(summary.attack)}, {threat}"}
-        axes.errorbar([summary.epsilon], [100 * robust.accuracy], yerr=100 * ends[:, None], **diamond)
+        axes.errorbar([epsilon], [100 * robust.accuracy], yerr=100 * ends[:, None], **diamond)
         if classes <= _CHANCE_SHOWN:
             axes.axhline(100 / classes, color=_QUIET, linewidth=1, linestyle=(0, (4, 3)), label="chance")
         positive = radii[radii > 0]
@@ -117,13 +118,13 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
             axes.set_xscale("symlog", base=2, linthresh=positive[0], linscale=0.5)
         # The threat's own radius has a mark of its own; its label gives way to that of a close neighbour.
         near = [any(r != own and r > 0 and 1 / 1.4 < own / r < 1.4 for r in radii) for own in radii]
-        shown = ~(np.isclose(radii, summary.epsilon) & near)
-        axes.set_xticks(radii[shown], [radius(value, summary.norm) for value in radii[shown]])
+        shown = ~(np.isclose(radii, epsilon) & near)
+        axes.set_xticks(radii[shown], [radius(value, norm) for value in radii[shown]])
         axes.minorticks_off()
-        axes.set(xlim=(0, max(radii[-1], summary.epsilon)), ylim=(0, 100), ylabel="Accuracy, %", xlabel="Radius \u03b5")
+        axes.set(xlim=(0, max(radii[-1], epsilon)), ylim=(0, 100), ylabel="Accuracy, %", xlabel="Radius \u03b5")
         figure.legend(ncols=3, **_LEGEND)
 
-    each = ", ".join(f"{percent(score.accuracy)} at {radius(epsilon, summary.norm)}" for epsilon, score in points)
+    each = ", ".join(f"{percent(score.accuracy)} at {radius(at, norm)}" for at, score in points)
     alt = f"Accuracy of {summary.model.label} under {attack} against the radius: {each}."
     return draw(name, alt, (740, 360), paint)
 

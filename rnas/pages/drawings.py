@@ -239,12 +239,12 @@ def draw_tutors(architecture: Architecture) -> Picture:
     Args:
         architecture: with a tutor for every tap.
     """
-    tutelage = architecture.tutelage
-    student, teacher = architecture.taps, tutelage.teacher_taps
-    chosen = np.array([teacher.index(tutor) for tutor in tutelage.tutors])
+    assignment = architecture.tutor_assignment
+    student, teacher = architecture.taps, assignment.teacher_taps
+    chosen = np.array([teacher.index(tutor) for tutor in assignment.tutors])
     probabilities = np.zeros((len(student), len(teacher)))
-    if len(tutelage.probabilities):
-        probabilities[:] = tutelage.probabilities
+    if len(assignment.probabilities):
+        probabilities[:] = assignment.probabilities
     # Cells never smaller than a label is high, so that every axis label stays legible at any size.
     cell_x = float(np.clip(480 / len(teacher), 15, 34))
     cell_y = float(np.clip(420 / len(student), 13.5, 28))
@@ -288,6 +288,6 @@ def draw_tutors(architecture: Architecture) -> Picture:
             scale.tick_params(labelsize=7, length=2)
             scale.set_title("p", fontsize=8, fontweight="normal")
 
-    pairs = ", ".join(f"{layer} from {tutor}" for layer, tutor in zip(student, tutelage.tutors, strict=True))
+    pairs = ", ".join(f"{layer} from {tutor}" for layer, tutor in zip(student, assignment.tutors, strict=True))
     # Never shrunk: its labels are the smallest of all.
     return draw("tutors", f"Tutor of every student layer: {pairs}.", (width, height), paint, wide=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnas.artifacts.kernel_results import KernelGain, KernelResults, ScoreCorrelation, TableAgreement
+from rnas.artifacts.kernel_results import FILE, KernelGain, KernelResults, ScoreCorrelation, TableAgreement
 from rnas.pages.kernel_plot import LABELS, kernel_label, plot_correlations, plot_strength
 from rnas.pages.quantity import duration, exact
 from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
@@ -24,7 +24,7 @@ def write_study_page(folder: str | Path) -> Path:
       OSError: a file could not be written.
     """
     folder = Path(folder)
-    return publish(folder / "report.html", "kernels.html", study_context(KernelResults.read(folder)))
+    return publish(folder / "report.html", "kernels.html", study_context(KernelResults.read(folder / FILE)))
 
 
 def study_context(results: KernelResults) -> dict[str, Any]:

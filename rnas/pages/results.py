@@ -100,12 +100,12 @@ def radius_key(epsilon: float) -> float:
 
 def _with_auto_attack(model: ModelScores, summary: AttackSummary) -> ModelScores:
     """The model with the worst case of an AutoAttack beside its other attacks, unless a lower one stands there."""
-    key = radius_key(summary.epsilon)
+    key = radius_key(summary.threat.epsilon)
     known = by_radius(model).get(key, {}).get(AUTO_ATTACK)
     if key not in by_radius(model) or (known is not None and known.accuracy <= summary.robust.accuracy):
         return model
     settings = {"version": summary.version}
-    score = {AUTO_ATTACK: AttackScore(**vars(summary.robust), epsilon=summary.epsilon, settings=settings)}
+    score = {AUTO_ATTACK: AttackScore(**vars(summary.robust), epsilon=summary.threat.epsilon, settings=settings)}
     if any(radius_key(other.epsilon) == key for other in model.attacks.values()):
         return replace(model, attacks={**model.attacks, **score})
     epsilons = {
@@ -120,7 +120,7 @@ def _belongs(summary: AttackSummary, model: ModelScores | None, evaluation: Eval
     return (
         summary.attack == AUTO_ATTACK
         and model is not None
-        and summary.norm == evaluation.threat_model.lower()
+        and summary.threat.norm == evaluation.threat_model.lower()
         and summary.clean.count == model.clean.count
     )
 
@@ -219,7 +219,7 @@ def _curve_notes(model: ModelScores, results: Results) -> list[str]:
 
 def threat(summary: AttackSummary) -> str:
     """Norm and radius of an evaluation of the suite in words."""
-    return f"{norm_label(summary.norm)} \u03b5 = {summary.epsilon_text}"
+    return f"{norm_label(summary.threat.norm)} \u03b5 = {summary.threat.epsilon_text}"
 
 
 def suite_cautions(folders: Iterable[AttackFolder], evaluation: Evaluation | None = None) -> list[str]:

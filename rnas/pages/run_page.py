@@ -305,7 +305,7 @@ def _cell_table(found: Sequence[Graph]) -> Table:
 def _block_table(files: Workdir) -> Table:
     """Every block with what it kept and the probability of each option."""
     built = blocks(files.architecture)
-    odds = getattr(files.architecture, "probabilities", ()) or [[]] * len(built)
+    odds = getattr(files.architecture, "width_probabilities", ()) or [[]] * len(built)
     rows = []
     for block, probabilities in zip(built, odds, strict=True):
         options = zip(block.options, probabilities, strict=False)
@@ -339,21 +339,21 @@ def _search(files: Workdir) -> dict[str, Any] | None:
 
 def _tutors(files: Workdir) -> dict[str, Any] | None:
     """Which teacher layer every student layer learns from."""
-    tutelage = files.architecture.tutelage if files.architecture else None
-    if not tutelage or not tutelage.tutors:
+    assignment = files.architecture.tutor_assignment if files.architecture else None
+    if not assignment or not assignment.tutors:
         return None
     taps = files.architecture.taps
-    rows_of_odds = tutelage.probabilities if len(tutelage.probabilities) else [()] * len(taps)
-    odds = [dict(zip(tutelage.teacher_taps, row, strict=False)) for row in rows_of_odds]
+    rows_of_odds = assignment.probabilities if len(assignment.probabilities) else [()] * len(taps)
+    odds = [dict(zip(assignment.teacher_taps, row, strict=False)) for row in rows_of_odds]
     rows = [
         [layer, tutor, Cell(f"{p:.3f}", value=p) if (p := known.get(tutor)) is not None else Cell()]
-        for layer, tutor, known in zip(taps, tutelage.tutors, odds, strict=True)
+        for layer, tutor, known in zip(taps, assignment.tutors, odds, strict=True)
     ]
     return {
         "layers": len(taps),
-        "choices": len(tutelage.teacher_taps),
-        "teacher": tutelage.teacher.get("architecture", ""),
-        "used": len(set(tutelage.tutors)),
+        "choices": len(assignment.teacher_taps),
+        "teacher": assignment.teacher.get("architecture", ""),
+        "used": len(set(assignment.tutors)),
         "map": draw_tutors(files.architecture),
         "table": Fold("Tutors in words", Table("tutors", ["Student layer", "Tutor", "Probability"], rows)),
     }
@@ -426,7 +426,7 @@ def _run(files: Workdir) -> dict[str, Any]:
     return {
         "record": files.run,
         "versions": next((made.versions for made in (files.run, files.evaluation) if made), {}),
-        "teacher": files.architecture.tutelage.teacher if files.architecture else {},
+        "teacher": files.architecture.tutor_assignment.teacher if files.architecture else {},
         "stages": _stage_table(files),
         "config": Fold("Configuration", settings_table("config", files.config) if files.config else None),
     }

@@ -163,8 +163,8 @@ def read_workdir(workdir: str | Path) -> Workdir:
         return (
             order.index(model) if model in order else len(order),
             model,
-            folder.summary.norm,
-            folder.summary.epsilon,
+            folder.summary.threat.norm,
+            folder.summary.threat.epsilon,
         )
 
     return Workdir(
@@ -191,7 +191,7 @@ def read_attack(folder: Path) -> AttackFolder | None:
     if summary is None:
         return None
     examples = read_examples(folder) if (folder / attack.EXAMPLES).exists() else {}
-    images = FoolingImages.read(folder) if (folder / attack.IMAGES).exists() else None
+    images = FoolingImages.read(folder / attack.IMAGES) if (folder / attack.IMAGES).exists() else None
     count = len(examples["label"]) if examples else 0
     if images is not None and examples and len(images.row) and not 0 <= images.row.min() <= images.row.max() < count:
         raise ValueError(

@@ -38,8 +38,8 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
     if derived is not None:
         student, inputs = run.search.network(derived), ()
         result["student"] = {**count(student, derived.image_shape)._asdict(), **derived.summary()}
-        if derived.tutelage.tutors:
-            result["student"]["tutors"] = dict(zip(derived.taps, derived.tutelage.tutors, strict=True))
+        if derived.tutor_assignment.tutors:
+            result["student"]["tutors"] = dict(zip(derived.taps, derived.tutor_assignment.tutors, strict=True))
     taps = {"student": [tap._asdict() for tap in describe_taps(student, image_shape, *inputs)]}
     card = Path(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():

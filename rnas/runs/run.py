@@ -157,7 +157,7 @@ class Run:
         """The architecture of a baseline: the student's own, or other cells with the student's tutors."""
         if name in recipes.baselines():
             return self.architecture
-        return dataclasses.replace(self.search.baseline(name), tutelage=self.architecture.tutelage)
+        return dataclasses.replace(self.search.baseline(name), tutor_assignment=self.architecture.tutor_assignment)
 
     # -- judging ------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.run_record import versions
-from rnas.artifacts.table_results import Network, NetworkResult
+from rnas.artifacts.table_results import Network, NetworkResult, result_file
 from rnas.attacks.catalogue import CLEAN
 from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset
@@ -82,7 +82,7 @@ class TableJudge:
             network, dataset=run.config.data.name, accuracy=accuracy, protocol=run.protocol, count=len(run.test),
             **more, versions=versions(), device=jax.devices()[0].device_kind,
         )  # fmt: skip
-        result.write(run.workdir)
+        result.write(result_file(run.workdir, network))
         say(f"{network.name}: " + ", ".join(f"{name} {value:.4f}" for name, value in accuracy.items()))
 
     def _auto_attack(self, network: Network, variables: Any) -> AttackSummary:

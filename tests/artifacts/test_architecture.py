@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnas.artifacts.architecture import NASBench201Architecture, Tutelage, WidthArchitecture, load_architecture
+from rnas.artifacts.architecture import NASBench201Architecture, TutorAssignment, WidthArchitecture, load_architecture
 from rnas.spaces import width_space
 from rnas.spaces.nasbench201 import identify
 
@@ -24,8 +24,8 @@ def searched() -> WidthArchitecture:
         widths=WIDTHS,
         image_shape=(32, 32, 3),
         num_classes=10,
-        probabilities=[jax.nn.softmax(np.arange(len(block.options))) for block in S3.blocks],
-        tutelage=Tutelage(
+        width_probabilities=[jax.nn.softmax(np.arange(len(block.options))) for block in S3.blocks],
+        tutor_assignment=TutorAssignment(
             tutors=tuple(names[j] for j in tutors.argmax(axis=1)),
             teacher_taps=names,
             probabilities=jax.nn.softmax(tutors),
@@ -47,10 +47,12 @@ def test_what_is_saved_comes_back(file):
     for field in ("space", "widths", "image_shape", "num_classes"):
         assert getattr(found, field) == getattr(saved, field), field
     for field in ("tutors", "teacher_taps", "teacher"):
-        assert getattr(found.tutelage, field) == getattr(saved.tutelage, field), field
+        assert getattr(found.tutor_assignment, field) == getattr(saved.tutor_assignment, field), field
     for field in ("probabilities", "logits"):
-        np.testing.assert_array_equal(np.float32(getattr(found.tutelage, field)), getattr(saved.tutelage, field))
-    for found_block, saved_block in zip(found.probabilities, saved.probabilities, strict=True):
+        np.testing.assert_array_equal(
+            np.float32(getattr(found.tutor_assignment, field)), getattr(saved.tutor_assignment, field)
+        )
+    for found_block, saved_block in zip(found.width_probabilities, saved.width_probabilities, strict=True):
         np.testing.assert_array_equal(np.float32(found_block), saved_block)
 
 
@@ -75,7 +77,7 @@ def test_a_file_written_by_hand_needs_five_entries(tmp_path):
     path.write_text('{"format": 1, "space": "tiny", "widths": [16, 12, 32, 20], "image_shape": [8, 8, 1], '
                     '"num_classes": 10}')  # fmt: skip
     found = load_architecture(path)
-    assert found.widths == (16, 12, 32, 20) and found.tutelage == Tutelage()
+    assert found.widths == (16, 12, 32, 20) and found.tutor_assignment == TutorAssignment()
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -94,13 +96,13 @@ def test_what_is_no_json_is_named(tmp_path, text):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2; this version reads format 1"),
-        ({"format": None}, "has format None"),
+        ({"format": 2}, "has format 2, expected 1: a newer version"),
+        ({"format": None}, "has no format, expected 1"),
         ({"space": "s4"}, "unknown space 's4'; known spaces: .*s3, s5, s7"),
-        ({"space": ["s3"]}, "does not describe a network"),
+        ({"space": ["s3"]}, "space: unknown space .*; known spaces: .*s3"),
         ({"widths": [16] * 3}, "space 's3' has 9 blocks, but 3 widths were given"),
         ({"widths": [16] * 3 + [21] * 3 + [52] * 3}, "block3 of space 's3' cannot have width 21; .* 32, 28, 24, 20"),
-        ({"widths": 16}, "does not describe a network"),
+        ({"widths": 16}, "widths: expected a list, got 16"),
         ({"tutors": ["conv1"]}, "names 1 tutors, but the network has 28 taps"),
         ({"teacher_taps": ["conv1"]}, "tutors that are no teacher taps: block1.layer.0.conv1, block3"),
     ],
@@ -111,11 +113,19 @@ def test_what_describes_no_network_is_refused(file, changes, message):
         load_architecture(file)
 
 
-@pytest.mark.parametrize("content", [[], {}, {"format": 1, "space": "s3"}, "s3"])
-def test_what_is_missing_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "expected an object, got \\[\\]"),
+        ({}, "has no format, expected 1"),
+        ({"format": 1, "space": "s3"}, "image_shape: expected a value, which is missing; num_classes: .*; widths: "),
+        ({"format": 1, "space": "dsara", "channels": 8}, "image_shape: .*; genotype: .* has the keys .*; cells: "),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, content, message):
     path = tmp_path / "architecture.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="is no architecture: it lacks .*widths, image_shape, num_classes"):
+    with pytest.raises(ValueError, match=f"architecture.json {message}"):
         load_architecture(path)
 
 
@@ -123,14 +133,16 @@ def test_what_is_missing_is_named(tmp_path, content):
 
 CELL = NASBench201Architecture(
     code="324102", channels=8, cells=2, origin={"method": "arnas"}, image_shape=(8, 8, 1), num_classes=10,
-    probabilities=np.full((6, 5), 0.2).tolist(),
+    operation_probabilities=np.full((6, 5), 0.2).tolist(),
 )  # fmt: skip
 
 
 def test_a_cell_of_the_table_comes_back(tmp_path):
     path = tmp_path / "architecture.json"
     CELL.save(path, params=1, macs=2)
-    assert load_architecture(path) == dataclasses.replace(CELL, tutelage=load_architecture(path).tutelage)
+    assert load_architecture(path) == dataclasses.replace(
+        CELL, tutor_assignment=load_architecture(path).tutor_assignment
+    )
     content = json.loads(path.read_text())
     assert (content["space"], content["code"], content["id"]) == ("nasbench201", "324102", identify("324102"))
     assert content["student_taps"][:3] == ["stem", "stage1.cell0", "stage1.cell1"] and len(content["student_taps"]) == 9
@@ -139,12 +151,12 @@ def test_a_cell_of_the_table_comes_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"code": 324102}, "code is 324102, not six digits"),
+        ({"code": 324102}, "code: expected a text, got 324102"),
         ({"code": "324105"}, "has 5 as digit 6"),
         ({"code": "9930"}, "code is '9930', not six digits"),
-        ({"cells": 0}, "cells is 0"),
+        ({"cells": 0}, "cells: expected greater than or equal to 1, got 0"),
         ({"operation_probabilities": [[0.5, 0.5]]}, "expected \\(6, 5\\)"),
-        ({"code": None}, "code is None"),
+        ({"code": None}, "code: expected a text, got None"),
     ],
 )
 def test_what_is_no_cell_of_the_table_is_refused(tmp_path, change, message):

@@ -23,9 +23,7 @@ def summary():
     return AttackSummary(
         model=attack.AttackedModel("student", "student", "Student", "runs/a", "tiny", "cafe", 1000, None, 10),
         dataset=attack.Images("digits", "test", 40, "beef", "1.0.0", 0, ("zero", "one")),
-        norm="linf",
-        epsilon=EPSILON,
-        epsilon_text="8/255",
+        threat=attack.Threat("linf", EPSILON, "8/255"),
         attack="auto_attack",
         version="standard",
         seed=0,
@@ -69,9 +67,9 @@ def test_keys_of_the_file(summary):
     [
         (["format"], 1, r"has format 1, expected 2: an earlier version wrote it"),
         (["format"], 3, r"has format 3, expected 2: a newer version"),
-        (["threat", "norm"], "l3", r"threat\.norm: expected one of linf, l2, l1, got 'l3'"),
-        (["attacks", 0, "fooled"], 31, r"attacks\[0\]\.fooled: expected at most the 30 attacked examples, got 31"),
-        (["checks", 1, "status"], "good", r"checks\[1\]\.status: expected one of skipped"),
+        (["threat", "norm"], "l3", r"threat\.norm: expected 'linf', 'l2' or 'l1', got 'l3'"),
+        (["attacks", 0, "fooled"], 31, r"attacks\[0\]: fooled is 31, expected at most the 30 attacked examples"),
+        (["checks", 1, "status"], "good", r"checks\[1\]: status is 'good', expected one of skipped"),
         (["robust"], None, r"robust: expected an object, got None"),
     ],
 )  # fmt: skip
@@ -89,16 +87,16 @@ def test_wrong_content_is_named(tmp_path, summary, keys, value, message):
 
 def test_fooling_images_go_there_and_back(tmp_path):
     images = np.ones((2, 4, 4, 1), np.float32)
-    FoolingImages(np.array([1, 5]), images, images * 0).write(tmp_path)
-    read = FoolingImages.read(tmp_path)
+    FoolingImages(np.array([1, 5]), images, images * 0).write(tmp_path / "adversarial.npz")
+    read = FoolingImages.read(tmp_path / "adversarial.npz")
     assert list(read.row) == [1, 5]
     assert np.all(read.images - read.clean == 1)
 
 
 def test_fooling_images_of_other_shapes_are_refused(tmp_path):
-    FoolingImages(np.arange(3), np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 4, 1))).write(tmp_path)
-    with pytest.raises(ValueError, match=r"adversarial\.npz: row \(3,\)"):
-        FoolingImages.read(tmp_path)
+    FoolingImages(np.arange(3), np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 4, 1))).write(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz has row \(3,\)"):
+        FoolingImages.read(tmp_path / "a.npz")
 
 
 def test_examples_go_there_and_back(tmp_path):

@@ -79,7 +79,7 @@ def bare(tmp_path_factory, data) -> Path:
         widths=experiment.search.space.smallest,
         image_shape=(8, 8, 1),
         num_classes=10,
-        probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in blocks],
+        width_probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in blocks],
     )
     experiment.save_architecture(smallest)
     variables = initial_variables(experiment.search.network(smallest), config, "train")

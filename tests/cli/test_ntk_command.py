@@ -137,7 +137,7 @@ def test_agreement_with_the_table(answer):
 def test_what_is_kept(answer, made_up):
     found, folder = answer
     assert found == json.loads((folder / "ntk.json").read_text())
-    assert KernelResults.read(folder).to_json() == KernelResults.from_json(found).to_json()
+    assert KernelResults.read(folder / "ntk.json").to_json() == KernelResults.from_json(found).to_json()
     assert (folder / "report" / "figures" / "scores.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "ntk.md").read_text()
     assert "60 architectures on 4 training images of digits/" in text and "2 initialisations, seed 0" in text
@@ -154,7 +154,7 @@ def test_the_page_in_a_browser(check_page, answer):
 
 def test_the_page_shows_the_same_figures(answer):
     found, folder = answer
-    page = study_context(KernelResults.read(folder))
+    page = study_context(KernelResults.read(folder / "ntk.json"))
     assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in page["title"]
     assert len(page["degenerate"]) == 1
     assert page["sections"]["protocol"].content["Images"].startswith("4 training images of digits/")

@@ -92,7 +92,7 @@ def test_files_hold_the_same_table(examples, tmp_path):
     assert arrays["distance_linf"][[1, 2, 3, 5]].tolist() == [0] * 4
     assert arrays["distance_linf"][0] == abs(images[0] - PIXELS[0]).max()
 
-    stored = FoolingImages.read(tmp_path / "new")
+    stored = FoolingImages.read(tmp_path / "new" / "adversarial.npz")
     assert stored.row.tolist() == [0, 4] and stored.images.dtype == np.float32
     np.testing.assert_array_equal(stored.images, images[[0, 4]])
     np.testing.assert_array_equal(stored.clean, PIXELS[[0, 4]])

@@ -123,7 +123,7 @@ def test_interval_ends_where_the_score_test_does(hits, count):
 
 
 def test_interval_without_examples_says_nothing():
-    assert interval(0, 0) == [0.0, 1.0]
+    assert interval(0, 0) == (0.0, 1.0)
 
 
 # -- settings --------------------------------------------------------------------------------------------

@@ -44,9 +44,12 @@ def test_unreadable_json_is_named(write_attack, content):
     [
         ({"format": 1}, "format 1, expected 2"),
         ({"threat": None}, "threat: expected an object"),
-        ({"clean": {"count": 3}}, "clean.accuracy: expected a number"),
-        ({"attacks": [{"name": "square", "attacked": 3, "fooled": 4}]}, "at most the 3 attacked examples"),
-        ({"checks": [{"letter": "A", "name": "inputs", "status": "fine"}]}, "status: expected one of skipped"),
+        ({"clean": {"count": 3}}, "clean.accuracy: expected a value, which is missing"),
+        (
+            {"attacks": [{"name": "square", "attacked": 3, "fooled": "4"}]},
+            r"attacks\[0\].fooled: expected a valid",
+        ),
+        ({"checks": [{"letter": "A", "name": "inputs", "status": "fine", "figure": ""}]}, "expected one of skipped"),
     ],
 )
 def test_a_malformed_field_is_named(write_attack, change, message):

@@ -8,7 +8,7 @@ from PIL import Image
 import pytest
 
 from rnas.artifacts.files import write_json
-from rnas.artifacts.table_results import Network, NetworkResult
+from rnas.artifacts.table_results import Network, NetworkResult, result_file
 from rnas.main import main
 from rnas.pages import site
 from rnas.pages.canvas import Picture
@@ -195,7 +195,7 @@ def workdir(tmp_path):
                 accuracy["autoattack"] = robust - 0.02
             result = NetworkResult.of(Network(number, seed), dataset="cifar10", accuracy=accuracy, protocol=protocol,
                                       count=500, **more)  # fmt: skip
-            result.write(tmp_path)
+            result.write(result_file(tmp_path, result.network))
     return tmp_path
 
 

@@ -131,9 +131,9 @@ def test_text_for_a_reader(tmp_path, capsys):
     [
         (None, "no architecture at {file}; run the search first, or name another file."),
         ("{", "{file} is not readable as JSON"),
-        ("[1]", "{file} is no architecture: it lacks format, space, widths, image_shape, num_classes."),
+        ("[1]", "{file} expected an object, got [1]."),
         ('{"format": 1, "space": "s3", "widths": [16], "image_shape": [32, 32, 3], "num_classes": 10}',
-         "{file} does not describe a network: space 's3' has 9 blocks, but 1 widths were given."),
+         "{file} space 's3' has 9 blocks, but 1 widths were given."),
     ],
 )  # fmt: skip
 def test_an_unreadable_architecture_is_refused(tmp_path, capsys, text, message):

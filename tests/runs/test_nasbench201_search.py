@@ -50,7 +50,7 @@ def test_probabilities_become_a_cell(tmp_path):
     rows = np.full((6, 5), 0.1) + 0.5 * np.eye(5)[[3, 2, 4, 1, 0, 2]]
     architecture, warning = family.found({"cell": rows}, {"method": "dsara"})
     assert architecture.code == "324102" and not warning
-    np.testing.assert_allclose(architecture.probabilities, rows)
+    np.testing.assert_allclose(architecture.operation_probabilities, rows)
     rows = np.full((6, 5), 0.1) + 0.5 * np.eye(5)[[1, 1, 4, 1, 0, 1]]
     assert "collapsed" in family.found({"cell": rows}, {"method": "dsara"})[1]
 
@@ -100,9 +100,9 @@ def test_a_search_is_judged_by_the_table(tmp_path, capsys, monkeypatch, argument
     options = [f"--config.{each}" for each in SHORT]
     assert main(["search", f"--config={DIGITS}:{argument}", f"--workdir={workdir}", *options]) == 0
     found = load_architecture(workdir / "architecture.json")
-    rows = np.array(found.probabilities)
+    rows = np.array(found.operation_probabilities)
     assert found.code == "".join(map(str, rows.argmax(1))) and np.ptp(rows) > 1e-4  # the search moved them
-    assert bool(found.tutelage.tutors) == ("distil" in argument)
+    assert bool(found.tutor_assignment.tutors) == ("distil" in argument)
     # A table in which every class has the share of 3x3 convolutions on the edges of its representative.
     accuracy = {number: float((encodings()[number] == 3).mean()) for number in np.unique(representatives()).tolist()}
     content = {"digits": {str(n): {"val_pgd_8.0_acc": {"0": value}} for n, value in accuracy.items()}}

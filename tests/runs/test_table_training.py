@@ -16,7 +16,7 @@ import pytest
 from rnas import steps
 from rnas.artifacts.files import write_json
 from rnas.artifacts.metrics import read_rows
-from rnas.artifacts.table_results import Network, NetworkResult, merge
+from rnas.artifacts.table_results import Network, NetworkResult, merge, result_file
 from rnas.cli import platform
 from rnas.config.load import load_config
 from rnas.layers import ConvBatchNorm
@@ -287,9 +287,9 @@ FIGURES = {"clean": 0.5, "fgsm_3": 0.375, "pgd_3": 0.25, "fgsm_8": 0.25, "pgd_8"
 
 def result(folder, number=10, seed=0, dataset="cifar10", protocol=1, **changes):
     accuracy = {name: value + 0.0625 * seed for name, value in FIGURES.items()} | changes
-    NetworkResult.of(Network(number, seed), dataset=dataset, accuracy=accuracy, protocol={"epochs": protocol}).write(
-        folder
-    )
+    network = Network(number, seed)
+    found = NetworkResult.of(network, dataset=dataset, accuracy=accuracy, protocol={"epochs": protocol})
+    found.write(result_file(folder, network))
 
 
 def test_merged_results_are_a_table_of_runs(tmp_path):
@@ -329,8 +329,8 @@ def test_cost_of_the_small_network_is_that_of_its_parameters():
         (lambda folder: None, "no results in"),
         (lambda folder: (result(folder), result(folder, 0, protocol=2)), "different protocols"),
         (lambda folder: (result(folder), result(folder / "b", pgd_8=0.0)), "other figures"),
-        (lambda folder: write_json(folder / "results" / "0.json", {}), "not a result of"),
-        (lambda folder: result(folder, pgd=0.0), "not a result of"),
+        (lambda folder: write_json(folder / "results" / "0.json", {}), "no result of `rnas tabular train`; remove it"),
+        (lambda folder: result(folder, pgd=0.0), "no result of `rnas tabular train`; remove it"),
     ],
 )  # fmt: skip
 def test_results_that_do_not_fit_together_are_refused(tmp_path, spoil, message):

@@ -182,7 +182,7 @@ class NASBench201Cells(Family):
 
     def found(self, probabilities: Mapping[str, Any], origin: dict[str, str]) -> tuple[NASBench201Architecture, str]:
         rows = np.asarray(probabilities["cell"])
-        architecture = self._of(nasbench201.most_probable(rows), origin, probabilities=rows.tolist())
+        architecture = self._of(nasbench201.most_probable(rows), origin, operation_probabilities=rows.tolist())
         weights = {nasbench201.CONV_1X1, nasbench201.CONV_3X3} & set(nasbench201.encode(architecture.code))
         return architecture, "" if weights else "the cell has collapsed: none of its edges has weights."
 

@@ -168,7 +168,7 @@ class WidthSearch:
             widths=widths,
             image_shape=tuple(config.data.image_shape),
             num_classes=config.data.num_classes,
-            probabilities=[jax.nn.softmax(theta) for theta in logits],
+            width_probabilities=[jax.nn.softmax(theta) for theta in logits],
         )
         return found, state.architecture["tutors"], ()
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from rnas import objectives
-from rnas.artifacts.architecture import Tutelage
+from rnas.artifacts.architecture import TutorAssignment
 from rnas.runs.recipes import joint_objective
 from rnas.runs.run import Run, say
 from rnas.runs.stages.search_architecture import searched_state
@@ -20,16 +20,16 @@ def derive_architecture(run: Run) -> None:
         architecture, selector, warnings = run.search.derive(searched_state(run))
         for warning in warnings:
             say(f"warning: {warning}")
-        architecture = dataclasses.replace(architecture, tutelage=_tutelage(run, selector))
+        architecture = dataclasses.replace(architecture, tutor_assignment=_tutor_assignment(run, selector))
     run.save_architecture(architecture)
 
 
-def _tutelage(run: Run, selector: Any) -> Tutelage:
+def _tutor_assignment(run: Run, selector: Any) -> TutorAssignment:
     """Reads tutors off the searched selector [n_s, n_t]; there are none where the search did not match maps."""
     if not joint_objective(run.config, "search").gamma:
-        return Tutelage()
+        return TutorAssignment()
     taps = run.teacher.tap_names
-    return Tutelage(
+    return TutorAssignment(
         tutors=tuple(taps[j] for j in np.asarray(objectives.choose(selector))),
         teacher_taps=taps,
         probabilities=jax.nn.softmax(selector),

@@ -56,18 +56,18 @@ def _initial_student(run: Run, architecture: Architecture, model: Any) -> Any:
 
 
 def _tutors(run: Run, architecture: Architecture) -> FixedTutors | SampledTutors:
-    tutelage = architecture.tutelage
-    if not tutelage.tutors:
+    assignment = architecture.tutor_assignment
+    if not assignment.tutors:
         raise ValueError(
             "train.gamma is not 0, but the architecture has no tutors: its search ran with gamma = 0. Search with "
             "gamma, or train with --config.train.gamma=0."
         )
     own = run.teacher.identity
-    if tutelage.teacher != own:
+    if assignment.teacher != own:
         raise ValueError(
             f"the tutors of {run.workdir / 'architecture.json'} are layers of another teacher "
-            f"({tutelage.teacher}); this one is {own}."
+            f"({assignment.teacher}); this one is {own}."
         )
     if run.config.derive.tutor == "sampled":
-        return SampledTutors(architecture.taps, tutelage.teacher_taps, tuple(map(tuple, tutelage.logits)))
-    return FixedTutors(architecture.taps, tutelage.tutors, len(tutelage.teacher_taps))
+        return SampledTutors(architecture.taps, assignment.teacher_taps, tuple(map(tuple, assignment.logits)))
+    return FixedTutors(architecture.taps, assignment.tutors, len(assignment.teacher_taps))
