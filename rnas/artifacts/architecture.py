@@ -17,25 +17,18 @@ from rnas.spaces import cell_space, nasbench201, width_space
 
 FILE = "architecture.json"
 Rows = Annotated[Any, GetPydanticSchema(lambda source, handler: handler.generate_schema(list[list[Number]]))]  # arrays
+Origin = Mapping[str, Any]  # {'method': …} that found a cell ('given' may have a 'file' too), or {'published': name}
 
 
 @dataclasses.dataclass(frozen=True)
 class TutorAssignment(Record):
-    """Which layer of a teacher each layer of the student learns from; empty where the search had no teacher.
+    """Which layer of a teacher each layer of the student learns from; empty where the search had no teacher."""
 
-    Attributes:
-      tutors: teacher tap of each student tap.
-      teacher_taps: all taps of the teacher, in forward order.
-      probabilities: [n_s, n_t], softmax of the selector.
-      logits: [n_s, n_t], the selector itself, for training with samples of it.
-      teacher: identity of the teacher.
-    """
-
-    tutors: tuple[str, ...] = ()
-    teacher_taps: tuple[str, ...] = ()
-    probabilities: Annotated[Rows, Field(alias="tutor_probabilities")] = ()
-    logits: Annotated[Rows, Field(alias="tutor_logits")] = ()
-    teacher: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tutors: tuple[str, ...] = ()  # teacher tap of each student tap
+    teacher_taps: tuple[str, ...] = ()  # all taps of the teacher, in forward order
+    probabilities: Annotated[Rows, Field(alias="tutor_probabilities")] = ()  # [n_s, n_t], softmax of the selector
+    logits: Annotated[Rows, Field(alias="tutor_logits")] = ()  # [n_s, n_t], the selector itself
+    teacher: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # identity of the teacher
 
     def check(self, student_taps: Sequence[str]) -> None:
         """Raises ValueError where the tutors are not those of a student with these taps."""
@@ -50,21 +43,15 @@ class TutorAssignment(Record):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture(Record, abc.ABC):
-    """A network of a space, for images of one shape.
-
-    Attributes:
-      image_shape: [H, W, C] of the images it was searched on.
-      num_classes: K.
-      tutor_assignment: who learns from whom.
-    """
+    """A network of a space, for images of one shape."""
 
     format = 1
     earlier = "Search again, or write the file in this format."
     beside: ClassVar[tuple[str, ...]] = ("tutor_assignment",)
 
-    image_shape: tuple[Count, Count, Count]
-    num_classes: Count
-    tutor_assignment: TutorAssignment = TutorAssignment()
+    image_shape: tuple[Count, Count, Count]  # [H, W, C] of the images it was searched on
+    num_classes: Count  # K
+    tutor_assignment: TutorAssignment = TutorAssignment()  # who learns from whom
 
     def __post_init__(self):
         self.tutor_assignment.check(self.taps)
@@ -137,23 +124,15 @@ def _genotype(content: Mapping[str, Any]) -> cell_space.Genotype:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellArchitecture(Architecture):
-    """Cells of a genotype, stacked.
-
-    Attributes:
-      genotype: the cells.
-      channels: of the first cell.
-      cells: how many.
-      width_ratio: channels of the three stages, relative to the first; None is the ratio of the space.
-      origin: {'method': …} that found it ('given' has a 'file' too), or {'published': name}.
-    """
+    """Cells of a genotype, stacked."""
 
     beside = ("genotype", "tutor_assignment")
 
     genotype: Annotated[cell_space.Genotype, PlainValidator(_genotype), PlainSerializer(cell_space.Genotype.to_json)]
-    channels: Size
-    cells: Size
-    width_ratio: tuple[Count, Count, Count] | None = None
-    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    channels: Size  # of the first cell
+    cells: Size  # how many
+    width_ratio: tuple[Count, Count, Count] | None = None  # channels of the stages; None is the ratio of the space
+    origin: Origin = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.width_ratio is None:
@@ -183,21 +162,13 @@ class CellArchitecture(Architecture):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NASBench201Architecture(Architecture):
-    """A cell of NAS-Bench-201 in the network of its table.
+    """A cell of NAS-Bench-201 in the network of its table."""
 
-    Attributes:
-      code: of the cell, six digits.
-      channels: of the first stage.
-      cells: in each of the three stages.
-      origin: {'method': …} that found it ('given' may have a 'file' too).
-      operation_probabilities: [6, 5] of the operations on each edge that it was read from; empty if from none.
-    """
-
-    code: str
-    channels: Size
-    cells: Size
-    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    operation_probabilities: Rows = ()
+    code: str  # of the cell, six digits
+    channels: Size  # of the first stage
+    cells: Size  # in each of the three stages
+    origin: Origin = dataclasses.field(default_factory=dict)
+    operation_probabilities: Rows = ()  # [6, 5] of each edge that it was read from; empty if from none
 
     def __post_init__(self):
         if nasbench201.to_code(self.code) != self.code:

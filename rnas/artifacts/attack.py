@@ -32,38 +32,34 @@ COLUMNS = ("label", "clean_prediction", "adversarial_prediction", *(f"distance_{
 
 @dataclass(frozen=True)
 class AttackedModel:
-    """The model that was attacked; see `rnas.evaluation.EvaluatedModel`."""
+    """What is stored of the model that was attacked."""
 
-    name: str
-    kind: Annotated[str, one_of(*MODEL_KINDS)]
-    label: str
-    source: str
-    architecture: str
-    hash: str
-    params: Count | None
-    macs: Count | None
-    num_classes: Count
+    name: str  # in files, such as 'baseline_trades'
+    hash: str  # of all that makes this model differ from others
+    num_classes: Count  # K
+    kind: Annotated[str, one_of(*MODEL_KINDS)] = "function"  # one of `MODEL_KINDS`
+    label: str = ""  # what people read, such as 'TRADES'; the name where it is empty
+    source: str = ""  # where it was found, for people
+    architecture: str = ""  # what it is, for people
+    params: Count | None = None  # None where its size is not known
+    macs: Count | None = None
+
+    def __post_init__(self):
+        if not self.label:
+            object.__setattr__(self, "label", self.name)
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images that were attacked.
+    """The images that were attacked."""
 
-    Attributes:
-      name, version, split: of the data set.
-      first: number of the first image in the split; None where it is not known, as is `version`.
-      count: how many.
-      class_names: K names, or none.
-      sha256: of pixels and labels.
-    """
-
-    name: str
+    name: str  # of the data set
     split: str
-    count: Count = 0
-    sha256: str = ""
+    count: Count = 0  # how many
+    sha256: str = ""  # of pixels and labels
     version: str | None = None
-    first: Count | None = None
-    class_names: tuple[str, ...] = ()
+    first: Count | None = None  # number of the first image in the split; None where it is not known, as is `version`
+    class_names: tuple[str, ...] = ()  # K names, or none
 
 
 @dataclass(frozen=True)
@@ -82,26 +78,16 @@ class Threat:
 
 @dataclass(frozen=True)
 class AttackRow:
-    """One attack, on the examples that the attacks before it left.
+    """One attack, on the examples that the attacks before it left."""
 
-    Attributes:
-      name: in `rnas.attacks.catalogue`.
-      settings: its hyperparameters.
-      attacked, fooled: examples.
-      cumulative: what is still classified correctly after it.
-      alone: what would be if no other attack had run; None where this was not measured.
-      seconds: wall time.
-      queries: images shown to the model.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
-    attacked: Count
+    name: str  # in `rnas.attacks.catalogue`
+    settings: Mapping[str, Any]  # its hyperparameters
+    attacked: Count  # examples
     fooled: Count
-    cumulative: Score
-    alone: Score | None
-    seconds: Number
-    queries: Count
+    cumulative: Score  # what is still classified correctly after it
+    alone: Score | None  # what would be if no other attack had run; None where this was not measured
+    seconds: Number  # wall time
+    queries: Count  # images shown to the model
 
     def __post_init__(self):
         if self.fooled > self.attacked:
@@ -110,17 +96,12 @@ class AttackRow:
 
 @dataclass(frozen=True)
 class TransferRow(Record):
-    """What is classified correctly of the images that fooled another model.
-
-    Attributes:
-      source: folder of the attack on that model.
-      model: its label.
-    """
+    """What is classified correctly of the images that fooled another model."""
 
     beside = ("score",)
 
-    source: str
-    model: str
+    source: str  # folder of the attack on that model
+    model: str  # its label
     score: Score
 
 
@@ -135,62 +116,43 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the attack cost.
+    """What the attack cost."""
 
-    Attributes:
-      forward_seconds: of one forward pass of one image, in a full batch.
-      estimated_forwards: forward passes of one image, estimated before; a gradient counts as three.
-      forwards: those that were needed.
-      compilations: programs times batch sizes.
-    """
-
-    forward_seconds: Number
-    estimated_forwards: Count
-    forwards: Count
-    compilations: Count
+    forward_seconds: Number  # of one forward pass of one image, in a full batch
+    estimated_forwards: Count  # forward passes of one image, estimated before; a gradient counts as three
+    forwards: Count  # those that were needed
+    compilations: Count  # programs times batch sizes
 
 
 @dataclass(frozen=True)
 class AttackSummary(Record):
-    """The content of `attack.json`.
-
-    Attributes:
-      identity: all that the figures depend on; a folder of another identity is not continued.
-      attack: 'auto_attack', or names of `rnas.attacks.catalogue` separated by commas.
-      version: of AutoAttack; '' for other attacks.
-      clean, robust: without attack, and in the worst case over all attacks.
-      attacks: in the order they ran.
-      curve: over the radius, each radius attacked on its own.
-      checks: sanity checks A to K, by letter.
-      seconds: work of all measurements.
-      batch_size: the largest, over all devices.
-    """
+    """The content of `attack.json`."""
 
     format = 2
     earlier = remedy = "Attack again with another --output, or remove the folder."
 
-    identity: Mapping[str, Any]
+    identity: Mapping[str, Any]  # all that the figures depend on; a folder of another identity is not continued
     model: AttackedModel
     dataset: Images
     threat: Threat
-    attack: str
-    version: str
+    attack: str  # 'auto_attack', or names of `rnas.attacks.catalogue` separated by commas
+    version: str  # of AutoAttack; '' for other attacks
     seed: Count
-    clean: Score
-    attacks: tuple[AttackRow, ...]
-    robust: Score
+    clean: Score  # without attack
+    attacks: tuple[AttackRow, ...]  # in the order they ran
+    robust: Score  # in the worst case over all attacks
     rounded: Annotated[Rounded, Field(alias="uint8")]
-    curve: Curve
+    curve: Curve  # over the radius, each radius attacked on its own
     transfer: tuple[TransferRow, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...]  # sanity checks A to K, by letter
     warnings: tuple[str, ...]
-    seconds: Number
+    seconds: Number  # work of all measurements
     cost: Cost
     caveat: str
     versions: Mapping[str, str]
     device: str
     devices: Count
-    batch_size: Count
+    batch_size: Count  # the largest, over all devices
     precision: str
 
     @property
@@ -201,16 +163,11 @@ class AttackSummary(Record):
 
 @dataclass(frozen=True, eq=False)
 class FoolingImages(ImageArrays):
-    """The images that fooled the model, the content of `adversarial.npz`.
-
-    Attributes:
-      row: integers [M], places in the arrays of `examples.npz`.
-      images, clean: float32 [M, H, W, C] in [0, 1].
-    """
+    """The images float32 [M, H, W, C] in [0, 1] that fooled the model, the content of `adversarial.npz`."""
 
     pictures = ("images", "clean")
 
-    row: np.ndarray
+    row: np.ndarray  # integers [M], places in the arrays of `examples.npz`
     images: np.ndarray
     clean: np.ndarray
 

@@ -25,51 +25,33 @@ KINDS = ("student", "student_last", "teacher", "no_distillation", "plain", "meth
 
 @dataclass(frozen=True)
 class ModelScores(Record):
-    """The figures of one model.
-
-    Attributes:
-      kind: one of `KINDS`.
-      label: what people read, such as 'TRADES with AWP'.
-      params, macs: its size; None where it is not known.
-      clean: without attack.
-      attacks: name in `rnas.attacks.catalogue` -> score, at the headline radius; `auto_attack` among them where the
-        model was put to it.
-      epsilons: the other radii as the configuration writes them, such as '2/255' -> name -> score.
-      curve: over the radius.
-    """
+    """The figures of one model; attacks have their names in `rnas.attacks.catalogue`."""
 
     beside = ("attacks",)
 
-    kind: Annotated[str, one_of(*KINDS)]
-    label: str
-    params: Count | None
+    kind: Annotated[str, one_of(*KINDS)]  # one of `KINDS`
+    label: str  # what people read, such as 'TRADES with AWP'
+    params: Count | None  # its size; None where it is not known
     macs: Count | None
-    clean: Score
-    attacks: Mapping[str, AttackScore] = field(default_factory=dict)
+    clean: Score  # without attack
+    attacks: Mapping[str, AttackScore] = field(default_factory=dict)  # name -> score at the headline radius
+    # The other radii as the configuration writes them, such as '2/255' -> name -> score.
     epsilons: Mapping[str, Mapping[str, AttackScore]] = field(default_factory=dict)
-    curve: Curve | None = None
+    curve: Curve | None = None  # over the radius
 
 
 @dataclass(frozen=True)
 class Evaluation(Record):
-    """The content of `evaluation.json`.
-
-    Attributes:
-      models: name -> figures, in the order of the run; the student is always there.
-      dataset: fingerprint of the data, see `rnas.data.datasets.Dataset`.
-      threat_model: norm of every radius.
-      seed: of the random starts.
-      versions: package -> version.
-    """
+    """The content of `evaluation.json`."""
 
     format = 2
     earlier = "Its attacks had other names. Evaluate with that version, or repeat the run in a new work directory."
 
-    models: Mapping[str, ModelScores]
-    dataset: Mapping[str, Any]
-    threat_model: str
-    seed: Count
-    versions: Mapping[str, str]
+    models: Mapping[str, ModelScores]  # name -> figures, in the order of the run; the student is always there
+    dataset: Mapping[str, Any]  # fingerprint of the data, see `rnas.data.datasets.Dataset`
+    threat_model: str  # norm of every radius
+    seed: Count  # of the random starts
+    versions: Mapping[str, str]  # package -> version
 
     def __post_init__(self):
         if "student" not in self.models:
@@ -88,17 +70,12 @@ class Evaluation(Record):
 
 @dataclass(frozen=True, eq=False)
 class ExampleImages(ImageArrays):
-    """A few test images under PGD-100, the content of a run's `adversarial.npz`.
-
-    Attributes:
-      images, adversarial: float32 [n, H, W, C] in [0, 1], the clean images and those that the attack made of them.
-      labels, clean_predictions, adversarial_predictions: integers [n].
-    """
+    """A few test images under PGD-100, the content of a run's `adversarial.npz`."""
 
     pictures = ("images", "adversarial")
 
-    images: np.ndarray
-    adversarial: np.ndarray
-    labels: np.ndarray
+    images: np.ndarray  # float32 [n, H, W, C] in [0, 1]
+    adversarial: np.ndarray  # what the attack made of them
+    labels: np.ndarray  # integers [n], as the predictions
     clean_predictions: np.ndarray
     adversarial_predictions: np.ndarray

@@ -7,13 +7,9 @@ from rnas.artifacts.files import read_arrays, write_arrays
 
 
 class ImageArrays:
-    """A dataclass of arrays, the content of a file.
+    """A dataclass of arrays, the content of a file."""
 
-    Attributes:
-      pictures: fields of one shape [n, height, width, channels]; all others are [n].
-    """
-
-    pictures: ClassVar[tuple[str, ...]]
+    pictures: ClassVar[tuple[str, ...]]  # fields of one shape [n, height, width, channels]; all others are [n]
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Self:

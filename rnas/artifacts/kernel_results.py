@@ -23,36 +23,23 @@ RANKING = ("lambda_min", "frobenius", "trace", "condition", "log_det", "mean", "
 
 @dataclasses.dataclass(frozen=True)
 class KernelSettings:
-    """What every score depends on, beside the data set and the architecture.
+    """What every score depends on, beside the data set and the architecture."""
 
-    Attributes:
-      images: N, an equal number of every class, the same for all architectures.
-      initialisations: independent draws of the parameters.
-      epsilons: radii of the attacks in pixel units, as written: '8/255'.
-      steps: of each attack.
-      beta: share of the adversarial loss in the mixed kernels.
-      output, parameters: of `rnas.ntk.empirical_ntk`.
-      channels: of the network's first stage.
-      cells: in each of its three stages.
-      seed: of images, parameters and attacks.
-    """
-
-    images: Size = 64
-    initialisations: Size = 3
-    epsilons: tuple[str, ...] = ("3/255", "8/255")
-    steps: Size = STEPS
-    beta: Number = 0.5
-    output: str = "sum"
+    images: Size = 64  # N, an equal number of every class, the same for all architectures
+    initialisations: Size = 3  # independent draws of the parameters
+    epsilons: tuple[str, ...] = ("3/255", "8/255")  # radii of the attacks in pixel units, as written: '8/255'
+    steps: Size = STEPS  # of each attack
+    beta: Number = 0.5  # share of the adversarial loss in the mixed kernels
+    output: str = "sum"  # of `rnas.ntk.empirical_ntk`, as `parameters`
     parameters: str = "all"
-    channels: Size = nasbench201.CHANNELS
-    cells: Size = nasbench201.CELLS
-    seed: Count = 0
+    channels: Size = nasbench201.CHANNELS  # of the network's first stage
+    cells: Size = nasbench201.CELLS  # in each of its three stages
+    seed: Count = 0  # of images, parameters and attacks
 
     def __post_init__(self):
-        least = {"images": 2, "initialisations": 1, "steps": 1, "channels": 1, "cells": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least {bound}.")
+        for name in ("images", "initialisations", "steps", "channels", "cells"):
+            if (value := getattr(self, name)) < (least := 2 if name == "images" else 1):
+                raise ValueError(f"{name}={value}: expected at least {least}.")
         if not 0 <= self.beta <= 1:
             raise ValueError(f"beta={self.beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
         for epsilon in self.epsilons:
@@ -92,20 +79,13 @@ class KernelSettings:
 
 @dataclasses.dataclass(frozen=True)
 class CellScores:
-    """Scores of one cell.
-
-    Attributes:
-      id, code: of the cell.
-      scores: by name; of the kernels averaged over initialisations, of other scores the mean.
-      std: standard deviation over initialisations, by name.
-      degenerate: whether the clean kernel has rank 0 or 1, because the output does not depend on the image.
-    """
+    """Scores of one cell."""
 
     id: Count
     code: str
-    scores: Mapping[str, Number]
-    std: Mapping[str, Number]
-    degenerate: bool
+    scores: Mapping[str, Number]  # by name; of the kernels averaged over initialisations, of other scores the mean
+    std: Mapping[str, Number]  # standard deviation over initialisations, by name
+    degenerate: bool  # whether the clean kernel has rank 0 or 1, because the output does not depend on the image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,53 +144,32 @@ class BestCells:
 
 @dataclasses.dataclass(frozen=True)
 class TableAgreement:
-    """How far the scores agree with a table.
+    """How far the scores agree with a table."""
 
-    Attributes:
-      table: name of its file as 'source', and 'sha256'.
-      columns: of the table.
-      resamples: number of bootstrap samples behind the intervals.
-      shown: kernels that a picture shows.
-      correlations: of every score with every column.
-      gains: of attacked kernels over others.
-      best: among the best cells; None where there are less than three.
-    """
-
-    table: Mapping[str, str]
-    columns: tuple[str, ...]
-    resamples: Count
-    shown: tuple[str, ...]
-    correlations: tuple[ScoreCorrelation, ...]
-    gains: tuple[KernelGain, ...]
-    best: Annotated[BestCells | None, LEFT_OUT] = None
+    table: Mapping[str, str]  # name of its file as 'source', and 'sha256'
+    columns: tuple[str, ...]  # of the table
+    resamples: Count  # number of bootstrap samples behind the intervals
+    shown: tuple[str, ...]  # kernels that a picture shows
+    correlations: tuple[ScoreCorrelation, ...]  # of every score with every column
+    gains: tuple[KernelGain, ...]  # of attacked kernels over others
+    best: Annotated[BestCells | None, LEFT_OUT] = None  # among the best cells; None where there are less than three
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelResults(Record):
-    """The content of the file; `agreement` stands in it only where a table was given, its entries beside the others.
-
-    Attributes:
-      dataset: its 'name' and 'description'.
-      settings: of the study.
-      image_ids: rows of the images in the training part.
-      seconds, cpu_seconds: wall time and processor time, each as 'median' over the cells and 'total'.
-      device: kind of the accelerator.
-      versions: package → version.
-      architectures: scores of each cell, ids ascending.
-      agreement: with a table.
-    """
+    """The content of the file; `agreement` stands in it only where a table was given, its entries beside the others."""
 
     remedy = "It is no result of `rnas ntk`: run that again, with another --output."
     beside = ("agreement",)
 
-    dataset: Mapping[str, str]
-    settings: KernelSettings
-    image_ids: tuple[Count, ...]
-    seconds: Mapping[str, Number]
-    cpu_seconds: Mapping[str, Number]
-    device: str
-    versions: Mapping[str, str]
-    architectures: tuple[CellScores, ...]
+    dataset: Mapping[str, str]  # its 'name' and 'description'
+    settings: KernelSettings  # of the study
+    image_ids: tuple[Count, ...]  # rows of the images in the training part
+    seconds: Mapping[str, Number]  # wall time, 'median' over the cells and 'total'
+    cpu_seconds: Mapping[str, Number]  # processor time, likewise
+    device: str  # kind of the accelerator
+    versions: Mapping[str, str]  # package → version
+    architectures: tuple[CellScores, ...]  # scores of each cell, ids ascending
     agreement: Annotated[
         TableAgreement | None, BeforeValidator(lambda others: others if "correlations" in others else None)
     ] = None

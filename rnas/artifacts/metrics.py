@@ -19,25 +19,16 @@ SPLITS = ("train", "validation", "architecture")
 
 @dataclass(frozen=True)
 class MetricsRow(Record):
-    """The metrics of one stage at one step.
-
-    Attributes:
-      stage: "teacher", "search", "train", "baseline_…".
-      split: one of `SPLITS`.
-      step: training steps done within the stage.
-      epoch: the same in passes over the data, fractions included.
-      time: seconds since 1970.
-      values: metric -> number; None where it was not finite.
-    """
+    """The metrics of one stage at one step."""
 
     beside = ("values",)
 
-    stage: str
-    split: str
-    step: Count
-    epoch: Number = 0.0
-    time: Number = 0.0
-    values: Mapping[str, Number | None] = field(default_factory=dict)
+    stage: str  # "teacher", "search", "train", "baseline_…"
+    split: str  # one of `SPLITS`
+    step: Count  # training steps done within the stage
+    epoch: Number = 0.0  # the same in passes over the data, fractions included
+    time: Number = 0.0  # seconds since 1970
+    values: Mapping[str, Number | None] = field(default_factory=dict)  # metric -> number; None where it was not finite
 
     @classmethod
     def of(cls, stage: str, split: str, step: int, epoch: float, time: float, metrics: Mapping[str, Any]) -> MetricsRow:

@@ -47,19 +47,12 @@ def one_of(*choices: str) -> Any:
 
 @pydantic.dataclasses.dataclass(frozen=True)  # its subclasses are plain dataclasses: making one checks nothing
 class Record:
-    """A dataclass that is written as a JSON object with its fields as keys. Keys that are no field are passed over.
+    """A dataclass that is written as a JSON object with its fields as keys. Keys that are no field are passed over."""
 
-    Attributes:
-      format: number that stands in the file; None: it has none.
-      earlier: what to do with a file of another format.
-      remedy: what to do with a file that holds something else.
-      beside: fields whose own keys stand among the others, not in an object. They get all keys that are no field; where
-        there are none, the default.
-    """
-
-    format: ClassVar[int | None] = None
-    earlier: ClassVar[str] = ""
-    remedy: ClassVar[str] = "Write the file again, or restore it."
+    format: ClassVar[int | None] = None  # number that stands in the file; None: it has none
+    earlier: ClassVar[str] = ""  # what to do with a file of another format
+    remedy: ClassVar[str] = "Write the file again, or restore it."  # what to do with a file that holds something else
+    # Fields whose own keys stand among the others, not in an object. They get all keys that are no field, if any.
     beside: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

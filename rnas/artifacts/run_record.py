@@ -41,26 +41,17 @@ class StageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord(Record):
-    """The content of `run.json`.
-
-    Attributes:
-      started: date and time of the first start, ISO 8601 with a time zone.
-      command: of the latest start.
-      versions: package -> version, of the latest start.
-      device: its kind, such as 'cpu' or 'NVIDIA H200'.
-      devices: how many, over all hosts.
-      stages: name -> record, in the order in which they began.
-    """
+    """The content of `run.json`."""
 
     format = 2
     earlier = "Go on with that version, or start anew in another --workdir."
 
-    started: str
-    command: str
-    versions: Mapping[str, str]
-    device: str
-    devices: Count
-    stages: Mapping[str, StageRecord]
+    started: str  # date and time of the first start, ISO 8601 with a time zone
+    command: str  # of the latest start
+    versions: Mapping[str, str]  # package -> version, of the latest start
+    device: str  # its kind, such as 'cpu' or 'NVIDIA H200'
+    devices: Count  # how many, over all hosts
+    stages: Mapping[str, StageRecord]  # name -> record, in the order in which they began
 
     def is_complete(self, stage: str) -> bool:
         return stage in self.stages and self.stages[stage].status == "complete"

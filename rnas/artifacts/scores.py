@@ -14,17 +14,11 @@ from rnas.artifacts.record import Count, Number, Radius, Record, Share
 
 @dataclass(frozen=True)
 class Score(Record):
-    """The share of images that a model classifies correctly.
+    """The share of images that a model classifies correctly."""
 
-    Attributes:
-      accuracy: in [0, 1].
-      count: images measured.
-      interval: 95 % Wilson score interval of the accuracy.
-    """
-
-    accuracy: Share
-    count: Count
-    interval: tuple[Number, Number]
+    accuracy: Share  # in [0, 1]
+    count: Count  # images measured
+    interval: tuple[Number, Number]  # 95 % Wilson score interval of the accuracy
 
     @classmethod
     def of(cls, right: int, count: int, **fields: Any) -> Self:
@@ -34,17 +28,12 @@ class Score(Record):
 
 @dataclass(frozen=True)
 class AttackScore(Score):
-    """The accuracy under one attack at one radius.
-
-    Attributes:
-      epsilon: radius in pixel units.
-      settings: the other hyperparameters of the attack: step_size (pixel units), steps, restarts, start, loss; of
-        AutoAttack its version.
-    """
+    """The accuracy under one attack at one radius."""
 
     beside = ("settings",)
 
-    epsilon: Radius = 0.0
+    epsilon: Radius = 0.0  # radius in pixel units
+    # The other hyperparameters: step_size (pixel units), steps, restarts, start, loss; of AutoAttack its version.
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,14 +50,10 @@ Point = Annotated[
 
 @dataclass(frozen=True)
 class Curve(Record):
-    """Accuracy over the radius.
+    """Accuracy over the radius."""
 
-    Attributes:
-      attack: name of the attack in `rnas.attacks.catalogue`.
-      points: (radius in pixel units, score), by ascending radius.
-    """
-
-    attack: str
+    attack: str  # name of the attack in `rnas.attacks.catalogue`
+    # (radius in pixel units, score), by ascending radius
     points: Annotated[tuple[Point, ...], AfterValidator(lambda points: tuple(sorted(points, key=lambda at: at[0])))]
 
 

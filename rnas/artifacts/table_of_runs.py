@@ -9,14 +9,16 @@ import numpy as np
 
 from rnas.spaces import nasbench201
 
-METRICS = ("clean", "fgsm_3", "pgd_3", "fgsm_8", "pgd_8", "autoattack")
-PUBLISHED_METRICS = dict(
-    zip(
-        METRICS,
-        ("val_acc", "val_fgsm_3_acc", "val_pgd_3_acc", "val_fgsm_8_acc", "val_pgd_8_acc", "autoattack"),
-        strict=True,
-    )
-)  # in a table of means; a table of runs has radii with a decimal: val_fgsm_3.0_acc
+# Ours: theirs in a table of means; a table of runs has radii with a decimal: val_fgsm_3.0_acc.
+PUBLISHED_METRICS = {
+    "clean": "val_acc",
+    "fgsm_3": "val_fgsm_3_acc",
+    "pgd_3": "val_pgd_3_acc",
+    "fgsm_8": "val_fgsm_8_acc",
+    "pgd_8": "val_pgd_8_acc",
+    "autoattack": "autoattack",
+}
+METRICS = tuple(PUBLISHED_METRICS)
 DATASETS = {
     "cifar10": "cifar10",
     "cifar100": "cifar100",
@@ -31,26 +33,17 @@ _OURS = {theirs: ours for ours, theirs in _THEIRS.items()}
 
 
 class Runs(NamedTuple):
-    """Accuracies of one cell by one metric.
+    """Accuracies of one cell by one metric."""
 
-    Attributes:
-      mean: over training runs.
-      seeds: accuracy of each run by its seed; empty where only the mean is known.
-    """
-
-    mean: float
-    seeds: Mapping[str, float]
+    mean: float  # over training runs
+    seeds: Mapping[str, float]  # accuracy of each run by its seed; empty where only the mean is known
 
 
 @dataclasses.dataclass(frozen=True)
 class TableOfRuns:
-    """The content of a table of runs.
+    """The content of a table of runs."""
 
-    Attributes:
-      runs: by data set, id of the cell, and metric.
-    """
-
-    runs: Mapping[tuple[str, int, str], Runs]
+    runs: Mapping[tuple[str, int, str], Runs]  # by data set, id of the cell, and metric
 
     @classmethod
     def collect(cls, figures: Iterable[tuple[str, int, int, Mapping[str, float]]]) -> "TableOfRuns":
@@ -84,27 +77,27 @@ class TableOfRuns:
 
     @classmethod
     def from_json(cls, source: str, content: Mapping[str, Any]) -> "TableOfRuns":
-        """Reads the content of a file.
+        """Reads the content of the file `source`; raises ValueError for an id, a metric or a figure that cannot be.
 
         Args:
-          source: name of the file, for messages.
           content: data set → id → metric → seed → accuracy, or a bare accuracy in place of the seeds.
-
-        Raises:
-          ValueError: an id, a metric or a figure that cannot be.
         """
         runs = {}
         for dataset, entries in content.items():
             for key, metrics in _mapping(source, entries).items():
-                number = _own_class(source, key)
+                number = nasbench201.identify(key)
+                if number != (canonical := nasbench201.canonical(number)):
+                    raise ValueError(
+                        f"{source} is of another version: it evaluates id {number}, whose class is that of id "
+                        f"{canonical}."
+                    )
                 for metric, figures in _mapping(source, metrics).items():
                     if metric not in _OURS:
                         raise ValueError(f"{source}: id {key} has the metric {metric!r}; known: {', '.join(_OURS)}.")
                     if not isinstance(figures, dict):
                         figures = {MEAN_OF_RUNS: figures}
-                    where = f"{dataset} {metric}"
                     seeds = {
-                        seed: check_accuracy(source, key, where, figure)
+                        seed: check_accuracy(source, key, f"{dataset} {metric}", figure)
                         for seed, figure in _mapping(source, figures).items()
                     }
                     mean = seeds.pop(MEAN_OF_RUNS, None)
@@ -114,11 +107,7 @@ class TableOfRuns:
 
 
 def check_accuracy(source: str, number: int | str, column: str, value: Any) -> float:
-    """Returns an accuracy as a float.
-
-    Raises:
-      ValueError: `value` is no number from 0 to 1; names the file, the cell and the column.
-    """
+    """Returns an accuracy as a float; raises ValueError where `value` is no number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ValueError(f"{source}: {column} of id {number} is {value!r}, expected an accuracy from 0 to 1.")
     return float(value)
@@ -128,13 +117,3 @@ def _mapping(source: str, entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, dict) or not entry:
         raise ValueError(f"{source}: expected data set → id → metric → seed → accuracy, found {str(entry)[:60]!r}.")
     return entry
-
-
-def _own_class(source: str, key: str) -> int:
-    number = nasbench201.identify(key)
-    if number != nasbench201.canonical(number):
-        raise ValueError(
-            f"{source} is of another version: it evaluates id {number}, whose class is that of id "
-            f"{nasbench201.canonical(number)}."
-        )
-    return number

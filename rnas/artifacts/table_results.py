@@ -31,12 +31,8 @@ class Network(NamedTuple):
 def planned_networks(archs: Iterable[nasbench201.Arch], seeds: Sequence[int]) -> list[Network]:
     """Returns the networks of a table, seed by seed, the cells of each in the given order.
 
-    Args:
-      archs: cells; each stands for its class, and a class counts once. Empty: all classes.
-      seeds: different integers from 0.
-
-    Raises:
-      ValueError: no such cell, a seed twice or out of range.
+    A cell stands for its class, and a class counts once; no cells: all classes. Raises ValueError where there is no
+    such cell, or a seed is there twice or out of range.
     """
     if len(set(seeds)) != len(seeds) or not seeds or not all(0 <= seed < 2**32 for seed in seeds):
         raise ValueError(f"seeds={tuple(seeds)}: expected one or more different whole numbers from 0 to 2**32 - 1.")
@@ -51,33 +47,22 @@ def result_file(workdir: Path, network: Network) -> Path:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkResult(Record):
-    """What one network has reached; the content of its file.
-
-    Attributes:
-      dataset: name of its column in the table.
-      id, seed, code: of the network, see `Network`, and of its cell.
-      accuracy: by metric of the table, in [0, 1].
-      protocol: settings that all figures of one data set must share.
-      count: number of images that the network was judged on.
-      failed_checks: letters of the sanity checks of AutoAttack that failed; None where AutoAttack did not run.
-      versions: package → version.
-      device: kind of the accelerator.
-    """
+    """What one network has reached; the content of its file."""
 
     remedy = "It is no result of `rnas tabular train`; remove it, and the command makes it again."
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    dataset: str
+    dataset: str  # name of its column in the table
     id: Count
     seed: Count
-    code: str
-    accuracy: Mapping[Annotated[str, one_of(*METRICS)], Share]
-    protocol: Mapping[str, Any]
-    count: Annotated[Count | None, LEFT_OUT] = None
-    failed_checks: Annotated[tuple[str, ...] | None, LEFT_OUT] = None
-    versions: Annotated[Mapping[str, str] | None, LEFT_OUT] = None
-    device: Annotated[str | None, LEFT_OUT] = None
+    code: str  # of the cell
+    accuracy: Mapping[Annotated[str, one_of(*METRICS)], Share]  # by metric of the table, in [0, 1]
+    protocol: Mapping[str, Any]  # settings that all figures of one data set must share
+    count: Annotated[Count | None, LEFT_OUT] = None  # number of images that the network was judged on
+    failed_checks: Annotated[tuple[str, ...] | None, LEFT_OUT] = None  # letters; None where AutoAttack did not run
+    versions: Annotated[Mapping[str, str] | None, LEFT_OUT] = None  # package → version
+    device: Annotated[str | None, LEFT_OUT] = None  # kind of the accelerator
 
     @classmethod
     def of(cls, network: Network, **fields: Any) -> NetworkResult:
@@ -97,8 +82,7 @@ def has_results(workdir: Path) -> bool:
 def read_results(folders: Iterable[str | os.PathLike]) -> list[NetworkResult]:
     """Returns the results in work directories of `rnas tabular train`, each network of a data set once.
 
-    Raises:
-      ValueError: no result, one that cannot be read, two that disagree, or two protocols for one data set.
+    Raises ValueError for no result, one that cannot be read, two that disagree, or two protocols for one data set.
     """
     workdirs = [Path(folder) for folder in folders]
     found: dict[tuple[str, Network], NetworkResult] = {}

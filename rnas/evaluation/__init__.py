@@ -5,11 +5,10 @@ model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_
 """
 
 from rnas.artifacts.attack import Threat
-from rnas.artifacts.scores import interval
 from rnas.evaluation.assessment import assess, assess_dataset, assess_function
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
 from rnas.evaluation.robustness_table import Evaluator, evaluate
-from rnas.evaluation.settings import Settings
+from rnas.evaluation.task import Settings
 
 __all__ = [
     "EvaluatedModel",
@@ -21,5 +20,4 @@ __all__ = [
     "assess_function",
     "evaluate",
     "evaluated_teacher",
-    "interval",
 ]

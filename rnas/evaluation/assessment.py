@@ -16,18 +16,16 @@ import jax
 import numpy as np
 
 from rnas.artifacts.attack import FILE, AttackSummary, Images, Threat
-from rnas.artifacts.run_record import versions
-from rnas.attacks import sanity_checks
 from rnas.attacks.direct import count_classes
 from rnas.attacks.input_checks import check_inputs
 from rnas.attacks.programs import check_shape
+from rnas.attacks.sanity_checks import check_complete
 from rnas.data.datasets import Dataset, Split
 from rnas.evaluation.benchmark import run_benchmark
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.ledger import Ledger, check_identity
-from rnas.evaluation.measuring import Task
 from rnas.evaluation.runner import pixels
-from rnas.evaluation.settings import Settings
+from rnas.evaluation.task import Settings, Task
 from rnas.evaluation.transfer import load_transfer
 
 LEDGER = "ledger"
@@ -51,21 +49,10 @@ def assess(
         check_inputs(pixels(split.images), split.labels, model.num_classes)
     except ValueError as error:
         raise ValueError(f"check A (inputs) failed: {error}") from error
-    plan = settings.plan(threat.norm, model.num_classes)
-    check_shape(plan.runs, split.images.shape[1:], threat.norm)
     dataset = dataclasses.replace(dataset, count=len(split), sha256=_hash(split))
-    identity = {
-        "format": AttackSummary.format,
-        "model": model.hash,
-        "data": dataset.sha256,
-        "norm": threat.norm,
-        "epsilon": threat.epsilon,
-        "attacks": [run.label for run in plan.runs],
-        "version": plan.version,
-        "seed": settings.seed,
-        "individually": settings.individually,
-        "transfer": list(settings.transfer),
-    }
+    task = Task(model, split, dataset, threat, settings, folder)
+    check_shape(task.plan.runs, split.images.shape[1:], threat.norm)
+    identity = task.identity
     if (folder / FILE).exists():
         former = AttackSummary.read(folder / FILE)
         check_identity(former.identity, identity, folder)
@@ -74,25 +61,8 @@ def assess(
         return former
     transfers = [load_transfer(source, split, dataset.sha256, threat) for source in settings.transfer]
     ledger = Ledger(folder / LEDGER, identity)
-    outcome = run_benchmark(Task(model, split, threat, settings, plan, folder), ledger, transfers)
-    summary = AttackSummary(
-        **vars(outcome),
-        model=model.facts(),
-        dataset=dataset,
-        threat=threat,
-        attack=settings.attack,
-        version=plan.version,
-        seed=settings.seed,
-        warnings=_substitutions(plan.version),
-        caveat=sanity_checks.CAVEAT,
-        versions=versions(),
-        device=jax.devices()[0].device_kind,
-        devices=jax.device_count(),
-        batch_size=settings.batch_size,
-        precision=f"float32, matrix products {_matmul_precision() or 'default'}",
-        identity=identity,
-    )
-    complete = sanity_checks.check_complete(summary.to_json())
+    summary = run_benchmark(task, ledger, transfers)
+    complete = check_complete(summary.to_json())
     summary = dataclasses.replace(summary, checks=(*summary.checks, complete))
     if jax.process_index() == 0:
         summary.write(folder / FILE)
@@ -123,8 +93,7 @@ def assess_dataset(
       output: the folder itself, in place of one under `root`.
       report: called with the folder of the finished evaluation, on the first process; may draw a page of it.
 
-    Raises:
-      ValueError: a split that is streamed or empty, a count below 1, and see `assess`.
+    Raises as `assess`, and ValueError for a split that is streamed or empty, or a count below 1.
     """
     images = getattr(dataset, split)
     if not hasattr(images, "images"):
@@ -135,14 +104,17 @@ def assess_dataset(
         raise ValueError(f"count={count}: expected at least 1 image.")
     chosen = images.take(np.arange(min(count or len(images), len(images))))
     settings.plan(threat.norm, model.num_classes)  # refuses unknown names before a folder is named after them
+    differing = (
+        (settings.version, settings.version != "standard"),
+        (split, split != "test"),
+        (dataset.name, foreign),
+        (f"first{len(chosen)}", len(chosen) < len(images)),
+        (f"seed{settings.seed}", settings.seed),
+        ("individually", settings.individually),
+        ("transfer", settings.transfer),
+    )
     name = [model.name, settings.attack, threat.norm, threat.epsilon_text.replace("/", "-")]
-    name += [settings.version] if settings.version != "standard" else []
-    name += [split] if split != "test" else []
-    name += [dataset.name] if foreign else []
-    name += [f"first{len(chosen)}"] if len(chosen) < len(images) else []
-    name += [f"seed{settings.seed}"] if settings.seed else []
-    name += ["individually"] if settings.individually else []
-    name += ["transfer"] if settings.transfer else []
+    name += [part for part, differs in differing if differs]
     described = Images(
         name=dataset.name, version=dataset.version, split=split, first=0, class_names=tuple(dataset.class_names)
     )
@@ -175,17 +147,12 @@ def assess_function(
       images: float32 [N, H, W, C] in [0, 1].
       labels: integers [N].
       folder: where the outcome goes; also what a second call resumes from.
-      epsilon: radius in pixel units, a number or a string such as '8/255'.
-      norm: 'linf', 'l2' or 'l1'.
+      epsilon: radius in pixel units, a number or a string such as '8/255', in `norm`: 'linf', 'l2' or 'l1'.
       name, dataset: for the reader. A function is recognised by its logits on the first images: their hash is the hash
         of the model.
       settings: fields of `Settings`.
 
-    Returns:
-      The content of `attack.json`; `summary.robust.accuracy` is the worst case over all attacks.
-
-    Raises:
-      ValueError: see `assess`.
+    Returns and raises as `assess`; `summary.robust.accuracy` is the worst case over all attacks.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     chosen = Settings(**settings)
@@ -193,24 +160,13 @@ def assess_function(
     split = Split(images, labels, np.arange(len(images)))
     logits = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
     model = EvaluatedModel(
+        name,
+        hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
+        count_classes(logits_fn, images, *draw),
         predict=lambda variables, *inputs: logits_fn(*inputs),
         variables=np.zeros(()),  # pmap wants an array
-        num_classes=count_classes(logits_fn, images, *draw),
-        name=name,
-        hash=hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
     )
     return assess(model, split, Images(dataset, "given"), Threat.of(epsilon, norm), chosen, folder)
-
-
-def _matmul_precision() -> str | None:
-    config: Any = jax.config
-    return config.jax_default_matmul_precision
-
-
-def _substitutions(version: str) -> tuple[str, ...]:
-    if "(K=" not in version:
-        return ()
-    return (f"AutoAttack {version}: with so few classes a loss of the original is not defined.",)
 
 
 def _hash(split: Split) -> str:

@@ -2,26 +2,27 @@
 
 from collections.abc import Sequence
 import dataclasses
-from dataclasses import dataclass
 import datetime
-from pathlib import Path
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 
-from rnas.artifacts.attack import IMAGES, AttackRow, Cost, FoolingImages, Rounded, TransferRow
+from rnas.artifacts.attack import IMAGES, AttackRow, AttackSummary, Cost, FoolingImages, Rounded, TransferRow
+from rnas.artifacts.run_record import versions
 from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.batching import concurrent_batches
 from rnas.attacks.check_result import Check
 from rnas.attacks.input_checks import SLACK
 from rnas.attacks.programs import AttackRun, in_turn, runs_of
-from rnas.attacks.sanity_checks import check_stored
+from rnas.attacks.sanity_checks import CAVEAT, check_stored
 from rnas.evaluation import sanity
 from rnas.evaluation.examples import Examples
 from rnas.evaluation.ledger import Ledger, wait_for_all
-from rnas.evaluation.measuring import Claims, Measuring, Meter, Task
+from rnas.evaluation.measuring import Measuring
 from rnas.evaluation.runner import Runner, pixels
+from rnas.evaluation.task import Task
 from rnas.evaluation.transfer import Transfer
 from rnas.training.progress import Progress
 
@@ -29,50 +30,41 @@ CURVE = (0, 1, 2, 4, 8, 16, 32, 64, 128, 255)  # radii / 255, in Linf
 CURVE_OF_OTHERS = (0, 0.25, 0.5, 1, 2, 4)  # times the radius of the threat, in L2 and L1
 
 
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """What a benchmark measured; see `rnas.artifacts.attack.AttackSummary` for the fields."""
-
-    clean: Score
-    attacks: tuple[AttackRow, ...]
-    robust: Score
-    rounded: Rounded
-    curve: Curve
-    transfer: tuple[TransferRow, ...]
-    checks: tuple[Check, ...]
-    seconds: float
-    cost: Cost
-
-
-def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> BenchmarkResult:
+def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> AttackSummary:
     """Runs a benchmark, or the rest of one that was interrupted.
 
     Args:
       ledger: where finished batches are kept.
       transfers: images of other models, to be tried on this one.
     """
-    count = len(task.split)
+    count, version, config = len(task.split), task.plan.version, jax.config
     everyone = np.arange(count)
     progress = Progress(f"attack {task.model.name}", count, unit="forward")
-    meter = Meter(progress, expected=float(count))
-    measuring = Measuring(task, ledger, meter)
+    measuring = Measuring(task, ledger, progress)
     forward_seconds = measuring.seconds_of_a_pass()
     with progress:
         clean = measuring.run("clean", measuring.judge, everyone)
         right = np.flatnonzero(~clean["wrong"].astype(bool))
-        examples = Examples.of(task.split, clean, task.attack_names)
+        examples = Examples(task.split, clean, task.attack_names)
         estimate = _estimate(task, len(right))
-        meter.expected = count + estimate
+        measuring.expected = count + estimate
         _announce(task, len(right), estimate, forward_seconds)
         checks = [sanity.check_model_outputs(measuring)]
-        claims = Claims.none(count)
-        attacks, images = _run_attacks(measuring, examples, claims)
+        attacks, images = _run_attacks(measuring, examples)
         curve = _measure_curve(measuring, right)
         transferred = [_try_images(measuring, *numbered) for numbered in enumerate(transfers)]
-        checks += sanity.run_checks(measuring, right, examples, claims, transferred, curve)
+        checks += sanity.run_checks(measuring, right, examples, transferred, curve)
         stored, rounded = _store_images(measuring, examples, images)
-        meter.progress.update(round(meter.forwards), round(meter.forwards))
-    return BenchmarkResult(
+        progress.update(round(measuring.forwards), round(measuring.forwards))
+    substituted = f"AutoAttack {version}: with so few classes a loss of the original is not defined."
+    return AttackSummary(
+        identity=task.identity,
+        model=task.model.facts(),
+        dataset=task.dataset,
+        threat=task.threat,
+        attack=task.settings.attack,
+        version=version,
+        seed=task.settings.seed,
         clean=Score.of(len(right), count),
         attacks=attacks,
         robust=Score.of(int(np.sum(~examples.wrong)), count),
@@ -83,21 +75,28 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
             for transfer, wrong in zip(transfers, transferred, strict=True)
         ),
         checks=tuple(sorted((*checks, stored), key=lambda check: check.letter)),
-        seconds=round(meter.seconds, 1),
-        cost=Cost(forward_seconds, round(estimate), round(meter.forwards), measuring.compilations),
+        warnings=(substituted,) if "(K=" in version else (),
+        seconds=round(measuring.seconds, 1),
+        cost=Cost(forward_seconds, round(estimate), round(measuring.forwards), measuring.compilations),
+        caveat=CAVEAT,
+        versions=versions(),
+        device=jax.devices()[0].device_kind,
+        devices=jax.device_count(),
+        batch_size=task.settings.batch_size,
+        precision=f"float32, matrix products {getattr(config, 'jax_default_matmul_precision', None) or 'default'}",
     )
 
 
-def _run_attacks(measuring: Measuring, examples: Examples, claims: Claims) -> tuple[tuple[AttackRow, ...], np.ndarray]:
+def _run_attacks(measuring: Measuring, examples: Examples) -> tuple[tuple[AttackRow, ...], np.ndarray]:
     """Runs the plan; returns a row for each attack and the stored images, clean where nothing fooled."""
-    task, meter = measuring.task, measuring.meter
+    task = measuring.task
     count, images = len(task.split), pixels(task.split.images).copy()
     individually = task.settings.individually
     table: list[AttackRow] = []
     wrong = examples.wrong
 
-    def attack(run, rows, carry):
-        return measuring.attack(run, rows, carry, claims)
+    def attack(run: AttackRun, rows: np.ndarray, carry: Any):
+        return measuring.attack(run, rows, carry, examples)
 
     for name in task.attack_names:
         runs = [run for run in task.plan.runs if run.name == name]
@@ -110,9 +109,9 @@ def _run_attacks(measuring: Measuring, examples: Examples, claims: Claims) -> tu
             images[new] = result.images[result.success & ~wrong[rows]]
             examples.add(name, rows, result, new)
             wrong[new] = True
-            meter.robust = float(np.mean(~wrong))
+            measuring.robust = float(np.mean(~wrong))
             fooled = f"fooled {int(np.sum(result.success))} of {len(rows)}"
-            _log(task.folder, f"{run.label}: {fooled}, {np.sum(~wrong)} are not fooled")
+            _log(task, f"{run.label}: {fooled}, {np.sum(~wrong)} are not fooled")
         is_alone = individually or not table
         table.append(
             AttackRow(
@@ -122,11 +121,10 @@ def _run_attacks(measuring: Measuring, examples: Examples, claims: Claims) -> tu
                 fooled=int(np.sum(alone & ~before)),
                 cumulative=Score.of(int(np.sum(~wrong)), count),
                 alone=Score.of(int(np.sum(~alone)), count) if is_alone else None,
-                seconds=round(meter.attack_seconds[name], 1),
+                seconds=round(measuring.attack_seconds[name], 1),
                 queries=int(np.sum(examples.queries_of[name])),
             )
         )
-    examples.finish(images, measuring.recount(np.arange(count), images))
     return tuple(table), images
 
 
@@ -138,12 +136,11 @@ def _measure_curve(measuring: Measuring, right: np.ndarray) -> Curve:
     """Accuracy at each radius, each measured on all correctly classified examples."""
     threat, count = measuring.task.threat, len(measuring.task.split)
     run = _curve_run(threat.norm)
+    radii = {share * threat.epsilon for share in CURVE_OF_OTHERS}
     if threat.norm == "linf":
-        radii = sorted({*(number / 255 for number in CURVE), threat.epsilon})
-    else:
-        radii = sorted({share * threat.epsilon for share in CURVE_OF_OTHERS})
+        radii = {*(number / 255 for number in CURVE), threat.epsilon}
     points = []
-    for radius in radii:
+    for radius in sorted(radii):
         fooled = sanity.extra_attack(measuring, f"curve {radius:.6f}", run, right, radius)
         points.append((radius, Score.of(len(right) - int(np.sum(fooled)), count)))
     return Curve(run.name, tuple(points))
@@ -159,8 +156,9 @@ def _try_images(measuring: Measuring, number: int, transfer: Transfer) -> np.nda
 def _store_images(measuring: Measuring, examples: Examples, images: np.ndarray) -> tuple[Check, Rounded]:
     """Writes images and examples, reads the images back, and judges them in a fresh program of another size."""
     task = measuring.task
+    judged = measuring.recount(np.arange(len(images)), images)
     if jax.process_index() == 0:
-        examples.write(task.folder, images, pixels(task.split.images))
+        examples.write(task.folder, images, judged)
     wait_for_all()
     stored = FoolingImages.read(task.folder / IMAGES)
     devices = jax.device_count()
@@ -188,16 +186,16 @@ def _estimate(task: Task, right: int) -> float:
 def _announce(task: Task, right: int, estimate: float, forward_seconds: float) -> None:
     minutes = estimate * forward_seconds / concurrent_batches() / 60
     _log(
-        task.folder,
+        task,
         f"{len(task.split)} images, {right} classified correctly. At most {estimate:,.0f} forward passes of one image, "
         f"{minutes:,.1f} min at {1e3 * forward_seconds:.3g} ms each; fooled images drop out.",
     )
 
 
-def _log(folder: Path, line: str) -> None:
+def _log(task: Task, line: str) -> None:
     if jax.process_index():
         return
     print(line, file=sys.stderr, flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "attack.log", "a", encoding="utf-8") as log:
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with open(task.folder / "attack.log", "a", encoding="utf-8") as log:
         log.write(f"{datetime.datetime.now().isoformat(timespec='seconds')} {line}\n")

@@ -1,7 +1,7 @@
 """A frozen model under evaluation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,47 +13,22 @@ from rnas.teachers import Teacher
 from rnas.teachers.teacher import identity_hash
 
 
-@dataclass(frozen=True, eq=False)
-class EvaluatedModel:
-    """A frozen model under evaluation.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class EvaluatedModel(AttackedModel):
+    """A frozen model under evaluation, with what `attack.json` stores of it."""
 
-    Attributes:
-      predict: (variables, images [N,H,W,C] float in [0, 1]) -> logits [N,K]; of a random model with a key as
-        third argument, from which all its randomness comes.
-      variables: whatever `predict` takes.
-      num_classes: K.
-      name: in files, such as 'baseline_trades'.
-      hash: of all that makes this model differ from others.
-      kind: one of `rnas.artifacts.attack.MODEL_KINDS`.
-      label: what people read, such as 'TRADES'; the name where it is empty.
-      source, architecture: where it was found and what it is, for people.
-      params, macs: its size, if known.
-    """
-
+    # (variables, images [N,H,W,C] float in [0, 1]) -> logits [N,K]; of a random model with a key as third argument,
+    # from which all its randomness comes.
     predict: Callable[..., jax.Array]
-    variables: Any
-    num_classes: int
-    name: str
-    hash: str
-    kind: str = "function"
-    label: str = ""
-    source: str = ""
-    architecture: str = ""
-    params: int | None = None
-    macs: int | None = None
-
-    def __post_init__(self):
-        if not self.label:
-            object.__setattr__(self, "label", self.name)
+    variables: Any  # whatever `predict` takes
 
     def facts(self) -> AttackedModel:
         """What `attack.json` stores of it."""
-        return AttackedModel(**{name: getattr(self, name) for name in AttackedModel.__dataclass_fields__})
+        return AttackedModel(**{field.name: getattr(self, field.name) for field in dataclasses.fields(AttackedModel)})
 
 
 def evaluated_teacher(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> EvaluatedModel:
     """A teacher as an evaluated model; `source` is where it was found."""
-    counted = count(teacher.model, image_shape)
     return EvaluatedModel(
         predict=functools.partial(_logits, teacher.apply),
         variables=teacher.variables,
@@ -64,8 +39,7 @@ def evaluated_teacher(teacher: Teacher, image_shape: tuple[int, int, int], *, so
         label="Teacher",
         source=source,
         architecture=teacher.architecture,
-        params=counted.params,
-        macs=counted.macs,
+        **count(teacher.model, image_shape)._asdict(),
     )
 
 

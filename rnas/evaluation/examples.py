@@ -1,9 +1,7 @@
 """The table of an evaluation: one row per example, and the images that fooled the model."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,52 +11,27 @@ from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
 
 
-@dataclass(eq=False)
 class Examples:
-    """Labels, predictions and attacks of each of N examples.
+    """All of a set of N examples, first without attack, then under each of the `attacks`.
 
     Attributes:
-      ids, labels, clean_prediction, clean_margin: [N]; a margin is the label's lead over the best other class.
+      clean: verdict on them without attack, see `rnas.attacks.verdict.judge`.
       clean_wrong, wrong: bool [N], before and after the attacks.
       fooled_by: [N], the first attack that fooled it; '' for none.
       success, loss, queries_of: attack -> [N], of every attack planned; the best loss is NaN where it was not run.
-      prediction, margin: [N], of the stored image.
-      distances: norm -> [N], of the stored image to the clean one.
+      claimed, held: bool [N], an attack claimed to fool it; every claim was true.
     """
 
-    ids: np.ndarray
-    labels: np.ndarray
-    clean_prediction: np.ndarray
-    clean_margin: np.ndarray
-    clean_wrong: np.ndarray
-    wrong: np.ndarray
-    fooled_by: np.ndarray
-    images: np.ndarray
-    success: dict[str, np.ndarray]
-    loss: dict[str, np.ndarray]
-    queries_of: dict[str, np.ndarray]
-    prediction: Any = None  # until the images are judged
-    margin: Any = None
-    distances: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, split: Split, clean: dict[str, np.ndarray], attacks: Iterable[str]) -> "Examples":
-        """All of a set, before any of the `attacks`; `clean` is its verdict, see `rnas.attacks.verdict.judge`."""
+    def __init__(self, split: Split, clean: dict[str, np.ndarray], attacks: Iterable[str]):
         count, attacks = len(split), tuple(attacks)
-        wrong = clean["wrong"].astype(bool)
-        return cls(
-            ids=split.ids,
-            labels=split.labels,
-            clean_prediction=clean["prediction"].astype(np.int32),
-            clean_margin=clean["margin"].astype(np.float32),
-            clean_wrong=wrong.copy(),
-            wrong=wrong.copy(),
-            fooled_by=np.full(len(wrong), "", dtype=f"<U{max([16, *map(len, attacks)])}"),
-            images=split.images,
-            success={attack: np.zeros(count, bool) for attack in attacks},
-            loss={attack: np.full(count, np.nan, np.float32) for attack in attacks},
-            queries_of={attack: np.zeros(count, np.int64) for attack in attacks},
-        )
+        self.split, self.clean = split, clean
+        self.clean_wrong = clean["wrong"].astype(bool)
+        self.wrong = self.clean_wrong.copy()
+        self.fooled_by = np.full(count, "", dtype=f"<U{max([16, *map(len, attacks)])}")
+        self.success = {attack: np.zeros(count, bool) for attack in attacks}
+        self.loss = {attack: np.full(count, np.nan, np.float32) for attack in attacks}
+        self.queries_of = {attack: np.zeros(count, np.int64) for attack in attacks}
+        self.claimed, self.held = np.zeros(count, bool), np.ones(count, bool)
 
     def add(self, attack: str, rows: np.ndarray, result: AttackResult, new: np.ndarray) -> None:
         """Adds one run of an attack on `rows`; `new` are those that nothing fooled before."""
@@ -67,25 +40,10 @@ class Examples:
         self.queries_of[attack][rows] += result.queries
         self.fooled_by[new] = attack
 
-    @property
-    def fooled_by_gradient(self) -> np.ndarray:
-        """bool [N], fooled by any attack that uses gradients."""
-        return self._any_gradient_attack(self.success)
-
-    @property
-    def met_gradient(self) -> np.ndarray:
-        """bool [N], attacked by any attack that uses gradients."""
-        return self._any_gradient_attack(self.queries_of)
-
-    def _any_gradient_attack(self, column: dict[str, np.ndarray]) -> np.ndarray:
+    def with_gradients(self, column: dict[str, np.ndarray]) -> np.ndarray:
+        """bool [N], whether `column`, such as `success`, is above zero for any attack that uses gradients."""
         found = [values > 0 for attack, values in column.items() if attack != "square"]
-        return np.any([np.zeros(len(self.labels), bool), *found], axis=0)
-
-    def finish(self, images: np.ndarray, judged: dict[str, np.ndarray]) -> None:
-        """Adds the verdict of a last pass over the stored images [N,H,W,C]."""
-        self.prediction = judged["prediction"].astype(np.int32)
-        self.margin = judged["margin"].astype(np.float32)
-        self.distances = self.lengths(images, pixels(self.images))
+        return np.any([np.zeros(len(self.split), bool), *found], axis=0)
 
     @staticmethod
     def lengths(images: np.ndarray, clean: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,28 +54,24 @@ class Examples:
         move = (images.astype(np.float64) - clean.astype(np.float64)).reshape(len(images), -1)
         return {norm: np.linalg.norm(move, order, axis=1) for norm, order in orders.items()}
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """The table, by column, once `finish` was called."""
-        assert self.prediction is not None and self.margin is not None
-        queries = sum(self.queries_of.values(), np.zeros(len(self.labels), np.int64))
-        return {
-            "index": np.arange(len(self.labels)),
-            "id": self.ids,
-            "label": self.labels,
-            "clean_prediction": self.clean_prediction,
+    def write(self, folder: Path, images: np.ndarray, judged: dict[str, np.ndarray]) -> None:
+        """Writes the table, and of the stored `images` [N,H,W,C], which a last pass `judged`, those that fool."""
+        clean, count = pixels(self.split.images), len(self.split)
+        columns = {
+            "index": np.arange(count),
+            "id": self.split.ids,
+            "label": self.split.labels,
+            "clean_prediction": self.clean["prediction"].astype(np.int32),
             "clean_correct": ~self.clean_wrong,
-            "clean_margin": self.clean_margin,
+            "clean_margin": self.clean["margin"].astype(np.float32),
             "fooled_by": self.fooled_by,
-            "adversarial_prediction": self.prediction,
-            "margin": self.margin,
-            **{f"distance_{norm}": length.astype(np.float32) for norm, length in self.distances.items()},
-            "queries": queries,
+            "adversarial_prediction": judged["prediction"].astype(np.int32),
+            "margin": judged["margin"].astype(np.float32),
+            **{f"distance_{norm}": length.astype(np.float32) for norm, length in self.lengths(images, clean).items()},
+            "queries": sum(self.queries_of.values(), np.zeros(count, np.int64)),
             **{f"success_{attack}": fooled for attack, fooled in self.success.items()},
             **{f"loss_{attack}": loss for attack, loss in self.loss.items()},
         }
-
-    def write(self, folder: Path, images: np.ndarray, clean: np.ndarray) -> None:
-        """Writes the table, and of the stored `images` [N,H,W,C] those that fool."""
-        write_examples(folder, self.columns())
+        write_examples(folder, columns)
         rows = np.flatnonzero(self.fooled_by != "")
         FoolingImages(rows, images[rows], clean[rows]).write(folder / IMAGES)

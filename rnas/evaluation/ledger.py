@@ -20,7 +20,7 @@ import numpy as np
 from rnas.artifacts.files import read_json, write_arrays, write_json
 
 IDENTITY = "identity.json"
-CARRY = "carry_"
+CARRY, CARRY_FILE = "carry_", ".carry.npz"
 DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of a file of arrays
 
 
@@ -38,12 +38,7 @@ def check_identity(former: Mapping[str, Any], identity: Mapping[str, Any], folde
 class Ledger:
     """The finished batches under one folder; the first process writes, all processes read.
 
-    Args:
-      folder: made if need be.
-      identity: what every figure depends on, JSON-able; a ledger of another identity is refused.
-
-    Raises:
-      ValueError: if the folder holds the work of another identity, with what differs.
+    `identity` is what every figure depends on, JSON-able. Raises ValueError if the folder holds work of another one.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
@@ -70,7 +65,7 @@ class Ledger:
           rows: integers [n], in ascending order.
           run: cuts the rows that are left into batches, and gives each with its arrays, one entry a row. Those whose
             name begins with `CARRY` are for the measurement that follows and can be dropped alone.
-          finished: called after each batch that was run, with its number of rows.
+          finished: called with the number of rows of each batch that was run.
 
         Returns:
           {array name: [n, ...]} in the order of `rows`, and 'seconds', what each took; empty if there are none.
@@ -79,7 +74,7 @@ class Ledger:
         batches = []
         for path in sorted(folder.glob("?????.npz")):
             try:
-                beside = _carry_of(path)
+                beside = path.with_suffix(CARRY_FILE)
                 batches.append(_read(path) | (_read(beside) if beside.exists() else {}))
             except DAMAGED:
                 path.unlink(missing_ok=True)  # done again below
@@ -96,8 +91,8 @@ class Ledger:
                 while (path := folder / f"{number:05d}.npz").exists():
                     number += 1
                 carry = {key: value for key, value in found.items() if key.startswith(CARRY)}
-                if carry:
-                    write_arrays(_carry_of(path), carry)  # first: a batch counts as finished by its main file
+                if carry:  # first: a batch counts as finished by its main file
+                    write_arrays(path.with_suffix(CARRY_FILE), carry)
                 write_arrays(path, {key: value for key, value in found.items() if key not in carry})
             number += 1
             batches.append(found)
@@ -113,7 +108,7 @@ class Ledger:
     def forget_carry(self, name: str) -> None:
         """Drops what a measurement held for the next one, once that is finished."""
         if self._writes:
-            for path in (self._folder / _slug(name)).glob("*.carry.npz"):
+            for path in (self._folder / _slug(name)).glob(f"*{CARRY_FILE}"):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -125,10 +120,6 @@ class Ledger:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _carry_of(path: Path) -> Path:
-    return path.with_suffix(".carry.npz")
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -3,104 +3,47 @@
 from collections import defaultdict
 from collections.abc import Callable
 import dataclasses
-from dataclasses import dataclass
-from pathlib import Path
 import time
 from typing import Any
 
 import jax
 import numpy as np
 
-from rnas.artifacts.attack import Threat
-from rnas.attacks.auto_attack import Plan
 from rnas.attacks.batching import batch_sizes, run_concurrently, take
 from rnas.attacks.programs import AttackRun
 from rnas.attacks.result import AttackResult
 from rnas.attacks.square import SquareState
 from rnas.attacks.verdict import judge_draws, judge_once
 from rnas.data.datasets import Split
-from rnas.evaluation.evaluated_model import EvaluatedModel
+from rnas.evaluation.examples import Examples
 from rnas.evaluation.ledger import CARRY, Ledger
 from rnas.evaluation.runner import Runner
-from rnas.evaluation.settings import Settings
+from rnas.evaluation.task import Task
 from rnas.training.progress import Progress
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One benchmark: which model, images and threat, and the attacks on it."""
-
-    model: EvaluatedModel
-    split: Split
-    threat: Threat
-    settings: Settings
-    plan: Plan
-    folder: Path
-
-    @property
-    def attack_names(self) -> list[str]:
-        return list(dict.fromkeys(run.name for run in self.plan.runs))
-
-    @property
-    def is_random(self) -> bool:
-        """Whether the model draws random numbers."""
-        return self.plan.eot > 1
-
-    @property
-    def first_batch(self) -> np.ndarray:
-        return np.arange(len(self.split))[: self.settings.batch_size]
-
-
-@dataclass(eq=False)
-class Meter:
-    """Work in forward passes of one image, done and expected.
-
-    Attributes:
-      seconds: wall time of all finished batches, those before an interruption included.
-      attack_seconds: of each attack.
-      robust: share of the examples that nothing fooled so far.
-    """
-
-    progress: Progress
-    expected: float
-    forwards: float = 0.0
-    seconds: float = 0.0
-    robust: float = 1.0
-    attack_seconds: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
-
-    def show(self) -> None:
-        self.progress.update(round(self.forwards), round(self.expected), robust=self.robust)
-
-
-@dataclass(eq=False)
-class Claims:
-    """What attacks claimed: `made` bool [N], an attack claimed to fool it; `held` bool [N], every claim was true."""
-
-    made: np.ndarray
-    held: np.ndarray
-
-    @classmethod
-    def none(cls, count: int) -> "Claims":
-        return cls(np.zeros(count, bool), np.ones(count, bool))
-
-
 class Measuring:
-    """Runs programs on the model of a task.
+    """Runs programs on the model of a task. Work is counted in forward passes of one image.
 
     Attributes:
       still: runs the model with its randomness held still; the same runner for a model without randomness.
       judge: the program that decides whether images fool the model.
+      expected, forwards: work in all, and what is done.
+      seconds: wall time of all finished batches, those before an interruption included.
+      attack_seconds: of each attack.
+      robust: share of the examples that nothing fooled so far, for the progress line.
     """
 
-    def __init__(self, task: Task, ledger: Ledger, meter: Meter):
+    def __init__(self, task: Task, ledger: Ledger, progress: Progress):
         model, settings = task.model, task.settings
-        self.task, self.meter = task, meter
+        self.task, self.progress = task, progress
+        self.expected, self.forwards, self.seconds, self.robust = float(len(task.split)), 0.0, 0.0, 1.0
+        self.attack_seconds: dict[str, float] = defaultdict(float)
         self._ledger = ledger
-        self._root = jax.random.key(settings.seed)
+        self._root = key = jax.random.key(settings.seed)
         sizes = batch_sizes(settings.batch_size, jax.device_count())
         self.runner = self.still = Runner(model.predict, sizes, what="batch size")
         if task.is_random:
-            key = jax.random.key(settings.seed)
             still = lambda variables, images: model.predict(variables, images, key)  # noqa: E731
             self.still = Runner(still, sizes, what="batch size")
         self.judge = judge_draws if task.is_random else judge_once
@@ -121,19 +64,15 @@ class Measuring:
         split: Split | None = None,
         still: bool = False,
     ) -> dict[str, np.ndarray]:
-        """Runs a program that returns a dictionary.
+        """Runs a program that returns a dictionary: {array name: [len(rows), ...]}, empty arrays for no rows.
 
         Args:
-          name: of the measurement, unique in the benchmark.
-          rows: of the examples.
+          name: of the measurement, unique in the evaluation.
           settings: numbers that do not make another program.
           key_number: to be folded into the random key.
           cost: of one example, in forward passes.
           split: other images of the same examples.
           still: with the randomness of the model held still.
-
-        Returns:
-          {array name: [len(rows), ...]}; empty arrays for no rows.
         """
         runner, split = self.still if still else self.runner, split or self.task.split
         key = jax.random.fold_in(self._root, key_number)
@@ -148,8 +87,11 @@ class Measuring:
         runner = self.still if still else self.runner
         return runner.run_batch(self.task.model.variables, self.task.split, program, rows, self._root, None)
 
-    def attack(self, run: AttackRun, rows: np.ndarray, carry: Any, claims: Claims) -> tuple[AttackResult, Any]:
-        """One run of an attack, its successes recounted; `carry` is the state of these rows after the run before."""
+    def attack(self, run: AttackRun, rows: np.ndarray, carry: Any, examples: Examples) -> tuple[AttackResult, Any]:
+        """One run of an attack, its successes recounted, its claims noted in `examples`.
+
+        `carry` is the state of these rows after the run before; the one after this run is returned too.
+        """
         task = self.task
         settings = run.at(task.threat.epsilon)
         key = jax.random.fold_in(self._root, run.key_number)
@@ -176,9 +118,9 @@ class Measuring:
         leaves: list[Any] = [found[name] for name in sorted(found) if name.startswith(CARRY)]
         if run.continues:
             self._ledger.forget_carry(self.name_of(dataclasses.replace(run, number=run.number - 1)))
-        claims.made[rows] |= found["claimed"]
-        claims.held[rows] &= found["success"] | ~found["claimed"]
-        self.meter.attack_seconds[run.name] += float(np.sum(found["seconds"]))
+        examples.claimed[rows] |= found["claimed"]
+        examples.held[rows] &= found["success"] | ~found["claimed"]
+        self.attack_seconds[run.name] += float(np.sum(found["seconds"]))
         result = AttackResult(found["images"], found["success"], found["loss"], found["queries"], found["success"])
         return result, SquareState(*leaves) if leaves else None
 
@@ -206,17 +148,15 @@ class Measuring:
         return (time.perf_counter() - began) / len(first)
 
     def _kept(self, name: str, rows: np.ndarray, run: Callable, cost: float) -> dict[str, np.ndarray]:
-        meter = self.meter
-
         def batches(left):
             return run_concurrently(run, self.runner.cut_batches(left, total=len(rows)))
 
         def finished(examples):
-            meter.forwards += examples * cost
-            meter.show()
+            self.forwards += examples * cost
+            self.progress.update(round(self.forwards), round(self.expected), robust=self.robust)
 
-        before = meter.forwards
+        before = self.forwards
         found = self._ledger.measured(name, rows, batches, finished)
-        meter.forwards = before + len(rows) * cost  # what was finished before a stop counts too
-        meter.seconds += float(np.sum(found.get("seconds", 0.0)))
+        self.forwards = before + len(rows) * cost  # what was finished before a stop counts too
+        self.seconds += float(np.sum(found.get("seconds", 0.0)))
         return defaultdict(lambda: np.zeros(0, bool), found)

@@ -28,7 +28,7 @@ def _ascent(start, logits_fn, images, labels, keys, settings, carry):
     return ascend(start, "linf", logits_fn, images, labels, keys, settings)
 
 
-PROGRAMS = {start: functools.partial(_ascent, start) for start in ("uniform", "none")}
+PROGRAMS = {start: functools.partial(_ascent, start) for start in ("uniform", "none")}  # made once: compiled once
 
 
 def table_attacks(pgd_100_restarts: int, further: Sequence[str] = ()) -> tuple[Attack, ...]:
@@ -105,8 +105,6 @@ def evaluate(
     """Measures all that a report shows of one model, but for AutoAttack.
 
     Args:
-      evaluator: of the model's architecture.
-      split: test images.
       epsilons: radii of the table; the first is the headline.
       curve: radii of the curve.
       attacks: rows of the tables.
@@ -126,13 +124,8 @@ def evaluate(
         for attack in attacks:
             tick(f"{attack.name} at {text}")
             fooled, images = evaluator.attack(variables, split, attack, epsilon, right)
-            settings = {
-                "step_size": attack.step_size(epsilon),
-                "steps": attack.steps,
-                "restarts": attack.restarts,
-                "start": attack.start,
-                "loss": attack.loss,
-            }
+            settings = {name: getattr(attack, name) for name in ("steps", "restarts", "start", "loss")}
+            settings = {"step_size": attack.step_size(epsilon), **settings}
             table[attack.name] = AttackScore.of(int(np.sum(~fooled)), count, epsilon=epsilon, settings=settings)
             if not tables and attack.name == HEADLINE_ATTACK.name:
                 strongest[right] = images

@@ -38,10 +38,7 @@ class Runner:
 
     @property
     def compilations(self) -> int:
-        """How many programs were needed, one for each measurement and batch size.
-
-        Each is compiled, unless a runner of the same `predict` has it from before.
-        """
+        """How many programs were needed, one for each measurement and batch size."""
         return len(self._compilation.done)
 
     def cut_batches(self, rows: np.ndarray, total: int | None = None) -> list[np.ndarray]:
@@ -58,7 +55,9 @@ class Runner:
         settings: Any,
         carry: Any = None,
     ) -> Any:
-        """Runs `program` (see `run_frozen`) on one batch.
+        """Runs `program` (see `run_frozen`) on one batch; returns a pytree of NumPy arrays [len(rows), ...].
+
+        Where memory does not suffice, the batch is halved, and so are those that follow.
 
         Args:
           variables: of the model; kept on the devices until others come.
@@ -66,10 +65,6 @@ class Runner:
           rows: of `split`, at most as many as the largest size.
           settings: numbers that do not make another program.
           carry: pytree of arrays [len(rows), ...].
-
-        Returns:
-          A pytree of NumPy arrays [len(rows), ...]. Where memory does not suffice, the batch is halved, and so are
-          those that follow.
         """
         run = functools.partial(self._run_batch, variables, split, program, key=key, settings=settings)
         most = self._sizes[-1]

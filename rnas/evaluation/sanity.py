@@ -3,8 +3,9 @@
 Programs have the form that `Runner` takes: (logits_fn, images, labels, keys, settings, carry).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from rnas.attacks.apgd import ascend
 from rnas.attacks.check_result import Check
 from rnas.attacks.programs import AttackRun, runs_of
 from rnas.evaluation.examples import Examples
-from rnas.evaluation.measuring import Claims, Measuring
+from rnas.evaluation.measuring import Measuring
 
 EXAMPLES = 1000  # that the checks attack, at most: the first ones that are right
 PASSES = 5  # of the first batch, which must agree
@@ -25,8 +26,8 @@ ORDER = {"fgsm": "fgsm", "pgd": "pgd_20", "pgd_twice_steps": "pgd_40", "pgd_rest
 
 def cost(norm: str) -> float:
     """Forward passes of one example that all checks together need."""
-    order = (run for name in _order(norm).values() for run in runs_of(name, norm, num_classes=2))
-    return sum(COSTS.values()) + sum(run.cost for run in order)
+    order = () if norm == "l1" else ORDER.values()
+    return sum(COSTS.values()) + sum(run.cost for name in order for run in runs_of(name, norm, num_classes=2))
 
 
 def check_model_outputs(measuring: Measuring) -> Check:
@@ -54,17 +55,14 @@ def run_checks(
     measuring: Measuring,
     right: np.ndarray,
     examples: Examples,
-    claims: Claims,
     transferred: Sequence[np.ndarray],
     curve: Curve,
 ) -> list[Check]:
-    """B to H.
+    """B to H, after all attacks.
 
     Args:
       right: rows of the examples that are classified correctly without attack.
-      examples: after all attacks.
       transferred: bool [N] for each other model, whether its images fool this one.
-      curve: accuracy over the radius.
     """
     task = measuring.task
     norm, count = task.threat.norm, len(task.split)
@@ -74,19 +72,28 @@ def run_checks(
     def measure(name, program, rows):
         return measuring.run(name, program, rows, settings, cost=COSTS[name], still=True)
 
-    health = measure("gradients", gradients(norm), some)
-    loss_rise = measure("rise", rise(norm), some)
+    health = measure("gradients", bound(_gradients, norm), some)
+    loss_rise = measure("rise", bound(_rise, norm), some)
     stable = measure("stability", stability, some)
     compared = np.setdiff1d(np.arange(count), np.setdiff1d(right, some))  # wrong from the start counts as fooled
-    fooled = {role: _fooled_by(measuring, name, some)[compared] for role, name in _order(norm).items()}
-    gradient = examples.fooled_by_gradient | examples.clean_wrong | _gradients_after_square(measuring, examples)
+    elsewhere, fooled = ~np.isin(np.arange(count), some), {}
+    for role, name in () if norm == "l1" else ORDER.items():
+        runs = [(f"order {name} {run.number}", run) for run in runs_of(name, norm, task.model.num_classes)]
+        fooled[role] = (elsewhere | _fooled_in_turn(measuring, runs, some))[compared]
+    # The gradient attacks of the plan on what Square had fooled before any of them was tried: only so can Square be
+    # said to find what they miss.
+    square = examples.success.get("square", np.zeros(count, bool))
+    untried = np.flatnonzero(square & ~examples.with_gradients(examples.queries_of))
+    runs = [(f"after square {measuring.name_of(run)}", run) for run in task.plan.runs if run.name != "square"]
+    gradient = examples.with_gradients(examples.success) | examples.clean_wrong
+    gradient |= _fooled_in_turn(measuring, runs, untried)
     gradient[compared] |= np.any([np.zeros(len(compared), bool), *fooled.values()], axis=0)
     gradient[some] |= loss_rise["success"].astype(bool)
     fooled["white_box"] = gradient[compared]
     # Of a random model one draw proves nothing: noise would be lucky, claims are recounted over many.
     standing = np.flatnonzero(~gradient)[: 0 if task.is_random else EXAMPLES]
-    claimed = claims.made[:0] if task.is_random else claims.made
-    noisy = measure("noise", noise(norm), standing)["success"].astype(bool)
+    claimed = examples.claimed[:0] if task.is_random else examples.claimed
+    noisy = measure("noise", bound(_noise, norm), standing)["success"].astype(bool)
     if np.any(examples.queries_of.get("square", 0)):
         fooled["square"] = (examples.success["square"] | examples.clean_wrong)[compared]
     if transferred:
@@ -99,7 +106,7 @@ def run_checks(
         sanity_checks.check_order(fooled),
         sanity_checks.check_monotone(radii, accuracies, clean, task.model.num_classes, norm),
         sanity_checks.check_finished(*(loss_rise[name] for name in ("start", "late", "last"))),
-        sanity_checks.check_silent(claimed, claims.held[: len(claimed)]),
+        sanity_checks.check_silent(claimed, examples.held[: len(claimed)]),
         sanity_checks.check_stability(stable["change"], stable["slope"]),
     ]
 
@@ -109,38 +116,17 @@ def extra_attack(
 ) -> np.ndarray:
     """Whether an attack that is not in the plan fools each of `rows`, bool; None: at the radius of the threat."""
     settings = run.at(measuring.task.threat.epsilon if epsilon is None else epsilon)
-    program = success_of(run.program)
+    program = bound(_success, run.program)
     found = measuring.run(name, program, rows, settings, key_number=run.key_number, cost=run.cost, still=True)
     return found["success"].astype(bool)
 
 
-def _order(norm: str) -> dict[str, str]:
-    return {} if norm == "l1" else ORDER
-
-
-def _gradients_after_square(measuring: Measuring, examples: Examples) -> np.ndarray:
-    """Whether the gradient attacks of the plan fool what Square had fooled before any of them was tried, bool [N].
-
-    Only so can Square be said to find what they miss.
-    """
+def _fooled_in_turn(measuring: Measuring, runs: Iterable[tuple[str, AttackRun]], rows: np.ndarray) -> np.ndarray:
+    """Fooled bool [N] by any of the runs, named as measurements; each is made on those of `rows` still standing."""
     fooled = np.zeros(len(measuring.task.split), bool)
-    untried = examples.success.get("square", fooled) & ~examples.met_gradient
-    for run in measuring.task.plan.runs:
-        standing = np.flatnonzero(untried & ~fooled)
-        if run.name != "square" and len(standing):
-            name = f"after square {measuring.name_of(run)}"
+    for name, run in runs:
+        if len(standing := rows[~fooled[rows]]):
             fooled[standing] = extra_attack(measuring, name, run, standing)
-    return fooled
-
-
-def _fooled_by(measuring: Measuring, name: str, rows: np.ndarray) -> np.ndarray:
-    """Fooled bool [N] by any run of attack `name`, made on `rows`; the others were wrong anyway."""
-    task = measuring.task
-    fooled = np.ones(len(task.split), bool)
-    fooled[rows] = False
-    for run in runs_of(name, task.threat.norm, task.model.num_classes):
-        standing = rows[~fooled[rows]]
-        fooled[standing] = extra_attack(measuring, f"order {name} {run.number}", run, standing)
     return fooled
 
 
@@ -153,13 +139,13 @@ def logits_of(logits_fn, images, labels, keys, settings, carry):
 
 
 def _gradients(norm, logits_fn, images, labels, keys, settings, carry):
-    run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
-    return measurements.gradient_health(logits_fn, images, labels, **run)._asdict()
+    threat = dict(epsilon=settings.epsilon, norm=norm)
+    return measurements.gradient_health(logits_fn, images, labels, key=keys, **threat)._asdict()
 
 
 def _noise(norm, logits_fn, images, labels, keys, settings, carry):
-    run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
-    return {"success": measurements.random_noise(logits_fn, images, labels, **run).success}
+    threat = dict(epsilon=settings.epsilon, norm=norm)
+    return {"success": measurements.random_noise(logits_fn, images, labels, key=keys, **threat).success}
 
 
 def _rise(norm, logits_fn, images, labels, keys, settings, carry):
@@ -174,27 +160,12 @@ def stability(logits_fn, images, labels, keys, settings, carry):
     return measurements.loss_stability(logits_fn, images, labels, key=keys)._asdict()
 
 
-@functools.cache
-def gradients(norm: str) -> Callable:
-    return functools.partial(_gradients, norm)
+def _success(attack, *arguments):
+    result, _ = attack(*arguments)
+    return {"success": result.success}
 
 
 @functools.cache
-def noise(norm: str) -> Callable:
-    return functools.partial(_noise, norm)
-
-
-@functools.cache
-def rise(norm: str) -> Callable:
-    return functools.partial(_rise, norm)
-
-
-@functools.cache
-def success_of(program: Callable) -> Callable:
-    """An attack of which only the success matters."""
-
-    def run(*arguments):
-        result, _ = program(*arguments)
-        return {"success": result.success}
-
-    return run
+def bound(program: Callable, first: Any) -> Callable:
+    """A program with its first argument; the same object every time, so that it is compiled once."""
+    return functools.partial(program, first)

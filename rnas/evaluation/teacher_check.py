@@ -33,18 +33,14 @@ def check_teacher(
 ) -> dict:
     """Clean accuracy and accuracy under PGD-20 on the first test images, with hints at what looks wrong.
 
+    Raises ValueError if there is no such teacher or set, or they do not fit.
+
     Args:
       path: a teacher directory.
       dataset: a TFDS set; images that differ in size are resized and cropped in the centre, as those were on which the
         published accuracy was measured.
-      data_dir: where it is.
-      count: images.
       epsilon: L∞ radius; None is that of the published network, else 8/255.
       batch_size: at most; made a multiple of the devices.
-      seed: of the attack's start.
-
-    Raises:
-      ValueError: if there is no such teacher or set, or they do not fit.
     """
     if count < 1:
         raise ValueError(f"count={count}: expected at least 1 image.")
@@ -126,7 +122,6 @@ def hints(
       others: the same under other normalisations, by their names.
       robust: accuracy under attack.
       published: name and clean accuracy in percent of the network that this should be, if that is known.
-      num_classes: K.
     """
     accuracy = float(np.mean(clean))
     low, high = Score.of(int(np.sum(clean)), len(clean)).interval
@@ -154,11 +149,7 @@ def hints(
 
 
 def first_images(teacher: Teacher, name: str, data_dir: str | None, count: int) -> Split:
-    """The first `count` test images of a TFDS set, of the teacher's size.
-
-    Raises:
-      ValueError: if there is no such set, or it has other images or classes than the teacher.
-    """
+    """The first `count` test images of a TFDS set, of the teacher's size. Raises ValueError where they do not fit."""
     height, width, channels = teacher.image_shape
     builder = open_builder(name, data_dir)
     image, label = image_and_label(builder)

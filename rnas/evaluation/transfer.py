@@ -1,7 +1,7 @@
 """Images made to fool one model, tried on another."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,15 +10,8 @@ from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
 
 
-@dataclass(frozen=True, eq=False)
-class Transfer:
-    """The images of an attack on another model.
-
-    Attributes:
-      source: its folder.
-      model: label of that model.
-      images: float32 [N,H,W,C], clean where that model was not fooled.
-    """
+class Transfer(NamedTuple):
+    """Images float32 [N,H,W,C] of the attack in folder `source` on `model`, clean where that was not fooled."""
 
     source: str
     model: str
@@ -28,8 +21,7 @@ class Transfer:
 def load_transfer(source: str, split: Split, data_hash: str, threat: Threat) -> Transfer:
     """Reads the images of a finished attack.
 
-    Raises:
-      ValueError: no attack there, one on other images, or of a threat that allows more than this one.
+    Raises ValueError where there is none, or one on other images, or of a threat that allows more than this one.
     """
     folder = Path(source)
     if not (folder / FILE).is_file() or not (folder / IMAGES).is_file():

@@ -32,7 +32,6 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
     else:
         architecture = run.architecture
     network = run.search.network(architecture)
-    size = count(network, architecture.image_shape)
     variables = _variables(run, name, network)
     kind, label = kind_and_label(run, name)
     return EvaluatedModel(
@@ -45,8 +44,7 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
         label=label,
         source=str(run.workdir),
         architecture=architecture.name,
-        params=size.params,
-        macs=size.macs,
+        **count(network, architecture.image_shape)._asdict(),
     )
 
 

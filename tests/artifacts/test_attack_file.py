@@ -21,7 +21,7 @@ def summary():
         attack.AttackRow("square", {"queries": 5000}, 22, 2, Score.of(20, 40), None, 9.0, 100000),
     )
     return AttackSummary(
-        model=attack.AttackedModel("student", "student", "Student", "runs/a", "tiny", "cafe", 1000, None, 10),
+        model=attack.AttackedModel("student", "cafe", 10, "student", "Student", "runs/a", "tiny", 1000),
         dataset=attack.Images("digits", "test", 40, "beef", "1.0.0", 0, ("zero", "one")),
         threat=attack.Threat("linf", EPSILON, "8/255"),
         attack="auto_attack",

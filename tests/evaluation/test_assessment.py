@@ -43,7 +43,7 @@ def predict(variables, images):
     return healthy(images).at[:, 0].add(variables)
 
 
-MODEL = EvaluatedModel(predict, np.float32(0), CLASSES, name="healthy", hash="f00d")
+MODEL = EvaluatedModel("healthy", "f00d", CLASSES, predict=predict, variables=np.float32(0))
 
 
 def make_split(count=COUNT):
@@ -647,7 +647,7 @@ OTHERS = {
     "norm": (dict(threat=Threat.of("4/255", "l2"), attack="pgd_1"), "'linf' there, 'l2' now"),
     "seed": (dict(seed=3), "0 there, 3 now"),
     "model": (
-        dict(model=EvaluatedModel(predict, np.float32(1), CLASSES, "other", "beef")),
+        dict(model=EvaluatedModel("other", "beef", CLASSES, predict=predict, variables=np.float32(1))),
         "'f00d' there, 'beef' now",
     ),
     "data": (dict(split=SPLIT.take(np.arange(20))), "there"),
@@ -721,7 +721,7 @@ def test_kills_change_nothing(tmp_path):
 # -- images of other models ------------------------------------------------------------------------------
 
 
-OTHER = EvaluatedModel(predict, np.float32(0.5), CLASSES, name="other", hash="beef")
+OTHER = EvaluatedModel("other", "beef", CLASSES, predict=predict, variables=np.float32(0.5))
 
 
 def test_images_of_another_model_are_tried(finished, tmp_path):

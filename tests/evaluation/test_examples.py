@@ -24,7 +24,7 @@ def examples():
         "margin": np.array([1, -0.5, 2, 3, 4, 5], np.float64),
         "wrong": np.array([0, 1, 0, 0, 0, 0]),
     }
-    return Examples.of(split, clean, ("pgd", "square"))
+    return Examples(split, clean, ("pgd", "square"))
 
 
 def result(success, loss, queries):
@@ -42,14 +42,14 @@ def test_attacks_are_noted_part_by_part(examples):
     np.testing.assert_array_equal(examples.success["square"], [1, 0, 0, 1, 0, 0])
     np.testing.assert_array_equal(examples.loss["pgd"], [3, np.nan, 1, 7, 0.5, -1])
     np.testing.assert_array_equal(examples.queries_of["pgd"], [2, 0, 5, 5, 5, 5])
-    np.testing.assert_array_equal(examples.fooled_by_gradient, [1, 0, 1, 0, 0, 0])
-    np.testing.assert_array_equal(examples.met_gradient, [1, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(examples.with_gradients(examples.success), [1, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(examples.with_gradients(examples.queries_of), [1, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(examples.clean_wrong, [0, 1, 0, 0, 0, 0])
 
 
 def test_square_alone_uses_no_gradients(examples):
     examples.add("square", np.array([0]), result([1], [1], [9]), [0])
-    assert not examples.met_gradient.any() and not examples.fooled_by_gradient.any()
+    assert not any(examples.with_gradients(column).any() for column in (examples.queries_of, examples.success))
 
 
 def test_distances_are_those_of_every_norm():
@@ -67,8 +67,7 @@ def test_files_hold_the_same_table(examples, tmp_path):
     images = PIXELS.copy()
     images[[0, 4]] = 1 - images[[0, 4]]
     judged = {"prediction": np.array([1, 2, 2, 0, 0, 2]), "margin": np.array([-1, -0.5, 2, 3, -0.1, 5])}
-    examples.finish(images, judged)
-    examples.write(tmp_path / "new", images, PIXELS)
+    examples.write(tmp_path / "new", images, judged)
 
     with np.load(tmp_path / "new" / "examples.npz", allow_pickle=False) as file:
         arrays = dict(file)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnas.artifacts.scores import interval
 from rnas.attacks.catalogue import CLEAN, pgd
 from rnas.attacks.programs import run_settings
 from rnas.data.datasets import Split
-from rnas.evaluation import EvaluatedModel, Evaluator, evaluate, interval
+from rnas.evaluation import EvaluatedModel, Evaluator, evaluate
 from rnas.evaluation.robustness_table import CURVE_ATTACK, table_attacks
 
 RADII = ("0", "1/255", "2/255", "8/255", "16/255", "32/255")
@@ -61,7 +62,7 @@ class Linear:
 
     @property
     def model(self) -> EvaluatedModel:
-        return EvaluatedModel(self.predict, self.variables, 2, "student", "f00d", kind="student", label="Linear")
+        return EvaluatedModel("student", "f00d", 2, "student", "Linear", predict=self.predict, variables=self.variables)
 
     def broken(self, epsilon: float) -> np.ndarray:
         return self.worst(epsilon) < 0
