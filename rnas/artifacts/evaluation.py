@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from rnas.artifacts.image_arrays import ImageArrays
-from rnas.artifacts.record import Count, Record, one_of
+from rnas.artifacts.record import LEFT_OUT, Count, Record, one_of
 from rnas.artifacts.scores import AttackScore, Curve, Score
 
 FILE = "evaluation.json"
@@ -52,6 +52,7 @@ class Evaluation(Record):
     threat_model: str  # norm of every radius
     seed: Count  # of the random starts
     versions: Mapping[str, str]  # package -> version
+    precision: Annotated[str | None, LEFT_OUT] = None  # what the models computed in
 
     def __post_init__(self):
         if "student" not in self.models:

@@ -30,6 +30,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def precision() -> str:
+    """In what models are judged here; an accelerator shortens matrix products unless it is told not to."""
+    return f"float32, matrix products {getattr(jax.config, 'jax_default_matmul_precision', None) or 'default'}"
+
+
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
     """One stage: `seconds` over all the processes that worked on it, and how often it was begun."""

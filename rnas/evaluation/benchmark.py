@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from rnas.artifacts.attack import IMAGES, AttackRow, AttackSummary, Cost, FoolingImages, Rounded, TransferRow
-from rnas.artifacts.run_record import versions
+from rnas.artifacts.run_record import precision, versions
 from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.batching import concurrent_batches
 from rnas.attacks.check_result import Check
@@ -37,7 +37,7 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
       ledger: where finished batches are kept.
       transfers: images of other models, to be tried on this one.
     """
-    count, version, config = len(task.split), task.plan.version, jax.config
+    count, version = len(task.split), task.plan.version
     everyone = np.arange(count)
     progress = Progress(f"attack {task.model.name}", count, unit="forward")
     measuring = Measuring(task, ledger, progress)
@@ -83,7 +83,7 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
         device=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         batch_size=task.settings.batch_size,
-        precision=f"float32, matrix products {getattr(config, 'jax_default_matmul_precision', None) or 'default'}",
+        precision=precision(),
     )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from rnas.artifacts.attack import AttackedModel
@@ -27,8 +28,14 @@ class EvaluatedModel(AttackedModel):
         return AttackedModel(**{field.name: getattr(self, field.name) for field in dataclasses.fields(AttackedModel)})
 
 
+def in_float32(network: nn.Module) -> nn.Module:
+    """The network, computing in float32: all models are judged so, whatever type they were trained in."""
+    return network if getattr(network, "dtype", None) is None else network.clone(dtype=None)
+
+
 def evaluated_teacher(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> EvaluatedModel:
-    """A teacher as an evaluated model; `source` is where it was found."""
+    """A teacher that computes in float32 as an evaluated model; `source` is where it was found."""
+    assert getattr(teacher.model, "dtype", None) is None, "load it without a dtype"
     return EvaluatedModel(
         predict=functools.partial(_logits, teacher.apply),
         variables=teacher.variables,

@@ -122,15 +122,23 @@ class Run:
     @functools.cached_property
     def teacher(self) -> Teacher:
         """The robust teacher: that of `teacher.path`, or the one trained here."""
-        return self._load_teacher(self.config.teacher.path or self.workdir / "teacher")
+        return self._load_teacher(self.config.teacher.path or self.workdir / "teacher", recipes.dtype(self.config))
+
+    @property
+    def judged_teacher(self) -> Teacher:
+        """The robust teacher as it is judged: in float32, whatever type training uses."""
+        if recipes.dtype(self.config) is None:
+            return self.teacher
+        return self._load_teacher(self.config.teacher.path or self.workdir / "teacher", None)
 
     @functools.cached_property
     def natural_teacher(self) -> Teacher:
         """The naturally trained teacher: that of `teacher.natural_path`, or the one trained here."""
-        return self._load_teacher(self.config.teacher.natural_path or self.workdir / "natural_teacher")
+        path = self.config.teacher.natural_path or self.workdir / "natural_teacher"
+        return self._load_teacher(path, recipes.dtype(self.config))
 
-    def _load_teacher(self, path: str | Path) -> Teacher:
-        teacher = load_teacher(path, dtype=recipes.dtype(self.config))
+    def _load_teacher(self, path: str | Path, dtype: Any) -> Teacher:
+        teacher = load_teacher(path, dtype=dtype)
         classes = tuple(self.config.data.class_ids)
         if len(classes) < teacher.num_classes > max(classes, default=teacher.num_classes):
             teacher = teacher.restricted(classes)

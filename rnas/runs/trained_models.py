@@ -4,7 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
+from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher, in_float32
 from rnas.layers.counting import count
 from rnas.objectives import METHODS
 from rnas.runs.recipes import BASELINE, baselines, model_names, recipe
@@ -26,7 +26,7 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
     if name not in names:
         raise ValueError(f"this run has no model {name!r}; it has {', '.join(names)}.")
     if name == "teacher":
-        return evaluated_teacher(run.teacher, tuple(run.config.data.image_shape), source=str(run.workdir))
+        return evaluated_teacher(run.judged_teacher, tuple(run.config.data.image_shape), source=str(run.workdir))
     if name.startswith(BASELINE):
         architecture = run.baseline_architecture(name.removeprefix(BASELINE))
     else:
@@ -35,7 +35,7 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
     variables = _variables(run, name, network)
     kind, label = kind_and_label(run, name)
     return EvaluatedModel(
-        predict=predict(network),
+        predict=predict(in_float32(network)),
         variables=variables,
         num_classes=run.config.data.num_classes,
         name=name,

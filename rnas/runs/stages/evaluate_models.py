@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, ModelScores
-from rnas.artifacts.run_record import versions
+from rnas.artifacts.run_record import precision, versions
 from rnas.artifacts.scores import AttackScore
 from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.data.datasets import Split
@@ -45,7 +45,8 @@ def evaluate_models(run: Run) -> None:
             forget_programs()
         models[name] = scores
     if jax.process_index() == 0:
-        Evaluation(models, run.dataset.fingerprint, "linf", run.config.seed, versions()).write(run.workdir / FILE)
+        fingerprint, seed = run.dataset.fingerprint, run.config.seed
+        Evaluation(models, fingerprint, "linf", seed, versions(), precision()).write(run.workdir / FILE)
 
 
 def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> tuple[ModelScores, np.ndarray]:
