@@ -41,8 +41,7 @@ def assess(
       dataset: what they are, for the reader; count and hash are filled in.
       folder: where the outcome goes. A finished evaluation found there is returned as it is.
 
-    Raises:
-      ValueError: inputs that cannot be attacked; a folder that holds another evaluation.
+    Raises ValueError for inputs that cannot be attacked, and for a folder that holds another evaluation.
     """
     folder = Path(folder)
     try:
@@ -52,18 +51,16 @@ def assess(
     dataset = dataclasses.replace(dataset, count=len(split), sha256=_hash(split))
     task = Task(model, split, dataset, threat, settings, folder)
     check_shape(task.plan.runs, split.images.shape[1:], threat.norm)
-    identity = task.identity
     if (folder / FILE).exists():
         former = AttackSummary.read(folder / FILE)
-        check_identity(former.identity, identity, folder)
+        check_identity(former.identity, task.identity, folder)
         if (folder / LEDGER).exists():  # stopped between its last file and its end
-            Ledger(folder / LEDGER, identity).close()
+            Ledger(folder / LEDGER, task.identity).close()
         return former
     transfers = [load_transfer(source, split, dataset.sha256, threat) for source in settings.transfer]
-    ledger = Ledger(folder / LEDGER, identity)
+    ledger = Ledger(folder / LEDGER, task.identity)
     summary = run_benchmark(task, ledger, transfers)
-    complete = check_complete(summary.to_json())
-    summary = dataclasses.replace(summary, checks=(*summary.checks, complete))
+    summary = dataclasses.replace(summary, checks=(*summary.checks, check_complete(summary.to_json())))
     if jax.process_index() == 0:
         summary.write(folder / FILE)
     ledger.close()
@@ -96,10 +93,10 @@ def assess_dataset(
     Raises as `assess`, and ValueError for a split that is streamed or empty, or a count below 1.
     """
     images = getattr(dataset, split)
-    if not hasattr(images, "images"):
-        raise ValueError(f"the {split} split of {dataset.name} is streamed; attack test or validation.")
-    if not len(images):
-        raise ValueError(f"the {split} split of {dataset.name} is empty; attack another.")
+    streamed = not hasattr(images, "images")
+    if streamed or not len(images):
+        wrong = "streamed; attack test or validation" if streamed else "empty; attack another"
+        raise ValueError(f"the {split} split of {dataset.name} is {wrong}.")
     if count is not None and count < 1:
         raise ValueError(f"count={count}: expected at least 1 image.")
     chosen = images.take(np.arange(min(count or len(images), len(images))))

@@ -31,12 +31,7 @@ CURVE_OF_OTHERS = (0, 0.25, 0.5, 1, 2, 4)  # times the radius of the threat, in 
 
 
 def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> AttackSummary:
-    """Runs a benchmark, or the rest of one that was interrupted.
-
-    Args:
-      ledger: where finished batches are kept.
-      transfers: images of other models, to be tried on this one.
-    """
+    """Runs a benchmark, or the rest of one that was interrupted, whose finished batches are in the ledger."""
     count, version = len(task.split), task.plan.version
     everyone = np.arange(count)
     progress = Progress(f"attack {task.model.name}", count, unit="forward")
@@ -48,11 +43,20 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
         examples = Examples(task.split, clean, task.attack_names)
         estimate = _estimate(task, len(right))
         measuring.expected = count + estimate
-        _announce(task, len(right), estimate, forward_seconds)
+        minutes = estimate * forward_seconds / concurrent_batches() / 60
+        _log(
+            task,
+            f"{count} images, {len(right)} classified correctly. At most {estimate:,.0f} forward passes of one image, "
+            f"{minutes:,.1f} min at {1e3 * forward_seconds:.3g} ms each; fooled images drop out.",
+        )
         checks = [sanity.check_model_outputs(measuring)]
         attacks, images = _run_attacks(measuring, examples)
         curve = _measure_curve(measuring, right)
-        transferred = [_try_images(measuring, *numbered) for numbered in enumerate(transfers)]
+        others = [dataclasses.replace(task.split, images=transfer.images) for transfer in transfers]
+        transferred = [
+            measuring.run(f"transfer {number}", measuring.judge, everyone, split=split)["wrong"].astype(bool)
+            for number, split in enumerate(others)
+        ]
         checks += sanity.run_checks(measuring, right, examples, transferred, curve)
         stored, rounded = _store_images(measuring, examples, images)
         progress.update(round(measuring.forwards), round(measuring.forwards))
@@ -146,13 +150,6 @@ def _measure_curve(measuring: Measuring, right: np.ndarray) -> Curve:
     return Curve(run.name, tuple(points))
 
 
-def _try_images(measuring: Measuring, number: int, transfer: Transfer) -> np.ndarray:
-    """Whether the images of another model fool this one, bool [N]."""
-    split = dataclasses.replace(measuring.task.split, images=transfer.images)
-    everyone = np.arange(len(split))
-    return measuring.run(f"transfer {number}", measuring.judge, everyone, split=split)["wrong"].astype(bool)
-
-
 def _store_images(measuring: Measuring, examples: Examples, images: np.ndarray) -> tuple[Check, Rounded]:
     """Writes images and examples, reads the images back, and judges them in a fresh program of another size."""
     task = measuring.task
@@ -181,15 +178,6 @@ def _estimate(task: Task, right: int) -> float:
     attacks = sum(run.cost for run in task.plan.runs)
     radii = len(CURVE) + 1 if norm == "linf" else len(CURVE_OF_OTHERS)
     return right * (attacks + radii * _curve_run(norm).cost) + min(right, sanity.EXAMPLES) * sanity.cost(norm)
-
-
-def _announce(task: Task, right: int, estimate: float, forward_seconds: float) -> None:
-    minutes = estimate * forward_seconds / concurrent_batches() / 60
-    _log(
-        task,
-        f"{len(task.split)} images, {right} classified correctly. At most {estimate:,.0f} forward passes of one image, "
-        f"{minutes:,.1f} min at {1e3 * forward_seconds:.3g} ms each; fooled images drop out.",
-    )
 
 
 def _log(task: Task, line: str) -> None:

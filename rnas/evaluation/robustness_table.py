@@ -118,7 +118,7 @@ def evaluate(
     wrong, _ = evaluator.attack(variables, split, CLEAN, 0.0, np.arange(count))
     right = np.flatnonzero(~wrong)
     tables: list[dict[str, AttackScore]] = []
-    strongest = pixels(split.images)
+    strongest = np.array(pixels(split.images))
     for text in epsilons:
         epsilon, table = radius(text), {}
         for attack in attacks:

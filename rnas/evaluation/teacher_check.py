@@ -69,9 +69,7 @@ def check_teacher(
     }
     standing = np.flatnonzero(clean)
     radius = attacks.radius(epsilon)
-    fooled = np.zeros(0, bool)
-    if len(standing):
-        fooled, _ = evaluator.attack(teacher.variables, images, CURVE_ATTACK, radius, standing)
+    fooled, _ = evaluator.attack(teacher.variables, images, CURVE_ATTACK, radius, standing)
     settings = {"step_size": CURVE_ATTACK.step_size(radius), "steps": CURVE_ATTACK.steps}
     robust = AttackScore.of(len(standing) - int(np.sum(fooled)), len(images), epsilon=radius, settings=settings)
     result = {
@@ -115,11 +113,10 @@ def seen_by(own: Normalization, other: Normalization, images: np.ndarray) -> np.
 def hints(
     clean: np.ndarray, others: dict[str, np.ndarray], robust: float, published: dict | None, *, num_classes: int
 ) -> list[str]:
-    """What looks wrong, the likeliest first; at most one thing.
+    """The likeliest thing that looks wrong, or none.
 
     Args:
-      clean: [N] bool, whether an image is classified rightly.
-      others: the same under other normalisations, by their names.
+      clean: [N] bool, whether an image is classified rightly; `others`, the same under other normalisations, by name.
       robust: accuracy under attack.
       published: name and clean accuracy in percent of the network that this should be, if that is known.
     """
