@@ -60,15 +60,15 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
         checks += sanity.run_checks(measuring, right, examples, transferred, curve)
         stored, rounded = _store_images(measuring, examples, images)
         progress.update(round(measuring.forwards), round(measuring.forwards))
+    compilations = sum(runner.compilations for runner in {measuring.runner, measuring.still})
     substituted = f"AutoAttack {version}: with so few classes a loss of the original is not defined."
     return AttackSummary(
         identity=task.identity,
         model=task.model.facts(),
         dataset=task.dataset,
         threat=task.threat,
-        attack=task.settings.attack,
+        **{name: getattr(task.settings, name) for name in ("attack", "seed", "batch_size")},
         version=version,
-        seed=task.settings.seed,
         clean=Score.of(len(right), count),
         attacks=attacks,
         robust=Score.of(int(np.sum(~examples.wrong)), count),
@@ -81,12 +81,11 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
         checks=tuple(sorted((*checks, stored), key=lambda check: check.letter)),
         warnings=(substituted,) if "(K=" in version else (),
         seconds=round(measuring.seconds, 1),
-        cost=Cost(forward_seconds, round(estimate), round(measuring.forwards), measuring.compilations),
+        cost=Cost(forward_seconds, round(estimate), round(measuring.forwards), compilations),
         caveat=CAVEAT,
         versions=versions(),
         device=jax.devices()[0].device_kind,
         devices=jax.device_count(),
-        batch_size=task.settings.batch_size,
         precision=precision(),
     )
 

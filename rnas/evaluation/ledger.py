@@ -58,7 +58,7 @@ class Ledger:
         run: Callable[[np.ndarray], Iterable[tuple[np.ndarray, dict[str, np.ndarray]]]],
         finished: Callable[[int], None] = lambda examples: None,
     ) -> dict[str, np.ndarray]:
-        """Returns a measurement of `rows`, taking from disk what is there and running the rest.
+        """A measurement of `rows`: what is on disk is taken from there, the rest is run.
 
         Args:
           name: of the measurement, unique in the evaluation.
@@ -67,8 +67,7 @@ class Ledger:
             name begins with `CARRY` are for the measurement that follows and can be dropped alone.
           finished: called with the number of rows of each batch that was run.
 
-        Returns:
-          {array name: [n, ...]} in the order of `rows`, and 'seconds', what each took; empty if there are none.
+        Returns {array name: [n, ...]} in the order of `rows`, and 'seconds', what each took; empty if there are none.
         """
         folder = self._folder / _slug(name)
         batches = []

@@ -48,10 +48,6 @@ class Measuring:
             self.still = Runner(still, sizes, what="batch size")
         self.judge = judge_draws if task.is_random else judge_once
 
-    @property
-    def compilations(self) -> int:
-        return sum(runner.compilations for runner in {self.runner, self.still})
-
     def run(
         self,
         name: str,

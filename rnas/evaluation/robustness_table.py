@@ -61,8 +61,7 @@ class Evaluator:
     def attack(self, variables: Any, split, attack: Attack, epsilon: float, rows: np.ndarray):
         """Attacks the examples `rows` of `split` (images uint8 [N,H,W,C], labels [N], ids [N]) by projected ascent.
 
-        Returns:
-          (fooled bool [len(rows)], images float32 [len(rows),H,W,C]): the fooling image, or the clean one.
+        Returns (fooled bool [len(rows)], images float32 [len(rows),H,W,C]): the fooling image, or the clean one.
         """
         images = pixels(split.images[rows])
         fooled = np.zeros(len(rows), bool)
@@ -105,13 +104,11 @@ def evaluate(
     """Measures all that a report shows of one model, but for AutoAttack.
 
     Args:
-      epsilons: radii of the table; the first is the headline.
+      epsilons: radii of the tables, whose rows are `attacks`; the first is the headline.
       curve: radii of the curve.
-      attacks: rows of the tables.
       tick: called with a name before each measurement, for progress.
 
-    Returns:
-      (figures; PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model).
+    Returns (figures; PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model).
     """
     count, variables = len(split), model.variables
     tick("clean")
@@ -137,10 +134,7 @@ def evaluate(
         standing = standing[~fooled]
         points.append((radius(text), Score.of(len(standing), count)))
     scores = ModelScores(
-        kind=model.kind,
-        label=model.label,
-        params=model.params,
-        macs=model.macs,
+        **{name: getattr(model, name) for name in ("kind", "label", "params", "macs")},
         clean=Score.of(len(right), count),
         attacks=tables[0] if tables else {},
         epsilons=dict(zip(epsilons[1:], tables[1:], strict=True)),

@@ -24,7 +24,7 @@ def load_transfer(source: str, split: Split, data_hash: str, threat: Threat) -> 
     Raises ValueError where there is none, or one on other images, or of a threat that allows more than this one.
     """
     folder = Path(source)
-    if not (folder / FILE).is_file() or not (folder / IMAGES).is_file():
+    if not all((folder / name).is_file() for name in (FILE, IMAGES)):
         raise ValueError(f"no finished attack at {source}: expected a folder with {FILE} and {IMAGES}.")
     summary = AttackSummary.read(folder / FILE)
     if summary.dataset.sha256 != data_hash:
