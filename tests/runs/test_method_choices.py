@@ -46,6 +46,12 @@ def test_digits_train_the_student_by_one_method(tmp_path, name):
     assert joint_objective(experiment.config, "search") == joint_objective(usual.config, "search")
 
 
+@pytest.mark.parametrize("name", ["iad_1", "iad_2", "awp"])
+def test_a_shortened_training_reaches_the_first_epochs(tmp_path, name):
+    how = recipe(opened(tmp_path, argument=f"{name},short", file="cifar10").config, "train")
+    assert how.epochs == 2 and how.objective.adversarial.first_epoch == how.perturbation[1] == 0
+
+
 def test_coefficients_reach_the_method(tmp_path):
     overrides = ("adversarial.trades.beta=2.5", "adversarial.ard.temperature=4.0", "adversarial.iad_1.first_epoch=7")
     experiment = opened(tmp_path, *overrides, argument="methods")
