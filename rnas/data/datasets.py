@@ -191,7 +191,7 @@ def read_split(builder: tfds.core.DatasetBuilder, split: str) -> Split:
     if None in shape:
         raise ValueError(
             f"the images of {builder.info.full_name!r} differ in size (shape {shape}), so they cannot be "
-            "held as one array; read the set with rnas.data.stream.Stream"
+            "held as one array; stream the set by data.streaming=True"
         )
     records = open_records(builder, split)
     images = np.empty((len(records), *shape), np.uint8)

@@ -40,7 +40,7 @@ def make_loader(run: Run, stage: str, batch_size: int, key: str, rows_at: Callab
       rows_at: (first step, count) → rows, in place of one shuffled order of all images.
     """
     if run.config.data.streaming:
-        return StreamLoader(run.stream("train", batch_size).batches(), batch_size=batch_size, what=key)
+        return StreamLoader(run.stream("train", batch_size).batches, batch_size=batch_size, what=key)
     train = run.dataset.train
     rows_at = rows_at or sampler(run, stage, np.arange(len(train)), batch_size).rows_at
     most = run.config.log_every_steps

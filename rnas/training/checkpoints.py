@@ -1,15 +1,15 @@
 """Checkpoints of a training state: written in the background, verified when read.
 
-A step of a run is saved as two items: `state`, the bytes of all leaves one after the other, and `record`, a
-JSON object that names each leaf with its dtype and shape, holds the sha256 of the bytes, the metric by which
-steps compare, and the caller's metadata. One vector instead of one array per leaf makes saving a network of
-several hundred small leaves about ten times faster.
+A step of a run is saved as two items: `state`, the bytes of all leaves one after the other, and `record`, a JSON object
+that names each leaf with its dtype and shape, and holds the sha256 of the bytes and the metric by which steps compare.
+One vector instead of one array per leaf makes saving a network of several hundred small leaves about ten times faster.
 
-Scope: one state per step, on one or several hosts (process 0 writes; all read, so the directory must be
-visible to all). Not in scope: states that do not fit in the memory of one host.
+Scope: one state per step, on one or several hosts (process 0 writes; all read, so the directory must be visible to
+all). Not in scope: states that do not fit in the memory of one host.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import errno
 import hashlib
 import json
@@ -31,11 +31,10 @@ _RECORD = {"leaves", "sha256", "score", "metadata"}
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: its step, the state in the template's structure (NumPy), the metadata."""
+    """A checkpoint read back: its step, and the state in the template's structure (NumPy)."""
 
     step: int
     state: Any
-    metadata: dict
 
 
 class Checkpoints:
@@ -60,7 +59,7 @@ class Checkpoints:
         self._scores: dict[int, float] = {}
         self._damaged: set[int] = set()
 
-    def save(self, step: int, state: Any, metadata: dict, metrics: dict | None = None) -> None:
+    def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Saves a step; returns once the state is copied, while writing goes on in the background.
 
         A step that is there already is left as it is: a state is a function of its step.
@@ -68,12 +67,10 @@ class Checkpoints:
         Args:
           step: number of the step, greater than those saved before.
           state: tree of arrays or numbers, each whole on this host (unreplicate it first).
-          metadata: JSON object to be given back by `restore`.
           metrics: figures of this step; only the one named `best` is used.
 
         Raises:
           ValueError: a later step is there already.
-          TypeError: the metadata are no JSON.
           OSError: this step or the one before could not be written; the steps before are intact.
         """
         manager = self._writer()
@@ -85,25 +82,14 @@ class Checkpoints:
                 "Continue from the latest step, or use another work directory."
             )
         leaves, content = _pack(state)
-        score = _score(metrics, self._best)
-        json.dumps(metadata)  # what is no JSON fails here, not later in the background
-        record = {
-            "leaves": leaves,
-            "sha256": hashlib.sha256(content.data).hexdigest(),
-            "score": score,
-            "metadata": metadata,
-        }
-        if score is not None:
+        score = None if metrics is None or self._best is None else float(metrics[self._best])
+        if score is not None and math.isfinite(score):
             self._scores[step] = score
-        try:
-            saved = manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave({"bytes": content}), record=ocp.args.JsonSave(record)
-                ),
-            )
-        except Exception as error:
-            raise self._unwritten(error) from error
+        sha256, score = hashlib.sha256(content.data).hexdigest(), self._scores.get(step)
+        record = {"leaves": leaves, "sha256": sha256, "score": score, "metadata": {}}  # earlier versions need the last
+        items = {"state": ocp.args.StandardSave({"bytes": content}), "record": ocp.args.JsonSave(record)}
+        with self._failures_named():
+            saved = manager.save(step, args=ocp.args.Composite(**items))
         assert saved, step
 
     def restore(self, template: Any, which: str = "latest") -> Restored | None:
@@ -114,7 +100,7 @@ class Checkpoints:
           which: "latest", or "best" by the metric named to the constructor (the latest where no step has it).
 
         Returns:
-          The step, its state with NumPy leaves and its metadata; or None where no step is saved.
+          None where no step is saved.
 
         Raises:
           ValueError: the checkpoint is of another model, or every checkpoint is damaged.
@@ -133,10 +119,8 @@ class Checkpoints:
             except _Damaged as damage:
                 self._damaged.add(step)
                 problems.append(f"step {step}: {damage}")
-                _log.warning(
-                    "CHECKPOINT DAMAGED: %s, step %d is not used: %s. Trying the one before.",
-                    self._directory, step, damage,
-                )  # fmt: skip
+                message = "CHECKPOINT DAMAGED: %s, step %d is not used: %s. Trying the one before."
+                _log.warning(message, self._directory, step, damage)
         if problems:
             raise ValueError(
                 f"every checkpoint in {self._directory} is damaged ({'; '.join(problems)}). "
@@ -149,34 +133,21 @@ class Checkpoints:
         manager = self._reader()
         return sorted(manager.all_steps()) if manager else []
 
-    def best_step(self) -> int | None:
-        """The step with the highest metric, the later of equals; None where no step has one."""
-        return _best_of(self.steps(), self._scores)
-
     def wait(self) -> None:
-        """Returns when all that was saved is on disk.
-
-        Raises:
-          OSError: a step could not be written; the steps before it are intact.
-        """
+        """Returns when all that was saved is on disk; raises OSError where a step could not be written."""
         if self._manager is not None:
-            try:
+            with self._failures_named():
                 self._manager.wait_until_finished()
-            except Exception as error:
-                raise self._unwritten(error) from error
 
     def close(self) -> None:
-        """Waits, then frees the threads. Raises OSError as `wait` does."""
-        if self._manager is None:
-            return
+        """Waits as `wait` does, then frees the threads."""
         try:
             self.wait()
         finally:
             manager, self._manager, self._writing = self._manager, None, False
-            try:
-                manager.close()
-            except Exception as error:
-                raise self._unwritten(error) from error
+            if manager is not None:
+                with self._failures_named():
+                    manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -208,12 +179,9 @@ class Checkpoints:
         self._writing = writing
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         for step in self._manager.all_steps():
-            try:
-                score = self._record(step)["score"]
-            except _Damaged:
-                continue  # `restore` reports it
-            if score is not None:
-                self._scores[step] = score
+            with contextlib.suppress(_Damaged):  # which `restore` reports
+                if (score := self._record(step)["score"]) is not None:
+                    self._scores[step] = score
 
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
@@ -255,19 +223,18 @@ class Checkpoints:
             raise _Damaged(f"its state cannot be read ({_first_line(error)})") from error
         if hashlib.sha256(content.data).hexdigest() != record["sha256"]:
             raise _Damaged("its content does not have the sha256 that was recorded")
-        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)), record["metadata"])
+        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)))
 
-    def _unwritten(self, error: Exception) -> OSError:
-        text = str(error)
-        if "RESOURCE_EXHAUSTED" in text or os.strerror(errno.ENOSPC) in text:
-            number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
-        else:
+    @contextlib.contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
             number, reason = getattr(error, "errno", None) or errno.EIO, _first_line(error)
-        return OSError(
-            number,
-            f"could not write a checkpoint ({reason}); the checkpoints before it are intact",
-            str(self._directory),
-        )
+            if "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error):
+                number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
+            message = f"could not write a checkpoint ({reason}); the checkpoints before it are intact"
+            raise OSError(number, message, str(self._directory)) from error
 
 
 class _Damaged(Exception):
@@ -275,7 +242,7 @@ class _Damaged(Exception):
 
 
 class _LatestAndBest(checkpoint_managers.PreservationPolicy):
-    """Keeps the latest steps and the best one.
+    """Keeps the latest steps and the best one, the later of equals.
 
     Orbax has such a policy for metrics that it stores itself, but then cannot open a directory in which one
     file of metrics is damaged; the scores here come from the records, which may be missing.
@@ -286,21 +253,11 @@ class _LatestAndBest(checkpoint_managers.PreservationPolicy):
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence, *, context: Any) -> Sequence[bool]:
+        """Whether each checkpoint stays; orbax calls this after every save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self._latest :], _best_of(steps, self._scores)}
+        scored = [(self._scores[step], step) for step in steps if step in self._scores]
+        kept = {*sorted(steps)[-self._latest :], max(scored, default=(None, None))[1]}
         return [step in kept for step in steps]
-
-
-def _best_of(steps: Sequence[int], scores: dict[int, float]) -> int | None:
-    return max((step for step in steps if step in scores), key=lambda step: (scores[step], step), default=None)
-
-
-def _score(metrics: dict | None, name: str | None) -> float | None:
-    if name is None or metrics is None:
-        return None
-    assert name in metrics, f"{name} is not among the metrics {sorted(metrics)}"
-    score = float(metrics[name])
-    return score if math.isfinite(score) else None
 
 
 def _describe(path: tuple, leaf: Any) -> list:

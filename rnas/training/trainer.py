@@ -102,7 +102,6 @@ class Trainer:
             restored = checkpoints.restore(state)
             if restored is not None:
                 state = restored.state
-                loader.seek(restored.metadata["loader"])
             step = int(state.step)
             log.rewind(step if restored is not None else -1)
             state, teacher_variables = replicate((state, self.teacher_variables))
@@ -131,7 +130,7 @@ class Trainer:
                         scores = self.validate(state) if self.validate is not None and validating else None
                         if scores is not None:
                             log.write(step, step / plan.steps_per_epoch, "validation", scores)
-                        checkpoints.save(step, jax.device_get(state), {"loader": loader.position()}, scores)
+                        checkpoints.save(step, jax.device_get(state), scores)
                         progress.update(step, **reports.shown)
                         if stopping and step < plan.total:
                             checkpoints.wait()

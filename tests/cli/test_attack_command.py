@@ -85,7 +85,7 @@ def bare(tmp_path_factory, data) -> Path:
     variables = initial_variables(experiment.search.network(smallest), config, "train")
     state = State.create(variables, make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1))
     with checkpoints(experiment, "train") as stored:
-        stored.save(1, state, {}, {"score": 0.5})
+        stored.save(1, state, {"score": 0.5})
     return workdir
 
 

@@ -120,7 +120,7 @@ def test_what_training_kept_is_found_again(tmp_path):
     assert set(state.loss_state) == {"natural_weight", "first_adversarial", "first_natural"}
     state = state.replace(averaged=jax.tree.map(lambda leaf: leaf + 1, state.averaged))
     with checkpoints(experiment, "train") as stored:
-        stored.save(1, jax.device_get(state), {}, {"score": 0.5})
+        stored.save(1, jax.device_get(state), {"score": 0.5})
     found = trained(experiment, how, network).state
     for part, value in {"params": 1, "batch_stats": 0}.items():
         assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
