@@ -28,25 +28,17 @@ from rnas.data.datasets import (
 from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
-
-# Distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed.
-_CROP_WORD = 2**63
+_CROP_WORD = 2**63  # distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed
 
 
-def random_resized_crop(
-    image: Image.Image,
-    size: int,
-    generator: np.random.Generator,
-    *,
-    area: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Image.Image:
+def random_resized_crop(image: Image.Image, size: int, generator: np.random.Generator) -> Image.Image:
     """A random box of the image at size × size (Szegedy et al. 2014, arXiv 1409.4842, section 6).
 
-    The box has a share of the image's area uniform in `area` and a ratio of width to height whose logarithm
-    is uniform in that of `ratio`. When ten draws do not fit into the image, the largest central box of an
+    The box has a share of the image's area uniform in 0.08 … 1 and a ratio of width to height whose logarithm is
+    uniform between those of 3/4 and 4/3. When ten draws do not fit into the image, the largest central box of an
     allowed ratio is taken.
     """
+    area, ratio = (0.08, 1.0), (3 / 4, 4 / 3)
     width, height = image.size
     for _ in range(10):
         box_area = width * height * (area[0] + (area[1] - area[0]) * generator.random())
@@ -97,8 +89,7 @@ class Stream:
     Training images get a random resized crop and a random mirror; `read` resizes and crops in the centre.
 
     Args:
-      name: TFDS set in array_record format, such as `imagenet2012`.
-      data_dir: its TFDS folder, see `rnas.data.datasets.open_builder`.
+      name, data_dir: see `rnas.data.datasets.open_builder`.
       part: `train`, `validation` or `test`. The published training part is cut in two by `held_out`; `test`
         is the published test part, or validation part where there is no other.
       batch_size: images in a training batch over all hosts.
@@ -107,11 +98,9 @@ class Stream:
       resize: the shorter side of evaluation images before the crop, in pixels; None crops them as they are.
       classes: labels to keep, renumbered 0 … in the order given; None keeps all.
       held_out: images of the training part kept for validation, as many of every class.
-      process_index: this host's number.
-      process_count: number of hosts.
+      process_index, process_count: this host's number, and that of all hosts.
 
     Attributes:
-      num_classes: number of labels.
       rows: [N] of the part among the records of its TFDS split.
 
     Raises:
@@ -185,9 +174,11 @@ class Stream:
         Returns:
           iterator of {"image": uint8 [B, S, S, C], "label": int32 [B]}.
         """
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * self._local, threads))
-        examples = grain.MapDataset.source(_Examples(self, first_step))
-        return iter(examples.to_iter_dataset(options).batch(self._local))
+        local = self._local
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * local, threads))
+        places = grain.MapDataset.range(first_step * local, 2**62)  # in effect endless
+        examples = places.map(lambda place: self.example(*divmod(int(place), local)))
+        return iter(examples.to_iter_dataset(options).batch(local))
 
     def example(self, step: int, place: int) -> dict[str, np.ndarray | np.generic]:
         """What stands at one place (0 … B - 1) of this host's training batch of a step."""
@@ -215,31 +206,11 @@ class Stream:
         return open_image(record[self._image_key], self._channels), self._new_label[record[self._label_key]]
 
 
-class _Examples:
-    """The examples of a stream from one step on, as the random access source that grain reads."""
-
-    def __init__(self, stream: Stream, first_step: int):
-        self._stream = stream
-        self._first_step = first_step
-
-    def __len__(self) -> int:
-        return 2**62  # in effect endless
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray | np.generic]:
-        step, place = divmod(int(index), self._stream._local)
-        return self._stream.example(self._first_step + step, place)
-
-
 def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:
     """Validation and test images in memory, as a `Dataset` whose training part stays on disk.
 
-    Args:
-      name: of the set, for the record.
-      open_part: part → its `Stream`; every host opens the whole of it.
-
-    Returns:
-      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` is its size. Images themselves
-      are not hashed.
+    `train` is empty; `fingerprint['counts']['train']` is its size. Images are not hashed. `open_part` opens the
+    `Stream` of a part, the whole of it on every host.
     """
     parts = {part: open_part(part) for part in PARTS}
     validation, test = (parts[part].read(parts[part].rows) for part in ("validation", "test"))
