@@ -27,17 +27,17 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 _log = logging.getLogger(__name__)
-_RECORD = {"leaves", "sha256", "score", "metadata"}
+_RECORD = {"leaves", "sha256", "score"}
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: its step, and the state in the template's structure (NumPy)."""
+    """A checkpoint read back."""
 
     step: int
-    state: Any
+    state: Any  # in the template's structure, of NumPy arrays
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one stage of a run, in one directory.
 
     Reading changes nothing on disk. A step that is found damaged is set aside, as `<step>.damaged`, by the
@@ -51,9 +51,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | os.PathLike, *, keep: int = 2, best: str | None = None):
         assert keep >= 1, keep
-        self._directory = Path(directory).absolute()
-        self._keep = keep
-        self._best = best
+        self._directory, self._keep, self._best = Path(directory).absolute(), keep, best
         self._manager: Any = None  # of orbax, while one is open
         self._writing = False
         self._scores: dict[int, float] = {}
@@ -73,7 +71,9 @@ class Checkpoints:
           ValueError: a later step is there already.
           OSError: this step or the one before could not be written; the steps before are intact.
         """
-        manager = self._writer()
+        manager = self._open(writing=True)
+        for damaged in sorted(self._damaged):
+            self._set_aside(damaged)
         if step in manager.all_steps():
             return
         if (latest := manager.latest_step()) is not None and step < latest:
@@ -93,14 +93,11 @@ class Checkpoints:
         assert saved, step
 
     def restore(self, template: Any, which: str = "latest") -> Restored | None:
-        """Reads the latest or the best step that is undamaged.
+        """Reads the latest or the best step that is undamaged; None where no step is saved.
 
         Args:
           template: tree with the structure, shapes and dtypes expected (arrays or `ShapeDtypeStruct`).
           which: "latest", or "best" by the metric named to the constructor (the latest where no step has it).
-
-        Returns:
-          None where no step is saved.
 
         Raises:
           ValueError: the checkpoint is of another model, or every checkpoint is damaged.
@@ -130,7 +127,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps saved, in ascending order."""
-        manager = self._reader()
+        manager = self._open(writing=False)
         return sorted(manager.all_steps()) if manager else []
 
     def wait(self) -> None:
@@ -149,39 +146,28 @@ class Checkpoints:
                 with self._failures_named():
                     manager.close()
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _reader(self) -> ocp.CheckpointManager | None:
-        if self._manager is None and self._directory.is_dir():
-            self._open(writing=False)
-        return self._manager
-
-    def _writer(self) -> ocp.CheckpointManager:
-        if not self._writing:
+    def _open(self, *, writing: bool) -> Any:
+        """The manager of orbax, or None where there is nothing to read."""
+        if writing and not self._writing:
             self.close()
-            self._open(writing=True)
-        for step in sorted(self._damaged):
-            self._set_aside(step)
+        if self._manager is None and (writing or self._directory.is_dir()):
+            logging.getLogger("absl").addFilter(_not_from_orbax)
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=_LatestAndBest(self._keep, self._scores),
+                create=writing,
+                cleanup_tmp_directories=writing,  # what a killed run left half written
+                save_root_metadata=False,
+            )
+            self._writing = writing
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+            for step in self._manager.all_steps():
+                with contextlib.suppress(_Damaged):  # which `restore` reports
+                    if (score := self._record(step)["score"]) is not None:
+                        self._scores[step] = score
         return self._manager
-
-    def _open(self, *, writing: bool) -> None:
-        logging.getLogger("absl").addFilter(_not_from_orbax)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=_LatestAndBest(self._keep, self._scores),
-            create=writing,
-            cleanup_tmp_directories=writing,  # what a killed run left half written
-            save_root_metadata=False,
-        )
-        self._writing = writing
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
-        for step in self._manager.all_steps():
-            with contextlib.suppress(_Damaged):  # which `restore` reports
-                if (score := self._record(step)["score"]) is not None:
-                    self._scores[step] = score
 
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
@@ -262,16 +248,14 @@ class _LatestAndBest(checkpoint_managers.PreservationPolicy):
 
 def _describe(path: tuple, leaf: Any) -> list:
     """A leaf as the record names it: [path, dtype, shape]."""
-    if not hasattr(leaf, "dtype"):
-        leaf = np.asarray(leaf)
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     return [jax.tree_util.keystr(path, simple=True, separator="/"), str(leaf.dtype), list(leaf.shape)]
 
 
 def _pack(state: Any) -> tuple[list, np.ndarray]:
     paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
-    arrays = [(path, np.asarray(leaf)) for path, leaf in paths_and_leaves]
-    leaves = [_describe(path, array) for path, array in arrays]
-    return leaves, np.frombuffer(b"".join(array.tobytes() for _, array in arrays), np.uint8)
+    content = b"".join(np.asarray(leaf).tobytes() for _, leaf in paths_and_leaves)
+    return [_describe(*each) for each in paths_and_leaves], np.frombuffer(content, np.uint8)
 
 
 def _unpack(leaves: list, content: np.ndarray) -> list[np.ndarray]:
@@ -288,8 +272,7 @@ def _difference(found: list, expected: list) -> str:
     """The difference between two lists of leaves, in words; empty where they are the same."""
     if found == expected:
         return ""
-    there = {path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in found}
-    here = {path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in expected}
+    there, here = ({path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in each} for each in (found, expected))
     parts = [
         f"{path} is {there.get(path, 'absent')} in the checkpoint, {here.get(path, 'absent')} in this model"
         for path in dict.fromkeys([*there, *here])

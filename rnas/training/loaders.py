@@ -16,22 +16,22 @@ from rnas.steps.cached_teacher import CachedBatch, CachedOutputs
 from rnas.steps.replicas import AXIS
 
 
+class Block(NamedTuple):
+    """Images and labels of one dispatch."""
+
+    images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
+    labels: Any
+    rows: Any  # [local devices, most, per device] rows of `images`, or a `CachedBatch` of such rows
+
+
 class Loader(Protocol):
     """Where the images of a stage come from; see the classes below."""
 
     streaming: bool
     most: int  # steps of one dispatch, at most
 
-    def dispatch(self, first: int, count: int) -> "Block":
+    def dispatch(self, first: int, count: int) -> Block:
         """The images of steps `first` … `first + count - 1`."""
-
-
-class Block(NamedTuple):
-    """Arguments of one dispatch."""
-
-    images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
-    labels: Any
-    rows: Any  # [local devices, most, per device] rows of `images`, or a `CachedBatch` of such rows
 
 
 def replicate(tree: Any) -> Any:
@@ -73,11 +73,9 @@ def alternating_rows(
 
 
 def paired_rows(weights: Sampler, architecture: Sampler) -> Callable[[int, int], np.ndarray]:
-    """Rows of a search whose every step takes a batch of each order.
+    """Rows [count, 2·batch] of a search whose every step takes a batch of each order.
 
-    Returns:
-      (first, count) → rows [count, 2·batch]; each device's share holds its part of the first batch, then its part
-      of the second.
+    Each device's share holds its part of the first batch, then its part of the second.
     """
     assert weights.batch_size == architecture.batch_size
 
@@ -118,9 +116,7 @@ class CachedTeacherLoader:
 
     def __init__(self, loader: ResidentLoader, read: Callable[[int, np.ndarray], CachedOutputs] | None = None):
         """`read(step, rows)` returns the cached outputs of rows of any shape; None where the device holds all."""
-        self._loader = loader
-        self._read = read
-        self.most = loader.most
+        self._loader, self._read, self.most = loader, read, loader.most
 
     def dispatch(self, first: int, count: int) -> Block:
         images, labels, rows = self._loader.dispatch(first, count)
