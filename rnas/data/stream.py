@@ -182,6 +182,7 @@ class Stream:
 
     def example(self, step: int, place: int) -> dict[str, np.ndarray | np.generic]:
         """What stands at one place (0 … B - 1) of this host's training batch of a step."""
+        assert self._sampler is not None, "only the training part has batches"
         place += self._offset
         row = self._sampler.rows_at(step, 1)[0, place]
         key = np.array([self.seed, _CROP_WORD + step * self._sampler.batch_size + place], np.uint64)

@@ -135,7 +135,7 @@ class Reports:
     def __init__(self, plan: Plan, checkpoints: Checkpoints, log: MetricsLog):
         self._plan, self._checkpoints, self._log = plan, checkpoints, log
         self._pending: list[tuple[int, Any]] = []
-        self.shown: dict[str, float] = {}  # the latest figures worth showing
+        self.shown: dict[str, Any] = {}  # the latest figures worth showing
 
     def add(self, step: int, sums: Any) -> None:
         """Notes the sums of a dispatch that ends at `step`."""

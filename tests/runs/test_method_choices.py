@@ -152,7 +152,7 @@ def test_what_training_kept_is_found_again(tmp_path):
             ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
             "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
         ),
-        (("baselines=('fgsm',)",), "unknown baselines ..fgsm..; known: no_distillation, plain, pgd_at"),
+        (("baselines=('fgsm',)",), "unknown baseline .fgsm.; known: no_distillation, plain, pgd_at"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, message):
