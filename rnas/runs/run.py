@@ -88,11 +88,9 @@ class Run:
     @functools.cached_property
     def validation(self) -> Split:
         """At most `validation.count` held-out images, the same share of every class."""
-        held_out = self.dataset.validation
-        wanted = min(self.config.validation.count, len(held_out))
-        if wanted == len(held_out):
+        held_out, wanted, classes = self.dataset.validation, self.config.validation.count, self.config.data.num_classes
+        if wanted >= len(held_out):
             return held_out
-        classes = self.config.data.num_classes
         return held_out.take(balanced_rows(held_out.labels, wanted, num_classes=classes, seed=self.config.seed))
 
     # -- teachers -----------------------------------------------------------------------------------------

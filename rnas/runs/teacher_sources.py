@@ -48,13 +48,10 @@ def teacher_source(
     settings = run.config.teacher.cache
     if natural is not None:
         assert not settings.views, "checked before the run"
-        return TeacherSource(
-            lambda variables, images: teacher.apply(variables["robust"], images),
-            {"robust": teacher.variables if teacher else None, "natural": natural.variables},
-            augmentation,
-            loader,
-            natural=lambda variables, images: natural.apply(variables["natural"], images),
-        )
+        variables = {"robust": teacher.variables if teacher else None, "natural": natural.variables}
+        robust = lambda variables, images: teacher.apply(variables["robust"], images)  # noqa: E731
+        other = lambda variables, images: natural.apply(variables["natural"], images)  # noqa: E731
+        return TeacherSource(robust, variables, augmentation, loader, natural=other)
     if not settings.views or (teacher is None and not student):
         apply, variables = (teacher.apply, teacher.variables) if teacher else (None, None)
         return TeacherSource(apply, variables, augmentation, loader)

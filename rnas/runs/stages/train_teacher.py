@@ -39,11 +39,5 @@ def _train(run: Run, stage: str) -> None:
     }
     if validate := run.validate(predict(model)):
         origin["validation"] = validate(best.state)
-    save_teacher(
-        run.workdir / stage,
-        model.clone(axis_name=None),
-        best.state.outcome,
-        architecture=settings.architecture,
-        image_shape=tuple(config.data.image_shape),
-        origin=origin,
-    )
+    fields = dict(architecture=settings.architecture, image_shape=tuple(config.data.image_shape), origin=origin)
+    save_teacher(run.workdir / stage, model.clone(axis_name=None), best.state.outcome, **fields)
