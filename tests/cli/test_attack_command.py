@@ -15,7 +15,6 @@ import pytest
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.artifacts.attack import AttackSummary
 from rnas.attacks import batching
-from rnas.cli import attack as attacks
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config, recorded_config
 from rnas.data.datasets import load_dataset
@@ -349,10 +348,10 @@ def test_a_norm_or_a_version_that_does_not_exist_is_refused(bare, capsys):
 
 
 def test_interruption_says_how_to_go_on(bare, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise Interrupted("SIGINT: stopped; everything finished so far is kept.")
 
-    monkeypatch.setattr(attacks, "attack", interrupted)
+    monkeypatch.setattr("rnas.evaluation.assess_dataset", interrupted)
     done = run(f"--workdir={bare}", "--attack=fgsm")
     assert done.code == 130 and done.out == ""
     assert done.err.endswith(f"is kept. To go on: rnas attack --workdir={bare} --attack=fgsm\n")
