@@ -108,12 +108,12 @@ def _scorer(
         found = [jax.device_get(measure(variables, encoding, images, labels, radii, key)) for variables, key in drawn]
         costs, codes = _costs(number, dataset), [naswot(one.agreement) for one in found]
 
-        def scored(one: Measurement, codes: float) -> list[float]:
-            proxies = (one.synflow, codes, one.gradient_norm, one.jacobian_norm)
+        def scored(one: Measurement, codes: Any) -> list[float]:
+            proxies: tuple[Any, ...] = (one.synflow, codes, one.gradient_norm, one.jacobian_norm)
             return [*_of_kernels(one.kernel, chosen.labels, settings), *map(float, proxies), *costs]
 
         means: list[Any] = [np.mean(parts, 0, dtype=np.float64) for parts in zip(*found, strict=True)]
-        return np.array(scored(Measurement(*means), np.mean(codes))), np.array([*map(scored, found, codes)])
+        return np.array(scored(Measurement(*means), np.mean(codes))), np.array(list(map(scored, found, codes)))
 
     return score
 

@@ -94,7 +94,7 @@ class TableRun:
     @functools.cached_property
     def network(self) -> NASBench201:
         data, task = self.config.data, self.task
-        sizes = {"num_classes": task.num_classes, "channels": task.channels, "cells": task.cells}
+        sizes: dict[str, Any] = {key: getattr(task, key) for key in ("num_classes", "channels", "cells")}
         return NASBench201(**sizes, mean=tuple(data.mean), std=tuple(data.std), axis_name=steps.AXIS)
 
     @functools.cached_property
@@ -138,8 +138,9 @@ class TableRun:
     def step(self) -> steps.Step:
         """The training step of one network, of the cell in its state, or of the supernet."""
         augmentation = steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
-        options = {"moving": used_parameters, "draw": draw_cell if self.shared else None}
-        return steps.TrainStep(self.network, self.objective, augmentation, self.optimizer, **options)
+        draw = draw_cell if self.shared else None
+        parts = self.network, self.objective, augmentation, self.optimizer
+        return steps.TrainStep(*parts, moving=used_parameters, draw=draw)
 
     @functools.cached_property
     def run_one(self) -> Callable:
