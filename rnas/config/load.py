@@ -19,17 +19,14 @@ _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 
 
 def load_config(specification: str, overrides: list[str]) -> ConfigDict:
-    """Reads a configuration file and applies what the command line changes.
+    """Reads a configuration file, applies what the command line changes, and locks it: no key can be added.
 
     Args:
       specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`.
       overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
         but for a tuple each adds an element.
 
-    Returns the configuration, locked: no key can be added.
-
-    Raises:
-      ValueError: no such file, an error in it, an unknown key, or a value of another type than the default.
+    Raises ValueError for no such file, an error in it, an unknown key, or a value of another type than the default.
     """
     config = _read(specification)
     defaults = _flatten(config)

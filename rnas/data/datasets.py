@@ -69,8 +69,7 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
       data_dir: the TFDS folder; None means `cache_folder()` for `digits`, else what TFDS itself uses
         ($TFDS_DATA_DIR or ~/tensorflow_datasets).
 
-    Raises:
-      ValueError: if the name is unknown, the set is not prepared there, or its files are not array_record.
+    Raises ValueError if the name is unknown, the set is not prepared there, or its files are not array_record.
     """
     base_name = name.split(":")[0].split("/")[0]
     if data_dir is None:
@@ -196,9 +195,7 @@ def load_dataset(name: str, *, data_dir: str | Path | None = None, held_out: int
       held_out: training images to hold out for model choice, as many of every class.
       seed: the held-out images depend on the set, `held_out` and this alone.
 
-    Raises:
-      ValueError: if the set is unknown, missing or of another kind, or if holding out that many would leave a class
-        without training images.
+    Raises ValueError if the set is unknown, missing or of another kind, or a class would keep no training images.
     """
     builder = open_builder(name, data_dir)
     info = builder.info

@@ -27,12 +27,8 @@ class Sampler:
 
     Step s belongs to epoch s // steps_per_epoch. The permutation of an epoch is keyed by (seed, epoch).
 
-    Args:
-      rows: [N] integers, the dataset rows to visit.
-      batch_size: rows in a batch, at most N (all devices and hosts together).
-      seed: 0 to 2**64 - 1.
-
-    Raises ValueError for an argument that is none of these.
+    Raises ValueError unless `rows` are [N] integers, the dataset rows to visit, `batch_size` (of all devices and hosts
+    together) at most N and `seed` 0 to 2**64 - 1.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int):

@@ -100,11 +100,9 @@ class Stream:
       held_out: images of the training part kept for validation, as many of every class.
       process_index, process_count: this host's number, and that of all hosts.
 
-    Attributes:
-      rows: [N] of the part among the records of its TFDS split.
+    Its `rows` [N] are those of the part among the records of its TFDS split.
 
-    Raises:
-      ValueError: if the set is missing or of another kind, or an argument is out of range.
+    Raises ValueError if the set is missing or of another kind, or an argument is out of range.
     """
 
     def __init__(

@@ -19,9 +19,7 @@ from rnas.teachers.teacher import CARD, read_card
 def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
     """Parameters, MACs (one image) and taps of supernet, teacher and derived network, as far as each exists.
 
-    Args:
-      workdir: its teacher and `architecture.json` are described where present.
-      architecture: another `architecture.json`.
+    The last two are those of `workdir`; `architecture` names another `architecture.json`.
     """
     run = open_run(config, workdir)
     image_shape = tuple(config.data.image_shape)

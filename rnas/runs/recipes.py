@@ -7,12 +7,15 @@ search has recipes of its own in `rnas.runs.searches`.
 import dataclasses
 from typing import Any
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rnas import attacks
 from rnas.objectives import METHODS, Objective
 from rnas.steps import AXIS, Augmentation
+from rnas.training.trainer import stage_key
 
 ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
 BASELINE = "baseline_"  # prefix of the stages and models of baselines
@@ -58,6 +61,7 @@ def recipe(config: ConfigDict, stage: str) -> Recipe:
     perturbation = section.perturbation
     if stage.endswith("_awp"):
         perturbation = config.baseline_perturbation[stage.removeprefix(BASELINE).removesuffix("_awp")]
+    gamma = 0.0 if stage == "natural_teacher" else perturbation.gamma
     return Recipe(
         stage=stage,
         objective=_objective(config, stage),
@@ -67,10 +71,7 @@ def recipe(config: ConfigDict, stage: str) -> Recipe:
         batch_size_key=f"{name}.batch_size",
         augmentation=augmentation(config, name),
         # Fine-tuning goes on from a trained network: there is nothing to wait for.
-        perturbation=(
-            0.0 if stage == "natural_teacher" else perturbation.gamma,
-            0 if tuned else perturbation.first_epoch,
-        ),
+        perturbation=(gamma, 0 if tuned else perturbation.first_epoch),
         weight_average=section.weight_average,
         drop_path=section.drop_path if name == "train" else 0.0,
     )
@@ -105,11 +106,7 @@ def augmentation(config: ConfigDict, section: str) -> Augmentation:
 
 
 def joint_objective(config: ConfigDict, section: str, **changes: Any) -> Objective:
-    """The joint objective of `search` or `train`; `changes` override its fields.
-
-    Raises:
-      ValueError: for a value that it does not have.
-    """
+    """The joint objective of `search` or `train`, with `changes` of its fields; ValueError for an unknown value."""
     stage, adversarial = config[section], config.adversarial
     fields = {
         "adversarial": stage.objective,
@@ -159,6 +156,12 @@ def model_names(config: ConfigDict) -> tuple[str, ...]:
 def dtype(config: ConfigDict):
     """Compute type of student and teacher; None is float32."""
     return {"float32": None, "bfloat16": jnp.bfloat16}[config.dtype]
+
+
+def initial_variables(model: nn.Module, config: ConfigDict, stage: str, *inputs: Any) -> dict[str, Any]:
+    """Fresh variables of `model(images, *inputs)`, by the key of seed and stage."""
+    images = jnp.zeros((1, *config.data.image_shape))
+    return dict(jax.jit(model.init)(stage_key(config.seed, f"{stage}/init"), images, *inputs))
 
 
 def image_fields(config: ConfigDict) -> dict[str, Any]:

@@ -30,12 +30,7 @@ from rnas.training.trainer import DivergedError, Plan, Trainer
 
 
 def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) -> list[Group]:
-    """Cuts the networks of a table into what is trained at a time: up to `size` cells, one seed.
-
-    Args:
-      archs, seeds: see `planned_networks`.
-      size: 1 or larger; None for all cells together.
-    """
+    """Cuts `planned_networks` into what is trained at a time: up to `size` cells (None: all), one seed."""
     networks = planned_networks(archs, seeds)
     cells = len(networks) // len(seeds)
     size = size or cells
@@ -51,14 +46,9 @@ def train_table(
 ) -> None:
     """Trains and attacks the share `index` of `count` of the networks of a table, but for those that are finished.
 
-    Args:
-      config: of `rnas.config.defaults.robbench`.
-      workdir: may be shared by all shards; results go to `results/`.
-      report: draws the page of a folder of AutoAttack.
-
-    Raises:
-      ValueError: a configuration that cannot work, or is not the directory's; networks that diverged, once the others
-        are finished.
+    All shards may share the work directory; results go to its `results/`. `report` draws the page of a folder of
+    AutoAttack. Raises ValueError for a configuration that cannot work, or is not the directory's, and for networks that
+    diverged, once the others are finished.
     """
     if not 0 <= index < count:
         raise ValueError(f"shard {index}/{count}: expected i/n, with i from 0 to n - 1.")

@@ -63,7 +63,6 @@ class Checkpoints(contextlib.AbstractContextManager):
         A step that is there already is left as it is: a state is a function of its step.
 
         Args:
-          step: number of the step, greater than those saved before.
           state: tree of arrays or numbers, each whole on this host (unreplicate it first).
           metrics: figures of this step; only the one named `best` is used.
 
@@ -99,8 +98,7 @@ class Checkpoints(contextlib.AbstractContextManager):
           template: tree with the structure, shapes and dtypes expected (arrays or `ShapeDtypeStruct`).
           which: "latest", or "best" by the metric named to the constructor (the latest where no step has it).
 
-        Raises:
-          ValueError: the checkpoint is of another model, or every checkpoint is damaged.
+        Raises ValueError where the checkpoint is of another model, or every checkpoint is damaged.
         """
         if which not in ("latest", "best"):
             raise ValueError(f'which is {which!r}; expected "latest" or "best"')

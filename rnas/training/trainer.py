@@ -77,8 +77,7 @@ class Trainer:
     def fit(self, state: State) -> State:
         """Runs the stage from its latest checkpoint, or from `state`, to its last step, and returns the state there.
 
-        Args:
-          state: where a fresh stage starts; also the template that checkpoints must fit.
+        `state` is also the template that checkpoints must fit.
 
         Raises:
           DivergedError: the loss is not finite; the message names the step and the checkpoint that is left.

@@ -22,13 +22,13 @@ from rnas.evaluation import assessment, sanity
 from rnas.evaluation.runner import Runner
 from rnas.main import main
 from rnas.models import build_model
+from rnas.runs.recipes import initial_variables
 from rnas.runs.stage_trainers import checkpoints
 from rnas.runs.stages import open_run
 from rnas.runs.trained_models import evaluated_model
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers import load_teacher, save_teacher
-from rnas.training.initial import initial_variables
 from rnas.training.interruption import Interrupted
 
 MINI = """

@@ -15,7 +15,6 @@ from rnas.runs import recipes
 from rnas.steps import Augmentation
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
-from rnas.training.initial import initial_variables
 
 
 class Search(abc.ABC):
@@ -101,7 +100,7 @@ class Search(abc.ABC):
         return self.supernet.apply(network, images, variables["choice"], train=False)[0]
 
     def _state(self, architecture: dict[str, Any], *inputs: Any) -> State:
-        variables = initial_variables(self.supernet, self.config, "search", *inputs)
+        variables = recipes.initial_variables(self.supernet, self.config, "search", *inputs)
         optimizer, arch_optimizer = self._optimizers()
         return State.create(variables, optimizer, architecture, arch_optimizer)
 

@@ -62,11 +62,9 @@ def execute(
 
     Args:
       command: what started the run, for `run.json`.
-      until: name of the last stage to run.
       report: draws the page of a work directory.
 
-    Raises:
-      ValueError: the configuration cannot work, or is not the directory's.
+    Raises ValueError where the configuration cannot work, or is not the directory's.
     """
     _execute(open_run(config, workdir), command, until, report)
 

@@ -4,12 +4,11 @@ from typing import Any
 
 from rnas.artifacts.architecture import Architecture
 from rnas.objectives import FixedTutors, SampledTutors
-from rnas.runs.recipes import BASELINE, baselines, recipe
+from rnas.runs.recipes import BASELINE, baselines, initial_variables, recipe
 from rnas.runs.run import Run
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
 from rnas.runs.stages.search_architecture import searched_state
 from rnas.steps.state import State
-from rnas.training.initial import initial_variables
 from rnas.training.programs import forget_programs
 from rnas.training.trainer import Trainer
 
