@@ -40,16 +40,15 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
 
 def _kind_and_label(run: Run, name: str) -> tuple[str, str]:
     """What a model is, of `rnas.artifacts.evaluation.KINDS`, and what people read."""
-    own = run.search.student_label
-    if name == "student":
-        return "student", own
-    if name == "student_last":
-        return "student_last", f"{own}, last epoch"
-    baseline = name.removeprefix(BASELINE)
-    if baseline == "no_distillation":
-        return "no_distillation", "Baseline, no distillation"
-    if baseline == "plain":
-        return "plain", "Baseline, plain training"
+    own, baseline = run.search.student_label, name.removeprefix(BASELINE)
+    labels = {
+        "student": own,
+        "student_last": f"{own}, last epoch",
+        "no_distillation": "Baseline, no distillation",
+        "plain": "Baseline, plain training",
+    }
+    if baseline in labels:
+        return baseline, labels[baseline]
     if baseline in baselines():
         method = METHODS[baseline.removesuffix("_awp")].label
         return "method", f"Baseline, {method} with AWP" if baseline.endswith("_awp") else f"Baseline, {method}"
