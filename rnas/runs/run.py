@@ -80,7 +80,7 @@ class Run:
         side = data.image_shape[0]
         return Stream(
             data.name, data_dir=data.dir or None, part=part, seed=self.config.seed, image_size=side,
-            batch_size=batch_size or self.config.evaluation.batch_size, resize=round(side * 256 / 224),
+            batch_size=batch_size or jax.process_count(), resize=round(side * 256 / 224),
             classes=tuple(data.class_ids) or None, held_out=data.held_out,
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
