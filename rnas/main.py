@@ -22,10 +22,7 @@ VERBS = {  # verb: module of `rnas.cli`, help
     "report": ("report", "write the pages of a work directory again"),
     "teacher": ("teacher", "train, import or check a teacher, or cache its outputs"),
     "tabular": ("tabular", "queries to the table of NAS-RobBench-201, searches on it, and its training"),
-    "ntk": (
-        "ntk",
-        "tangent kernels and other training-free scores of cells, ranked beside the table",
-    ),
+    "ntk": ("ntk", "tangent kernels and other training-free scores of cells, ranked beside the table"),
 }
 
 

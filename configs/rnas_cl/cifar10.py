@@ -80,6 +80,11 @@ VARIANTS = {
         "evaluation.pgd_100_restarts": 1,
         "evaluation.curve": ("0", "2/255", "4/255", "8/255", "12/255", "16/255"),
         "checkpoint_every_steps": 100,
+        # The published shares of the epochs, 60, 40 and 10 of 200.
+        "adversarial.iad_1.first_epoch": 0,
+        "adversarial.iad_2.first_epoch": 0,
+        "train.perturbation.first_epoch": 0,
+        "baseline_perturbation.trades.first_epoch": 0,
     },
 }
 

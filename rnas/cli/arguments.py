@@ -7,39 +7,26 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Adds --config and --workdir; `read_config` reads them."""
-    parser.epilog = "Any configuration key can be changed with --config.key=value."
-    parser.add_argument(
-        "--config", required=True, metavar="FILE[:NAMES]", help="configuration file, and names of its variants"
-    )
-    parser.add_argument(
-        "--workdir", metavar="DIR", help="work directory; default: runs/<folder>/<name> of the configuration file"
-    )
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--config": dict(required=True, metavar="FILE[:NAMES]", help="configuration file, and names of its variants"),
+    "--workdir": dict(metavar="DIR", help="work directory; default: runs/<folder>/<name> of the configuration file"),
+    "--data-dir": dict(metavar="DIR", help="where that set is"),
+    "--partial": dict(action="store_true", help="accept a table of runs without some classes, data sets or metrics"),
+    "--distributed": dict(action="store_true", help="one process of several (Slurm, TPU pod)"),
+    "--json": dict(action="store_true", help="print one JSON object and nothing else"),
+}
 
 
-def add_workdir(parser: argparse.ArgumentParser, help: str = "work directory; default: the current one") -> None:
-    """Adds --workdir of a verb without configuration."""
-    parser.add_argument("--workdir", default=".", metavar="DIR", help=help)
-
-
-def add_distributed(parser: argparse.ArgumentParser) -> None:
-    """Adds --distributed, which `platform.prepare` takes."""
-    parser.add_argument("--distributed", action="store_true", help="one process of several (Slurm, TPU pod)")
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Adds --json, which `show` takes."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Adds some of `OPTIONS`; of --config and --workdir, `read_config` makes the configuration."""
+    if "--config" in names:
+        parser.epilog = "Any configuration key can be changed with --config.key=value."
+    for name in names:
+        parser.add_argument(name, **OPTIONS[name])
 
 
 def read_config(arguments: argparse.Namespace, overrides: list[str]) -> tuple[ConfigDict, Path]:
-    """The configuration and the work directory: configs/rnas_cl/cifar10.py:s7 → runs/rnas_cl/cifar10_s7.
-
-    Raises:
-      ValueError: see `rnas.config.load_config`.
-    """
+    """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7."""
     from rnas.config.load import load_config
 
     config = load_config(arguments.config, overrides)

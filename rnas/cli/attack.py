@@ -9,7 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from rnas.cli.arguments import add_distributed, add_json
+from rnas.cli.arguments import add_shared
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.artifacts.attack import AttackSummary
@@ -25,69 +25,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workdir", metavar="DIR", help="of a run")
     add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
     add("--model", default="student", help="of the run: student, teacher, baseline_…; default: student")
-    add(
-        "--attack",
-        default="auto_attack",
-        metavar="NAMES",
-        help="auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30",
-    )
+    words = "auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30"
+    add("--attack", default="auto_attack", metavar="NAMES", help=words)
     add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
     add("--norm", default="linf", choices=["linf", "l2", "l1"])
     add("--epsilon", default="8/255", help="radius in pixel units, '8/255' or a number; default: 8/255")
     add("--dataset", help="a TFDS set; default: the one of the run, or of the teacher's card")
-    add("--data-dir", metavar="DIR", help="where that set is")
+    add_shared(parser, "--data-dir")
     add("--split", default="test", choices=["test", "validation", "train"])
     add("--count", type=int, metavar="N", help="the first N images; default: all")
     add("--seed", type=int, default=0, help="of every random draw")
     add("--batch-size", type=int, default=128, metavar="N", help="images a batch, at most; halved if memory is short")
     add("--individually", action="store_true", help="every attack on every image, fooled before or not")
-    add(
-        "--transfer",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="also try the images of this finished evaluation of another model; may be repeated",
-    )
+    words = "also try the images of this finished evaluation of another model; may be repeated"
+    add("--transfer", action="append", default=[], metavar="DIR", help=words)
     add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks")
     add("--tolerate-failed-checks", action="store_true", help="exit with 0 although a sanity check failed")
-    add_distributed(parser)
-    add_json(parser)
+    add_shared(parser, "--distributed", "--json")
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Attacks the model and prints the outcome; returns `CHECKS_FAILED` if a sanity check failed, else 0.
 
-    Raises:
-      ValueError: see `attack`.
-      Interrupted: on a signal; the images that are finished are kept.
-    """
-    from rnas.cli import platform
-    from rnas.training.interruption import interruptible
-
-    platform.prepare(distributed=arguments.distributed)
-    with interruptible():
-        summary, code = attack(arguments)
-    print(json.dumps(summary.to_json()) if arguments.json else as_text(summary))
-    return code
-
-
-def attack(arguments: argparse.Namespace) -> tuple[AttackSummary, int]:
-    """Evaluates what the command line names.
-
-    Args:
-      arguments: see `add_arguments`.
-
-    Returns:
-      (the content of `attack.json`; the exit code, not 0 if a sanity check failed and that was not tolerated).
-
-    Raises:
-      ValueError: no such model, data that do not fit it, an output folder that holds another evaluation.
+    Raises ValueError for no such model, data that do not fit it, an output folder that holds another evaluation.
     """
     import jax
 
+    from rnas.cli import platform
     from rnas.evaluation import Settings, Threat, assess_dataset
     from rnas.pages import write_attack_page, write_report
+    from rnas.training.interruption import interruptible
 
+    platform.prepare(distributed=arguments.distributed)
     if (arguments.workdir is None) == (arguments.teacher is None):
         raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
     if arguments.version == "rand":
@@ -96,37 +65,26 @@ def attack(arguments: argparse.Namespace) -> tuple[AttackSummary, int]:
             "rnas.evaluation.assess_function evaluates such a model."
         )
     threat = Threat.of(arguments.epsilon, arguments.norm)
-    settings = Settings(
-        attack=arguments.attack,
-        version=arguments.version,
-        seed=arguments.seed,
-        batch_size=arguments.batch_size,
-        individually=arguments.individually,
-        transfer=tuple(arguments.transfer),
-    )
-    model, dataset = _of_run(arguments) if arguments.workdir else _of_teacher(arguments)
-    summary = assess_dataset(
-        model,
-        dataset,
-        threat,
-        settings,
-        Path(arguments.workdir or arguments.teacher) / "attacks",
-        split=arguments.split,
-        count=arguments.count,
-        foreign=arguments.dataset is not None,
-        output=arguments.output,
-        report=write_attack_page,
-    )
-    if arguments.workdir and jax.process_index() == 0:
-        write_report(Path(arguments.workdir))
-    if summary.failed and not arguments.tolerate_failed_checks:
+    names = ("attack", "version", "seed", "batch_size", "individually")
+    settings = Settings(**{name: getattr(arguments, name) for name in names}, transfer=tuple(arguments.transfer))
+    with interruptible():
+        model, dataset = _of_run(arguments) if arguments.workdir else _of_teacher(arguments)
+        folder = Path(arguments.workdir or arguments.teacher) / "attacks"
+        summary = assess_dataset(
+            model, dataset, threat, settings, folder, split=arguments.split, count=arguments.count,
+            foreign=arguments.dataset is not None, output=arguments.output, report=write_attack_page,
+        )  # fmt: skip
+        if arguments.workdir and jax.process_index() == 0:
+            write_report(Path(arguments.workdir))
+    refused = summary.failed and not arguments.tolerate_failed_checks
+    if refused:
         print(
             f"rnas: sanity checks {', '.join(summary.failed)} failed: these figures should not be published. Read the "
             "advice above; --tolerate-failed-checks makes this exit with 0.",
             file=sys.stderr,
         )
-        return summary, CHECKS_FAILED
-    return summary, 0
+    print(json.dumps(summary.to_json()) if arguments.json else as_text(summary))
+    return CHECKS_FAILED if refused else 0
 
 
 def as_text(summary: AttackSummary) -> str:

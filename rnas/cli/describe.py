@@ -2,12 +2,11 @@
 
 import argparse
 
-from rnas.cli.arguments import add_config, add_json, read_config, show
+from rnas.cli.arguments import add_shared, read_config, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
-    add_json(parser)
+    add_shared(parser, "--config", "--workdir", "--json")
     parser.add_argument("--architecture", metavar="FILE", help="an architecture.json; default: the work directory's")
 
 

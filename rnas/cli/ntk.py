@@ -10,20 +10,13 @@ import tempfile
 
 import numpy as np
 
+from rnas.artifacts import kernel_results
 from rnas.artifacts.files import write_text
-from rnas.artifacts.kernel_results import (
-    COSTS,
-    FILE,
-    PROXIES,
-    RANKING,
-    KernelResults,
-    KernelSettings,
-    ScoreCorrelation,
-    TableAgreement,
-)
+from rnas.artifacts.kernel_results import COSTS, FILE, PROXIES, RANKING, KernelResults, KernelSettings, TableAgreement
 from rnas.cli import platform
-from rnas.cli.arguments import add_json
+from rnas.cli.arguments import add_shared
 from rnas.cli.text_table import markdown_table
+from rnas.data import load_dataset
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_study_page
 from rnas.runs.kernel_agreement import FEWEST, agreement
@@ -32,6 +25,7 @@ from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, load_robbench, ranking, stratified_sample
 from rnas.tabular.table import is_cost
 from rnas.training.interruption import interruptible
+from rnas.training.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--archs", metavar="A,B,…", help="ids, six-digit codes or strings of NAS-Bench-201")
     add("--sample", type=int, metavar="N", help="in their place N classes, one from each of N equal parts of a ranking")
     add("--dataset", required=True, metavar="NAME", help="a TFDS set; its training images are used")
-    add("--data-dir", metavar="DIR", help="folder of that set")
     add("--table", metavar="FILE", help="table of NAS-RobBench-201, or its folder, for the correlations")
-    add("--partial", action="store_true", help="accept a table of runs without some classes, data sets or metrics")
+    add_shared(parser, "--data-dir", "--partial", "--json")
     add("--columns", metavar="A,B,…", help="of the table; default: every accuracy of the data set")
     number("images", "training images")
     number("initialisations", "draws of the parameters")
@@ -63,16 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number("cells", "in each stage")
     number("seed", "of every random draw", metavar=None)
     add("--output", metavar="DIR", help="folder of ntk.json, ntk.md and report.html; a second start resumes")
-    add_json(parser)
 
 
 def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     """Scores the cells of the command line and prints the outcome; returns the exit code.
 
-    Raises:
-      ValueError: an architecture, a table, a column, a data set or a number that cannot be; the message names it.
-      OSError: a file that could not be written.
-      Interrupted: on a signal; the architectures that are finished are kept.
+    Raises ValueError for an architecture, a table, a column, a data set or a number that cannot be.
     """
     platform.prepare()
     table = load_robbench(arguments.table, partial=arguments.partial) if arguments.table else None
@@ -86,7 +75,11 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     ids = choose_architectures(arguments.archs, arguments.sample, table, columns, arguments.seed)
     with interruptible(), contextlib.ExitStack() as stack:
         folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
-        results = _study(arguments, settings, ids, table, columns, folder / "architectures")
+        dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)
+        with Progress("ntk", len(ids), unit="architecture") as progress:
+            results = run_study(dataset, ids, settings, folder / "architectures", progress.update)
+        if table is not None and len(ids) >= FEWEST:
+            results = dataclasses.replace(results, agreement=agreement(results, table, columns))
     text = as_text(results)
     if arguments.output:
         results.write(folder / FILE)
@@ -96,33 +89,13 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     return 0
 
 
-def _study(
-    arguments: argparse.Namespace,
-    settings: KernelSettings,
-    ids: Sequence[int],
-    table: RobBench | None,
-    columns: Sequence[str],
-    folder: Path,
-) -> KernelResults:
-    from rnas.data import load_dataset
-    from rnas.training.progress import Progress
-
-    dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)
-    with Progress("ntk", len(ids), unit="architecture") as progress:
-        results = run_study(dataset, ids, settings, folder, progress.update)
-    if table is None or len(ids) < FEWEST:
-        return results
-    return dataclasses.replace(results, agreement=agreement(results, table, columns))
-
-
 # -- choices ---------------------------------------------------------------------------------------------
 
 
 def choose_columns(table: RobBench | None, given: str | None, dataset: str) -> list[str]:
     """Returns the columns to correlate with: those that are named, or every accuracy of the data set.
 
-    Raises:
-      ValueError: columns without a table, one that it lacks, or none of that data set.
+    Raises ValueError for columns without a table, one that it lacks, or none of that data set.
     """
     if table is None:
         if given:
@@ -144,10 +117,8 @@ def choose_architectures(
     """Returns ids: those that are named, or a sample of the classes.
 
     A sample is stratified: the classes in the order of the first column (without a table in a random order) are cut
-    into equal parts, and one is drawn from each.
-
-    Raises:
-      ValueError: both or none of the two, no such architecture, or a sample larger than the number of classes.
+    into equal parts, and one is drawn from each. Raises ValueError for both or none of the two, no such architecture,
+    or a sample larger than the number of classes.
     """
     if archs is not None and sample is None:
         return sorted({nasbench201.identify(arch) for arch in archs.split(",")})
@@ -205,7 +176,7 @@ def _score_table(results: KernelResults) -> list[str]:
     return markdown_table(["id", "code", *names], rows)
 
 
-def _coefficient_table(found: Sequence[ScoreCorrelation], columns: Sequence[str]) -> list[str]:
+def _coefficient_table(found: Sequence[kernel_results.ScoreCorrelation], columns: Sequence[str]) -> list[str]:
     at = {(row.kind, row.kernel, row.column): row for row in found}
     # A cross kernel is scored by its symmetric part, which need not be positive; those figures are in the JSON alone.
     kernels = [k for k in dict.fromkeys(row.kernel for row in found) if k and not k.startswith("cross")]

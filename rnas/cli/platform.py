@@ -10,9 +10,7 @@ from rnas.data.datasets import cache_folder
 def prepare(*, distributed: bool = False) -> None:
     """Sets up JAX for a command.
 
-    Args:
-      distributed: this process is one of several; they find each other through Slurm, a TPU pod or the usual
-        environment variables.
+    Processes of a distributed one find each other through Slurm, a TPU pod or the usual environment variables.
     """
     # A second start of a run finds its programs compiled.
     jax.config.update(

@@ -3,23 +3,17 @@
 import argparse
 from pathlib import Path
 
-from rnas.cli.arguments import add_config, add_distributed, read_config
+from rnas.cli.arguments import add_shared, read_config
 
 UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate"}  # verb: last stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
-    add_distributed(parser)
+    add_shared(parser, "--config", "--workdir", "--distributed")
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    """Runs the stages that are not complete yet.
-
-    Raises:
-      ValueError: see `rnas.runs.stages.execute`.
-      Interrupted: on a signal, once the state is saved.
-    """
+    """Runs the stages that are not complete yet, as `rnas.runs.stages.execute`."""
     from rnas.cli import platform
     from rnas.runs import stages
     from rnas.training.interruption import interruptible

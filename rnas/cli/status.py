@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from rnas.cli.arguments import add_json, add_workdir, show
+from rnas.cli.arguments import add_shared, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_workdir(parser)
-    add_json(parser)
+    parser.add_argument("--workdir", default=".", metavar="DIR", help="work directory; default: the current one")
+    add_shared(parser, "--json")
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:

@@ -8,7 +8,7 @@ import re
 
 from rnas.artifacts.files import read_json, write_arrays, write_json
 from rnas.artifacts.table_results import merge
-from rnas.cli.arguments import add_config, add_json, read_config
+from rnas.cli.arguments import add_shared, read_config
 from rnas.cli.text_table import text_table
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--table", required=True, metavar="FILE", help="table of means or of runs, or its folder")
         add("--standard", metavar="FILE", help="also the table after standard training, as <data set>/standard_…")
         add("--scores", metavar="FILE", help="also another table of runs, as <data set>/score_…")
-        add("--partial", action="store_true", help="accept a table of runs without some classes, data sets or metrics")
-        add_json(made)
+        add_shared(made, "--partial", "--json")
         return add
 
     def add_searches(add: Callable) -> None:
@@ -38,9 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--repeats", type=int, default=200, metavar="N", help="searches by each algorithm; default: 200")
         add("--seed", type=int, default=0, help="of all searches; default: 0")
 
-    add = query(
-        "query", "all figures of one architecture", lambda table, its: queries.cell(table, its.arch), _show_cell
-    )
+    words = "all figures of one architecture"
+    add = query("query", words, lambda table, its: queries.cell(table, its.arch), _show_cell)
     add("--arch", required=True, help="id, six-digit code, or string of NAS-Bench-201")
 
     words = "the best cells by a column, and a summary of all columns"
@@ -69,17 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = query("report", "write a page: front, best cells, agreement of columns, searches", _report, _show_report)
     add("--by", default=BY, metavar="COLUMN", help=f"robust accuracy; default: {BY}")
     add_searches(add)
-    add(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help="the page, such as report.html; a folder beside it holds its files",
-    )
+    words = "the page, such as report.html; a folder beside it holds its files"
+    add("--output", required=True, metavar="FILE", help=words)
 
     words = "train the networks of a table, or a share of them, adversarially and attack them"
     made = actions.add_parser("train", help=words, description=words)
     made.set_defaults(act=_train)
-    add_config(made)
+    add_shared(made, "--config", "--workdir")
     made.add_argument("--shard", default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all")
 
     words = "write the results of `train` as one table, for --table of the queries"
@@ -87,19 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.set_defaults(act=_merge)
     made.add_argument("workdir", nargs="+", metavar="DIR", help="work directory of `train`")
     made.add_argument("--output", required=True, metavar="FILE", help="the table")
-    add_json(made)
+    add_shared(made, "--json")
 
 
 def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     """Answers a query on standard output, or makes a table; returns the exit code.
 
-    Args:
-      overrides: `--config.key=value`, of `train` alone.
-
-    Raises:
-      ValueError: a file, an architecture, a column or a number that cannot be; the message names it.
-      OSError: a file that could not be written.
-      Interrupted: a signal stopped a training.
+    Raises ValueError for a file, an architecture, a column or a number that cannot be. `overrides` are of `train`.
     """
     return arguments.act(arguments, overrides)
 
@@ -205,21 +193,13 @@ def _spread(figures: Mapping[str, float]) -> str:
 
 
 def _show_cell(answer: Answer) -> str:
-    rows = [
-        [
-            name,
-            _number(value),
-            f"{answer['ranks'][name]:,}" if name in answer["ranks"] else "",
-            ", ".join(f"{run:.4f} (seed {seed})" for seed, run in answer["runs"].get(name, {}).items()),
-        ]
-        for name, value in answer["values"].items()
-    ]
-    lines = [
-        f"id {answer['id']}, code {answer['code']}",
-        answer["string"],
-        f"class of id {answer['canonical']}, {answer['class_size']} cells",
-    ]
-    return "\n".join([*lines, *text_table(["column", "value", "rank", "runs"], rows)])
+    rows, ranks = [], answer["ranks"]
+    for name, value in answer["values"].items():
+        runs = ", ".join(f"{run:.4f} (seed {seed})" for seed, run in answer["runs"].get(name, {}).items())
+        rows.append([name, _number(value), f"{ranks[name]:,}" if name in ranks else "", runs])
+    head = f"id {answer['id']}, code {answer['code']}\n{answer['string']}"
+    of_class = f"class of id {answer['canonical']}, {answer['class_size']} cells"
+    return "\n".join([head, of_class, *text_table(["column", "value", "rank", "runs"], rows)])
 
 
 def _show_rank(answer: Answer) -> str:
@@ -234,15 +214,9 @@ def _show_rank(answer: Answer) -> str:
         [name, *(_number(row[key]) for key in ("median", "mean", "best")), str(row["best_id"])]
         for name, row in answer["summary"].items()
     ]
-    return "\n".join(
-        [
-            f"best by {answer['by']}",
-            *text_table(["rank", "id", "code", *(name.partition("/")[2] for name in shown)], cells),
-            f"operations on their edges: {operations}",
-            "",
-            *text_table(["column", "median", "mean", "best", "of id"], summary),
-        ]
-    )
+    best = text_table(["rank", "id", "code", *(name.partition("/")[2] for name in shown)], cells)
+    lines = [f"best by {answer['by']}", *best, f"operations on their edges: {operations}", ""]
+    return "\n".join([*lines, *text_table(["column", "median", "mean", "best", "of id"], summary)])
 
 
 def _show_correlate(answer: Answer) -> str:
@@ -279,10 +253,7 @@ def _show_one_objective(answer: Answer) -> list[str]:
 
 
 def _show_front(answer: Answer) -> list[str]:
-    cells = [
-        [str(cell["id"]), cell["code"], *(_number(value) for value in cell["values"].values())]
-        for cell in answer["front"]
-    ]
+    cells = [[str(cell["id"]), cell["code"], *map(_number, cell["values"].values())] for cell in answer["front"]]
     return [
         f"share of the hypervolume {_spread(answer['hypervolume'])}",
         f"share of the front found {_spread(answer['front_found'])}",

@@ -8,7 +8,7 @@ import textwrap
 import warnings
 
 from rnas.cli import platform
-from rnas.cli.arguments import add_config, add_distributed, add_json, read_config
+from rnas.cli.arguments import add_shared, read_config
 from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
@@ -33,89 +33,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made.set_defaults(act=act)
         return made
 
-    for name, act, help in (
-        ("train", train, "train the teachers of a configuration"),
-        ("cache", cache, "make the teacher cache of a configuration (teacher.cache.views)"),
+    for name, help in (
+        ("train", "train the teachers of a configuration"),
+        ("cache", "make the teacher cache of a configuration (teacher.cache.views)"),
     ):
-        made = action(name, act, help)
-        add_config(made)
-        add_distributed(made)
+        add_shared(action(name, train, help), "--config", "--workdir", "--distributed")
 
+    names = [f"architectures: {', '.join(FORMS)}, with {'; '.join(SUFFIXES)}", f"normalisations: {', '.join(NAMED)}"]
+    names = [*(textwrap.fill(line, 118) for line in names), "published:", *(f"  {key}" for key in PUBLISHED)]
     made = action(
         "import",
         import_file,
         "make a teacher directory from a published checkpoint",
         description="Makes a teacher directory from a checkpoint of PyTorch, safetensors or NumPy.",
-        epilog="\n".join(
-            [
-                HOW_TO_EXPORT,
-                textwrap.fill(f"architectures: {', '.join(FORMS)}, with {'; '.join(SUFFIXES)}", 118),
-                textwrap.fill(f"normalisations: {', '.join(NAMED)}", 118),
-                "published:",
-                *(f"  {key}" for key in PUBLISHED),
-            ]
-        ),
+        epilog="\n".join([HOW_TO_EXPORT, *names]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
     add("file", metavar="FILE")
     add("--output", required=True, metavar="DIR", help="the teacher directory to make")
     add("--architecture", metavar="NAME", help="default: read from the tensors, where they determine it")
-    add(
-        "--normalization",
-        metavar="NAME|MEANS/STDS",
-        help="inside the model, such as none, cifar10 or 0.5,0.5,0.5/0.2,0.2,0.2; default: the file's",
-    )
+    words = "inside the model, such as none, cifar10 or 0.5,0.5,0.5/0.2,0.2,0.2; default: the file's"
+    add("--normalization", metavar="NAME|MEANS/STDS", help=words)
     add("--published", metavar="NAME", help="in RobustBench; sets architecture and normalisation")
     add("--entry", metavar="KEY", help="where in the file the state is; default: the usual places")
     add("--image-size", type=int, metavar="N", help="pixels a side; default: 32, for ImageNet 224")
     add("--trust", action="store_true", help="let PyTorch read what is refused otherwise: old formats, foreign classes")
 
-    made = action(
-        "check",
-        check,
-        "clean and PGD accuracy of a teacher, and what looks wrong",
-        description="Clean and PGD accuracy of a teacher on the first test images, and what looks wrong.",
-    )
+    words = "Clean and PGD accuracy of a teacher on the first test images, and what looks wrong."
+    made = action("check", check, "clean and PGD accuracy of a teacher, and what looks wrong", description=words)
     add = made.add_argument
     add("directory", metavar="DIR")
     add("--dataset", required=True, metavar="NAME", help="a TFDS set")
-    add("--data-dir", metavar="DIR", help="where that set is")
+    add_shared(made, "--data-dir", "--json")
     add("--count", type=int, default=200, metavar="N", help="the first N test images; default: 200")
     add("--epsilon", metavar="RADIUS", help="L∞, in pixel units; default: the published one, else 8/255")
-    add_json(made)
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    """Trains, imports, checks or caches; returns 0.
-
-    Raises:
-      ValueError: see `rnas.runs.stages.execute`, `import_torch` and `check_teacher`; or --output is not empty.
-      Interrupted: on a signal, once the state is saved.
-    """
+    """Trains, imports, checks or caches; raises ValueError as what does it, or where --output is not empty."""
     platform.prepare(distributed=getattr(arguments, "distributed", False))
     arguments.act(arguments, overrides)
     return 0
 
 
 def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Runs the stage `teacher` of a configuration."""
+    """Runs the stage `teacher` of a configuration, or makes its teacher cache, and the teacher first where it lacks."""
     from rnas.runs import stages
     from rnas.training.interruption import interruptible
 
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.execute(config, workdir, command=arguments.typed, until="teacher")
-
-
-def cache(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    """Makes the teacher cache of a configuration, and the teacher first where it is missing."""
-    from rnas.runs import stages
-    from rnas.training.interruption import interruptible
-
-    config, workdir = read_config(arguments, overrides)
-    with interruptible():
-        stages.make_teacher_cache(config, workdir, command=arguments.typed)
+        if arguments.action == "cache":
+            stages.make_teacher_cache(config, workdir, command=arguments.typed)
+        else:
+            stages.execute(config, workdir, command=arguments.typed, until="teacher")
 
 
 def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -128,15 +100,8 @@ def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: print(f"rnas: WARNING: {message}", file=sys.stderr)
-        teacher = import_torch(
-            arguments.file,
-            arguments.architecture,
-            arguments.normalization,
-            published=arguments.published,
-            entry=arguments.entry,
-            image_size=arguments.image_size,
-            trust=arguments.trust,
-        )
+        names = ("architecture", "normalization", "published", "entry", "image_size", "trust")
+        teacher = import_torch(arguments.file, **{name: getattr(arguments, name) for name in names})
     teacher.save(output)
     print(f"{as_text(teacher)}\nwritten to {output}")
 
@@ -145,11 +110,6 @@ def check(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Prints accuracies and findings of a teacher directory."""
     from rnas.evaluation.teacher_check import as_text, check_teacher
 
-    result = check_teacher(
-        arguments.directory,
-        arguments.dataset,
-        data_dir=arguments.data_dir,
-        count=arguments.count,
-        epsilon=arguments.epsilon,
-    )
+    options = {name: getattr(arguments, name) for name in ("data_dir", "count", "epsilon")}
+    result = check_teacher(arguments.directory, arguments.dataset, **options)
     print(json.dumps(result) if arguments.json else as_text(result))

@@ -7,12 +7,4 @@ from rnas.config.defaults import check
 from rnas.config.load import load_config, record_config, recorded_config
 from rnas.config.variants import change_keys, with_variants, without_keys
 
-__all__ = [
-    "change_keys",
-    "check",
-    "load_config",
-    "record_config",
-    "recorded_config",
-    "with_variants",
-    "without_keys",
-]
+__all__ = ["change_keys", "check", "load_config", "record_config", "recorded_config", "with_variants", "without_keys"]

@@ -1,6 +1,6 @@
 """What rules of a configuration are written with. The rules themselves stand beside the defaults of their section."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import functools
 from typing import Any
 
@@ -19,15 +19,8 @@ def check_allowed(config: ConfigDict, allowed: Mapping[str, tuple[str, ...]]) ->
             raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(values)}.")
 
 
-def check_positive(config: ConfigDict, keys: Iterable[str]) -> None:
-    """Raises ValueError for the first dotted key whose value is less than 1."""
+def check_at_least(config: ConfigDict, least: int, *keys: str) -> None:
+    """Raises ValueError for the first dotted key whose value is less than `least`, 0 or 1."""
     for key in keys:
-        if (value := value_of(config, key)) < 1:
-            raise ValueError(f"{key} = {value} must be at least 1.")
-
-
-def check_not_negative(config: ConfigDict, keys: Iterable[str]) -> None:
-    """Raises ValueError for the first dotted key whose value is negative."""
-    for key in keys:
-        if (value := value_of(config, key)) < 0:
-            raise ValueError(f"{key} = {value} must not be negative.")
+        if (value := value_of(config, key)) < least:
+            raise ValueError(f"{key} = {value} must {'be at least 1' if least else 'not be negative'}.")

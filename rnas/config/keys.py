@@ -3,15 +3,15 @@
 A key's comment is the one beside the line that first sets it or, if there is none, the block of comments above it.
 """
 
+import ast
 from collections.abc import Iterator
 import contextlib
 import functools
-import io
+import itertools
 from pathlib import Path
 import sys
-import tokenize
-from types import ModuleType
 from typing import Any, NamedTuple
+from unittest import mock
 
 from ml_collections import ConfigDict
 
@@ -19,16 +19,11 @@ from rnas.config.defaults import SYSTEMS, sections
 
 
 class Key(NamedTuple):
-    """A key of a configuration; of a section the default is None.
+    """A key of a configuration."""
 
-    Attributes:
-      name: dotted.
-      comment: what it is, its unit and what it may be.
-    """
-
-    name: str
-    default: Any
-    comment: str
+    name: str  # dotted
+    default: Any  # of a section None
+    comment: str  # what it is, its unit and what it may be
     is_section: bool = False
 
 
@@ -44,7 +39,9 @@ def keys(system: str) -> list[Key]:
             lines.setdefault((id(self), key), (frame.f_code.co_filename, frame.f_lineno))
             super().__setitem__(key, value)
 
-    with _replaced([*SYSTEMS.values(), sections], Recorded):
+    with contextlib.ExitStack() as stack:
+        for module in (*SYSTEMS.values(), sections):  # they build sections of this class meanwhile
+            stack.enter_context(mock.patch.object(module, "ConfigDict", Recorded))
         config = SYSTEMS[system].get_config()
 
     def walk(section: ConfigDict, prefix: str) -> Iterator[Key]:
@@ -59,43 +56,19 @@ def keys(system: str) -> list[Key]:
     return list(walk(config, ""))
 
 
-@contextlib.contextmanager
-def _replaced(modules: list[ModuleType], kind: type) -> Iterator[None]:
-    """Builds sections of another class in these modules."""
-    try:
-        for module in modules:
-            vars(module)["ConfigDict"] = kind
-        yield
-    finally:
-        for module in modules:
-            vars(module)["ConfigDict"] = ConfigDict
-
-
 def _comment(file: str, line: int) -> str:
-    """The comment of the statement that begins in a line."""
-    beside, above, ends = _comments(file)
-    found = beside.get(line) or beside.get(ends.get(line, line))
-    if found:
-        return found
-    block = []
-    while (line := line - 1) in above:
-        block.insert(0, above[line])
-    return " ".join(block)
+    """The comment beside the statement that begins in a line or, without one, the block of comments above it."""
+    lines, ends = _source(file)
+    for place in (line, ends.get(line, line)):
+        if beside := lines[place - 1].partition("  # ")[2]:
+            return beside
+    above = itertools.takewhile(lambda text: text.startswith("#"), map(str.strip, lines[line - 2 :: -1]))
+    return " ".join(text.removeprefix("#").strip() for text in reversed([*above]))
 
 
 @functools.cache
-def _comments(file: str) -> tuple[dict[int, str], dict[int, str], dict[int, int]]:
-    """Comments by line, beside code and on lines of their own, and the last line of every statement by its first."""
+def _source(file: str) -> tuple[list[str], dict[int, int]]:
+    """The lines of a file, and the last line of each statement by its first."""
     text = Path(file).read_text(encoding="utf-8")
-    beside, above, ends = {}, {}, {}
-    start = 0  # of the present statement
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        row = token.start[0]
-        if token.type == tokenize.COMMENT:
-            alone = token.line.strip().startswith("#")
-            (above if alone else beside)[row] = token.string.removeprefix("#").strip()
-        elif token.type == tokenize.NEWLINE:
-            ends[start], start = row, 0
-        elif token.type not in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT) and not start:
-            start = row
-    return beside, above, ends
+    statements = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt))
+    return text.splitlines(), {node.lineno: node.end_lineno or node.lineno for node in statements}

@@ -19,18 +19,14 @@ _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 
 
 def load_config(specification: str, overrides: list[str]) -> ConfigDict:
-    """Reads a configuration file and applies what the command line changes.
+    """Reads a configuration file, applies what the command line changes, and locks it: no key can be added.
 
     Args:
       specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`.
       overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
         but for a tuple each adds an element.
 
-    Returns:
-      The configuration, locked: no key can be added.
-
-    Raises:
-      ValueError: no such file, an error in it, an unknown key, or a value of another type than the default.
+    Raises ValueError for no such file, an error in it, an unknown key, or a value of another type than the default.
     """
     config = _read(specification)
     defaults = _flatten(config)
@@ -52,12 +48,7 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
 
 
 def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
-    """Writes `config.json` into a work directory, or checks that the one there is the same.
-
-    Raises:
-      ValueError: the directory was made with other values, or its `config.json` is not readable.
-      OSError: the file could not be written.
-    """
+    """Writes `config.json` into a work directory, or raises ValueError where the one there is another one's."""
     path = Path(workdir) / FILE
     if not path.exists():
         write_json(path, config.to_dict())
@@ -80,8 +71,7 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
 def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
     """Reads the configuration that a work directory was made with.
 
-    Raises:
-      ValueError: no such file, or keys that this version lacks or has in addition.
+    Raises ValueError for no such file, or keys that this version lacks or has in addition.
     """
     path = Path(workdir) / FILE
     if not path.is_file():
@@ -147,8 +137,7 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 def _check_key(key: str, defaults: dict[str, Any], specification: str) -> None:
     if key in defaults:
         return
-    inside = [known for known in defaults if known.startswith(f"{key}.")]
-    if inside:
+    if inside := [known for known in defaults if known.startswith(f"{key}.")]:
         raise ValueError(
             f"--config.{key} is a section of {specification}, not a value; set its keys: {', '.join(inside)}"
         )
@@ -178,10 +167,8 @@ def _check_elements(key: str, value: Any, default: Any) -> None:
     if not isinstance(default, tuple) or not default:
         return
     allowed = {type(element) for element in default}
-    if float in allowed:
-        allowed.add(int)
     for element in value:
-        if type(element) not in allowed:
+        if type(element) not in (allowed | {int} if float in allowed else allowed):
             raise ValueError(
                 f"--config.{key}: {element!r} is of type {type(element).__name__}; "
                 f"expected elements like those of the default {default!r}"

@@ -22,27 +22,21 @@ Change = Mapping[str, Any] | Callable[[ConfigDict], None]
 
 
 def with_variants(config: ConfigDict, variants: Mapping[str, Change], argument: str) -> ConfigDict:
-    """Changes `config` by the variants that `argument` names, and returns it.
+    """Changes `config` by the variants that `argument`, names joined by commas, asks for, and returns it.
 
-    Args:
-      variants: name → change. Changes are made in the order of this table, so the order of the names is of no account.
-      argument: names joined by commas, or nothing.
-
-    Raises:
-      ValueError: an unknown name.
-      KeyError: a change of a key that the configuration does not have.
+    Changes are made in the order of the table `variants`, so the order of the names is of no account. Raises ValueError
+    for an unknown name, and KeyError for a change of a key that the configuration does not have.
     """
     names = [name for name in argument.split(",") if name]
     if unknown := [name for name in names if name not in variants]:
         known = f"expected any of {', '.join(variants)}" if variants else "this configuration has none"
         raise ValueError(f"unknown variant {unknown[0]!r}; {known}.")
     for name, change in variants.items():
-        if name not in names:
-            continue
-        if callable(change):
-            change(config)
-        else:
-            change_keys(config, change)
+        if name in names:
+            if callable(change):
+                change(config)
+            else:
+                change_keys(config, change)
     return config
 
 

@@ -4,8 +4,7 @@ import numpy as np
 
 from rnas.data.sampler import check_seed, permutation
 
-# Distinguishes this use of a seed from the epochs of a `Sampler` with the same seed.
-_WORD = 2**64 - 1
+_WORD = 2**64 - 1  # distinguishes this use of a seed from the epochs of a `Sampler` with the same seed
 
 
 def balanced_rows(labels: np.ndarray, count: int, *, num_classes: int, seed: int) -> np.ndarray:
@@ -14,14 +13,9 @@ def balanced_rows(labels: np.ndarray, count: int, *, num_classes: int, seed: int
     Args:
       labels: [N] integers in 0 … num_classes - 1.
       count: rows to choose; every class must keep at least one.
-      num_classes: number of classes.
       seed: the choice depends on the labels, the count and this alone.
 
-    Returns:
-      [count] int64, ascending.
-
-    Raises:
-      ValueError: if `count` is negative or leaves some class without an image.
+    Returns [count] int64, ascending; raises ValueError if `count` is negative or leaves some class without an image.
     """
     check_seed(seed)
     if count < 0:

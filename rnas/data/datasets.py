@@ -22,17 +22,11 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of PIL, by number of channels
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some images of a dataset.
+    """Some images of a dataset."""
 
-    Attributes:
-      images: [N, H, W, C] uint8.
-      labels: [N] int32.
-      ids: [N] int64, the row of each image in its TFDS split.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
+    images: np.ndarray  # [N, H, W, C] uint8
+    labels: np.ndarray  # [N] int32
+    ids: np.ndarray  # [N] int64, the row of each image in its TFDS split
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,26 +41,18 @@ class Dataset:
     """A dataset in three parts; `validation` is cut from the published training part.
 
     Attributes:
-      name: as it was given.
-      version: of the TFDS set.
-      num_classes: K.
-      class_names: K names.
-      image_shape: (H, W, C).
-      train: what may be trained on.
-      validation: what model choice may look at; empty with `held_out=0`.
-      test: read once, at the end.
       fingerprint: JSON-able record of all this: name, version, description, counts, and SHA-256 sums of the
         held-out ids (little-endian int64) and of all images and labels in TFDS order.
     """
 
-    name: str
-    version: str
+    name: str  # as it was given
+    version: str  # of the TFDS set
     num_classes: int
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, int, int]  # (H, W, C)
     train: Split
-    validation: Split
-    test: Split
+    validation: Split  # what model choice may look at; empty with `held_out=0`
+    test: Split  # read once, at the end
     fingerprint: dict
 
 
@@ -83,8 +69,7 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
       data_dir: the TFDS folder; None means `cache_folder()` for `digits`, else what TFDS itself uses
         ($TFDS_DATA_DIR or ~/tensorflow_datasets).
 
-    Raises:
-      ValueError: if the name is unknown, the set is not prepared there, or its files are not array_record.
+    Raises ValueError if the name is unknown, the set is not prepared there, or its files are not array_record.
     """
     base_name = name.split(":")[0].split("/")[0]
     if data_dir is None:
@@ -101,8 +86,7 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
 
     command = (
         "pip install 'rnas[prepare]' && python -c \"import tensorflow_datasets as tfds; "
-        f"tfds.builder({name!r}, data_dir={str(folder)!r}, file_format='array_record')"
-        '.download_and_prepare()"'
+        f"tfds.builder({name!r}, data_dir={str(folder)!r}, file_format='array_record').download_and_prepare()\""
     )
     try:
         builder = read_only_builder.builder_from_files(name, data_dir=str(folder))
@@ -124,11 +108,7 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
 
 
 def image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
-    """The names of the image and the label among the features of a set.
-
-    Raises:
-      ValueError: if the set is not one of uint8 images with one class each.
-    """
+    """Names of image and label among a set's features; ValueError unless it has uint8 images with one class each."""
     features = builder.info.features
     keys = builder.info.supervised_keys or ("image", "label")
     if len(keys) == 2 and set(keys) <= set(features):
@@ -166,8 +146,7 @@ def open_image(image: bytes | np.ndarray, channels: int) -> Image.Image:
 def evaluation_split(builder: tfds.core.DatasetBuilder) -> str:
     """`test`, or `validation` where there is no test part or one without labels (ImageNet).
 
-    Raises:
-      ValueError: if there is no train part, or neither of the two.
+    Raises ValueError if there is no train part, or neither of the two.
     """
     label_key = image_and_label(builder)[1]
     splits = builder.info.splits
@@ -181,17 +160,13 @@ def evaluation_split(builder: tfds.core.DatasetBuilder) -> str:
 
 
 def read_split(builder: tfds.core.DatasetBuilder, split: str) -> Split:
-    """All images of a TFDS split in memory.
-
-    Raises:
-      ValueError: if the images differ in size or some are without label.
-    """
+    """All images of a TFDS split in memory; raises ValueError if they differ in size or some are without label."""
     image_key, label_key = image_and_label(builder)
     shape = builder.info.features[image_key].shape
     if None in shape:
         raise ValueError(
             f"the images of {builder.info.full_name!r} differ in size (shape {shape}), so they cannot be "
-            "held as one array; read the set with rnas.data.stream.Stream"
+            "held as one array; stream the set by data.streaming=True"
         )
     records = open_records(builder, split)
     images = np.empty((len(records), *shape), np.uint8)
@@ -217,12 +192,10 @@ def load_dataset(name: str, *, data_dir: str | Path | None = None, held_out: int
     Args:
       name: any TFDS set prepared as array_record, or `digits`, which is prepared on first use.
       data_dir: see `open_builder`.
-      held_out: images of the training part to hold out for model choice, as many of every class.
+      held_out: training images to hold out for model choice, as many of every class.
       seed: the held-out images depend on the set, `held_out` and this alone.
 
-    Raises:
-      ValueError: if the set is unknown, missing or of another kind (see `open_builder`, `image_and_label`,
-        `read_split`), or if holding out that many would leave a class without training images.
+    Raises ValueError if the set is unknown, missing or of another kind, or a class would keep no training images.
     """
     builder = open_builder(name, data_dir)
     info = builder.info

@@ -50,10 +50,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         test = balanced_rows(labels, 10 * _TEST_PER_CLASS, num_classes=10, seed=_SPLIT_SEED)
         train = np.setdiff1d(np.arange(len(labels)), test)
         images = np.round(source.images * (255 / 16)).astype(np.uint8)[..., None]
-        return {
-            "train": self._generate_examples(train, images, labels),
-            "test": self._generate_examples(test, images, labels),
-        }
+        parts = {"train": train, "test": test}
+        return {name: self._generate_examples(rows, images, labels) for name, rows in parts.items()}
 
     def _generate_examples(self, rows: np.ndarray, images: np.ndarray, labels: np.ndarray):
         for row in rows.tolist():
@@ -63,8 +61,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 def prepare_digits(data_dir: str | Path) -> None:
     """Writes `digits` under `data_dir` as array_record, unless it is there. Safe to call from many processes.
 
-    Raises:
-      ValueError: if `data_dir` cannot be written or is marked read-only.
+    Raises ValueError if `data_dir` cannot be written or is marked read-only.
     """
     folder = Path(data_dir).expanduser()
     if (folder / "digits" / str(Digits.VERSION) / "dataset_info.json").exists():

@@ -10,10 +10,7 @@ def permutation(size: int, seed: int, word: int) -> np.ndarray:
     """A permutation of `range(size)` that depends on `(seed, word)` alone.
 
     The raw 64-bit stream of Philox is sorted, because NumPy promises that stream for all its releases but
-    not what its generators make of it.
-
-    Returns:
-      [size] int64.
+    not what its generators make of it. Returns [size] int64.
     """
     key = np.array([seed, word], dtype=np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(size), kind="stable")
@@ -30,14 +27,8 @@ class Sampler:
 
     Step s belongs to epoch s // steps_per_epoch. The permutation of an epoch is keyed by (seed, epoch).
 
-    Args:
-      rows: [N] integers, the dataset rows to visit.
-      batch_size: rows in a batch (all devices and hosts together).
-      seed: 0 to 2**64 - 1.
-
-    Raises:
-      ValueError: if the rows are not a one-dimensional integer array, if they are fewer than a batch, or if
-        the batch size or the seed is out of range.
+    Raises ValueError unless `rows` are [N] integers, the dataset rows to visit, `batch_size` (of all devices and hosts
+    together) at most N and `seed` 0 to 2**64 - 1.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int):
@@ -70,13 +61,9 @@ class Sampler:
         return epochs[epoch]
 
     def rows_at(self, first_step: int, count: int) -> np.ndarray:
-        """The batches of steps first_step … first_step + count - 1, across epochs if need be.
+        """The batches of steps first_step … first_step + count - 1, [count, batch_size] int32.
 
-        Returns:
-          [count, batch_size] int32.
-
-        Raises:
-          ValueError: if `first_step` or `count` is negative.
+        Raises ValueError if `first_step` or `count` is negative.
         """
         if first_step < 0 or count < 0:
             raise ValueError(f"first_step={first_step}, count={count}: expected neither to be negative")

@@ -4,10 +4,9 @@ Batches are a function of (seed, step): neither the number of hosts, nor of thre
 changes which images a step sees and how they are cropped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import grain
 import numpy as np
@@ -29,25 +28,17 @@ from rnas.data.datasets import (
 from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
-
-# Distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed.
-_CROP_WORD = 2**63
+_CROP_WORD = 2**63  # distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed
 
 
-def random_resized_crop(
-    image: Image.Image,
-    size: int,
-    generator: np.random.Generator,
-    *,
-    area: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Image.Image:
+def random_resized_crop(image: Image.Image, size: int, generator: np.random.Generator) -> Image.Image:
     """A random box of the image at size × size (Szegedy et al. 2014, arXiv 1409.4842, section 6).
 
-    The box has a share of the image's area uniform in `area` and a ratio of width to height whose logarithm
-    is uniform in that of `ratio`. When ten draws do not fit into the image, the largest central box of an
+    The box has a share of the image's area uniform in 0.08 … 1 and a ratio of width to height whose logarithm is
+    uniform between those of 3/4 and 4/3. When ten draws do not fit into the image, the largest central box of an
     allowed ratio is taken.
     """
+    area, ratio = (0.08, 1.0), (3 / 4, 4 / 3)
     width, height = image.size
     for _ in range(10):
         box_area = width * height * (area[0] + (area[1] - area[0]) * generator.random())
@@ -93,33 +84,25 @@ def read_labels(builder, split: str) -> np.ndarray:
 
 
 class Stream:
-    """One part of a TFDS image set as an endless (train) or single (validation, test) series of batches.
+    """One part of a TFDS image set: an endless series of training batches, or images one by one.
 
-    Training images get a random resized crop and a random mirror; the others are resized and cropped in the
-    centre. A training batch is `{"image": uint8 [B, S, S, C], "label": int32 [B]}`; a batch of another part
-    also has `"mask": bool [B]`, false where the last batch was filled up, and every host gets the same
-    number of batches. B is batch_size / process_count.
+    Training images get a random resized crop and a random mirror; `read` resizes and crops in the centre.
 
     Args:
-      name: TFDS set in array_record format, such as `imagenet2012`.
-      data_dir: its TFDS folder, see `rnas.data.datasets.open_builder`.
+      name, data_dir: see `rnas.data.datasets.open_builder`.
       part: `train`, `validation` or `test`. The published training part is cut in two by `held_out`; `test`
         is the published test part, or validation part where there is no other.
-      batch_size: images in a batch over all hosts.
+      batch_size: images in a training batch over all hosts.
       seed: of the held-out choice, the order and the crops.
       image_size: S, pixels a side.
       resize: the shorter side of evaluation images before the crop, in pixels; None crops them as they are.
       classes: labels to keep, renumbered 0 … in the order given; None keeps all.
       held_out: images of the training part kept for validation, as many of every class.
-      process_index: this host's number.
-      process_count: number of hosts.
+      process_index, process_count: this host's number, and that of all hosts.
 
-    Attributes:
-      num_classes: number of labels.
-      steps_per_epoch: batches in an epoch; training drops what does not fill a batch.
+    Its `rows` [N] are those of the part among the records of its TFDS split.
 
-    Raises:
-      ValueError: if the set is missing or of another kind, or an argument is out of range.
+    Raises ValueError if the set is missing or of another kind, or an argument is out of range.
     """
 
     def __init__(
@@ -171,145 +154,73 @@ class Stream:
             rows = rows[:0]
         self.rows = rows
 
-        self.part = part
-        self.version = str(builder.info.version)
         names = builder.info.features[self._label_key].names
         self.class_names = tuple(names[label] for label in kept)
-        self.batch_size = batch_size
+        self.version = str(builder.info.version)
+        self.image_shape = (image_size, image_size, self._channels)
         self.seed = seed
-        self.image_size = image_size
         self.resize = resize
         self._local = batch_size // process_count
         self._offset = process_index * self._local
         self._sampler = Sampler(rows, batch_size, seed) if part == "train" else None
-        self.steps_per_epoch = self._sampler.steps_per_epoch if self._sampler else -(-len(rows) // batch_size)
 
-    def batches(self, first_step: int = 0, *, threads: int = 16) -> "Batches":
-        """The batches from `first_step` on, two of them prepared ahead by threads."""
-        return Batches(self, first_step, threads)
+    def batches(self, first_step: int = 0, *, threads: int = 16) -> Iterator[dict[str, np.ndarray]]:
+        """This host's share of the training batches from a step on, two of them prepared ahead by threads.
+
+        B is batch_size / process_count. The iterator is grain's: `close()` stops its threads.
+
+        Returns:
+          iterator of {"image": uint8 [B, S, S, C], "label": int32 [B]}.
+        """
+        local = self._local
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * local, threads))
+        places = grain.MapDataset.range(first_step * local, 2**62)  # in effect endless
+        examples = places.map(lambda place: self.example(*divmod(int(place), local)))
+        return iter(examples.to_iter_dataset(options).batch(local))
 
     def example(self, step: int, place: int) -> dict[str, np.ndarray | np.generic]:
-        """What stands at one place (0 … B - 1) of this host's batch of a step."""
-        position = step * self.batch_size + self._offset + place
-        if self._sampler is not None:
-            row = self._sampler.rows_at(step, 1)[0, self._offset + place]
-            key = np.array([self.seed, _CROP_WORD + position], np.uint64)
-            return self._read(row, np.random.Generator(np.random.Philox(key=key)))
-        if position < len(self.rows):
-            return {**self._read(self.rows[position], None), "mask": np.True_}
-        blank = np.zeros((self.image_size, self.image_size, self._channels), np.uint8)
-        return {"image": blank, "label": np.int32(0), "mask": np.False_}
+        """What stands at one place (0 … B - 1) of this host's training batch of a step."""
+        assert self._sampler is not None, "only the training part has batches"
+        place += self._offset
+        row = self._sampler.rows_at(step, 1)[0, place]
+        key = np.array([self.seed, _CROP_WORD + step * self._sampler.batch_size + place], np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key))
+        image, label = self._open(row)
+        pixels = np.asarray(random_resized_crop(image, self.image_shape[0], generator))
+        if generator.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return {"image": pixels.reshape(self.image_shape), "label": label}
 
-    def _read(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray | np.generic]:
+    def read(self, rows: np.ndarray) -> Split:
+        """Images at some of `rows`, cropped in the centre, in memory."""
+        images, labels = np.empty((len(rows), *self.image_shape), np.uint8), np.empty(len(rows), np.int32)
+        for place, row in enumerate(rows):
+            image, labels[place] = self._open(row)
+            cropped = resize_and_center_crop(image, self.resize, self.image_shape[0])
+            images[place] = np.asarray(cropped).reshape(self.image_shape)
+        return Split(images, labels, np.asarray(rows, np.int64))
+
+    def _open(self, row: int) -> tuple[Image.Image, np.int32]:
         record = self._records[int(row)]
-        image = open_image(record[self._image_key], self._channels)
-        if generator is None:
-            pixels = np.asarray(resize_and_center_crop(image, self.resize, self.image_size))
-        else:
-            pixels = np.asarray(random_resized_crop(image, self.image_size, generator))
-            if generator.random() < 0.5:
-                pixels = pixels[:, ::-1]
-        shape = (self.image_size, self.image_size, self._channels)
-        return {"image": pixels.reshape(shape), "label": self._new_label[record[self._label_key]]}
-
-
-class _Examples:
-    """The examples of a stream from one step on, as the random access source that grain reads."""
-
-    def __init__(self, stream: Stream, first_step: int):
-        self._stream = stream
-        self._first_step = first_step
-
-    def __len__(self) -> int:
-        if self._stream.part == "train":
-            return 2**62  # in effect endless
-        return max(0, self._stream.steps_per_epoch - self._first_step) * self._stream._local
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray | np.generic]:
-        step, place = divmod(int(index), self._stream._local)
-        return self._stream.example(self._first_step + step, place)
-
-
-class Batches:
-    """Iterator over the batches of a `Stream`; its state is the number of the next step."""
-
-    def __init__(self, stream: Stream, first_step: int, threads: int):
-        self._stream = stream
-        self._threads = threads
-        self._iterator: Any = None
-        self.set_state({"step": first_step})
-
-    def __iter__(self) -> "Batches":
-        return self
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        if self._iterator is None:
-            self._iterator = self._start()
-        batch = next(self._iterator)
-        self._step += 1
-        return batch
-
-    def get_state(self) -> dict[str, int]:
-        """A dict for a JSON checkpoint, the same on all hosts."""
-        return {"step": self._step}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """Continues with the step that `get_state` named.
-
-        Raises:
-          ValueError: if the state names no step.
-        """
-        step = state.get("step")
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f"state={state!r}: expected {{'step': n}} with n = 0, 1, …")
-        self.close()
-        self._step = step
-
-    def close(self) -> None:
-        """Stops the threads that read ahead."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
-
-    def _start(self):
-        local = self._stream._local
-        ahead = max(2 * local, self._threads)
-        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=ahead)
-        examples = grain.MapDataset.source(_Examples(self._stream, self._step))
-        return iter(examples.to_iter_dataset(options).batch(local))
+        return open_image(record[self._image_key], self._channels), self._new_label[record[self._label_key]]
 
 
 def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:
     """Validation and test images in memory, as a `Dataset` whose training part stays on disk.
 
-    Args:
-      name: of the set, for the record.
-      open_part: part → its `Stream`; every host opens the whole of it.
-
-    Returns:
-      A `Dataset` with an empty `train`; `fingerprint['counts']['train']` is its size. Images themselves
-      are not hashed.
+    `train` is empty; `fingerprint['counts']['train']` is its size. Images are not hashed. `open_part` opens the
+    `Stream` of a part, the whole of it on every host.
     """
     parts = {part: open_part(part) for part in PARTS}
-
-    def read(part: Stream) -> Split:
-        shape = (part.image_size, part.image_size, part._channels)
-        images, labels = np.empty((len(part.rows), *shape), np.uint8), np.empty(len(part.rows), np.int32)
-        for place in range(len(part.rows)):
-            example = part._read(part.rows[place], None)
-            images[place], labels[place] = example["image"], example["label"]
-        return Split(images, labels, np.asarray(part.rows, np.int64))
-
-    train, validation, test = parts["train"], read(parts["validation"]), read(parts["test"])
-    shape = validation.images.shape[1:]
-    nothing = Split(np.empty((0, *shape), np.uint8), np.empty(0, np.int32), np.empty(0, np.int64))
+    validation, test = (parts[part].read(parts[part].rows) for part in ("validation", "test"))
+    train = parts["train"]
     return Dataset(
         name=name,
         version=train.version,
         num_classes=train.num_classes,
         class_names=train.class_names,
-        image_shape=tuple(shape),
-        train=nothing,
+        image_shape=train.image_shape,
+        train=train.read(train.rows[:0]),
         validation=validation,
         test=test,
         fingerprint={

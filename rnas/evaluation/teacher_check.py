@@ -162,10 +162,4 @@ def first_images(teacher: Teacher, name: str, data_dir: str | None, count: int) 
         return split.take(np.arange(min(count, len(split))))
     resize = teacher.origin.get("dataset", {}).get("resize", round(height * 256 / 224))
     stream = Stream(name, data_dir=data_dir, part="test", batch_size=1, seed=0, image_size=height, resize=resize)
-    rows = stream.rows[:count]
-    examples = [stream.example(step, 0) for step in range(len(rows))]
-    return Split(
-        np.stack([example["image"] for example in examples]),
-        np.array([example["label"] for example in examples], np.int32),
-        np.asarray(rows, np.int64),
-    )
+    return stream.read(stream.rows[:count])

@@ -15,7 +15,7 @@ from rnas.training.loaders import per_device
 
 def check_config(run: Run) -> None:
     """Raises ValueError for a configuration that cannot work; reads and writes nothing."""
-    config = run.config
+    config, evaluation = run.config, run.config.evaluation
     if not recipes.joint_objective(config, "search").searches:
         raise ValueError(
             f"search.objective={config.search.objective!r} trains fixed networks only; name it in train.objective, "
@@ -25,9 +25,9 @@ def check_config(run: Run) -> None:
     for section in (config.teacher, config.search, config.train, config.finetune):
         make_optimizer(section.optimizer, epochs=1, steps_per_epoch=1)
     make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
-    for length in (*config.evaluation.epsilons, *config.evaluation.curve):
+    for length in (*evaluation.epsilons, *evaluation.curve):
         attacks.radius(length)
-    for name in config.evaluation.further_attacks:
+    for name in evaluation.further_attacks:
         if (attack := catalogue.find(name)).program != "ascent":
             raise ValueError(f"evaluation.further_attacks: {attack.name} is no projected ascent; use rnas attack.")
     if recipes.recipe(config, "teacher").objective.needs_teacher:
@@ -36,17 +36,13 @@ def check_config(run: Run) -> None:
     run.search.check()
     _check_first_epochs(config)
     names = recipes.model_names(config)
-    if unknown := sorted(set(config.evaluation.auto_attack) - set(names)):
+    if unknown := sorted(set(evaluation.auto_attack) - set(names)):
         raise ValueError(f"evaluation.auto_attack names {', '.join(unknown)}; this run will have {', '.join(names)}.")
     _check_cache(config)
 
 
 def check_surroundings(run: Run) -> None:
-    """Looks at everything outside the configuration that a run needs: data, devices, a teacher's directory.
-
-    Raises:
-      ValueError: naming what is missing or does not fit.
-    """
+    """Raises ValueError for what is missing or unfit outside the configuration: data, devices, directories."""
     config = run.config
     for stage in ("teacher", "search", "train", "evaluation"):
         per_device(config[stage].batch_size, f"{stage}.batch_size")

@@ -19,9 +19,7 @@ from rnas.teachers.teacher import CARD, read_card
 def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
     """Parameters, MACs (one image) and taps of supernet, teacher and derived network, as far as each exists.
 
-    Args:
-      workdir: its teacher and `architecture.json` are described where present.
-      architecture: another `architecture.json`.
+    The last two are those of `workdir`; `architecture` names another `architecture.json`.
     """
     run = open_run(config, workdir)
     image_shape = tuple(config.data.image_shape)
@@ -44,34 +42,24 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
     card = Path(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():
         content = read_card(card)
-        teacher = {"architecture": content["architecture"], "num_classes": content["num_classes"],
-                   "mean": content["mean"], "std": content["std"], "hash": content["hash"]}  # fmt: skip
+        teacher = {key: content[key] for key in ("architecture", "num_classes", "mean", "std", "hash")}
     elif uses_teacher(run.config):
-        teacher = {"architecture": config.teacher.architecture, "num_classes": config.data.num_classes,
-                   "mean": list(config.data.mean), "std": list(config.data.std)}  # fmt: skip
+        data = {"num_classes": config.data.num_classes, "mean": list(config.data.mean), "std": list(config.data.std)}
+        teacher = {"architecture": config.teacher.architecture, **data}
     else:
         return {**result, "taps": taps}
-    model = build_model(
-        teacher["architecture"], num_classes=teacher["num_classes"], mean=teacher["mean"], std=teacher["std"]
-    )
+    fields = {key: teacher[key] for key in ("num_classes", "mean", "std")}
+    model = build_model(teacher["architecture"], **fields)
     taps["teacher"] = [tap._asdict() for tap in describe_taps(model, image_shape)]
     result["teacher"] = {**teacher, **count(model, image_shape)._asdict()}
     return {**result, "taps": taps}
 
 
 def status(workdir: Path) -> dict[str, Any]:
-    """State and seconds of every stage of a work directory.
-
-    Raises:
-      ValueError: no run has begun there, or one of an earlier version has.
-    """
+    """State and seconds of every stage; ValueError where no run has begun, or one of an earlier version has."""
     if not (workdir / FILE).exists():
         raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
     record = RunRecord.read(workdir / FILE)
     done = {stage: dataclasses.asdict(entry) for stage, entry in record.stages.items()}
-    waiting = {"status": "waiting"}
-    return {
-        "workdir": str(workdir),
-        "command": record.command,
-        "stages": {stage: done.get(stage, waiting) for stage in NAMES},
-    }
+    stages = {stage: done.get(stage, {"status": "waiting"}) for stage in NAMES}
+    return {"workdir": str(workdir), "command": record.command, "stages": stages}

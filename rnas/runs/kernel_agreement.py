@@ -28,11 +28,8 @@ def agreement(results: KernelResults, table: RobBench, columns: Sequence[str]) -
 
     Args:
       results: of three cells or more.
-      table: has all columns of all cells.
+      table: has all columns of all cells; raises ValueError for a cell that it lacks.
       columns: of the table; the first decides which cells are best.
-
-    Raises:
-      ValueError: a cell that the table lacks.
     """
     settings, ids = results.settings, [cell.id for cell in results.architectures]
     names = settings.ranking_scores
@@ -52,7 +49,7 @@ def agreement(results: KernelResults, table: RobBench, columns: Sequence[str]) -
         resamples=RESAMPLES,
         shown=("clean", *(f"{kernel}@{e}" for kernel in ("robust", "twice") for e in settings.epsilons)),
         correlations=correlations,
-        gains=_gains(names, columns, settings, correlations, samples),
+        gains=_gains(results, columns, correlations, samples),
         best=among_best,
     )
 
@@ -75,15 +72,11 @@ def _correlations(
 
 
 def _gains(
-    names: Sequence[str],
-    columns: Sequence[str],
-    settings: KernelSettings,
-    correlations: Sequence[ScoreCorrelation],
-    samples: np.ndarray,
+    results: KernelResults, columns: Sequence[str], correlations: Sequence[ScoreCorrelation], samples: np.ndarray
 ) -> tuple[KernelGain, ...]:
     """What a kernel under attack adds to the clean one, a larger radius to a smaller, a second attack to the first."""
+    names, epsilons = results.settings.ranking_scores, results.settings.ascending_epsilons
     spearman = np.array([row.spearman for row in correlations], float).reshape(len(names), len(columns))
-    epsilons = settings.ascending_epsilons
     pairs = [(f"robust@{epsilon}", "clean") for epsilon in epsilons]
     pairs += [(f"robust@{larger}", f"robust@{smaller}") for smaller, larger in itertools.pairwise(epsilons)]
     pairs += [(f"twice@{epsilon}", f"robust@{epsilon}") for epsilon in epsilons]

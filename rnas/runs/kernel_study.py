@@ -39,12 +39,10 @@ def run_study(
     Args:
       dataset: with images whose sides can be halved twice.
       ids: of the cells, any order.
-      settings: see `KernelSettings`.
       folder: gets one small file an architecture.
       finished: called after each architecture with the number of those that are done.
 
-    Raises:
-      ValueError: images that cannot be halved twice, more than the data set has, a folder of other settings.
+    Raises ValueError for images that cannot be halved twice, more than the data set has, a folder of other settings.
     """
     rows = np.unique(np.asarray(ids, np.int64))
     chosen = dataset.train.take(
@@ -108,16 +106,14 @@ def _scorer(
     def score(number: int) -> tuple[np.ndarray, np.ndarray]:
         encoding = jnp.asarray(nasbench201.encodings()[number])
         found = [jax.device_get(measure(variables, encoding, images, labels, radii, key)) for variables, key in drawn]
+        costs, codes = _costs(number, dataset), [naswot(one.agreement) for one in found]
+
+        def scored(one: Measurement, codes: Any) -> list[float]:
+            proxies: tuple[Any, ...] = (one.synflow, codes, one.gradient_norm, one.jacobian_norm)
+            return [*_of_kernels(one.kernel, chosen.labels, settings), *map(float, proxies), *costs]
+
         means: list[Any] = [np.mean(parts, 0, dtype=np.float64) for parts in zip(*found, strict=True)]
-        mean = Measurement(*means)
-        codes = float(np.mean([naswot(one.agreement) for one in found]))
-        costs = _costs(number, dataset)
-        each = [
-            [*_of_kernels(one.kernel, chosen.labels, settings), *_proxies(one, naswot(one.agreement)), *costs]
-            for one in found
-        ]
-        whole = [*_of_kernels(mean.kernel, chosen.labels, settings), *_proxies(mean, codes), *costs]
-        return np.array(whole), np.array(each)
+        return np.array(scored(Measurement(*means), np.mean(codes))), np.array(list(map(scored, found, codes)))
 
     return score
 
@@ -139,10 +135,6 @@ def _of_kernels(whole: Any, labels: np.ndarray, settings: KernelSettings) -> lis
         mixed = mixed_kernels(kernels, settings.beta)
         scored += [(kernels.cross + kernels.cross.T) / 2, kernels.robust, kernels.twice, *mixed]
     return [value for kernel in scored for value in ntk_scores(kernel, labels)]
-
-
-def _proxies(measured: Measurement, codes: float) -> list[float]:
-    return [float(measured.synflow), codes, float(measured.gradient_norm), float(measured.jacobian_norm)]
 
 
 def _costs(number: int, dataset: Dataset) -> list[float]:

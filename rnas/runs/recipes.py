@@ -7,17 +7,20 @@ search has recipes of its own in `rnas.runs.searches`.
 import dataclasses
 from typing import Any
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rnas import attacks
-from rnas.objectives import METHODS, Method, Objective
+from rnas.objectives import METHODS, Objective
 from rnas.steps import AXIS, Augmentation
+from rnas.training.trainer import stage_key
 
 ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
 BASELINE = "baseline_"  # prefix of the stages and models of baselines
 TEACHERS = ("teacher", "natural_teacher")
-# Keys of a stage's section that are fields of its objective.
+# Keys of a stage's section that are fields of its objective, as those of `attention` are.
 OF_STAGE = ("gamma", "kl_weight", "step_size", "start", "attack_bn", "bn_update", "clean_pass")
 
 
@@ -37,129 +40,86 @@ def baselines() -> dict[str, dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a stage trains a fixed network.
-
-    Attributes:
-      stage: its name.
-      objective: what it minimises.
-      optimizer: section of the configuration.
-      epochs: passes over the training images.
-      batch_size: images a step, over all devices; `batch_size_key` is where the configuration has it.
-      augmentation: of the training images.
-      perturbation: γ of adversarially perturbed weights, 0 for none, and the first epoch that has them.
-      weight_average: decay per step of a moving average of the weights, 0 for none.
-      drop_path: probability of dropping a path at the last epoch.
-    """
+    """How a stage trains a fixed network."""
 
     stage: str
     objective: Objective
-    optimizer: ConfigDict
+    optimizer: ConfigDict  # section of the configuration
     epochs: int
-    batch_size: int
-    batch_size_key: str
+    batch_size: int  # images a step, over all devices
+    batch_size_key: str  # where the configuration has it
     augmentation: Augmentation
-    perturbation: tuple[float, int] = (0.0, 0)
-    weight_average: float = 0.0
-    drop_path: float = 0.0
+    perturbation: tuple[float, int]  # γ of adversarially perturbed weights, 0 for none, and the first epoch with them
+    weight_average: float  # decay per step of a moving average of the weights, 0 for none
+    drop_path: float  # probability of dropping a path at the last epoch
 
 
 def recipe(config: ConfigDict, stage: str) -> Recipe:
     """The recipe of a stage that trains a fixed network."""
-    if stage in TEACHERS:
-        section = config.teacher
-        perturbation = (
-            (section.perturbation.gamma, section.perturbation.first_epoch) if stage == "teacher" else (0.0, 0)
-        )
-        return Recipe(
-            stage=stage,
-            objective=_teacher_objective(config, stage),
-            optimizer=section.optimizer,
-            epochs=section.epochs,
-            batch_size=section.batch_size,
-            batch_size_key="teacher.batch_size",
-            augmentation=Augmentation(config.data.crop_padding, config.data.flip),
-            perturbation=perturbation,
-            weight_average=section.weight_average,
-        )
-    tuned, section = stage == "finetune", config.train
+    name, tuned = ("teacher" if stage in TEACHERS else "train"), stage == "finetune"
+    section, trained = config[name], config.finetune if tuned else config[name]
     perturbation = section.perturbation
     if stage.endswith("_awp"):
         perturbation = config.baseline_perturbation[stage.removeprefix(BASELINE).removesuffix("_awp")]
+    gamma = 0.0 if stage == "natural_teacher" else perturbation.gamma
     return Recipe(
         stage=stage,
-        objective=_tuning_objective(config) if tuned else _student_objective(config, stage),
-        optimizer=config.finetune.optimizer if tuned else section.optimizer,
-        epochs=config.finetune.epochs if tuned else section.epochs,
+        objective=_objective(config, stage),
+        optimizer=trained.optimizer,
+        epochs=trained.epochs,
         batch_size=section.batch_size,
-        batch_size_key="train.batch_size",
-        augmentation=augmentation(config, "train"),
+        batch_size_key=f"{name}.batch_size",
+        augmentation=augmentation(config, name),
         # Fine-tuning goes on from a trained network: there is nothing to wait for.
-        perturbation=(perturbation.gamma, 0 if tuned else perturbation.first_epoch),
+        perturbation=(gamma, 0 if tuned else perturbation.first_epoch),
         weight_average=section.weight_average,
-        drop_path=section.drop_path,
+        drop_path=section.drop_path if name == "train" else 0.0,
     )
 
 
-def augmentation(config: ConfigDict, section: str) -> Augmentation:
-    """How the images of `search` or `train` are varied."""
-    cutout = config.train.cutout if section == "train" else 0
-    return Augmentation(config.data.crop_padding, config.data.flip, cutout)
-
-
-def joint_objective(config: ConfigDict, section: str, **changes: Any) -> Objective:
-    """The joint objective of `search` or `train`; `changes` override its fields.
-
-    Raises:
-      ValueError: for a value that it does not have.
-    """
-    stage, adversarial, attention = config[section], config.adversarial, config.attention
-    fields = dict(
-        adversarial=stage.objective,
-        epsilon=adversarial.epsilon,
-        steps=adversarial.steps,
-        auxiliary=stage.auxiliary if section == "train" else 0.0,
-        size=attention.size,
-        normalise=attention.normalise,
-        reduction=attention.reduction,
-        view=attention.view,
-        **{key: stage[key] for key in OF_STAGE},
-    )
-    fields |= changes
-    lengths = {field: attacks.radius(fields[field]) for field in ("epsilon", "step_size")}
-    return Objective(**{**fields, **lengths, "adversarial": _method(config, fields["adversarial"])})
-
-
-def _method(config: ConfigDict, name: str) -> Method | str:
-    """The adversarial method of this name with its coefficients; the name alone where there is no such method."""
-    if name not in METHODS:
-        return name
-    coefficients = {field.name for field in dataclasses.fields(METHODS[name])}
-    return METHODS[name](**config.adversarial[name]) if coefficients else METHODS[name]()
-
-
-def _teacher_objective(config: ConfigDict, stage: str) -> Objective:
-    return joint_objective(
-        config, "train", **ALONE, adversarial=config.teacher.objective if stage == "teacher" else "none",
-        steps=config.teacher.steps, start="own", step_size=config.adversarial.step_size, auxiliary=0.0,
-        clean_pass=False,
-    )  # fmt: skip
-
-
-def _tuning_objective(config: ConfigDict) -> Objective:
-    """A method in fine-tuning needs no first epochs of another kind."""
-    objective = joint_objective(config, "train", adversarial=config.finetune.objective)
-    if not objective.adversarial.first_epoch:
-        return objective
-    return dataclasses.replace(objective, adversarial=dataclasses.replace(objective.adversarial, first_epoch=0))
-
-
-def _student_objective(config: ConfigDict, stage: str) -> Objective:
+def _objective(config: ConfigDict, stage: str) -> Objective:
+    """What a stage that trains a fixed network minimises."""
+    if stage in TEACHERS:
+        method = config.teacher.objective if stage == "teacher" else "none"
+        return joint_objective(
+            config, "train", **ALONE, adversarial=method, steps=config.teacher.steps, start="own",
+            step_size=config.adversarial.step_size, auxiliary=0.0, clean_pass=False,
+        )  # fmt: skip
+    if stage == "finetune":
+        objective = joint_objective(config, "train", adversarial=config.finetune.objective)
+        method = objective.adversarial
+        # A method in fine-tuning needs no first epochs of another kind.
+        tuned = dataclasses.replace(method, first_epoch=0) if method.first_epoch else method
+        return dataclasses.replace(objective, adversarial=tuned)
     name = stage.removeprefix(BASELINE)
     objective = joint_objective(config, "train", **baselines().get(name, {}))
     if name == "no_distillation" and objective.needs_teacher:
         # A method of distillation without a teacher is nothing; trades is the closest kin of most.
         return joint_objective(config, "train", **ALONE, adversarial="trades")
     return objective
+
+
+def augmentation(config: ConfigDict, section: str) -> Augmentation:
+    """How the images of `teacher`, `search` or `train` are varied."""
+    cutout = config.train.cutout if section == "train" else 0
+    return Augmentation(config.data.crop_padding, config.data.flip, cutout)
+
+
+def joint_objective(config: ConfigDict, section: str, **changes: Any) -> Objective:
+    """The joint objective of `search` or `train`, with `changes` of its fields; ValueError for an unknown value."""
+    stage, adversarial = config[section], config.adversarial
+    fields = {
+        "adversarial": stage.objective,
+        "epsilon": adversarial.epsilon,
+        "steps": adversarial.steps,
+        "auxiliary": stage.auxiliary if section == "train" else 0.0,
+        **config.attention,
+        **{key: stage[key] for key in OF_STAGE},
+        **changes,
+    }
+    if (method := METHODS.get(fields["adversarial"])) is not None:  # an unknown name is refused below
+        fields["adversarial"] = method(**(config.adversarial[method.name] if dataclasses.fields(method) else {}))
+    return Objective(**fields | {field: attacks.radius(fields[field]) for field in ("epsilon", "step_size")})
 
 
 # -- what a run needs ------------------------------------------------------------------------------------
@@ -196,6 +156,17 @@ def model_names(config: ConfigDict) -> tuple[str, ...]:
 def dtype(config: ConfigDict):
     """Compute type of student and teacher; None is float32."""
     return {"float32": None, "bfloat16": jnp.bfloat16}[config.dtype]
+
+
+def initial_variables(model: nn.Module, config: ConfigDict, stage: str, *inputs: Any) -> dict[str, Any]:
+    """Fresh variables of `model(images, *inputs)`, by the key of seed and stage."""
+    images = jnp.zeros((1, *config.data.image_shape))
+    return dict(jax.jit(model.init)(stage_key(config.seed, f"{stage}/init"), images, *inputs))
+
+
+def image_fields(config: ConfigDict) -> dict[str, Any]:
+    """What all architectures of a run record of its images."""
+    return dict(image_shape=tuple(config.data.image_shape), num_classes=config.data.num_classes)
 
 
 def network_fields(config: ConfigDict) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rnas.evaluation import Evaluator
 from rnas.evaluation.robustness_table import CURVE_ATTACK
 from rnas.layers.counting import count
 from rnas.runs import recipes
-from rnas.runs.searches import Search, make_search
+from rnas.runs.searches import Search
 from rnas.steps.state import State
 from rnas.teachers import Teacher, load_teacher
 
@@ -44,26 +44,11 @@ def predict(model) -> Callable:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What the stages of a run share.
+    """What the stages of a run share."""
 
-    Attributes:
-      config: the configuration, checked by `rnas.runs.checks`.
-      workdir: where stages leave their outcome and find that of the ones before.
-      search: of the configuration's system and space.
-    """
-
-    config: ConfigDict
-    workdir: Path
-    search: Search
-
-    @classmethod
-    def of(cls, config: ConfigDict, workdir: str | Path) -> Run:
-        """The run of a configuration.
-
-        Raises:
-          ValueError: the search cannot be what the configuration makes it.
-        """
-        return cls(config, Path(workdir), make_search(config))
+    config: ConfigDict  # checked by `rnas.runs.checks`
+    workdir: Path  # where stages leave their outcome and find that of the ones before
+    search: Search  # of the configuration's system and space
 
     # -- data ---------------------------------------------------------------------------------------------
 
@@ -71,8 +56,7 @@ class Run:
     def dataset(self) -> Dataset:
         """The images of `config.data`.
 
-        Raises:
-          ValueError: they are missing, or their shape or number of classes is not that of the configuration.
+        Raises ValueError where they are missing, or their shape or number of classes is not that of the configuration.
         """
         data = self.config.data
         if data.streaming:
@@ -93,28 +77,20 @@ class Run:
         from rnas.data.stream import Stream
 
         data = self.config.data
+        side = data.image_shape[0]
         return Stream(
-            data.name,
-            data_dir=data.dir or None,
-            part=part,
-            batch_size=batch_size or self.config.evaluation.batch_size,
-            seed=self.config.seed,
-            image_size=data.image_shape[0],
-            resize=round(data.image_shape[0] * 256 / 224),
-            classes=tuple(data.class_ids) or None,
-            held_out=data.held_out,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+            data.name, data_dir=data.dir or None, part=part, seed=self.config.seed, image_size=side,
+            batch_size=batch_size or jax.process_count(), resize=round(side * 256 / 224),
+            classes=tuple(data.class_ids) or None, held_out=data.held_out,
+            process_index=jax.process_index(), process_count=jax.process_count(),
+        )  # fmt: skip
 
     @functools.cached_property
     def validation(self) -> Split:
         """At most `validation.count` held-out images, the same share of every class."""
-        held_out = self.dataset.validation
-        wanted = min(self.config.validation.count, len(held_out))
-        if wanted == len(held_out):
+        held_out, wanted, classes = self.dataset.validation, self.config.validation.count, self.config.data.num_classes
+        if wanted >= len(held_out):
             return held_out
-        classes = self.config.data.num_classes
         return held_out.take(balanced_rows(held_out.labels, wanted, num_classes=classes, seed=self.config.seed))
 
     # -- teachers -----------------------------------------------------------------------------------------
@@ -177,8 +153,7 @@ class Run:
     ) -> Callable[[State], dict[str, float]] | None:
         """state → scores on the held-out images, which choose the best checkpoint; None where none are held out.
 
-        Args:
-          pack: state → what `predict` takes as variables.
+        `pack` makes of a state what `predict` takes as variables.
         """
         if not len(self.validation):
             return None

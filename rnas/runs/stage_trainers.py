@@ -13,8 +13,8 @@ from rnas.data.sampler import Sampler
 from rnas.objectives import FixedTutors, SampledTutors
 from rnas.runs.recipes import TEACHERS, Recipe
 from rnas.runs.run import Run, predict
-from rnas.runs.teacher_sources import teacher_source
-from rnas.steps import TRAIN_METRICS, DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation, run_steps
+from rnas.runs.teacher_sources import TeacherSource, teacher_source
+from rnas.steps import DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation, run_steps
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints, Restored
@@ -40,7 +40,7 @@ def make_loader(run: Run, stage: str, batch_size: int, key: str, rows_at: Callab
       rows_at: (first step, count) → rows, in place of one shuffled order of all images.
     """
     if run.config.data.streaming:
-        return StreamLoader(run.stream("train", batch_size).batches(), batch_size=batch_size, what=key)
+        return StreamLoader(run.stream("train", batch_size).batches, batch_size=batch_size, what=key)
     train = run.dataset.train
     rows_at = rows_at or sampler(run, stage, np.arange(len(train)), batch_size).rows_at
     most = run.config.log_every_steps
@@ -51,12 +51,13 @@ def training_images(run: Run) -> int:
     return run.dataset.fingerprint["counts"]["train"]
 
 
-def make_plan(
-    run: Run, stage: str, epochs: int, steps_per_epoch: int, validate_from: int = 0, observe: bool = False
-) -> Plan:
-    """When a stage of `epochs` does what; before epoch `validate_from` nothing is scored."""
+def make_trainer(
+    run: Run, stage: str, step: Any, source: TeacherSource, *, epochs: int, steps_per_epoch: int,
+    validate: Callable | None, validate_from: int = 0, observe: Callable | None = None,
+) -> Trainer:  # fmt: skip
+    """The trainer of a stage by one of the steps of `rnas.steps`; before epoch `validate_from` nothing is scored."""
     config = run.config
-    return Plan(
+    plan = Plan(
         stage=stage,
         total=epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
@@ -67,6 +68,9 @@ def make_plan(
         observe_every=steps_per_epoch if observe else 0,
         seed=config.seed,
     )
+    program = run_steps(step, step.metrics, streaming=source.loader.streaming, cached_teacher=source.cached_teacher)
+    kept, log = checkpoints(run, stage), MetricsLog(run.workdir, stage)
+    return Trainer(plan, program, source.loader, kept, log, source.variables, validate, observe)
 
 
 def network_trainer(
@@ -76,12 +80,12 @@ def network_trainer(
     objective, epochs = recipe.objective, recipe.epochs
     per_epoch = training_images(run) // recipe.batch_size
     loader = make_loader(run, recipe.stage, recipe.batch_size, recipe.batch_size_key)
-    source = teacher_source(
-        run, run.teacher if objective.needs_teacher else None, recipe.augmentation, loader, per_epoch,
-        student=recipe.stage not in TEACHERS,
-    )  # fmt: skip
-    if objective.needs_natural_teacher:
-        source = source.beside(run.natural_teacher)
+    teacher, natural = (
+        run.teacher if objective.needs_teacher else None,
+        run.natural_teacher if objective.needs_natural_teacher else None,
+    )
+    learns = recipe.stage not in TEACHERS
+    source = teacher_source(run, teacher, recipe.augmentation, loader, per_epoch, student=learns, natural=natural)
     gamma, first_epoch = recipe.perturbation
     step = TrainStep(
         model, objective, source.augmentation,
@@ -92,15 +96,10 @@ def network_trainer(
         average=WeightAverage(recipe.weight_average) if recipe.weight_average else None,
         steps_per_epoch=per_epoch,
     )  # fmt: skip
-    return Trainer(
-        make_plan(run, recipe.stage, epochs, per_epoch, validate_from=run.config.validation.first_epoch),
-        run_steps(step, TRAIN_METRICS, streaming=source.loader.streaming, cached_teacher=source.cached_teacher),
-        source.loader,
-        checkpoints(run, recipe.stage),
-        MetricsLog(run.workdir, recipe.stage),
-        teacher_variables=source.variables,
-        validate=run.validate(predict(model)),
-    )
+    return make_trainer(
+        run, recipe.stage, step, source, epochs=epochs, steps_per_epoch=per_epoch,
+        validate=run.validate(predict(model)), validate_from=run.config.validation.first_epoch,
+    )  # fmt: skip
 
 
 def first_state(recipe: Recipe, variables: Any) -> State:
@@ -113,8 +112,7 @@ def first_state(recipe: Recipe, variables: Any) -> State:
 def restore(run: Run, stage: str, template: Callable[[], State], which: str = "latest") -> Restored:
     """The latest or the best checkpoint of a stage, in the structure of what `template` would return.
 
-    Raises:
-      ValueError: the stage has left none, or one that does not fit.
+    Raises ValueError where the stage has left none, or one that does not fit.
     """
     with checkpoints(run, stage) as stored:
         restored = stored.restore(jax.eval_shape(template), which)

@@ -29,15 +29,10 @@ AUTO_ATTACK = f"{AUTO_ATTACK_RADIUS}/255"
 
 @dataclasses.dataclass(frozen=True)
 class TableJudge:
-    """Attacks networks of a table, and writes a result for each.
-
-    Attributes:
-      run: the table.
-      report: draws the page of a folder of AutoAttack.
-    """
+    """Attacks networks of a table, and writes a result for each."""
 
     run: TableRun
-    report: Callable[[Path], object]
+    report: Callable[[Path], object]  # draws the page of a folder of AutoAttack
 
     @functools.cached_property
     def predict(self) -> Callable:
@@ -70,9 +65,8 @@ class TableJudge:
 
     def judge(self, network: Network, variables: Any) -> None:
         """Attacks a network and writes its result."""
-        run = self.run
+        run, more = self.run, {}
         variables = {**variables, "encoding": nasbench201.encodings()[network.id]}
-        more = {}
         accuracy = accuracies(self._evaluator, variables, run.test)
         if network.seed in run.config.evaluation.auto_attack_seeds:
             summary = self._auto_attack(network, variables)
@@ -87,21 +81,13 @@ class TableJudge:
 
     def _auto_attack(self, network: Network, variables: Any) -> AttackSummary:
         run, config = self.run, self.run.config.evaluation
-        code = nasbench201.to_code(network.id)
-        task = run.task._asdict()
+        code, task = nasbench201.to_code(network.id), run.task._asdict()
+        size = {kind: int(nasbench201.cost(variables["encoding"], kind=kind, **task)) for kind in ("params", "macs")}
         model = EvaluatedModel(
-            predict=self.predict,
-            variables=variables,
-            num_classes=run.task.num_classes,
-            name=network.name,
-            hash=content_hash(variables),
-            kind="cell",
-            label=f"Cell {code}",
-            source=str(run.workdir),
-            architecture=code,
-            params=int(nasbench201.cost(variables["encoding"], kind="params", **task)),
-            macs=int(nasbench201.cost(variables["encoding"], kind="macs", **task)),
-        )
+            predict=self.predict, variables=variables, num_classes=run.task.num_classes, name=network.name,
+            hash=content_hash(variables), kind="cell", label=f"Cell {code}", source=str(run.workdir),
+            architecture=code, **size,
+        )  # fmt: skip
         folder = run.workdir / "attacks" / network.name
         summary = assess_dataset(
             model, run.dataset, Threat.of(AUTO_ATTACK), Settings(batch_size=config.batch_size), folder.parent,

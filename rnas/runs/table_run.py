@@ -39,7 +39,7 @@ Group = tuple[Network, ...]  # trained at a time: cells of one seed
 
 @dataclasses.dataclass(frozen=True)
 class TableRun:
-    """One configuration over one work directory; `check` refuses what cannot work."""
+    """One configuration over one work directory."""
 
     config: ConfigDict
     workdir: Path
@@ -94,28 +94,17 @@ class TableRun:
     @functools.cached_property
     def network(self) -> NASBench201:
         data, task = self.config.data, self.task
-        return NASBench201(
-            num_classes=task.num_classes,
-            mean=tuple(data.mean),
-            std=tuple(data.std),
-            channels=task.channels,
-            cells=task.cells,
-            axis_name=steps.AXIS,
-        )
+        sizes: dict[str, Any] = {key: getattr(task, key) for key in ("num_classes", "channels", "cells")}
+        return NASBench201(**sizes, mean=tuple(data.mean), std=tuple(data.std), axis_name=steps.AXIS)
 
     @functools.cached_property
     def protocol(self) -> dict:
         """What every figure of a data set depends on besides cell and seed."""
         config = self.config.to_dict()
-        data = {key: value for key, value in config["data"].items() if key != "dir"}
-        train = {key: value for key, value in config["train"].items() if key != "side_by_side"}
-        return {
-            "images": self.dataset.fingerprint["data_sha256"],
-            "data": data,
-            "adversarial": config["adversarial"],
-            "train": train,
-            "count": config["evaluation"]["count"],
-        }
+        sections = {name: config[name] for name in ("data", "adversarial", "train")}
+        del sections["data"]["dir"], sections["train"]["side_by_side"]
+        images = self.dataset.fingerprint["data_sha256"]
+        return {"images": images, **sections, "count": config["evaluation"]["count"]}
 
     def cost(self, groups: Sequence[Group]) -> float:
         """Multiply-accumulates of training: a pass forward and back is three passes forward."""
@@ -129,12 +118,8 @@ class TableRun:
     @property
     def objective(self) -> Objective:
         adversarial = self.config.adversarial
-        return Objective(
-            "pgd_at",
-            epsilon=attacks.radius(adversarial.epsilon),
-            step_size=attacks.radius(adversarial.step_size),
-            steps=adversarial.steps,
-        )
+        epsilon, step_size = map(attacks.radius, (adversarial.epsilon, adversarial.step_size))
+        return Objective("pgd_at", epsilon, step_size, adversarial.steps)
 
     def sampler(self, seed: int) -> Sampler:
         rows = np.arange(len(self.dataset.train))
@@ -146,23 +131,16 @@ class TableRun:
 
     @functools.cached_property
     def optimizer(self) -> Optimizer:
-        train = self.config.train
-        return make_optimizer(
-            train.optimizer,
-            epochs=train.epochs,
-            steps_per_epoch=self.steps_per_epoch,
-            cycle=train.optimizer.cycle,
-        )
+        epochs, section = self.config.train.epochs, self.config.train.optimizer
+        return make_optimizer(section, epochs=epochs, steps_per_epoch=self.steps_per_epoch, cycle=section.cycle)
 
     @functools.cached_property
     def step(self) -> steps.Step:
         """The training step of one network, of the cell in its state, or of the supernet."""
-        data = self.config.data
-        augmentation = steps.Augmentation(data.crop_padding, data.flip)
-        return steps.TrainStep(
-            self.network, self.objective, augmentation, self.optimizer, moving=used_parameters,
-            draw=draw_cell if self.shared else None,
-        )  # fmt: skip
+        augmentation = steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
+        draw = draw_cell if self.shared else None
+        parts = self.network, self.objective, augmentation, self.optimizer
+        return steps.TrainStep(*parts, moving=used_parameters, draw=draw)
 
     @functools.cached_property
     def run_one(self) -> Callable:
@@ -177,8 +155,7 @@ class TableRun:
     @functools.cached_property
     def init(self) -> Callable:
         """key → fresh variables, the same for every cell."""
-        task = self.task
-        images = jnp.zeros((1, task.image_size, task.image_size, task.inputs))
+        images = jnp.zeros((1, self.task.image_size, self.task.image_size, self.task.inputs))
         return jax.jit(lambda key: self.network.init(key, images, jnp.zeros(len(nasbench201.EDGES), jnp.int32)))
 
     def initial_state(self, group: Group) -> State:

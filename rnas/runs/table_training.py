@@ -30,18 +30,7 @@ from rnas.training.trainer import DivergedError, Plan, Trainer
 
 
 def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) -> list[Group]:
-    """Cuts the networks of a table into what is trained at a time: up to `size` cells, one seed.
-
-    Args:
-      archs: cells in any form of `rnas.spaces.nasbench201`; each stands for its class. Empty: all classes.
-      seeds: different integers from 0.
-      size: 1 or larger; None for all cells together.
-
-    Raises:
-      ValueError: no such cell, a seed twice or out of range, a size below 1.
-    """
-    if size is not None and size < 1:
-        raise ValueError(f"train.side_by_side={size}: expected at least 1.")
+    """Cuts `planned_networks` into what is trained at a time: up to `size` cells (None: all), one seed."""
     networks = planned_networks(archs, seeds)
     cells = len(networks) // len(seeds)
     size = size or cells
@@ -53,23 +42,13 @@ def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) ->
 
 
 def train_table(
-    config: ConfigDict,
-    workdir: Path,
-    index: int = 0,
-    count: int = 1,
-    report: Callable[[Path], object] = lambda folder: None,
+    config: ConfigDict, workdir: Path, index: int = 0, count: int = 1, *, report: Callable = lambda folder: None
 ) -> None:
     """Trains and attacks the share `index` of `count` of the networks of a table, but for those that are finished.
 
-    Args:
-      config: of `rnas.config.defaults.robbench`.
-      workdir: may be shared by all shards; results go to `results/`.
-      report: draws the page of a folder of AutoAttack.
-
-    Raises:
-      ValueError: a configuration that cannot work, or is not the directory's; networks that diverged, once the others
-        are finished.
-      Interrupted: where a signal asked for an end; what was under way is saved.
+    All shards may share the work directory; results go to its `results/`. `report` draws the page of a folder of
+    AutoAttack. Raises ValueError for a configuration that cannot work, or is not the directory's, and for networks that
+    diverged, once the others are finished.
     """
     if not 0 <= index < count:
         raise ValueError(f"shard {index}/{count}: expected i/n, with i from 0 to n - 1.")
@@ -101,19 +80,13 @@ def train_table(
 
 
 def _trainer(run: TableRun, group: Group) -> Trainer:
-    config, seed = run.config, group[0].seed
-    train, batch_size = run.dataset.train, config.train.batch_size
-    plan = Plan(
-        stage=STAGE,
-        total=config.train.epochs * run.steps_per_epoch,
-        steps_per_epoch=run.steps_per_epoch,
-        log_every=config.log_every_steps,
-        checkpoint_every=config.checkpoint_every_steps,
-        validate_every=0,
-        seed=seed,
-    )
+    config, seed, per_epoch = run.config, group[0].seed, run.steps_per_epoch
+    log_every, checkpoint_every = config.log_every_steps, config.checkpoint_every_steps
+    total = config.train.epochs * per_epoch
+    plan = Plan(STAGE, total, per_epoch, log_every, checkpoint_every, validate_every=0, seed=seed)
+    images, batch_size = run.dataset.train, config.train.batch_size
     loader = ResidentLoader(
-        train.images, train.labels, run.sampler(seed).rows_at, batch_size=batch_size, most=config.log_every_steps,
+        images.images, images.labels, run.sampler(seed).rows_at, batch_size=batch_size, most=log_every,
         what="train.batch_size",
     )  # fmt: skip
     steps = run.run_one if run.shared or len(group) == 1 else run.run_side_by_side
@@ -122,12 +95,7 @@ def _trainer(run: TableRun, group: Group) -> Trainer:
 
 
 def _finish(run: TableRun, judge: TableJudge, group: Group) -> None:
-    """Trains a group and writes the results of those of its networks that have none yet.
-
-    Raises:
-      ValueError: another process is at it.
-      DivergedError: a loss that is not finite.
-    """
+    """Trains a group and writes the results of those of its networks that have none yet."""
     folder = run.folder(group)
     folder.mkdir(parents=True, exist_ok=True)
     try:

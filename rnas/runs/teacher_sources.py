@@ -24,89 +24,58 @@ AUGMENTED = Augmentation(0, False)  # of views: they are augmented already
 
 
 class TeacherSource(NamedTuple):
-    """The teacher's part in a step and in the loop around it.
+    """The teacher's part in a step and in the loop around it."""
 
-    Attributes:
-      apply: the step's teacher; None for none.
-      variables: what the loop hands to it.
-      augmentation: of the step.
-      loader: of images.
-      cached_teacher: how the step finds the cached outputs, where there are some.
-      natural: the step's second teacher, given the same variables.
-    """
-
-    apply: TeacherApply | None
-    variables: Any
-    augmentation: Augmentation
+    apply: TeacherApply | None  # the step's teacher; None for none
+    variables: Any  # what the loop hands to it
+    augmentation: Augmentation  # of the step
     loader: Loader
-    cached_teacher: CachedTeacher | None = None
-    natural: TeacherApply | None = None
-
-    def beside(self, natural: Teacher) -> TeacherSource:
-        """With a second teacher. Methods of two teachers run both in every step: neither is cached."""
-        assert self.cached_teacher is None
-        return self._replace(
-            apply=lambda variables, images: self.apply(variables["robust"], images),
-            natural=lambda variables, images: natural.apply(variables["natural"], images),
-            variables={"robust": self.variables, "natural": natural.variables},
-        )
+    cached_teacher: CachedTeacher | None = None  # how the step finds the cached outputs, where there are some
+    natural: TeacherApply | None = None  # the step's second teacher, given the same variables
 
 
-def live(teacher: Teacher | None, augmentation: Augmentation, loader: Loader) -> TeacherSource:
-    """The teacher itself, if there is one."""
+def teacher_source(
+    run: Run, teacher: Teacher | None, augmentation: Augmentation, loader: Loader, steps_per_epoch: int, *,
+    student: bool, natural: Teacher | None = None,
+) -> TeacherSource:  # fmt: skip
+    """The source that the configuration asks for; a cache is finished first.
+
+    Args:
+      student: whether the stage trains the student or a baseline. With a cache those see its views even without a
+        teacher: they differ in how they learn, not in the images.
+      natural: a second teacher. Methods of two teachers run both in every step: neither is cached.
+    """
+    settings = run.config.teacher.cache
+    if natural is not None:
+        assert not settings.views, "checked before the run"
+        variables = {"robust": teacher.variables if teacher else None, "natural": natural.variables}
+        robust = lambda variables, images: teacher.apply(variables["robust"], images)  # noqa: E731
+        other = lambda variables, images: natural.apply(variables["natural"], images)  # noqa: E731
+        return TeacherSource(robust, variables, augmentation, loader, natural=other)
+    if not settings.views or (teacher is None and not student):
+        apply, variables = (teacher.apply, teacher.variables) if teacher else (None, None)
+        return TeacherSource(apply, variables, augmentation, loader)
+    assert isinstance(loader, ResidentLoader), "checked before the run: a cache needs images in memory"
     if teacher is None:
-        return TeacherSource(None, None, augmentation, loader)
-    return TeacherSource(teacher.apply, teacher.variables, augmentation, loader)
-
-
-def views_alone(views: Views, loader: ResidentLoader, *, steps_per_epoch: int) -> TeacherSource:
-    """No teacher, on the images that a stage with cached outputs sees."""
-    return TeacherSource(None, None, AUGMENTED, CachedTeacherLoader(loader), CachedTeacher(views, steps_per_epoch, ()))
+        views = CachedTeacher(views_of(run), steps_per_epoch, ())
+        return TeacherSource(None, None, AUGMENTED, CachedTeacherLoader(loader), views)
+    cache, gib = finished_cache(run), settings.resident_gib
+    return cached(cache, views_of(run), loader, steps_per_epoch=steps_per_epoch, resident_gib=gib)
 
 
 def cached(
     cache: TeacherCache, views: Views, loader: ResidentLoader, *, steps_per_epoch: int, resident_gib: float
 ) -> TeacherSource:
     """A finished cache: on the device if it is no larger than `resident_gib`, else on disk."""
-    cached_teacher = CachedTeacher(views, steps_per_epoch, cache.taps)
+    teacher = CachedTeacher(views, steps_per_epoch, cache.taps)
     resident = cache.bytes <= resident_gib * GIB
 
     def read(step, rows):
         return cache.read(int(views.at(step, steps_per_epoch)), rows)
 
-    return TeacherSource(
-        cached_teacher.apply,
-        cache.everything() if resident else None,
-        AUGMENTED,
-        CachedTeacherLoader(loader, None if resident else read),
-        cached_teacher,
-    )
-
-
-def teacher_source(
-    run: Run,
-    teacher: Teacher | None,
-    augmentation: Augmentation,
-    loader: Loader,
-    steps_per_epoch: int,
-    *,
-    student: bool,
-) -> TeacherSource:
-    """The source that the configuration asks for; a cache is finished first.
-
-    Args:
-      student: whether the stage trains the student or a baseline. With a cache those see its views even without a
-        teacher: they differ in how they learn, not in the images.
-    """
-    settings = run.config.teacher.cache
-    if not settings.views or (teacher is None and not student):
-        return live(teacher, augmentation, loader)
-    assert isinstance(loader, ResidentLoader), "checked before the run: a cache needs images in memory"
-    if teacher is None:
-        return views_alone(views_of(run), loader, steps_per_epoch=steps_per_epoch)
-    return cached(
-        finished_cache(run), views_of(run), loader, steps_per_epoch=steps_per_epoch, resident_gib=settings.resident_gib
-    )
+    variables = cache.everything() if resident else None
+    outputs = CachedTeacherLoader(loader, None if resident else read)
+    return TeacherSource(teacher.apply, variables, AUGMENTED, outputs, teacher)
 
 
 # -- the cache of a run ----------------------------------------------------------------------------------
@@ -143,8 +112,7 @@ def cache_identity(run: Run) -> dict:
 def finished_cache(run: Run) -> TeacherCache:
     """The teacher cache, after making what is missing of it.
 
-    Raises:
-      ValueError: its folder holds outputs of another teacher, or of other views.
+    Raises ValueError where its folder holds outputs of another teacher, or of other views.
     """
     teacher, views = run.teacher, views_of(run)
     cache = TeacherCache(

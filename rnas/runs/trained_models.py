@@ -10,17 +10,14 @@ from rnas.objectives import METHODS
 from rnas.runs.recipes import BASELINE, baselines, model_names, recipe
 from rnas.runs.run import Run, predict
 from rnas.runs.stage_trainers import trained
+from rnas.steps.state import State
 from rnas.teachers import content_hash
 
 
 def evaluated_model(run: Run, name: str) -> EvaluatedModel:
-    """A trained model of a run.
+    """A trained model of a run: student, student_last, teacher or baseline_<name>.
 
-    Args:
-      name: student, student_last, teacher or baseline_<name>.
-
-    Raises:
-      ValueError: another name, or a model that is not trained yet.
+    Raises ValueError for another name, or a model that is not trained yet.
     """
     names = model_names(run.config)
     if name not in names:
@@ -33,33 +30,25 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
         architecture = run.architecture
     network = run.search.network(architecture)
     variables = _variables(run, name, network)
-    kind, label = kind_and_label(run, name)
+    kind, label = _kind_and_label(run, name)
     return EvaluatedModel(
-        predict=predict(in_float32(network)),
-        variables=variables,
-        num_classes=run.config.data.num_classes,
-        name=name,
-        hash=content_hash(variables),
-        kind=kind,
-        label=label,
-        source=str(run.workdir),
-        architecture=architecture.name,
-        **count(network, architecture.image_shape)._asdict(),
-    )
+        predict=predict(in_float32(network)), variables=variables, num_classes=run.config.data.num_classes, name=name,
+        hash=content_hash(variables), kind=kind, label=label, source=str(run.workdir),
+        architecture=architecture.name, **count(network, architecture.image_shape)._asdict(),
+    )  # fmt: skip
 
 
-def kind_and_label(run: Run, name: str) -> tuple[str, str]:
+def _kind_and_label(run: Run, name: str) -> tuple[str, str]:
     """What a model is, of `rnas.artifacts.evaluation.KINDS`, and what people read."""
-    own = run.search.student_label
-    if name == "student":
-        return "student", own
-    if name == "student_last":
-        return "student_last", f"{own}, last epoch"
-    baseline = name.removeprefix(BASELINE)
-    if baseline == "no_distillation":
-        return "no_distillation", "Baseline, no distillation"
-    if baseline == "plain":
-        return "plain", "Baseline, plain training"
+    own, baseline = run.search.student_label, name.removeprefix(BASELINE)
+    labels = {
+        "student": own,
+        "student_last": f"{own}, last epoch",
+        "no_distillation": "Baseline, no distillation",
+        "plain": "Baseline, plain training",
+    }
+    if baseline in labels:
+        return baseline, labels[baseline]
     if baseline in baselines():
         method = METHODS[baseline.removesuffix("_awp")].label
         return "method", f"Baseline, {method} with AWP" if baseline.endswith("_awp") else f"Baseline, {method}"
@@ -69,18 +58,15 @@ def kind_and_label(run: Run, name: str) -> tuple[str, str]:
 
 
 def _variables(run: Run, name: str, network: nn.Module) -> Any:
-    if name == "student":
-        return _student_variables(run, network)
-    stage, which = ("train", "latest") if name == "student_last" else (name, "best")
-    return trained(run, recipe(run.config, stage), network, which).state.outcome
+    """Of the student the fine-tuned ones if they score higher on held-out images, else the trained ones."""
 
+    def state(stage: str, which: str = "best") -> State:
+        return trained(run, recipe(run.config, stage), network, which).state
 
-def _student_variables(run: Run, network: nn.Module) -> Any:
-    """The fine-tuned network if it scores higher on held-out images, else the trained one."""
-    plain = trained(run, recipe(run.config, "train"), network)
+    if name != "student":
+        return (state("train", "latest") if name == "student_last" else state(name)).outcome
+    plain = state("train")
     if not run.config.finetune.epochs:
-        return plain.state.outcome
-    tuned = trained(run, recipe(run.config, "finetune"), network)
-    score = run.validate(predict(network))
-    better = score is None or score(tuned.state)["score"] >= score(plain.state)["score"]
-    return (tuned if better else plain).state.outcome
+        return plain.outcome
+    tuned, score = state("finetune"), run.validate(predict(network))
+    return (tuned if score is None or score(tuned)["score"] >= score(plain)["score"] else plain).outcome

@@ -176,7 +176,7 @@ def save_teacher(
     path = Path(path)
     variables = jax.device_get(variables)
     with Checkpoints(path / "variables") as checkpoints:
-        checkpoints.save(0, variables, {})
+        checkpoints.save(0, variables)
     card = {
         "architecture": architecture,
         "num_classes": model.num_classes,

@@ -1,15 +1,15 @@
 """Checkpoints of a training state: written in the background, verified when read.
 
-A step of a run is saved as two items: `state`, the bytes of all leaves one after the other, and `record`, a
-JSON object that names each leaf with its dtype and shape, holds the sha256 of the bytes, the metric by which
-steps compare, and the caller's metadata. One vector instead of one array per leaf makes saving a network of
-several hundred small leaves about ten times faster.
+A step of a run is saved as two items: `state`, the bytes of all leaves one after the other, and `record`, a JSON object
+that names each leaf with its dtype and shape, and holds the sha256 of the bytes and the metric by which steps compare.
+One vector instead of one array per leaf makes saving a network of several hundred small leaves about ten times faster.
 
-Scope: one state per step, on one or several hosts (process 0 writes; all read, so the directory must be
-visible to all). Not in scope: states that do not fit in the memory of one host.
+Scope: one state per step, on one or several hosts (process 0 writes; all read, so the directory must be visible to
+all). Not in scope: states that do not fit in the memory of one host.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import errno
 import hashlib
 import json
@@ -27,18 +27,17 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 _log = logging.getLogger(__name__)
-_RECORD = {"leaves", "sha256", "score", "metadata"}
+_RECORD = {"leaves", "sha256", "score"}
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: its step, the state in the template's structure (NumPy), the metadata."""
+    """A checkpoint read back."""
 
     step: int
-    state: Any
-    metadata: dict
+    state: Any  # in the template's structure, of NumPy arrays
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one stage of a run, in one directory.
 
     Reading changes nothing on disk. A step that is found damaged is set aside, as `<step>.damaged`, by the
@@ -52,31 +51,28 @@ class Checkpoints:
 
     def __init__(self, directory: str | os.PathLike, *, keep: int = 2, best: str | None = None):
         assert keep >= 1, keep
-        self._directory = Path(directory).absolute()
-        self._keep = keep
-        self._best = best
+        self._directory, self._keep, self._best = Path(directory).absolute(), keep, best
         self._manager: Any = None  # of orbax, while one is open
         self._writing = False
         self._scores: dict[int, float] = {}
         self._damaged: set[int] = set()
 
-    def save(self, step: int, state: Any, metadata: dict, metrics: dict | None = None) -> None:
+    def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Saves a step; returns once the state is copied, while writing goes on in the background.
 
         A step that is there already is left as it is: a state is a function of its step.
 
         Args:
-          step: number of the step, greater than those saved before.
           state: tree of arrays or numbers, each whole on this host (unreplicate it first).
-          metadata: JSON object to be given back by `restore`.
           metrics: figures of this step; only the one named `best` is used.
 
         Raises:
           ValueError: a later step is there already.
-          TypeError: the metadata are no JSON.
           OSError: this step or the one before could not be written; the steps before are intact.
         """
-        manager = self._writer()
+        manager = self._open(writing=True)
+        for damaged in sorted(self._damaged):
+            self._set_aside(damaged)
         if step in manager.all_steps():
             return
         if (latest := manager.latest_step()) is not None and step < latest:
@@ -85,39 +81,24 @@ class Checkpoints:
                 "Continue from the latest step, or use another work directory."
             )
         leaves, content = _pack(state)
-        score = _score(metrics, self._best)
-        json.dumps(metadata)  # what is no JSON fails here, not later in the background
-        record = {
-            "leaves": leaves,
-            "sha256": hashlib.sha256(content.data).hexdigest(),
-            "score": score,
-            "metadata": metadata,
-        }
-        if score is not None:
+        score = None if metrics is None or self._best is None else float(metrics[self._best])
+        if score is not None and math.isfinite(score):
             self._scores[step] = score
-        try:
-            saved = manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave({"bytes": content}), record=ocp.args.JsonSave(record)
-                ),
-            )
-        except Exception as error:
-            raise self._unwritten(error) from error
+        sha256, score = hashlib.sha256(content.data).hexdigest(), self._scores.get(step)
+        record = {"leaves": leaves, "sha256": sha256, "score": score, "metadata": {}}  # earlier versions need the last
+        items = {"state": ocp.args.StandardSave({"bytes": content}), "record": ocp.args.JsonSave(record)}
+        with self._failures_named():
+            saved = manager.save(step, args=ocp.args.Composite(**items))
         assert saved, step
 
     def restore(self, template: Any, which: str = "latest") -> Restored | None:
-        """Reads the latest or the best step that is undamaged.
+        """Reads the latest or the best step that is undamaged; None where no step is saved.
 
         Args:
           template: tree with the structure, shapes and dtypes expected (arrays or `ShapeDtypeStruct`).
           which: "latest", or "best" by the metric named to the constructor (the latest where no step has it).
 
-        Returns:
-          The step, its state with NumPy leaves and its metadata; or None where no step is saved.
-
-        Raises:
-          ValueError: the checkpoint is of another model, or every checkpoint is damaged.
+        Raises ValueError where the checkpoint is of another model, or every checkpoint is damaged.
         """
         if which not in ("latest", "best"):
             raise ValueError(f'which is {which!r}; expected "latest" or "best"')
@@ -133,10 +114,8 @@ class Checkpoints:
             except _Damaged as damage:
                 self._damaged.add(step)
                 problems.append(f"step {step}: {damage}")
-                _log.warning(
-                    "CHECKPOINT DAMAGED: %s, step %d is not used: %s. Trying the one before.",
-                    self._directory, step, damage,
-                )  # fmt: skip
+                message = "CHECKPOINT DAMAGED: %s, step %d is not used: %s. Trying the one before."
+                _log.warning(message, self._directory, step, damage)
         if problems:
             raise ValueError(
                 f"every checkpoint in {self._directory} is damaged ({'; '.join(problems)}). "
@@ -146,74 +125,47 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps saved, in ascending order."""
-        manager = self._reader()
+        manager = self._open(writing=False)
         return sorted(manager.all_steps()) if manager else []
 
-    def best_step(self) -> int | None:
-        """The step with the highest metric, the later of equals; None where no step has one."""
-        return _best_of(self.steps(), self._scores)
-
     def wait(self) -> None:
-        """Returns when all that was saved is on disk.
-
-        Raises:
-          OSError: a step could not be written; the steps before it are intact.
-        """
+        """Returns when all that was saved is on disk; raises OSError where a step could not be written."""
         if self._manager is not None:
-            try:
+            with self._failures_named():
                 self._manager.wait_until_finished()
-            except Exception as error:
-                raise self._unwritten(error) from error
 
     def close(self) -> None:
-        """Waits, then frees the threads. Raises OSError as `wait` does."""
-        if self._manager is None:
-            return
+        """Waits as `wait` does, then frees the threads."""
         try:
             self.wait()
         finally:
             manager, self._manager, self._writing = self._manager, None, False
-            try:
-                manager.close()
-            except Exception as error:
-                raise self._unwritten(error) from error
-
-    def __enter__(self) -> "Checkpoints":
-        return self
+            if manager is not None:
+                with self._failures_named():
+                    manager.close()
 
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _reader(self) -> ocp.CheckpointManager | None:
-        if self._manager is None and self._directory.is_dir():
-            self._open(writing=False)
-        return self._manager
-
-    def _writer(self) -> ocp.CheckpointManager:
-        if not self._writing:
+    def _open(self, *, writing: bool) -> Any:
+        """The manager of orbax, or None where there is nothing to read."""
+        if writing and not self._writing:
             self.close()
-            self._open(writing=True)
-        for step in sorted(self._damaged):
-            self._set_aside(step)
+        if self._manager is None and (writing or self._directory.is_dir()):
+            logging.getLogger("absl").addFilter(_not_from_orbax)
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=_LatestAndBest(self._keep, self._scores),
+                create=writing,
+                cleanup_tmp_directories=writing,  # what a killed run left half written
+                save_root_metadata=False,
+            )
+            self._writing = writing
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+            for step in self._manager.all_steps():
+                with contextlib.suppress(_Damaged):  # which `restore` reports
+                    if (score := self._record(step)["score"]) is not None:
+                        self._scores[step] = score
         return self._manager
-
-    def _open(self, *, writing: bool) -> None:
-        logging.getLogger("absl").addFilter(_not_from_orbax)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=_LatestAndBest(self._keep, self._scores),
-            create=writing,
-            cleanup_tmp_directories=writing,  # what a killed run left half written
-            save_root_metadata=False,
-        )
-        self._writing = writing
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
-        for step in self._manager.all_steps():
-            try:
-                score = self._record(step)["score"]
-            except _Damaged:
-                continue  # `restore` reports it
-            if score is not None:
-                self._scores[step] = score
 
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
@@ -255,19 +207,18 @@ class Checkpoints:
             raise _Damaged(f"its state cannot be read ({_first_line(error)})") from error
         if hashlib.sha256(content.data).hexdigest() != record["sha256"]:
             raise _Damaged("its content does not have the sha256 that was recorded")
-        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)), record["metadata"])
+        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)))
 
-    def _unwritten(self, error: Exception) -> OSError:
-        text = str(error)
-        if "RESOURCE_EXHAUSTED" in text or os.strerror(errno.ENOSPC) in text:
-            number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
-        else:
+    @contextlib.contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
             number, reason = getattr(error, "errno", None) or errno.EIO, _first_line(error)
-        return OSError(
-            number,
-            f"could not write a checkpoint ({reason}); the checkpoints before it are intact",
-            str(self._directory),
-        )
+            if "RESOURCE_EXHAUSTED" in str(error) or os.strerror(errno.ENOSPC) in str(error):
+                number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
+            message = f"could not write a checkpoint ({reason}); the checkpoints before it are intact"
+            raise OSError(number, message, str(self._directory)) from error
 
 
 class _Damaged(Exception):
@@ -275,7 +226,7 @@ class _Damaged(Exception):
 
 
 class _LatestAndBest(checkpoint_managers.PreservationPolicy):
-    """Keeps the latest steps and the best one.
+    """Keeps the latest steps and the best one, the later of equals.
 
     Orbax has such a policy for metrics that it stores itself, but then cannot open a directory in which one
     file of metrics is damaged; the scores here come from the records, which may be missing.
@@ -286,35 +237,23 @@ class _LatestAndBest(checkpoint_managers.PreservationPolicy):
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence, *, context: Any) -> Sequence[bool]:
+        """Whether each checkpoint stays; orbax calls this after every save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self._latest :], _best_of(steps, self._scores)}
+        scored = [(self._scores[step], step) for step in steps if step in self._scores]
+        kept = {*sorted(steps)[-self._latest :], max(scored, default=(None, None))[1]}
         return [step in kept for step in steps]
-
-
-def _best_of(steps: Sequence[int], scores: dict[int, float]) -> int | None:
-    return max((step for step in steps if step in scores), key=lambda step: (scores[step], step), default=None)
-
-
-def _score(metrics: dict | None, name: str | None) -> float | None:
-    if name is None or metrics is None:
-        return None
-    assert name in metrics, f"{name} is not among the metrics {sorted(metrics)}"
-    score = float(metrics[name])
-    return score if math.isfinite(score) else None
 
 
 def _describe(path: tuple, leaf: Any) -> list:
     """A leaf as the record names it: [path, dtype, shape]."""
-    if not hasattr(leaf, "dtype"):
-        leaf = np.asarray(leaf)
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     return [jax.tree_util.keystr(path, simple=True, separator="/"), str(leaf.dtype), list(leaf.shape)]
 
 
 def _pack(state: Any) -> tuple[list, np.ndarray]:
     paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
-    arrays = [(path, np.asarray(leaf)) for path, leaf in paths_and_leaves]
-    leaves = [_describe(path, array) for path, array in arrays]
-    return leaves, np.frombuffer(b"".join(array.tobytes() for _, array in arrays), np.uint8)
+    content = b"".join(np.asarray(leaf).tobytes() for _, leaf in paths_and_leaves)
+    return [_describe(*each) for each in paths_and_leaves], np.frombuffer(content, np.uint8)
 
 
 def _unpack(leaves: list, content: np.ndarray) -> list[np.ndarray]:
@@ -331,8 +270,7 @@ def _difference(found: list, expected: list) -> str:
     """The difference between two lists of leaves, in words; empty where they are the same."""
     if found == expected:
         return ""
-    there = {path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in found}
-    here = {path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in expected}
+    there, here = ({path: f"{dtype}{json.dumps(shape)}" for path, dtype, shape in each} for each in (found, expected))
     parts = [
         f"{path} is {there.get(path, 'absent')} in the checkpoint, {here.get(path, 'absent')} in this model"
         for path in dict.fromkeys([*there, *here])

@@ -1,11 +1,11 @@
 """Where the images of a step come from: a set that lives on the device, or a stream decoded on the host.
 
 `dispatch(first_step, count)` returns the arguments that `run_steps` takes: images, labels and rows. They are a
-function of (seed, step), or of an iterator whose position the checkpoint holds.
+function of (seed, step), so a checkpoint holds no position.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -15,8 +15,13 @@ from rnas.objectives import Alternation
 from rnas.steps.cached_teacher import CachedBatch, CachedOutputs
 from rnas.steps.replicas import AXIS
 
-if TYPE_CHECKING:
-    from rnas.data.stream import Batches
+
+class Block(NamedTuple):
+    """Images and labels of one dispatch."""
+
+    images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
+    labels: Any
+    rows: Any  # [local devices, most, per device] rows of `images`, or a `CachedBatch` of such rows
 
 
 class Loader(Protocol):
@@ -25,21 +30,8 @@ class Loader(Protocol):
     streaming: bool
     most: int  # steps of one dispatch, at most
 
-    def dispatch(self, first: int, count: int) -> "Block":
+    def dispatch(self, first: int, count: int) -> Block:
         """The images of steps `first` … `first + count - 1`."""
-
-    def position(self) -> dict:
-        """What a checkpoint must hold so that `seek` finds the place again, JSON-able."""
-
-    def seek(self, position: dict) -> None: ...
-
-
-class Block(NamedTuple):
-    """Arguments of one dispatch."""
-
-    images: Any  # [n,H,W,C] uint8 on every device, or [local devices, n, H, W, C] of a stream
-    labels: Any
-    rows: Any  # [local devices, most, per device] rows of `images`, or a `CachedBatch` of such rows
 
 
 def replicate(tree: Any) -> Any:
@@ -81,11 +73,9 @@ def alternating_rows(
 
 
 def paired_rows(weights: Sampler, architecture: Sampler) -> Callable[[int, int], np.ndarray]:
-    """Rows of a search whose every step takes a batch of each order.
+    """Rows [count, 2·batch] of a search whose every step takes a batch of each order.
 
-    Returns:
-      (first, count) → rows [count, 2·batch]; each device's share holds its part of the first batch, then its part
-      of the second.
+    Each device's share holds its part of the first batch, then its part of the second.
     """
     assert weights.batch_size == architecture.batch_size
 
@@ -118,13 +108,6 @@ class ResidentLoader:
         padded[:, :count] = np.moveaxis(rows[:, start : start + local], 1, 0)
         return Block(self._images, self._labels, padded)
 
-    def position(self) -> dict:
-        """Nothing to keep: rows are a function of the step."""
-        return {}
-
-    def seek(self, position: dict) -> None:
-        del position
-
 
 class CachedTeacherLoader:
     """The rows of another loader, with cached teacher outputs where the device does not hold them."""
@@ -133,9 +116,7 @@ class CachedTeacherLoader:
 
     def __init__(self, loader: ResidentLoader, read: Callable[[int, np.ndarray], CachedOutputs] | None = None):
         """`read(step, rows)` returns the cached outputs of rows of any shape; None where the device holds all."""
-        self._loader = loader
-        self._read = read
-        self.most = loader.most
+        self._loader, self._read, self.most = loader, read, loader.most
 
     def dispatch(self, first: int, count: int) -> Block:
         images, labels, rows = self._loader.dispatch(first, count)
@@ -150,37 +131,28 @@ class CachedTeacherLoader:
 
         return Block(images, labels, CachedBatch(rows, jax.tree.map(together, *outputs)))
 
-    def position(self) -> dict:
-        return self._loader.position()
-
-    def seek(self, position: dict) -> None:
-        self._loader.seek(position)
-
 
 class StreamLoader:
-    """One decoded batch a dispatch, from a stream whose position the checkpoint holds."""
+    """One decoded batch a dispatch, from a stream that is opened where the state is."""
 
     streaming = True
     most = 1
 
-    def __init__(self, batches: "Batches", *, batch_size: int, what: str):
-        """`batches` yields this host's share of a batch of `batch_size`."""
-        self._batches = batches
+    def __init__(self, open_at: Callable[[int], Iterator[dict[str, np.ndarray]]], *, batch_size: int, what: str):
+        """`open_at(step)` iterates from a step on over this host's shares of batches of `batch_size`."""
+        self._open_at = open_at
         self._per_device = per_device(batch_size, what)
+        self._batches: Iterator[dict[str, np.ndarray]] = iter(())
+        self._next = -1  # the step that `_batches` stands at
 
     def dispatch(self, first: int, count: int) -> Block:
         assert count == 1, count
-        assert self._batches.get_state()["step"] == first, "the stream is not where the state is"
-        batch = next(self._batches)
+        if first != self._next:
+            self._batches = self._open_at(first)
+        batch, self._next = next(self._batches), first + 1
         local = len(jax.local_devices())
         images, labels = (
             batch[name].reshape(local, self._per_device, *batch[name].shape[1:]) for name in ("image", "label")
         )
         rows = np.broadcast_to(np.arange(self._per_device, dtype=np.int32), (local, 1, self._per_device))
         return Block(images, labels, rows)
-
-    def position(self) -> dict:
-        return self._batches.get_state()
-
-    def seek(self, position: dict) -> None:
-        self._batches.set_state(position)

@@ -1,6 +1,7 @@
 """Appends the metrics of a stage to `metrics.jsonl`, and the same as TensorBoard events."""
 
 from collections.abc import Callable, Mapping
+import contextlib
 import os
 from pathlib import Path
 import time
@@ -13,12 +14,10 @@ from rnas.artifacts.files import write_text
 from rnas.artifacts.metrics import FILE, MetricsRow, read_rows
 
 
-class MetricsLog:
-    """The log of one stage. Processes other than the first write nothing.
+class MetricsLog(contextlib.AbstractContextManager):
+    """The log of one stage of a run: rows in `metrics.jsonl`, events in `events/<stage>`.
 
-    Args:
-      workdir: the run's directory; rows go to `metrics.jsonl`, events to `events/<stage>`.
-      stage: which part of the run it is: "teacher", "search", "train", …
+    Processes other than the first write nothing.
     """
 
     def __init__(self, workdir: str | os.PathLike, stage: str):
@@ -35,7 +34,9 @@ class MetricsLog:
         row = MetricsRow.of(self._stage, split, step, epoch, time.time(), metrics)
         if self._writer is None:
             self._writer = self._event_writer()
-            self._mend()
+            # A torn last line is cut, so that the next one does not continue it.
+            if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+                self._rewrite(lambda row: True)
         with open(self._path, "ab") as stream:
             stream.write(row.line.encode())
         for name, value in row.values.items():
@@ -61,19 +62,11 @@ class MetricsLog:
             self._writer.close()
             self._writer = None
 
-    def __enter__(self) -> "MetricsLog":
-        return self
-
     def __exit__(self, *exception) -> None:
         self.close()
 
     def _event_writer(self, purge_step: int | None = None) -> SummaryWriter:
         return SummaryWriter(str(self._events), purge_step=purge_step, flush_secs=10)
-
-    def _mend(self) -> None:
-        """Cuts a torn last line, so that the next one does not continue it."""
-        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-            self._rewrite(lambda row: True)
 
     def _rewrite(self, keep: Callable[[MetricsRow], bool]) -> None:
         if self._path.exists():

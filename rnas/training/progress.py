@@ -13,8 +13,7 @@ class Progress:
 
     Args:
       stage: name shown in front.
-      total: number of units in all.
-      done: units done before, by the run that this one continues.
+      total: number of units in all, of which `done` were done by the run that this one continues.
       unit: what is counted, in the singular.
       interval: seconds between two lines where standard error is no terminal.
       clock: monotonic seconds.
@@ -32,8 +31,7 @@ class Progress:
     ):
         self._stage, self._total, self._done, self._unit = stage, total, done, unit
         self._interval, self._clock = interval, clock
-        self._speaks = jax.process_index() == 0
-        self._metrics = ""
+        self._speaks, self._metrics = jax.process_index() == 0, ""
         self._bar: tqdm | None = None
 
     def __enter__(self) -> "Progress":
@@ -41,11 +39,7 @@ class Progress:
         self._first: tuple[float, int] | None = None
         if self._speaks and sys.stderr.isatty():
             self._bar = tqdm(
-                total=self._total,
-                initial=self._done,
-                unit=f" {self._unit}",
-                desc=self._stage,
-                dynamic_ncols=True,
+                desc=self._stage, total=self._total, initial=self._done, unit=f" {self._unit}", dynamic_ncols=True
             )
         return self
 

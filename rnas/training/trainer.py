@@ -29,8 +29,7 @@ class DivergedError(ValueError):
 class Plan:
     """How long a stage runs and how often it looks up.
 
-    All numbers are steps; `validate_every` is 0 to validate only at the end, which also happens where the end comes
-    before `validate_from`.
+    All numbers are steps; where `validate_every` is 0 or the end comes before `validate_from`, the end is validated.
     """
 
     stage: str
@@ -62,36 +61,23 @@ def stage_key(seed: int, stage: str) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """One stage that trains: what runs, on which images, and where it is recorded.
-
-    Attributes:
-      plan: when the host does what.
-      run: many steps as one program, from `rnas.steps.run_steps`.
-      loader: of the training images.
-      checkpoints: of the stage; they hold everything that a resumed run needs.
-      log: of the stage.
-      teacher_variables: frozen; never part of a checkpoint.
-      validate: state → metrics on held-out images; 'score' chooses the best checkpoint.
-      observe: state → figures of the architecture, recorded at the start of every epoch and at the end.
-    """
+    """One stage that trains: what runs, on which images, and where it is recorded."""
 
     plan: Plan
-    run: Callable
+    run: Callable  # many steps as one program, from `rnas.steps.run_steps`
     loader: Loader
-    checkpoints: Checkpoints
+    checkpoints: Checkpoints  # they hold everything that a resumed run needs
     log: MetricsLog
-    teacher_variables: Any = None
+    teacher_variables: Any = None  # frozen; never part of a checkpoint
+    # state → metrics on held-out images; 'score' chooses the best checkpoint
     validate: Callable[[State], dict[str, float]] | None = None
+    # state → figures of the architecture, recorded at the start of every epoch and at the end
     observe: Callable[[State], dict[str, float]] | None = None
 
     def fit(self, state: State) -> State:
-        """Runs the stage from its latest checkpoint, or from `state`, to its last step.
+        """Runs the stage from its latest checkpoint, or from `state`, to its last step, and returns the state there.
 
-        Args:
-          state: where a fresh stage starts; also the template that checkpoints must fit.
-
-        Returns:
-          The state after the last step.
+        `state` is also the template that checkpoints must fit.
 
         Raises:
           DivergedError: the loss is not finite; the message names the step and the checkpoint that is left.
@@ -100,11 +86,9 @@ class Trainer:
         plan, loader = self.plan, self.loader
         with self.checkpoints as checkpoints, self.log as log:
             restored = checkpoints.restore(state)
-            if restored is not None:
-                state = restored.state
-                loader.seek(restored.metadata["loader"])
+            state = restored.state if restored else state
             step = int(state.step)
-            log.rewind(step if restored is not None else -1)
+            log.rewind(step if restored else -1)
             state, teacher_variables = replicate((state, self.teacher_variables))
             root = stage_key(plan.seed, plan.stage)
             reports = Reports(plan, checkpoints, log)
@@ -124,14 +108,14 @@ class Trainer:
                     if plan.is_due(step, plan.observe_every):
                         reports.settle()
                         self._observe(state, step)
-                    validating = self.validate is not None and plan.is_validated(step)
+                    validate = self.validate if plan.is_validated(step) else None
                     stopping = gathered(interruption.requested).any()  # all hosts leave the loop at the same step
-                    if validating or plan.is_due(step, plan.checkpoint_every) or stopping:
+                    if validate or plan.is_due(step, plan.checkpoint_every) or stopping:
                         reports.settle()
-                        scores = self.validate(state) if self.validate is not None and validating else None
-                        if scores is not None:
+                        scores = validate(state) if validate else None
+                        if scores:
                             log.write(step, step / plan.steps_per_epoch, "validation", scores)
-                        checkpoints.save(step, jax.device_get(state), {"loader": loader.position()}, scores)
+                        checkpoints.save(step, jax.device_get(state), scores)
                         progress.update(step, **reports.shown)
                         if stopping and step < plan.total:
                             checkpoints.wait()
@@ -150,23 +134,14 @@ class Reports:
     def __init__(self, plan: Plan, checkpoints: Checkpoints, log: MetricsLog):
         self._plan, self._checkpoints, self._log = plan, checkpoints, log
         self._pending: list[tuple[int, Any]] = []
-        self._last: dict[str, float] = {}
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """The latest figures worth showing."""
-        return {name: self._last[name] for name in ("loss", "accuracy", "adversarial_accuracy") if self._last.get(name)}
+        self.shown: dict[str, Any] = {}  # the latest figures worth showing
 
     def add(self, step: int, sums: Any) -> None:
         """Notes the sums of a dispatch that ends at `step`."""
         self._pending.append((step, sums))
 
     def settle(self) -> None:
-        """Reads and logs the mean over all dispatches so far.
-
-        Raises:
-          DivergedError: one of them was not finite.
-        """
+        """Reads and logs the mean over all dispatches so far; raises `DivergedError` where one was not finite."""
         if not self._pending:
             return
         sums = jax.device_get([sums for _, sums in self._pending])
@@ -181,5 +156,6 @@ class Reports:
             )
         total = {name: sum(float(each[name]) for each in sums) for name in sums[0] if name != "nonfinite_step"}
         count = total.pop("count")
-        self._last = {name: value / count for name, value in total.items()}
-        self._log.write(reached, reached / self._plan.steps_per_epoch, "train", self._last)
+        means = {name: value / count for name, value in total.items()}
+        self.shown = {name: means[name] for name in ("loss", "accuracy", "adversarial_accuracy") if means.get(name)}
+        self._log.write(reached, reached / self._plan.steps_per_epoch, "train", means)

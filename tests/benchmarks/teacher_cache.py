@@ -37,7 +37,7 @@ from rnas.config.defaults import rnas_cl
 from rnas.models import build_model
 from rnas.models.width_network import FBNet
 from rnas.objectives import Alternation, Objective, Sampling, SearchCost
-from rnas.runs.teacher_sources import cached, live
+from rnas.runs.teacher_sources import TeacherSource, cached
 from rnas.spaces import width_space
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
@@ -92,7 +92,7 @@ class Search:
         cost = functools.partial(
             width_space.cost, space, image_size=arguments.side, channels=arguments.channels, num_classes=CLASSES
         )
-        step = steps.make_search_step(
+        step = steps.WidthSearchStep(
             supernet, objective, teaching.augmentation, optimizer, optimizer,
             Sampling(5.0, decay=0.045, minimum=0.0, hard=False, steps_per_epoch=FOREVER),
             Alternation(FOREVER, warmup_epochs=1), SearchCost(cost, 0.2, 0.5),
@@ -108,7 +108,7 @@ class Search:
         )
         self._state, self._variables = replicate((state, teaching.variables))
         self._loader = teaching.loader
-        self._run = steps.run_steps(step, steps.SEARCH_METRICS, cached_teacher=teaching.cached_teacher)
+        self._run = steps.run_steps(step, step.metrics, cached_teacher=teaching.cached_teacher)
         self._done = 0
 
     def __call__(self, count: int) -> float:
@@ -151,7 +151,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         build = (time.perf_counter() - start) / number
         known = dict(steps_per_epoch=FOREVER)
         teachings = {
-            "theirs": live(teacher, augmentation, loader()),
+            "theirs": TeacherSource(teacher.apply, teacher.variables, augmentation, loader()),
             "ours": cached(cache, views, loader(), resident_gib=64.0, **known),
             "from_disk": cached(cache, views, loader(), resident_gib=0.0, **known),
         }

@@ -15,7 +15,6 @@ import pytest
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.artifacts.attack import AttackSummary
 from rnas.attacks import batching
-from rnas.cli import attack as attacks
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config, recorded_config
 from rnas.data.datasets import load_dataset
@@ -23,13 +22,13 @@ from rnas.evaluation import assessment, sanity
 from rnas.evaluation.runner import Runner
 from rnas.main import main
 from rnas.models import build_model
+from rnas.runs.recipes import initial_variables
 from rnas.runs.stage_trainers import checkpoints
 from rnas.runs.stages import open_run
 from rnas.runs.trained_models import evaluated_model
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers import load_teacher, save_teacher
-from rnas.training.initial import initial_variables
 from rnas.training.interruption import Interrupted
 
 MINI = """
@@ -85,7 +84,7 @@ def bare(tmp_path_factory, data) -> Path:
     variables = initial_variables(experiment.search.network(smallest), config, "train")
     state = State.create(variables, make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1))
     with checkpoints(experiment, "train") as stored:
-        stored.save(1, state, {}, {"score": 0.5})
+        stored.save(1, state, {"score": 0.5})
     return workdir
 
 
@@ -349,10 +348,10 @@ def test_a_norm_or_a_version_that_does_not_exist_is_refused(bare, capsys):
 
 
 def test_interruption_says_how_to_go_on(bare, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise Interrupted("SIGINT: stopped; everything finished so far is kept.")
 
-    monkeypatch.setattr(attacks, "attack", interrupted)
+    monkeypatch.setattr("rnas.evaluation.assess_dataset", interrupted)
     done = run(f"--workdir={bare}", "--attack=fgsm")
     assert done.code == 130 and done.out == ""
     assert done.err.endswith(f"is kept. To go on: rnas attack --workdir={bare} --attack=fgsm\n")

@@ -192,7 +192,7 @@ def test_products_are_exact_and_programs_are_kept(prepare, monkeypatch, tmp_path
         ("seach.epochs=3", "has no key 'seach.epochs'; the nearest is 'search.epochs'"),
         ("search.epochs=many", "--config.search.epochs=many: expected int"),
         ("space=s4", "unknown space 's4'; known spaces: tiny, s1, s3, s5, s7, m, l, imagenet."),
-        ("baselines=('plane',)", "unknown baselines ['plane']; known: no_distillation, plain, pgd_at, trades,"),
+        ("baselines=('plane',)", "unknown baseline 'plane'; known: no_distillation, plain, pgd_at, trades,"),
         ("adversarial.objective=tradess", "'tradess' of the objective; expected one of none, pgd_at,"),
         ("search.objective=fgsm", "'fgsm' of the objective; expected one of"),
         ("adversarial.epsilon=8/0", "8/0"),

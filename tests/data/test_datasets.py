@@ -118,7 +118,7 @@ def test_too_many_held_out(digits_dir):
 
 
 def test_images_of_several_sizes_are_sent_to_the_stream(pictures_dir):
-    with pytest.raises(ValueError, match="differ in size(.|\n)*Stream"):
+    with pytest.raises(ValueError, match="differ in size(.|\n)*data.streaming"):
         load_dataset("pictures", data_dir=pictures_dir, held_out=0, seed=0)
 
 

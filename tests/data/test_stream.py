@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from rnas.data.stream import Stream, random_resized_crop, resize_and_center_crop
+from rnas.data.stream import Stream, load_held_parts, random_resized_crop, resize_and_center_crop
 
 
 def open_stream(pictures_dir, part="train", **arguments):
@@ -34,7 +34,7 @@ def numbers(batch):
 
 def test_training_batches(pictures_dir):
     stream = open_stream(pictures_dir)
-    assert (stream.steps_per_epoch, stream.num_classes) == (7, 3)
+    assert (len(stream.rows), stream.num_classes) == (30, 3)
     batches = first(stream, 14)
     for batch in batches:
         assert batch["image"].shape == (4, 8, 8, 3) and batch["image"].dtype == np.uint8
@@ -67,15 +67,7 @@ def test_seed_decides(pictures_dir):
 def test_resuming_equals_the_uninterrupted_run(pictures_dir):
     whole = first(open_stream(pictures_dir), 9)
     for step in (0, 5, 7):
-        batches = open_stream(pictures_dir).batches(threads=2)
-        for _ in range(step):
-            next(batches)
-        state = batches.get_state()
-        batches.close()
-        assert state == {"step": step}
-        resumed = open_stream(pictures_dir).batches()
-        next(resumed)
-        resumed.set_state(state)
+        resumed = open_stream(pictures_dir).batches(step, threads=2)
         assert_equal([next(resumed) for _ in range(2)], whole[step : step + 2])
         resumed.close()
 
@@ -88,40 +80,30 @@ def test_hosts_share_the_batch(pictures_dir):
             np.testing.assert_array_equal(batch[name], np.concatenate([half[name] for half in halves]))
 
 
-def test_evaluation_counts_every_picture_once_on_any_number_of_hosts(pictures_dir):
-    # 11 pictures: three batches of four, one place left over. The unlabelled test part is passed over.
-    for count in (1, 2, 4):
-        seen = []
-        for index in range(count):
-            stream = open_stream(pictures_dir, "test", process_index=index, process_count=count)
-            batches = list(stream.batches())
-            assert len(batches) == stream.steps_per_epoch == 3
-            for batch in batches:
-                assert len(batch["label"]) == 4 // count
-                real, labels = numbers(batch)[batch["mask"]], batch["label"][batch["mask"]]
-                np.testing.assert_array_equal(real % 3, labels)
-                seen += real.tolist()
-        assert sorted(seen) == list(range(11))
+def everything(stream):
+    split = stream.read(stream.rows)
+    return {"image": split.images, "label": split.labels, "ids": split.ids}
 
 
-def test_evaluation_from_a_later_step(pictures_dir):
-    stream = open_stream(pictures_dir, "test")
-    assert_equal(list(stream.batches(2)), list(stream.batches())[2:])
-    assert not list(stream.batches(3))
+def test_every_picture_of_the_test_part_is_read_once(pictures_dir):
+    # The unlabelled test part is passed over.
+    found = everything(open_stream(pictures_dir, "test"))
+    assert found["image"].shape == (11, 8, 8, 3) and found["image"].dtype == np.uint8
+    assert sorted(numbers(found)) == found["ids"].tolist() == list(range(11))
+    np.testing.assert_array_equal(found["label"], numbers(found) % 3)
 
 
 def test_held_out_pictures_are_never_trained_on(pictures_dir):
-    held = list(open_stream(pictures_dir, "validation", held_out=6).batches())
-    held = [number for batch in held for number in numbers(batch)[batch["mask"]].tolist()]
-    assert len(held) == 6 and np.bincount(np.array(held) % 3).tolist() == [2, 2, 2]
+    held = numbers(everything(open_stream(pictures_dir, "validation", held_out=6)))
+    assert len(held) == 6 and np.bincount(held % 3).tolist() == [2, 2, 2]
     trained = {int(n) for batch in first(open_stream(pictures_dir, held_out=6), 24) for n in numbers(batch)}
-    assert trained == set(range(30)) - set(held)
-    assert not list(open_stream(pictures_dir, "validation").batches())
+    assert trained == set(range(30)) - set(held.tolist())
+    assert not len(open_stream(pictures_dir, "validation").rows)
 
 
 def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
     stream = open_stream(pictures_dir, classes=(2, 0))
-    assert (stream.num_classes, stream.steps_per_epoch) == (2, 5)
+    assert (stream.num_classes, len(stream.rows)) == (2, 20)
     for batch in first(stream, 5):
         np.testing.assert_array_equal(numbers(batch) % 3, np.array([2, 0])[batch["label"]])
     (index,) = (tmp_path / "cache" / "rnas" / "labels").iterdir()
@@ -187,7 +169,10 @@ def test_mistakes_are_named(pictures_dir, arguments, message):
         open_stream(pictures_dir, **arguments)
 
 
-@pytest.mark.parametrize("state", [{}, {"step": -1}, {"step": "3"}])
-def test_a_state_that_names_no_step_is_refused(pictures_dir, state):
-    with pytest.raises(ValueError, match="expected {'step'"):
-        open_stream(pictures_dir).batches().set_state(state)
+def test_held_parts_are_a_dataset_whose_training_images_stay_on_disk(pictures_dir):
+    found = load_held_parts("pictures", lambda part: open_stream(pictures_dir, part, held_out=6))
+    assert (len(found.train), len(found.validation), len(found.test)) == (0, 6, 11)
+    assert found.fingerprint["name"] == "pictures:1.2.0"
+    assert found.fingerprint["counts"] == {"train": 24, "validation": 6, "test": 11}
+    assert found.image_shape == found.train.images.shape[1:] == (8, 8, 3)
+    assert (found.num_classes, found.class_names) == (3, ("red", "green", "blue"))

@@ -46,6 +46,12 @@ def test_digits_train_the_student_by_one_method(tmp_path, name):
     assert joint_objective(experiment.config, "search") == joint_objective(usual.config, "search")
 
 
+@pytest.mark.parametrize("name", ["iad_1", "iad_2", "awp"])
+def test_a_shortened_training_reaches_the_first_epochs(tmp_path, name):
+    how = recipe(opened(tmp_path, argument=f"{name},short", file="cifar10").config, "train")
+    assert how.epochs == 2 and how.objective.adversarial.first_epoch == how.perturbation[1] == 0
+
+
 def test_coefficients_reach_the_method(tmp_path):
     overrides = ("adversarial.trades.beta=2.5", "adversarial.ard.temperature=4.0", "adversarial.iad_1.first_epoch=7")
     experiment = opened(tmp_path, *overrides, argument="methods")
@@ -114,7 +120,7 @@ def test_what_training_kept_is_found_again(tmp_path):
     assert set(state.loss_state) == {"natural_weight", "first_adversarial", "first_natural"}
     state = state.replace(averaged=jax.tree.map(lambda leaf: leaf + 1, state.averaged))
     with checkpoints(experiment, "train") as stored:
-        stored.save(1, jax.device_get(state), {}, {"score": 0.5})
+        stored.save(1, jax.device_get(state), {"score": 0.5})
     found = trained(experiment, how, network).state
     for part, value in {"params": 1, "batch_stats": 0}.items():
         assert all(np.all(leaf == value) for leaf in jax.tree.leaves(found.outcome[part]))
@@ -146,7 +152,7 @@ def test_what_training_kept_is_found_again(tmp_path):
             ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
             "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
         ),
-        (("baselines=('fgsm',)",), "unknown baselines ..fgsm..; known: no_distillation, plain, pgd_at"),
+        (("baselines=('fgsm',)",), "unknown baseline .fgsm.; known: no_distillation, plain, pgd_at"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, message):

@@ -352,7 +352,7 @@ def test_a_checkpoint_keeps_memory_and_average(small, tmp_path):
     state = small.state("mtard", average=True)
     state = state.replace(loss_state=jax.tree.map(lambda leaf: leaf + 0.25, state.loss_state))
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(2, jax.device_get(state), {}, None)
+        checkpoints.save(2, jax.device_get(state))
         checkpoints.wait()
         restored = checkpoints.restore(jax.eval_shape(lambda: small.state("mtard", average=True)))
         chex.assert_trees_all_equal(restored.state, jax.device_get(state))

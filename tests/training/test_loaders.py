@@ -46,10 +46,10 @@ def test_images_travel_to_the_devices_once():
     assert first.rows.shape == second.rows.shape
 
 
-def test_a_resident_feed_has_no_position():
+def test_rows_of_a_resident_set_are_a_function_of_the_step():
     loader = ResidentLoader(IMAGES, LABELS, sampler().rows_at, batch_size=8, most=5, what="batch_size")
     before = loader.dispatch(1, 2).rows
-    loader.seek(loader.position())
+    loader.dispatch(5, 1)
     np.testing.assert_array_equal(loader.dispatch(1, 2).rows, before)
 
 
@@ -73,25 +73,16 @@ def test_disjoint_rows_are_a_function_of_the_step():
         np.testing.assert_array_equal(rows_at(first, 3), whole[first : first + 3])
 
 
-class Batches:
-    """A stream of numbered batches of 8."""
-
-    step = 0
-
-    def __next__(self):
-        images = np.full((8, 1, 1, 1), self.step, np.uint8) + 10 * np.arange(8, dtype=np.uint8)[:, None, None, None]
-        self.step += 1
-        return {"image": images, "label": np.arange(8, dtype=np.int32)}
-
-    def get_state(self):
-        return {"step": self.step}
-
-    def set_state(self, state):
-        self.step = state["step"]
+def numbered(step):
+    """A stream of numbered batches of 8 from a step on."""
+    while True:
+        images = np.full((8, 1, 1, 1), step, np.uint8) + 10 * np.arange(8, dtype=np.uint8)[:, None, None, None]
+        yield {"image": images, "label": np.arange(8, dtype=np.int32)}
+        step += 1
 
 
 def test_a_stream_is_cut_into_blocks_of_devices():
-    loader = StreamLoader(Batches(), batch_size=8, what="batch_size")
+    loader = StreamLoader(numbered, batch_size=8, what="batch_size")
     assert loader.most == 1
     loader.dispatch(0, 1)
     block = loader.dispatch(1, 1)
@@ -101,14 +92,14 @@ def test_a_stream_is_cut_into_blocks_of_devices():
     np.testing.assert_array_equal(block.rows[:, 0], np.tile([0, 1], (4, 1)))
 
 
-def test_a_stream_goes_on_where_a_checkpoint_left_it():
-    loader = StreamLoader(Batches(), batch_size=8, what="batch_size")
-    for step in range(3):
-        loader.dispatch(step, 1)
-    position = loader.position()
-    expected = loader.dispatch(3, 1).images
-    resumed = StreamLoader(Batches(), batch_size=8, what="batch_size")
-    with pytest.raises(AssertionError, match="not where the state is"):
-        resumed.dispatch(3, 1)
-    resumed.seek(position)
-    np.testing.assert_array_equal(resumed.dispatch(3, 1).images, expected)
+def test_a_stream_is_opened_once_and_where_the_state_is():
+    opened = []
+
+    def open_at(step):
+        opened.append(step)
+        return numbered(step)
+
+    loader = StreamLoader(open_at, batch_size=8, what="batch_size")
+    for step in (3, 4, 5):
+        assert loader.dispatch(step, 1).images.min() == step
+    assert opened == [3]

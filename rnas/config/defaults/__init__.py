@@ -20,11 +20,8 @@ def system(name: str) -> ModuleType:
 
 
 def check(config: ConfigDict) -> None:
-    """Checks every rule that needs the configuration alone.
+    """Raises ValueError for what breaks a rule that needs the configuration alone.
 
     Names of registered things (methods, spaces, baselines, data sets) are checked by what registers them.
-
-    Raises:
-      ValueError: naming the key, its value and what is expected.
     """
     system(config.system).check(config)

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from rnas.config.checks import check_allowed, check_positive
+from rnas.config.checks import check_allowed, check_at_least
 from rnas.config.defaults import sections as common
 
 
@@ -76,8 +76,6 @@ def get_config() -> ConfigDict:
     train.start = "gaussian"
     train.clean_pass = True
     train.optimizer = common.optimizer("sgd", 0.1, 1e-4, clip_norm=5.0, schedule="step", milestones=(99, 149))
-    train.perturbation = common.perturbation()  # of the weights
-    train.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
 
     config.finetune = common.finetune(common.optimizer("sgd", 0.001, 1e-4, clip_norm=5.0))
 
@@ -107,7 +105,7 @@ def check(config: ConfigDict) -> None:
         "search.second_order": ("exact", "finite_difference", "none"),
         "search.attack_bn": ("eval", "train_frozen"),
     })  # fmt: skip
-    check_positive(config, ("search.channels", "search.cells", "train.channels", "train.cells"))
+    check_at_least(config, 1, "search.channels", "search.cells", "train.channels", "train.cells")
     if config.data.streaming:
         raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
     searches = not config.genotype and config.search.method != "random"

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from rnas.config.checks import check_allowed, check_not_negative
+from rnas.config.checks import check_allowed, check_at_least
 from rnas.config.defaults import sections as common
 
 
@@ -68,8 +68,6 @@ def get_config() -> ConfigDict:
     train.epochs = 200  # of the derived network
     train.batch_size = 256  # over all devices
     train.optimizer = common.optimizer("adam", 0.004, 4e-5)
-    train.perturbation = common.perturbation()  # of the weights
-    train.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
 
     config.finetune = common.finetune(common.optimizer("adam", 0.004, 4e-5))  # the paper's optional one has 20 epochs
 
@@ -101,7 +99,7 @@ def check(config: ConfigDict) -> None:
             "derive.init": ("fresh", "supernet"),
         },
     )
-    check_not_negative(config, ("arch_warmup_epochs",))
+    check_at_least(config, 0, "arch_warmup_epochs")
     if config.budget.mode != "none" and config.budget.target is None:
         raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
     if config.split == "disjoint" and config.data.streaming:

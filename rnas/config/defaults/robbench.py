@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from rnas.config.checks import check_allowed, check_positive
+from rnas.config.checks import check_allowed, check_at_least
 from rnas.config.defaults import sections as common
 
 
@@ -52,13 +52,9 @@ def get_config() -> ConfigDict:
 
 
 def check(config: ConfigDict) -> None:
-    """The rules of this system that need no network.
-
-    Raises:
-      ValueError: naming the key, its value and what is expected.
-    """
+    """The rules of this system that need no network; raises ValueError, see `sections.check`."""
     check_allowed(config, {"train.weights": ("own", "shared")})
-    check_positive(config, ("train.epochs", "train.calibration", "train.side_by_side", "adversarial.steps"))
+    check_at_least(config, 1, "train.epochs", "train.calibration", "train.side_by_side", "adversarial.steps")
     if config.train.weights == "shared" and config.train.side_by_side != 1:
         raise ValueError(f"train.side_by_side={config.train.side_by_side}: a supernet is trained by itself, use 1.")
     seeds = config.seeds

@@ -5,7 +5,7 @@ Radii and step sizes are strings such as '8/255', in units of pixels scaled to [
 
 from ml_collections import ConfigDict
 
-from rnas.config.checks import check_allowed, check_not_negative, check_positive
+from rnas.config.checks import check_allowed, check_at_least
 
 
 def optimizer(name: str, learning_rate: float, l2: float, **changes) -> ConfigDict:
@@ -118,6 +118,8 @@ def network_options(stage: ConfigDict) -> None:
     stage.auxiliary = 0.0  # weight of the auxiliary head's loss, on clean images; 0: no head (stacked cells only)
     stage.cutout = 0  # side of the square that augmentation blanks, pixels; 0: none
     stage.drop_path = 0.0  # probability of dropping a path, at the last epoch; grows linearly (stacked cells only)
+    stage.perturbation = perturbation()  # of the weights
+    stage.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
 
 
 def baseline_perturbation() -> ConfigDict:
@@ -221,34 +223,20 @@ def evaluation() -> ConfigDict:
 def check(config: ConfigDict) -> None:
     """The rules of the sections above, for a configuration that has all of them.
 
-    Raises:
-      ValueError: naming the key, its value and what is expected.
+    Raises ValueError naming the key, its value and what is expected.
     """
     check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
-    check_positive(
-        config,
-        (
-            "teacher.epochs",
-            "search.epochs",
-            "train.epochs",
-            "attention.size",
-            "log_every_steps",
-            "checkpoint_every_steps",
-            "evaluation.pgd_100_restarts",
-        ),
-    )
+    check_at_least(config, 1, *(f"{stage}.epochs" for stage in ("teacher", "search", "train")), "attention.size")
+    check_at_least(config, 1, "log_every_steps", "checkpoint_every_steps", "evaluation.pgd_100_restarts")
     if not 0 <= config.seed < 2**32:
         raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
     for name in ("teacher", "train"):
         if not 0 <= (decay := config[name].weight_average) < 1:
             raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
-    perturbations = (
-        "teacher.perturbation",
-        "train.perturbation",
-        *(f"baseline_perturbation.{name}" for name in config.baseline_perturbation),
-    )
-    check_not_negative(config, [f"{section}.{key}" for section in perturbations for key in ("gamma", "first_epoch")])
-    check_not_negative(config, ("teacher.cache.views", "teacher.cache.resident_gib"))
+    baselines = (f"baseline_perturbation.{name}" for name in config.baseline_perturbation)
+    for section in ("teacher.perturbation", "train.perturbation", *baselines):
+        check_at_least(config, 0, f"{section}.gamma", f"{section}.first_epoch")
+    check_at_least(config, 0, "teacher.cache.views", "teacher.cache.resident_gib")
     if config.teacher.cache.views and config.data.streaming:
         raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
     if not config.evaluation.epsilons:

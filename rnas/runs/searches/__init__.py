@@ -1,25 +1,19 @@
-"""The searches of the three systems, behind one protocol."""
-
-from collections.abc import Callable
+"""The searches of the three systems, behind one class."""
 
 from ml_collections import ConfigDict
 
 from rnas.runs.searches.cell_operations import CellSearch
 from rnas.runs.searches.channel_widths import WidthSearch
-from rnas.runs.searches.protocol import Search, SearchProgram, TeacherOfStep
+from rnas.runs.searches.search import Search
 
-SEARCHES: dict[str, Callable[[ConfigDict], Search]] = {"rnas_cl": WidthSearch, "dsara": CellSearch}
+SEARCHES: dict[str, type[Search]] = {"rnas_cl": WidthSearch, "dsara": CellSearch}
 
 
 def make_search(config: ConfigDict) -> Search:
-    """The search of a configuration's system.
-
-    Raises:
-      ValueError: there is no such system, space or genotype.
-    """
+    """The search of a configuration's system; raises ValueError for an unknown system, space or genotype."""
     if config.system not in SEARCHES:
         raise ValueError(f"unknown system {config.system!r}; known: {', '.join(SEARCHES)}.")
     return SEARCHES[config.system](config)
 
 
-__all__ = ["SEARCHES", "Search", "SearchProgram", "TeacherOfStep", "make_search"]
+__all__ = ["SEARCHES", "Search", "make_search"]

@@ -2,22 +2,23 @@
 
 DARTS' and DSARA's cells are genotypes, stacked; those of NAS-Bench-201 stand in the network of its table, and what a
 search finds among them can be looked up there. The search itself knows neither.
+
+Both families refuse on construction, by a ValueError, a key with a value that their networks do not have.
 """
 
-import abc
 from collections.abc import Mapping
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, ClassVar
 
-import flax.linen as nn
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
+from rnas.artifacts.architecture import CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.files import read_json
 from rnas.models.cell_network import CellNetwork, CellSupernet
 from rnas.models.nasbench201_network import NASBench201, NASBench201Supernet
+from rnas.runs import recipes
 from rnas.spaces import cell_space, nasbench201
 
 LABELS = {  # of published genotypes
@@ -30,63 +31,13 @@ LABELS = {  # of published genotypes
 }
 
 
-class Family(abc.ABC):
-    """Cells of one space.
-
-    Raises (on construction):
-      ValueError: naming the key at fault, what it holds and what it may hold.
-
-    Attributes:
-      space: what the search chooses from.
-      published: names of cells that others found, and what people read.
-    """
-
-    space: cell_space.EdgeSpace
-    published: Mapping[str, str] = {}
-
-    def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
-        """Takes the configuration of the search, and what all its networks are built with."""
-        self.config, self._common = config, common
-
-    @property
-    @abc.abstractmethod
-    def supernet(self) -> nn.Module:
-        """The network that is searched, (images, probabilities) → (logits, taps)."""
-
-    @abc.abstractmethod
-    def network(self, architecture: Any) -> nn.Module:
-        """The network of an architecture."""
-
-    @abc.abstractmethod
-    def named(self, name: str) -> Architecture:
-        """The architecture of a published name or of a file; raises ValueError where it is neither."""
-
-    @abc.abstractmethod
-    def found(self, probabilities: Mapping[str, Any], origin: dict[str, str]) -> tuple[Architecture, str]:
-        """What a search arrived at, and a warning where it has collapsed."""
-
-    @abc.abstractmethod
-    def random(self, generator: np.random.Generator) -> Architecture:
-        """Cells drawn uniformly."""
-
-    @abc.abstractmethod
-    def searched_tap(self, tap: str) -> str:
-        """The tap of the searched network at the place of a tap of the network that is trained."""
-
-    @property
-    def _images(self) -> dict[str, Any]:
-        data = self.config.data
-        return {"image_shape": tuple(data.image_shape), "num_classes": data.num_classes}
-
-
-class StackedCells(Family):
+class StackedCells:
     """Cells of DARTS (arXiv 1806.09055) and of DSARA (2212.14049), stacked."""
 
-    space: cell_space.CellSpace
-    published = LABELS
+    published: ClassVar[Mapping[str, str]] = LABELS  # names of cells that others found, and what people read
 
-    def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
-        super().__init__(config, common)
+    def __init__(self, config: ConfigDict):
+        self.config, self._common = config, _common_fields(config)
         self.space = cell_space.get_space(config.space)
         for section in ("search", "train"):
             self.space.placement(config[section].cells)  # refuses what has no room for two reductions
@@ -95,18 +46,18 @@ class StackedCells(Family):
 
     @property
     def supernet(self) -> CellSupernet:
+        """The network that is searched, (images, probabilities) → (logits, taps)."""
         search = self.config.search
-        return CellSupernet(space=self.space, cells=search.cells, channels=search.channels,
-                            width_ratio=self._width_ratio(self.space), **self._common)  # fmt: skip
+        sizes = dict(cells=search.cells, channels=search.channels, width_ratio=self._width_ratio(self.space))
+        return CellSupernet(space=self.space, **sizes, **self._common)
 
     def network(self, architecture: CellArchitecture) -> CellNetwork:
-        return CellNetwork(
-            genotype=architecture.genotype, cells=architecture.cells, channels=architecture.channels,
-            width_ratio=architecture.width_ratio, auxiliary=self.config.train.auxiliary > 0,
-            **{**self._common, "num_classes": architecture.num_classes},
-        )  # fmt: skip
+        fields = {key: getattr(architecture, key) for key in ("genotype", "cells", "channels", "width_ratio")}
+        fields |= {**self._common, "num_classes": architecture.num_classes}
+        return CellNetwork(auxiliary=self.config.train.auxiliary > 0, **fields)
 
     def named(self, name: str) -> CellArchitecture:
+        """The architecture of a published name or of a file; raises ValueError where it is neither."""
         if name in cell_space.PUBLISHED:
             return self._of(cell_space.PUBLISHED[name], {"published": name})
         if not Path(name).is_file():
@@ -123,15 +74,18 @@ class StackedCells(Family):
         return self._of(genotype, {"method": "given", "file": Path(name).name})
 
     def found(self, probabilities: Mapping[str, Any], origin: dict[str, str]) -> tuple[CellArchitecture, str]:
+        """What a search arrived at, and a warning where it has collapsed."""
         genotype = cell_space.discretise(self.space, probabilities)
         poor = " and ".join(cell_space.collapsed(genotype))
         warning = f"the {poor} cell has collapsed: at least six of its edges have no weights." if poor else ""
         return self._of(genotype, origin), warning
 
     def random(self, generator: np.random.Generator) -> CellArchitecture:
+        """Cells drawn uniformly."""
         return self._of(cell_space.random_genotype(self.space, generator), {"method": "random"})
 
     def searched_tap(self, tap: str) -> str:
+        """The tap of the searched network at the place of a tap of the network that is trained."""
         places = self.space.places(self.config.train.cells, self.config.search.cells)
         return re.sub(r"^cell(\d+)", lambda m: f"cell{places[int(m[1])]}", tap)
 
@@ -139,20 +93,19 @@ class StackedCells(Family):
         return tuple(self.config.width_ratio) or space.width_ratio
 
     def _of(self, genotype: cell_space.Genotype, origin: dict[str, str]) -> CellArchitecture:
-        train = self.config.train
-        return CellArchitecture(
-            genotype=genotype, channels=train.channels, cells=train.cells,
-            width_ratio=self._width_ratio(cell_space.get_space(genotype.space)), origin=origin, **self._images,
-        )  # fmt: skip
+        train, width_ratio = self.config.train, self._width_ratio(cell_space.get_space(genotype.space))
+        sizes = dict(channels=train.channels, cells=train.cells, **recipes.image_fields(self.config))
+        return CellArchitecture(genotype=genotype, width_ratio=width_ratio, origin=origin, **sizes)
 
 
-class NASBench201Cells(Family):
+class NASBench201Cells:
     """Cells of NAS-Bench-201 (arXiv 2001.00326); of them `cells` stand in each of three stages."""
 
     space = nasbench201.EDGE_SPACE
+    published: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, config: ConfigDict, common: Mapping[str, Any]):
-        super().__init__(config, common)
+    def __init__(self, config: ConfigDict):
+        self.config, self._common = config, _common_fields(config)
         if config.width_ratio:
             raise ValueError(
                 f"width_ratio = {config.width_ratio}: in this space each stage doubles the channels, use ()."
@@ -167,10 +120,8 @@ class NASBench201Cells(Family):
         return NASBench201Supernet(channels=search.channels, cells=search.cells, **self._common)
 
     def network(self, architecture: NASBench201Architecture) -> NASBench201:
-        return NASBench201(
-            arch=architecture.code, channels=architecture.channels, cells=architecture.cells,
-            **{**self._common, "num_classes": architecture.num_classes},
-        )  # fmt: skip
+        fields = {**self._common, "num_classes": architecture.num_classes}
+        return NASBench201(arch=architecture.code, channels=architecture.channels, cells=architecture.cells, **fields)
 
     def named(self, name: str) -> NASBench201Architecture:
         if not Path(name).is_file():
@@ -195,12 +146,14 @@ class NASBench201Cells(Family):
 
     def _of(self, arch: nasbench201.Arch, origin: dict[str, str], **fields: Any) -> NASBench201Architecture:
         train = self.config.train
-        return NASBench201Architecture(
-            code=nasbench201.to_code(arch), channels=train.channels, cells=train.cells, origin=origin,
-            **self._images, **fields,
-        )  # fmt: skip
+        fields |= dict(channels=train.channels, cells=train.cells, **recipes.image_fields(self.config))
+        return NASBench201Architecture(code=nasbench201.to_code(arch), origin=origin, **fields)
 
 
-def families() -> dict[str, type[Family]]:
+def _common_fields(config: ConfigDict) -> dict[str, Any]:
+    return {"momentum": config.bn_momentum, **recipes.network_fields(config)}
+
+
+def families() -> dict[str, type[StackedCells] | type[NASBench201Cells]]:
     """Space → family; every registered space of stacked cells has one."""
     return {**dict.fromkeys(cell_space.SPACES, StackedCells), nasbench201.EDGE_SPACE.name: NASBench201Cells}

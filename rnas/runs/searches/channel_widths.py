@@ -1,6 +1,6 @@
 """RNAS-CL (arXiv 2301.08092): widths of a channel-masked supernet, and a tutor for each of its layers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 import functools
 from typing import Any
 import zlib
@@ -12,38 +12,31 @@ from ml_collections import ConfigDict
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.data.sampler import permutation
 from rnas.models.width_network import FBNet, slice_variables
-from rnas.objectives import Alternation, Sampling, SearchCost
+from rnas.objectives import Alternation, SearchCost, TeacherApply
 from rnas.runs import recipes
-from rnas.runs.searches.protocol import SearchProgram, TeacherOfStep
+from rnas.runs.searches.search import Search
 from rnas.spaces import width_space
 from rnas.steps import Augmentation, WidthSearchStep
-from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
-from rnas.training.initial import initial_variables
 from rnas.training.loaders import alternating_rows
 
 
-class WidthSearch:
-    """The search over channel widths; see `rnas.runs.searches.protocol.Search` for what its methods promise."""
-
-    searches = True
-    student_label = "Student"
-    published: Mapping[str, str] = {}
+class WidthSearch(Search):
+    """The search over channel widths."""
 
     def __init__(self, config: ConfigDict):
-        self.config = config
+        super().__init__(config)
         self.space = width_space.get_space(config.space)
 
     def check(self) -> None:
+        super().check()
         config = self.config
-        if unknown := set(config.baselines) - set(recipes.baselines()):
-            raise ValueError(f"unknown baselines {sorted(unknown)}; known: {', '.join(recipes.baselines())}.")
         for key in ("auxiliary", "drop_path"):
             if config.train[key]:
                 raise ValueError(f"train.{key} = {config.train[key]}: networks of this space have none, use 0.")
         if config.budget.mode != "none":
             width_space.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
-        Alternation(5, config.arch_fraction)  # refuses a fraction that cannot be
+        self._alternation(5)  # refuses a fraction that cannot be
 
     # -- networks -----------------------------------------------------------------------------------------
 
@@ -60,15 +53,9 @@ class WidthSearch:
     def at_widths(self, widths: tuple[int, ...] | None) -> FBNet:
         """The narrow network at `widths`; the supernet where they are None."""
         config = self.config
-        return FBNet(
-            self.space,
-            widths=widths,
-            conv_bias=config.conv_bias,
-            mask_expansion=config.mask_expansion,
-            shortcut=config.shortcut,
-            momentum=config.bn_momentum,
-            **recipes.network_fields(config),
-        )
+        options = {key: config[key] for key in ("conv_bias", "mask_expansion", "shortcut")}
+        fields = recipes.network_fields(config)
+        return FBNet(self.space, widths=widths, momentum=config.bn_momentum, **options, **fields)
 
     def cost_of(self, kind: str) -> Callable:
         """Widths → cost of their network."""
@@ -79,19 +66,7 @@ class WidthSearch:
             kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
         )  # fmt: skip
 
-    def given(self) -> None:
-        return None
-
-    def baseline(self, name: str) -> WidthArchitecture:
-        raise ValueError(f"unknown baseline {name!r}; known: {', '.join(recipes.baselines())}.")
-
     # -- search -------------------------------------------------------------------------------------------
-
-    def images_per_step(self) -> tuple[int, str]:
-        return self.config.search.batch_size, "search.batch_size"
-
-    def steps_per_epoch(self, images: int) -> int:
-        return images // self.config.search.batch_size
 
     def _alternation(self, steps_per_epoch: int) -> Alternation:
         return Alternation(steps_per_epoch, self.config.arch_fraction, self.config.arch_warmup_epochs)
@@ -100,75 +75,44 @@ class WidthSearch:
         config = self.config
         if config.split != "disjoint":
             return None
-        rows = permutation(images, config.seed, zlib.crc32(b"search/split"))
-        cut = int(config.arch_fraction * images)
-        batch_size = config.search.batch_size
-        return alternating_rows(
-            self._alternation(self.steps_per_epoch(images)),
-            sampler("search", rows[cut:], batch_size),
-            sampler("search", rows[:cut], batch_size),
-        )
+        rows, cut = permutation(images, config.seed, zlib.crc32(b"search/split")), int(config.arch_fraction * images)
+        orders = [sampler("search", part, config.search.batch_size) for part in (rows[cut:], rows[:cut])]
+        return alternating_rows(self._alternation(self.steps_per_epoch(images)), *orders)
 
     def initial_state(self, teacher_taps: int) -> State:
-        stage = self.config.search
-        architecture = {
-            "widths": width_space.initial_width_logits(self.space),
-            "tutors": jnp.zeros((len(self.space.taps), teacher_taps or 1)),
-        }
-        optimizers = [
-            make_optimizer(section, epochs=1, steps_per_epoch=1) for section in (stage.optimizer, stage.arch_optimizer)
-        ]
-        variables = initial_variables(self.supernet, self.config, "search")
-        return State.create(variables, optimizers[0], architecture, optimizers[1])
+        tutors = jnp.zeros((len(self.space.taps), teacher_taps or 1))
+        return self._state({"widths": width_space.initial_width_logits(self.space), "tutors": tutors})
 
-    def program(self, steps_per_epoch: int, augmentation: Augmentation, teacher: TeacherOfStep) -> SearchProgram:
-        config, stage, supernet = self.config, self.config.search, self.supernet
-        length = dict(epochs=stage.epochs, steps_per_epoch=steps_per_epoch)
-        soft = config.budget.mode == "soft"
-        search_cost = SearchCost(
-            self.cost_of(config.cost.kind),
-            config.cost.alpha,
-            config.cost.beta,
-            budget=self.cost_of(config.budget.kind) if soft else None,
-            target=config.budget.target or 0.0,
-            weight=config.budget.weight,
+    def make_step(
+        self, steps_per_epoch: int, augmentation: Augmentation, teacher: TeacherApply | None, taps: tuple[str, ...]
+    ) -> WidthSearchStep:
+        config, factor, budget = self.config, self.config.cost, self.config.budget
+        limited = self.cost_of(budget.kind) if budget.mode == "soft" else None
+        cost = SearchCost(
+            self.cost_of(factor.kind), factor.alpha, factor.beta, limited, budget.target or 0.0, budget.weight
         )
-        tau = config.tau
-        step = WidthSearchStep(
-            supernet, recipes.joint_objective(config, "search"), augmentation,
-            make_optimizer(stage.optimizer, **length), make_optimizer(stage.arch_optimizer, **length),
-            Sampling(tau.start, tau.decay, tau.min, config.selector.hard, steps_per_epoch),
-            self._alternation(steps_per_epoch), search_cost, teacher=teacher.apply, teacher_taps=teacher.taps,
+        return WidthSearchStep(
+            self.supernet, recipes.joint_objective(config, "search"), augmentation,
+            *self._optimizers(steps_per_epoch), self._sampling(steps_per_epoch), self._alternation(steps_per_epoch),
+            cost, teacher=teacher, teacher_taps=taps,
         )  # fmt: skip
 
-        def predict(variables, images):
-            network = {name: variables[name] for name in ("params", "batch_stats")}
-            return supernet.apply(network, images, variables["masks"], train=False)[0]
-
-        def pack(state):
-            """The supernet at the widths it would be cut to now."""
-            widths = width_space.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
-            masks = width_space.channel_masks(self.space, width_space.one_hot_widths(self.space, widths))
-            return {**state.variables, "masks": masks}
-
-        return SearchProgram(step, step.metrics, predict, pack)
+    def choice(self, state: State) -> Any:
+        """Masks of the widths that the supernet would be cut to now."""
+        widths = width_space.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
+        return width_space.channel_masks(self.space, width_space.one_hot_widths(self.space, widths))
 
     # -- what was found -----------------------------------------------------------------------------------
 
     def derive(self, state: State) -> tuple[WidthArchitecture, Any, Iterable[str]]:
         """Widths and tutors at the end of the search: temperature and architecture have annealed together."""
-        config = self.config
-        logits = state.architecture["widths"]
+        budget, logits = self.config.budget, state.architecture["widths"]
         widths = width_space.derive_widths(self.space, logits)
-        if config.budget.mode == "hard":
-            cost = self.cost_of(config.budget.kind)
-            widths = width_space.narrow_to_budget(self.space, logits, config.budget.target, cost)
+        if budget.mode == "hard":
+            widths = width_space.narrow_to_budget(self.space, logits, budget.target, self.cost_of(budget.kind))
+        probabilities = [jax.nn.softmax(theta) for theta in logits]
         found = WidthArchitecture(
-            space=self.space,
-            widths=widths,
-            image_shape=tuple(config.data.image_shape),
-            num_classes=config.data.num_classes,
-            width_probabilities=[jax.nn.softmax(theta) for theta in logits],
+            space=self.space, widths=widths, width_probabilities=probabilities, **recipes.image_fields(self.config)
         )
         return found, state.architecture["tutors"], ()
 

@@ -17,6 +17,7 @@ from rnas.config import check, record_config
 from rnas.runs.checks import check_cacheable, check_config, check_surroundings
 from rnas.runs.headline import headline
 from rnas.runs.run import Run, say
+from rnas.runs.searches import make_search
 from rnas.runs.stages.derive_architecture import derive_architecture
 from rnas.runs.stages.evaluate_models import evaluate_models
 from rnas.runs.stages.search_architecture import search_architecture
@@ -25,9 +26,7 @@ from rnas.runs.stages.train_teacher import train_teacher
 from rnas.runs.teacher_sources import finished_cache
 from rnas.training.programs import forget_programs
 
-Stage = Callable[[Run], None]
-
-STAGES: Mapping[str, Stage] = {
+STAGES: Mapping[str, Callable[[Run], None]] = {
     "teacher": train_teacher,
     "search": search_architecture,
     "derive": derive_architecture,
@@ -43,11 +42,10 @@ NAMES = (*STAGES, REPORT)
 def open_run(config: ConfigDict, workdir: str | Path) -> Run:
     """The run of a configuration over a work directory; nothing is read or written.
 
-    Raises:
-      ValueError: the configuration cannot work; the message names the key, its value and what it may be.
+    Raises ValueError where the configuration cannot work; it names the key, its value and what it may be.
     """
     check(config)
-    run = Run.of(config, workdir)
+    run = Run(config, Path(workdir), make_search(config))
     check_config(run)
     return run
 
@@ -64,11 +62,9 @@ def execute(
 
     Args:
       command: what started the run, for `run.json`.
-      until: name of the last stage to run.
       report: draws the page of a work directory.
 
-    Raises:
-      ValueError: the configuration cannot work, or is not the directory's.
+    Raises ValueError where the configuration cannot work, or is not the directory's.
     """
     _execute(open_run(config, workdir), command, until, report)
 
@@ -76,8 +72,7 @@ def execute(
 def make_teacher_cache(config: ConfigDict, workdir: str | Path, *, command: str) -> None:
     """Makes what is missing of the teacher cache, after the teacher where that is missing too.
 
-    Raises:
-      ValueError: as `execute`; also where the configuration wants no cache, or its folder holds another one.
+    Raises ValueError as `execute`; also where the configuration wants no cache, or its folder holds another one.
     """
     run = open_run(config, workdir)
     check_cacheable(config)  # before a teacher is trained for it
@@ -86,11 +81,10 @@ def make_teacher_cache(config: ConfigDict, workdir: str | Path, *, command: str)
 
 
 def _execute(run: Run, command: str, until: str, report: Callable[[Path], object]) -> None:
-    wanted = NAMES[: NAMES.index(until) + 1]
+    wanted, page = NAMES[: NAMES.index(until) + 1], run.workdir / "report.html"
     recorder = StageRecorder(run.workdir, command)
     if all(recorder.record.is_complete(stage) for stage in wanted):
         record_config(run.workdir, run.config)
-        page = run.workdir / "report.html"
         say(f"{run.workdir}: the run is complete up to {until!r}; nothing to do. Report: {page}")
         return
     # Before anything is written: a mistake found here leaves no work directory that insists on it.
@@ -104,16 +98,10 @@ def _execute(run: Run, command: str, until: str, report: Callable[[Path], object
                 elif jax.process_index() == 0:
                     report(run.workdir)
             forget_programs()
-    _summarise(run)
-
-
-def _summarise(run: Run) -> None:
-    """Prints the headline figures, where there are any."""
-    if not (run.workdir / EVALUATION).exists():
-        return
-    say(headline(Evaluation.read(run.workdir / EVALUATION)))
-    if (run.workdir / "report.html").exists():
-        say(f"report: {run.workdir / 'report.html'}")
-        if "student" not in run.config.evaluation.auto_attack:
-            epsilon = run.config.evaluation.epsilons[0]
-            say(f"AutoAttack, with sanity checks: rnas attack --workdir={run.workdir} --epsilon={epsilon}")
+    if (run.workdir / EVALUATION).exists():
+        say(headline(Evaluation.read(run.workdir / EVALUATION)))
+        if page.exists():
+            say(f"report: {page}")
+            if "student" not in run.config.evaluation.auto_attack:
+                epsilon = run.config.evaluation.epsilons[0]
+                say(f"AutoAttack, with sanity checks: rnas attack --workdir={run.workdir} --epsilon={epsilon}")

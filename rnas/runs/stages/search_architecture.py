@@ -2,14 +2,10 @@
 
 from rnas.runs.recipes import augmentation, joint_objective
 from rnas.runs.run import Run, say
-from rnas.runs.searches import TeacherOfStep
-from rnas.runs.stage_trainers import checkpoints, make_loader, make_plan, restore, sampler, training_images
+from rnas.runs.stage_trainers import make_loader, make_trainer, restore, sampler, training_images
 from rnas.runs.teacher_sources import teacher_source
-from rnas.steps import run_steps
 from rnas.steps.state import State
 from rnas.teachers import Teacher
-from rnas.training.metrics_log import MetricsLog
-from rnas.training.trainer import Trainer
 
 
 def search_architecture(run: Run) -> None:
@@ -25,19 +21,12 @@ def search_architecture(run: Run) -> None:
     loader = make_loader(run, "search", *search.images_per_step(), rows_at)
     source = teacher_source(run, teacher, augmentation(config, "search"), loader, per_epoch, student=False)
     taps = teacher.tap_names if teacher else ()
-    program = search.program(per_epoch, source.augmentation, TeacherOfStep(source.apply, taps))
-    Trainer(
-        make_plan(run, "search", config.search.epochs, per_epoch, observe=program.observe is not None),
-        run_steps(
-            program.step, program.metrics, streaming=source.loader.streaming, cached_teacher=source.cached_teacher
-        ),
-        source.loader,
-        checkpoints(run, "search"),
-        MetricsLog(run.workdir, "search"),
-        teacher_variables=source.variables,
-        validate=run.validate(program.predict, program.pack),
-        observe=program.observe,
-    ).fit(search.initial_state(len(taps)))
+    step = search.make_step(per_epoch, source.augmentation, source.apply, taps)
+    trainer = make_trainer(
+        run, "search", step, source, epochs=config.search.epochs, steps_per_epoch=per_epoch,
+        validate=run.validate(search.predict, search.pack), observe=search.observe,
+    )  # fmt: skip
+    trainer.fit(search.initial_state(len(taps)))
 
 
 def search_teacher(run: Run) -> Teacher | None:
@@ -46,10 +35,6 @@ def search_teacher(run: Run) -> Teacher | None:
 
 
 def searched_state(run: Run) -> State:
-    """The last state of the search.
-
-    Raises:
-      ValueError: the search has not run.
-    """
+    """The last state of the search; raises ValueError where it has not run."""
     teacher = search_teacher(run)
     return restore(run, "search", lambda: run.search.initial_state(len(teacher.taps) if teacher else 0)).state

@@ -4,12 +4,11 @@ from typing import Any
 
 from rnas.artifacts.architecture import Architecture
 from rnas.objectives import FixedTutors, SampledTutors
-from rnas.runs.recipes import BASELINE, baselines, recipe
+from rnas.runs.recipes import BASELINE, baselines, initial_variables, recipe
 from rnas.runs.run import Run
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
 from rnas.runs.stages.search_architecture import searched_state
 from rnas.steps.state import State
-from rnas.training.initial import initial_variables
 from rnas.training.programs import forget_programs
 from rnas.training.trainer import Trainer
 
@@ -42,17 +41,15 @@ def train_baselines(run: Run) -> None:
 
 
 def _prepare(run: Run, stage: str, architecture: Architecture, start: Any = None) -> tuple[Trainer, State]:
-    """The trainer of a stage, and the state it starts from: variables `start`, or fresh ones."""
+    """The trainer of a stage, and the state it starts from: of variables `start`, of the search's, or of fresh ones.
+
+    Baselines of the same network start where the student does.
+    """
     how, model = recipe(run.config, stage), run.search.network(architecture)
     tutors = _tutors(run, architecture) if how.objective.gamma else None
     trainer = network_trainer(run, how, model, tutors)
-    return trainer, first_state(how, start or _initial_student(run, architecture, model))
-
-
-def _initial_student(run: Run, architecture: Architecture, model: Any) -> Any:
-    """Weights that training starts from. Baselines of the same network start where the student does."""
-    start = run.search.initial_student(architecture, lambda: searched_state(run))
-    return initial_variables(model, run.config, "train") if start is None else start
+    start = start or run.search.initial_student(architecture, lambda: searched_state(run))
+    return trainer, first_state(how, start or initial_variables(model, run.config, "train"))
 
 
 def _tutors(run: Run, architecture: Architecture) -> FixedTutors | SampledTutors:

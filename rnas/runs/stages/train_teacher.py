@@ -1,11 +1,10 @@
 """Stage `teacher`: trains the teachers that some stage learns from, where the configuration names none."""
 
 from rnas.models import build_model
-from rnas.runs.recipes import network_fields, recipe, uses_natural_teacher, uses_teacher
+from rnas.runs.recipes import initial_variables, network_fields, recipe, uses_natural_teacher, uses_teacher
 from rnas.runs.run import Run, predict, say
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
 from rnas.teachers import save_teacher
-from rnas.training.initial import initial_variables
 
 
 def train_teacher(run: Run) -> None:
@@ -39,11 +38,5 @@ def _train(run: Run, stage: str) -> None:
     }
     if validate := run.validate(predict(model)):
         origin["validation"] = validate(best.state)
-    save_teacher(
-        run.workdir / stage,
-        model.clone(axis_name=None),
-        best.state.outcome,
-        architecture=settings.architecture,
-        image_shape=tuple(config.data.image_shape),
-        origin=origin,
-    )
+    fields = dict(architecture=settings.architecture, image_shape=tuple(config.data.image_shape), origin=origin)
+    save_teacher(run.workdir / stage, model.clone(axis_name=None), best.state.outcome, **fields)
