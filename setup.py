@@ -46,6 +46,7 @@ setup(
         "optax>=0.2.6,<0.3",
         "orbax-checkpoint>=0.12,<1",
         "pillow>=11,<14",
+        "safetensors>=0.4.5,<1",
         "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         "tensorboardX>=2.6,<3",

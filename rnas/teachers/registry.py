@@ -4,12 +4,11 @@ Figures are those of the benchmark's model cards, accuracy in percent on the tes
 validation images. Nothing is downloaded from here: a user fetches a file from where it is published.
 """
 
-import dataclasses
 import difflib
+from typing import NamedTuple
 
-# One row a network: name, architecture, normalisation, pixels a side, L∞ radius, accuracy clean and under AutoAttack,
-# accuracy under a stronger attack where one is known, paper. All were trained against that radius. Where the images of
-# the test were resized before they were cropped to that size, their shorter side stands before it: 256>224.
+# One row a network: name, architecture, normalisation, [resize>]image_size, epsilon, clean, autoattack, external, paper;
+# see `Published`.
 _CIFAR10 = """
 Bartoldson2024Adversarial_WRN-94-16  dm_wide_resnet_94_16     cifar10        32 8/255 93.68 73.71   -   2404.09349
 Bartoldson2024Adversarial_WRN-82-8   dm_wide_resnet_82_8      cifar10        32 8/255 93.11 71.59   -   2404.09349
@@ -71,27 +70,25 @@ _PAGES = {
 _ZOO = "github.com/RobustBench/robustbench (model zoo)"
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """One network of the benchmark.
+class Published(NamedTuple):
+    """One network of the benchmark, trained against its radius.
 
     Attributes:
-      name: in the benchmark, for its dataset.
       dataset: cifar10, cifar100 or imagenet.
+      name: in the benchmark, for its dataset.
       architecture: in `rnas.models`.
       normalization: in `rnas.teachers.normalization`.
       image_size: pixels a side.
       resize: pixels of the shorter side before images are cropped to that size; None if they are cropped as they are.
       epsilon: L∞ radius in pixel units, as text.
-      clean: accuracy, %.
-      autoattack: accuracy under AutoAttack at that radius, %.
+      clean, autoattack: accuracy, and that under AutoAttack at the radius, %.
       external: accuracy under a stronger attack, %; None where none is known.
       paper: where it is described; empty for what was published as code alone.
       sources: where the file is published.
     """
 
-    name: str
     dataset: str
+    name: str
     architecture: str
     normalization: str
     image_size: int
@@ -115,23 +112,12 @@ class Published:
 
 def _read(dataset: str, row: str) -> Published:
     name, architecture, normalization, sides, epsilon, clean, autoattack, external, paper = row.split()
-    *resize, size = sides.split(">")
-    papers = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}
-    page = next((page for paper, page in _PAGES.items() if name.startswith(paper)), None)
-    return Published(
-        name=name,
-        dataset=dataset,
-        architecture=architecture,
-        normalization=normalization,
-        image_size=int(size),
-        resize=int(resize[0]) if resize else None,
-        epsilon=epsilon,
-        clean=float(clean),
-        autoattack=float(autoattack),
-        external=None if external == "-" else float(external),
-        paper=papers.get(paper, f"arXiv {paper}"),
-        sources=(page, _ZOO) if page else (_ZOO,),
-    )
+    *resized, size = map(int, sides.split(">"))
+    resize = resized[0] if resized else None
+    figures = float(clean), float(autoattack), None if external == "-" else float(external)
+    paper = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}.get(paper, f"arXiv {paper}")
+    sources = (*(page for prefix, page in _PAGES.items() if name.startswith(prefix)), _ZOO)
+    return Published(dataset, name, architecture, normalization, size, resize, epsilon, *figures, paper, sources)
 
 
 PUBLISHED = {
@@ -142,13 +128,9 @@ PUBLISHED = {
 
 
 def find_published(name: str) -> Published:
-    """The network of that name.
+    """The network of a name such as `cifar10/Rice2020Overfitting`; raises ValueError where it names none, or several.
 
-    Args:
-      name: such as `cifar10/Rice2020Overfitting`; without the dataset where only one has a network of the name.
-
-    Raises:
-      ValueError: if there is none, or there are several.
+    The dataset may be left out where only one has a network of the name.
     """
     if name in PUBLISHED:
         return PUBLISHED[name]

@@ -43,7 +43,7 @@ class Teacher:
       hash: SHA-256 of the variables; `identity` distinguishes teachers.
       image_shape: [H,W,C] that it is meant for.
       fixed_size: whether `apply` refuses images of another size.
-      origin: how it came to be, for the reader.
+      origin: how it came to be (objective, epochs, accuracies …), for the reader.
       classes: that its logits are restricted to, in order; None for all.
     """
 
@@ -88,16 +88,21 @@ class Teacher:
         return tuple(tap.name for tap in self.taps)
 
     def save(self, path: Path) -> None:
-        """Writes the teacher's directory, see `save_teacher`."""
-        save_teacher(
-            path,
-            self.model,
-            self.variables,
-            architecture=self.architecture,
-            image_shape=self.image_shape,
-            fixed_size=self.fixed_size,
-            origin=self.origin,
-        )
+        """Writes the teacher's directory; the card comes last, so a directory with a card is complete."""
+        with Checkpoints(path / "variables") as checkpoints:
+            checkpoints.save(0, self.variables, {})
+        card = {
+            "architecture": self.architecture,
+            "num_classes": self.model.num_classes,
+            "image_shape": self.image_shape,
+            "fixed_size": self.fixed_size,
+            "mean": self.mean,
+            "std": self.std,
+            "taps": [tap._asdict() for tap in self.taps],
+            "hash": self.hash,
+            "origin": self.origin,
+        }
+        write_json(path / CARD, card)
 
 
 def describe_taps(model: nn.Module, image_shape: tuple[int, int, int], *args: Any) -> tuple[Tap, ...]:
@@ -131,7 +136,7 @@ def make_teacher(
     fixed_size: bool = False,
     origin: dict,
 ) -> Teacher:
-    """A teacher of a network and its variables; see `Teacher` for the arguments."""
+    """A teacher of a network and its variables; the arguments are attributes of `Teacher`."""
 
     def apply(variables, images):
         if fixed_size and images.shape[1:] != image_shape:
@@ -157,46 +162,13 @@ def make_teacher(
     )
 
 
-def save_teacher(
-    path: Path,
-    model: nn.Module,
-    variables: Any,
-    *,
-    architecture: str,
-    image_shape: tuple[int, int, int],
-    fixed_size: bool = False,
-    origin: dict,
-) -> None:
-    """Writes a teacher directory; the card comes last, so a directory with a card is complete.
-
-    Args:
-      fixed_size: whether the loaded teacher refuses images of another size.
-      origin: how it came to be (objective, epochs, accuracies …), kept in the card for the reader.
-    """
-    path = Path(path)
-    variables = jax.device_get(variables)
-    with Checkpoints(path / "variables") as checkpoints:
-        checkpoints.save(0, variables, {})
-    card = {
-        "architecture": architecture,
-        "num_classes": model.num_classes,
-        "image_shape": list(image_shape),
-        "fixed_size": fixed_size,
-        "mean": list(model.mean),
-        "std": list(model.std),
-        "taps": [tap._asdict() for tap in describe_taps(model, image_shape)],
-        "hash": content_hash(variables),
-        "origin": origin,
-    }
-    write_json(path / CARD, card)
+def save_teacher(path: Path, model: nn.Module, variables: Any, **described: Any) -> None:
+    """Writes the directory of a teacher; `described` as `make_teacher` takes it."""
+    make_teacher(model, jax.device_get(variables), **described).save(Path(path))
 
 
 def read_card(path: Path) -> dict:
-    """Reads a `teacher.json`.
-
-    Raises:
-      ValueError: where it is not one.
-    """
+    """Reads a `teacher.json`; raises ValueError where it is not one."""
     card = read_json(path)
     required = ("architecture", "num_classes", "image_shape", "mean", "std", "hash")
     if missing := [key for key in required if not isinstance(card, dict) or key not in card]:
@@ -205,36 +177,29 @@ def read_card(path: Path) -> dict:
 
 
 def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher:
-    """Loads a teacher directory.
+    """Loads the directory of a teacher, which will compute in `dtype`; None is float32.
 
-    Args:
-      path: as written by `save_teacher`.
-      dtype: compute type of the teacher; None is float32.
-
-    Raises:
-      ValueError: there is no teacher, or its weights are damaged or not those of its card.
+    Raises ValueError where there is no teacher, or its weights are damaged or not those of its card.
     """
     path = Path(path)
     if not (path / CARD).is_file():
         raise ValueError(f"no teacher at {path}: expected a directory that holds {CARD!r} and its variables.")
     card = read_card(path / CARD)
-    mean, std, image_shape = tuple(card["mean"]), tuple(card["std"]), tuple(card["image_shape"])
-    model = build_model(card["architecture"], num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
+    name, image_shape, mean, std = card["architecture"], *(tuple(card[key]) for key in ("image_shape", "mean", "std"))
+    model = build_model(name, num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
     images = jnp.zeros((1, *image_shape))
     template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images)))
     with Checkpoints(path / "variables") as checkpoints:
         restored = checkpoints.restore(template)
-    lacking = f"the teacher at {path} lacks the weights its card names by hash; copy it again."
-    if restored is None:
-        raise ValueError(lacking)
-    teacher = make_teacher(
-        model,
-        restored.state,
-        architecture=card["architecture"],
-        image_shape=image_shape,
-        fixed_size=card.get("fixed_size", False),  # older cards lack it
-        origin=card.get("origin", {}),
-    )
-    if teacher.hash != card["hash"]:
-        raise ValueError(lacking)
-    return teacher
+    if restored is not None:
+        teacher = make_teacher(
+            model,
+            restored.state,
+            architecture=name,
+            image_shape=image_shape,
+            fixed_size=card.get("fixed_size", False),  # older cards lack it
+            origin=card.get("origin", {}),
+        )
+        if teacher.hash == card["hash"]:
+            return teacher
+    raise ValueError(f"the teacher at {path} lacks the weights its card names by hash; copy it again.")
