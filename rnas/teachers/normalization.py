@@ -55,13 +55,8 @@ def name_of(normalization: Normalization) -> str | None:
 def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], channels: int) -> Normalization:
     """Reads a normalisation that a user gives.
 
-    Args:
-      given: a name of `NAMED`; or means and standard deviations, as a pair or as a text such as
-        `0.49,0.48,0.45/0.2,0.2,0.2`.
-      channels: of the images.
-
-    Raises:
-      ValueError: if the name is unknown, or the numbers are not one per channel.
+    It is a name of `NAMED`; or means and standard deviations, as a pair or as a text such as
+    `0.49,0.48,0.45/0.2,0.2,0.2`. Raises ValueError if the name is unknown, or the numbers are not one per channel.
     """
     if isinstance(given, str) and "/" not in given:
         if given not in NAMED:

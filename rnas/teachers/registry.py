@@ -7,8 +7,8 @@ validation images. Nothing is downloaded from here: a user fetches a file from w
 import difflib
 from typing import NamedTuple
 
-# One row a network: name, architecture, normalisation, [resize>]image_size, epsilon, clean, autoattack, external, paper;
-# see `Published`.
+# One row a network: of `Published`, name, architecture, normalization, [resize>]image_size, epsilon, clean, autoattack,
+# external, paper.
 _CIFAR10 = """
 Bartoldson2024Adversarial_WRN-94-16  dm_wide_resnet_94_16     cifar10        32 8/255 93.68 73.71   -   2404.09349
 Bartoldson2024Adversarial_WRN-82-8   dm_wide_resnet_82_8      cifar10        32 8/255 93.11 71.59   -   2404.09349

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -33,44 +34,69 @@ class Teacher:
     """A frozen classifier with named activations.
 
     Attributes:
-      apply: (variables, images [N,H,W,C] float in [0, 1]) -> (logits [N,K], {tap name: [N,h,w,c]}).
+      model: a network of `rnas.models`.
       variables: {'params', 'batch_stats'}.
-      taps: in forward order.
-      mean, std: normalisation inside the model, per channel, pixels in [0, 1].
-      model: the Flax module behind `apply`.
-      architecture: its name in `rnas.models`.
-      num_classes: K.
-      hash: SHA-256 of the variables; `identity` distinguishes teachers.
+      architecture: the name of `model` in `rnas.models`.
       image_shape: [H,W,C] that it is meant for.
       fixed_size: whether `apply` refuses images of another size.
       origin: how it came to be (objective, epochs, accuracies …), for the reader.
       classes: that its logits are restricted to, in order; None for all.
     """
 
-    apply: Callable
+    model: Any
     variables: Any
-    taps: tuple[Tap, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    model: nn.Module
     architecture: str
-    num_classes: int
-    hash: str
     image_shape: tuple[int, int, int]
     fixed_size: bool = False
     origin: dict = dataclasses.field(default_factory=dict)
     classes: tuple[int, ...] | None = None
 
-    def restricted(self, classes: Sequence[int]) -> "Teacher":
-        """The same teacher restricted to some of its classes: its logits at `classes`, in that order."""
-        chosen = np.asarray(classes)
+    @functools.cached_property
+    def apply(self) -> Callable:
+        """(variables, images [N,H,W,C] float in [0, 1]) -> (logits [N,K], {tap name: [N,h,w,c]})."""
 
         def apply(variables, images):
-            logits, out = self.apply(variables, images)
-            return logits[:, chosen], out
+            if self.fixed_size and images.shape[1:] != self.image_shape:
+                raise ValueError(
+                    f"this {self.architecture} was published for images of {self.image_shape} only: its code pools a "
+                    f"window that is the whole image at that size alone. It was given images of {images.shape[1:]}."
+                )
+            logits, out = self.model.apply(variables, images, train=False)
+            return (logits if self.classes is None else logits[:, np.asarray(self.classes)]), out
 
-        kept = np.arange(self.num_classes) if self.classes is None else np.asarray(self.classes)
-        return dataclasses.replace(self, apply=apply, num_classes=len(chosen), classes=tuple(kept[chosen].tolist()))
+        return apply
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 of the variables; `identity` distinguishes teachers."""
+        return content_hash(self.variables)
+
+    @functools.cached_property
+    def taps(self) -> tuple[Tap, ...]:
+        """Its taps in forward order."""
+        return describe_taps(self.model, self.image_shape)
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        return tuple(tap.name for tap in self.taps)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """What is subtracted from each channel inside the model, pixels in [0, 1]; `std` divides the difference."""
+        return self.model.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.model.std
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes if self.classes is None else len(self.classes)
+
+    def restricted(self, classes: Sequence[int]) -> "Teacher":
+        """The same teacher restricted to some of its classes: its logits at `classes`, in that order."""
+        kept = range(self.num_classes) if self.classes is None else self.classes
+        return dataclasses.replace(self, classes=tuple(kept[place] for place in classes))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -82,10 +108,6 @@ class Teacher:
             "std": list(self.std),
             "classes": None if self.classes is None else list(self.classes),
         }
-
-    @property
-    def tap_names(self) -> tuple[str, ...]:
-        return tuple(tap.name for tap in self.taps)
 
     def save(self, path: Path) -> None:
         """Writes the teacher's directory; the card comes last, so a directory with a card is complete."""
@@ -127,44 +149,9 @@ def identity_hash(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def make_teacher(
-    model: nn.Module,
-    variables: Any,
-    *,
-    architecture: str,
-    image_shape: tuple[int, int, int],
-    fixed_size: bool = False,
-    origin: dict,
-) -> Teacher:
-    """A teacher of a network and its variables; the arguments are attributes of `Teacher`."""
-
-    def apply(variables, images):
-        if fixed_size and images.shape[1:] != image_shape:
-            raise ValueError(
-                f"this {architecture} was published for images of {image_shape} only: its code pools a window that is "
-                f"the whole image at that size alone. It was given images of {images.shape[1:]}."
-            )
-        return model.apply(variables, images, train=False)
-
-    return Teacher(
-        apply=apply,
-        variables=variables,
-        taps=describe_taps(model, image_shape),
-        mean=model.mean,
-        std=model.std,
-        model=model,
-        architecture=architecture,
-        num_classes=model.num_classes,
-        hash=content_hash(variables),
-        image_shape=image_shape,
-        fixed_size=fixed_size,
-        origin=origin,
-    )
-
-
 def save_teacher(path: Path, model: nn.Module, variables: Any, **described: Any) -> None:
-    """Writes the directory of a teacher; `described` as `make_teacher` takes it."""
-    make_teacher(model, jax.device_get(variables), **described).save(Path(path))
+    """Writes the directory of a teacher; `described` are further attributes of `Teacher`."""
+    Teacher(model, jax.device_get(variables), **described).save(Path(path))
 
 
 def read_card(path: Path) -> dict:
@@ -192,7 +179,7 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
     with Checkpoints(path / "variables") as checkpoints:
         restored = checkpoints.restore(template)
     if restored is not None:
-        teacher = make_teacher(
+        teacher = Teacher(
             model,
             restored.state,
             architecture=name,

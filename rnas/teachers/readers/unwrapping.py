@@ -31,7 +31,7 @@ class Unwrapped(NamedTuple):
 
     Attributes:
       tensors: by name, without the common prefix.
-      mean, std: the normalisation that the file brings, [C] each in its own precision, or None.
+      normaliser: mean and standard deviation that the file brings, [C] each in its own precision, or None.
       entry: where in the file the state was, '' where the file is nothing else.
       others: entries that might have been taken instead.
       prefix: what all names began with.
@@ -39,8 +39,7 @@ class Unwrapped(NamedTuple):
     """
 
     tensors: dict[str, np.ndarray]
-    mean: np.ndarray | None
-    std: np.ndarray | None
+    normaliser: tuple[np.ndarray, np.ndarray] | None
     entry: str
     others: tuple[str, ...]
     prefix: str
@@ -72,8 +71,7 @@ def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
     prefix = _common_prefix(tensors)
     return Unwrapped(
         tensors={name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
-        mean=_one(means),
-        std=_one(stds),
+        normaliser=(_one(means), _one(stds)) if means else None,
         entry=entry,
         others=others,
         prefix=prefix,
@@ -134,13 +132,11 @@ def _common_prefix(names: Collection[str]) -> str:
             )
 
 
-def _one(found: dict[str, np.ndarray]) -> np.ndarray | None:
+def _one(found: dict[str, np.ndarray]) -> np.ndarray:
     """The one mean or standard deviation of all that the file has, flat."""
     for name, tensor in found.items():
         if tensor.size > 16 or not jnp.issubdtype(tensor.dtype, jnp.floating):
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; expected one number per channel.")
-    if not found:
-        return None
     first, *rest = (tensor.reshape(-1) for tensor in found.values())
     if any(not np.array_equal(first, other) for other in rest):
         raise ValueError(f"the file has several that differ: {', '.join(found)}; it is unclear which one applies.")
