@@ -6,13 +6,14 @@ row. A shard is complete or absent, and its content does not depend on the host 
 work, and a killed one continues. A cache grows by further views; what is there stays.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import contextlib
 import functools
+import itertools
 import json
 from pathlib import Path
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from flax.traverse_util import flatten_dict
@@ -36,18 +37,6 @@ STALE = 3600  # seconds; nobody takes so long to write a file
 CHUNK = 64  # images a device computes at once; the last bits of the outputs depend on it
 
 
-class Shard(NamedTuple):
-    """One file: rows first … last - 1 of a view."""
-
-    view: int
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        return f"view_{self.view:04d}-rows_{self.first:08d}.array_record"
-
-
 class TeacherCache:
     """The folder of one teacher, one set of images and one augmentation.
 
@@ -65,9 +54,8 @@ class TeacherCache:
         create_json(self.folder / CARD, {"format": FORMAT, **identity})
         identity = matching_identity(identity, self.folder)  # another process may have been quicker
         self.images, self.views = images, views
-        self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
-        self.size: int = identity["maps"]["size"] if identity["maps"] else 0
-        n = len(self.taps)
+        maps = identity["maps"] or {"taps": (), "size": 0}
+        self.taps, self.size, n = tuple(maps["taps"]), maps["size"], len(maps["taps"])
         self._outputs = np.dtype(
             [("logits", "<f4", (num_classes,)), ("norms", "<f4", (n,)), ("maps", "<f2", (n, self.size**2))]
         )
@@ -80,24 +68,27 @@ class TeacherCache:
         """Size of all views on a device; on disk each image takes a few bytes more."""
         return self.views * self.images * self._outputs.itemsize
 
-    def shards(self) -> Iterator[Shard]:
-        for view in range(self.views):
-            for first in range(0, self.images, SHARD):
-                yield Shard(view, first, min(first + SHARD, self.images))
+    def shards(self) -> list[tuple[int, int]]:
+        """View and number of each file."""
+        return list(itertools.product(range(self.views), range(-(-self.images // SHARD))))
 
-    def missing(self) -> list[Shard]:
+    def missing(self) -> list[tuple[int, int]]:
         """Shards that are not there yet."""
-        return [shard for shard in self.shards() if not self._path(shard).exists()]
+        return [shard for shard in self.shards() if not self._path(*shard).exists()]
+
+    def _path(self, view: int, number: int) -> Path:
+        return self.folder / f"view_{view:04d}-rows_{number * SHARD:08d}.array_record"
+
+    def _rows(self, number: int) -> np.ndarray:
+        return np.arange(number * SHARD, min((number + 1) * SHARD, self.images))
 
     def build(self, compute: Callable[[int, np.ndarray], CachedOutputs]) -> None:
         """Makes the missing shards, shared by all hosts; every host must call it, and returns when all are done.
 
+        Raises `Interrupted` on all hosts after a whole shard, if one of them got SIGINT or SIGTERM.
+
         Args:
           compute: (view, rows [m]) → the teacher's outputs, with a leading axis [m]; see `teacher_outputs`.
-
-        Raises:
-          Interrupted: on all hosts after a whole shard, if one of them got SIGINT or SIGTERM.
-          ValueError: if a shard is missing although all hosts are done: they do not share one folder.
         """
         for path in self.folder.glob(".*.tmp"):  # what kills left half written, and nothing that another run is writing
             with contextlib.suppress(FileNotFoundError):
@@ -108,15 +99,15 @@ class TeacherCache:
             multihost_utils.sync_global_devices("teacher cache")
         if missing := self.missing():
             raise ValueError(
-                f"{self.folder} lacks {len(missing)} shards, {missing[0].name} among them, though every host has made "
-                "its own: give all hosts one shared folder as teacher.cache.dir."
+                f"{self.folder} lacks {len(missing)} shards, {self._path(*missing[0]).name} among them, though every "
+                "host has made its own: give all hosts one shared folder as teacher.cache.dir."
             )
 
     def make_share(self, compute: Callable[[int, np.ndarray], CachedOutputs], host: int, hosts: int) -> None:
         """Makes the missing shards of host number `host`, one of `hosts`; see `build`."""
         # By their number, so that hosts agree on the shares whatever each of them sees of the others' work.
-        own = list(self.shards())[host::hosts]
-        left = [shard for shard in own if not self._path(shard).exists()]
+        own = self.shards()[host::hosts]
+        left = [shard for shard in own if not self._path(*shard).exists()]
         # All hosts take as many turns as the one with most to do, so that an interrupted host can stop them all.
         turns = int(gathered(len(left)).max())
         if not turns:
@@ -126,9 +117,9 @@ class TeacherCache:
         before = len(own) - len(left)
         with Progress("teacher cache", len(own), before, "shard") as progress, Interruption() as interruption:
             for done in range(1, turns + 1):
-                for shard in left[done - 1 : done]:  # none, where another host has more to do
-                    if not self._path(shard).exists():
-                        self._write(shard, compute(shard.view, np.arange(shard.first, shard.last)))
+                for view, number in left[done - 1 : done]:  # none, where another host has more to do
+                    if not self._path(view, number).exists():
+                        self._write(view, number, compute(view, self._rows(number)))
                     progress.update(before + done)
                 if gathered(interruption.requested).any() and done < turns:
                     raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
@@ -140,9 +131,8 @@ class TeacherCache:
         """
         flat = rows.reshape(-1)
         found: Any = np.empty(len(flat), self._outputs)
-        numbers = flat // SHARD
-        for number in np.unique(numbers):
-            places = np.flatnonzero(numbers == number)
+        for number in np.unique(flat // SHARD):
+            places = np.flatnonzero(flat // SHARD == number)
             found[places] = self._records(view, int(number), flat[places])
         return CachedOutputs(
             *(found[name].reshape(*rows.shape, *found[name].shape[1:]) for name in CachedOutputs._fields)
@@ -154,14 +144,10 @@ class TeacherCache:
         each = [self.read(view, rows) for view in range(self.views)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
-    def _path(self, shard: Shard) -> Path:
-        return self.folder / shard.name
-
     def _records(self, view: int, number: int, rows: np.ndarray) -> np.ndarray:
-        shard = Shard(view, number * SHARD, min((number + 1) * SHARD, self.images))
-        path = self._path(shard)
+        path = self._path(view, number)
         try:
-            content = b"".join(self._reader(shard).read((rows - shard.first).tolist()))
+            content = b"".join(self._reader(view, number).read((rows - number * SHARD).tolist()))
         except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"{path} cannot be read ({error}); remove it to have it made anew.") from error
         if len(content) == len(rows) * self._record.itemsize:
@@ -171,22 +157,22 @@ class TeacherCache:
                 return records["outputs"]
         raise ValueError(f"{path} holds outputs of another teacher or on other images; remove it to have it made anew.")
 
-    def _open(self, shard: Shard) -> ArrayRecordReader:
-        path = self._path(shard)
+    def _open(self, view: int, number: int) -> ArrayRecordReader:
+        path = self._path(view, number)
         with open(path, "rb"):  # its error has the reason, which the reader's lacks
             pass
         reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-        if (found := reader.num_records()) != shard.last - shard.first:
-            raise ValueError(f"it holds {found} records, not {shard.last - shard.first}")
+        if (found := reader.num_records()) != (expected := len(self._rows(number))):
+            raise ValueError(f"it holds {found} records, not {expected}")
         return reader
 
-    def _write(self, shard: Shard, outputs: CachedOutputs) -> None:
-        records = np.empty(shard.last - shard.first, self._record)
-        records["identity"], records["view"] = self._identity, shard.view
-        records["row"] = np.arange(shard.first, shard.last)
+    def _write(self, view: int, number: int, outputs: CachedOutputs) -> None:
+        rows = self._rows(number)
+        records = np.empty(len(rows), self._record)
+        records["identity"], records["view"], records["row"] = self._identity, view, rows
         for name, values in outputs._asdict().items():
             records["outputs"][name] = values
-        with replaced(self._path(shard)) as temporary:
+        with replaced(self._path(view, number)) as temporary:
             writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
             for record in records:
                 writer.write(record.tobytes())

@@ -43,8 +43,7 @@ class Recognised(NamedTuple):
 def recognise(shapes: Shapes) -> Recognised:
     """Recognises a network by the names and shapes that PyTorch gives its tensors, without prefixes.
 
-    Raises:
-      ValueError: an unknown network; the message names what it looks like, where that is clear.
+    Raises ValueError for an unknown one, with what it looks like, where that is clear.
     """
 
     def has(pattern: str) -> bool:

@@ -41,8 +41,7 @@ def import_torch(
     Args:
       path: the file.
       architecture: a name of `rnas.models.build_model`; None takes the one that the tensors fit.
-      normalization: inside the model: a name of `rnas.teachers.normalization.NAMED` such as 'none' or 'cifar10', a text
-        of means and standard deviations, or a pair of them; None takes that of the file or of `published`.
+      normalization: inside the model, see `read_normalization`; None takes that of the file or of `published`.
       published: name of a network in `rnas.teachers.registry`, which has architecture and normalisation.
       entry: where in the file the state is; None looks at the usual places.
       image_size: pixels a side; None is 32, for ImageNet networks 224 or that of `published`.
@@ -50,8 +49,7 @@ def import_torch(
       dtype: of the computation; None is float32.
 
     Raises:
-      ValueError: the file cannot be read, is of another network, leaves a question open, or contradicts an argument;
-        all tensors that do not fit are listed.
+      ValueError: the file cannot be read, is of another network, leaves a question open, or contradicts an argument.
     """
     path = Path(path)
     known = None if published is None else find_published(published)
@@ -71,14 +69,13 @@ def import_torch(
         variables = convert(found.tensors, model, (size, size, channels))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    with open(path, "rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     origin: dict[str, Any] = {
         "imported_by": f"rnas {rnas.__version__}",
-        "source": {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path), "format": contents.format},
+        "source": {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256, "format": contents.format},
         "family": recognised.family,
-        "entry": found.entry,
-        "other_entries": list(found.others),
-        "prefix": found.prefix,
-        "ignored": found.ignored,
+        **found.origin,
         "foreign_classes": list(contents.foreign),
         "dtypes": sorted({str(tensor.dtype) for tensor in found.tensors.values()}),
         "normalization": {"name": name_of(normaliser), "from": source},
@@ -174,8 +171,3 @@ def _image_size(recognised: Recognised, given: int | None, known: Published | No
         only = "its published code pools a window that is the whole image at 32x32 pixels only"
         raise ValueError(f"{only}, so it cannot be used at {size}x{size}.")
     return size
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,11 @@
 """Published robust networks by the names of RobustBench (Croce et al. 2021, arXiv 2010.09670): what no file contains.
 
 Figures are those of the benchmark's model cards, accuracy in percent on the test set; for ImageNet on 5,000 fixed
-validation images. Nothing is downloaded from here: a user fetches a file from where it is published.
+validation images. Nothing is downloaded from here: a user fetches a file from where it is published. All are in the
+model zoo of github.com/RobustBench/robustbench; some have pages of their own, too: github.com/MadryLab/robustness
+(Engstrom2019), google-deepmind/deepmind-research (adversarial_robustness; Gowal2020, Rebuffi2021),
+microsoft/robust-models-transfer (Salman2020), wzekai99/DM-Improves-AT (Wang2023), csdongxian/AWP (Wu2020),
+yaodongyu/TRADES (Zhang2019).
 """
 
 import difflib
@@ -57,17 +61,6 @@ Salman2020Do_R18                     imagenet_resnet18        imagenet      256>
 Engstrom2019Robustness               imagenet_resnet50        imagenet      256>224 4/255 62.56 29.22   -   -
 Wong2020Fast                         imagenet_resnet50        imagenet          288 4/255 55.62 26.24   -   2001.03994
 """
-# Project pages by the author and year that begin a name, of those who publish their files themselves as well.
-_PAGES = {
-    "Engstrom2019": "github.com/MadryLab/robustness",
-    "Gowal2020": "github.com/google-deepmind/deepmind-research (adversarial_robustness)",
-    "Rebuffi2021": "github.com/google-deepmind/deepmind-research (adversarial_robustness)",
-    "Salman2020": "github.com/microsoft/robust-models-transfer",
-    "Wang2023": "github.com/wzekai99/DM-Improves-AT",
-    "Wu2020": "github.com/csdongxian/AWP",
-    "Zhang2019": "github.com/yaodongyu/TRADES",
-}
-_ZOO = "github.com/RobustBench/robustbench (model zoo)"
 
 
 class Published(NamedTuple):
@@ -84,7 +77,6 @@ class Published(NamedTuple):
       clean, autoattack: accuracy, and that under AutoAttack at the radius, %.
       external: accuracy under a stronger attack, %; None where none is known.
       paper: where it is described; empty for what was published as code alone.
-      sources: where the file is published.
     """
 
     dataset: str
@@ -98,7 +90,6 @@ class Published(NamedTuple):
     autoattack: float
     external: float | None
     paper: str
-    sources: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -116,8 +107,7 @@ def _read(dataset: str, row: str) -> Published:
     resize = resized[0] if resized else None
     figures = float(clean), float(autoattack), None if external == "-" else float(external)
     paper = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}.get(paper, f"arXiv {paper}")
-    sources = (*(page for prefix, page in _PAGES.items() if name.startswith(prefix)), _ZOO)
-    return Published(dataset, name, architecture, normalization, size, resize, epsilon, *figures, paper, sources)
+    return Published(dataset, name, architecture, normalization, size, resize, epsilon, *figures, paper)
 
 
 PUBLISHED = {
@@ -132,9 +122,7 @@ def find_published(name: str) -> Published:
 
     The dataset may be left out where only one has a network of the name.
     """
-    if name in PUBLISHED:
-        return PUBLISHED[name]
-    found = [entry for entry in PUBLISHED.values() if entry.name == name]
+    found = [entry for entry in PUBLISHED.values() if name in (entry.key, entry.name)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -113,17 +113,9 @@ class Teacher:
         """Writes the teacher's directory; the card comes last, so a directory with a card is complete."""
         with Checkpoints(path / "variables") as checkpoints:
             checkpoints.save(0, self.variables, {})
-        card = {
-            "architecture": self.architecture,
-            "num_classes": self.model.num_classes,
-            "image_shape": self.image_shape,
-            "fixed_size": self.fixed_size,
-            "mean": self.mean,
-            "std": self.std,
-            "taps": [tap._asdict() for tap in self.taps],
-            "hash": self.hash,
-            "origin": self.origin,
-        }
+        kept = ("architecture", "image_shape", "fixed_size", "mean", "std", "hash", "origin")
+        card = {name: getattr(self, name) for name in kept} | {"num_classes": self.model.num_classes}
+        card["taps"] = [tap._asdict() for tap in self.taps]
         write_json(path / CARD, card)
 
 

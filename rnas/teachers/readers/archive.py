@@ -28,17 +28,11 @@ HOW_TO_TRUST = (
 
 
 class Contents(NamedTuple):
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-      content: nested containers with NumPy arrays.
-      format: its name, for the reader.
-      foreign: classes that had to be replaced by placeholders, see `rnas.teachers.readers.trusted`.
-    """
-
-    content: Any
-    format: str
-    foreign: tuple[str, ...] = ()
+    content: Any  # nested containers with NumPy arrays
+    format: str  # its name, for the reader
+    foreign: tuple[str, ...] = ()  # classes that placeholders stand for, see `rnas.teachers.readers.trusted`
 
 
 def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
@@ -46,10 +40,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
 
     Tensors and plain containers in PyTorch's zip format (1.6 and later) are read without PyTorch; see
     `rnas.teachers.readers.unpickling`. Files that hold more, or are in its older format, are read by PyTorch, and only
-    with `trust`; see `rnas.teachers.readers.trusted`.
-
-    Raises:
-      ValueError: if the file is something else, is damaged, or holds what is not read without `trust`.
+    with `trust`; see `rnas.teachers.readers.trusted`. Whatever else a file is, and damage, raise ValueError.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a directory; expected a checkpoint file.")
@@ -59,7 +50,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
         raise ValueError(f"{path} is empty: its download or copy never began. Fetch it again.")
     # First, because the length that these files begin with may look like the beginning of another.
     if start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= path.stat().st_size:
-        return Contents(_read_safetensors(path), "safetensors")
+        return _read_safetensors(path)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ValueError(
             f"{path} is a web page, not a checkpoint: the download was answered by a page about consent or "
@@ -74,17 +65,16 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
             raise ValueError(f"{path} is in PyTorch's format before version 1.6, a bare pickle. {HOW_TO_TRUST}")
         return Contents(*read_trusted(path))
     if start[8:9] == b"{":  # cut short
-        return Contents(_read_safetensors(path), "safetensors")
+        return _read_safetensors(path)
     kind = "a pickle, but not one of torch.save" if start.startswith(b"\x80") else "of unknown format"
     raise ValueError(f"{path} is {kind}; expected a checkpoint of PyTorch, safetensors or NumPy (.npz).")
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path) -> Contents:
     try:
-        return {
-            name: np.frombuffer(tensor["data"], SAFETENSORS[tensor["dtype"]]).reshape(tensor["shape"])
-            for name, tensor in safetensors.deserialize(path.read_bytes())
-        }
+        tensors = safetensors.deserialize(path.read_bytes())
+        arrays = {name: np.frombuffer(each["data"], SAFETENSORS[each["dtype"]]) for name, each in tensors}
+        return Contents({name: arrays[name].reshape(each["shape"]) for name, each in tensors}, "safetensors")
     except KeyError as kind:
         raise ValueError(f"{path}: tensors of type {kind} cannot be read; expected {', '.join(SAFETENSORS)}.") from kind
     except (safetensors.SafetensorError, ValueError) as error:

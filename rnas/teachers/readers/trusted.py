@@ -27,16 +27,10 @@ class Placeholder(type):
     def __call__(cls, *arguments: Any, **options: Any) -> "Placeholder":
         return cls
 
-    def __setstate__(cls, state: Any) -> None:
-        del state
-
-    def __setitem__(cls, key: Any, value: Any) -> None:
+    def append(cls, *filling: Any) -> None:
         pass
 
-    def append(cls, item: Any) -> None:
-        del item
-
-    add = extend = append
+    add = extend = __setitem__ = __setstate__ = append
 
 
 PLACEHOLDER = Placeholder("PLACEHOLDER", (), {"__new__": lambda cls, *arguments, **options: cls})

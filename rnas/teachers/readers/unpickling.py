@@ -50,7 +50,7 @@ class _Mapping(dict):
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        del state
+        pass
 
 
 class _NumberType:
@@ -156,14 +156,10 @@ def _bytes(text: Any, encoding: Any) -> bytes:
 class Unpickler(pickle.Unpickler):
     """Builds dicts, lists, tuples, numbers, texts and NumPy arrays; nothing else.
 
-    Messages name types, not values: the text of a tuple that holds another twice, and so on, has no end.
+    Messages name types, not values: the text of a tuple that holds another twice, and so on, has no end. ValueError is
+    raised if the pickle is too long, or would have memory reserved for more objects than it makes.
 
-    Args:
-      content: the pickle.
-      read_storage: (key, element type, number of elements) -> one-dimensional array, read-only.
-
-    Raises:
-      ValueError: if the pickle is too long, or would have memory reserved for more objects than it makes.
+    `read_storage` returns a one-dimensional, read-only array for (key, element type, number of elements).
     """
 
     def __init__(self, content: bytes, read_storage: Callable[[str, np.dtype, int], np.ndarray]):

@@ -27,23 +27,11 @@ _IGNORED = {
 
 
 class Unwrapped(NamedTuple):
-    """The state of a network.
+    """The state of a network."""
 
-    Attributes:
-      tensors: by name, without the common prefix.
-      normaliser: mean and standard deviation that the file brings, [C] each in its own precision, or None.
-      entry: where in the file the state was, '' where the file is nothing else.
-      others: entries that might have been taken instead.
-      prefix: what all names began with.
-      ignored: number of tensors left out, by what they are.
-    """
-
-    tensors: dict[str, np.ndarray]
-    normaliser: tuple[np.ndarray, np.ndarray] | None
-    entry: str
-    others: tuple[str, ...]
-    prefix: str
-    ignored: dict[str, int]
+    tensors: dict[str, np.ndarray]  # by name, without the common prefix
+    normaliser: tuple[np.ndarray, np.ndarray] | None  # mean and std that the file brings, [C] in its precision
+    origin: dict[str, Any]  # for the card: the entry taken and others, the prefix removed, numbers of tensors left out
 
 
 def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
@@ -54,9 +42,7 @@ def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
     state, entry, others = _choose(content, entry)
     if odd := [f"{name} ({type(value).__name__})" for name, value in state.items() if not _is_tensor(name, value)]:
         raise ValueError(f"the state holds what is no tensor: {', '.join(odd)}. Save a plain state_dict.")
-    tensors: dict[str, np.ndarray] = {}
-    means: dict[str, np.ndarray] = {}
-    stds: dict[str, np.ndarray] = {}
+    tensors, means, stds = {}, {}, {}
     ignored: collections.Counter[str] = collections.Counter()
     for name, tensor in state.items():
         core = _CHAIN.sub("", name, count=1)
@@ -70,16 +56,13 @@ def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
         raise ValueError(f"the file has {', '.join(means or stds)} but no {lacking} to go with it.")
     prefix = _common_prefix(tensors)
     return Unwrapped(
-        tensors={name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
-        normaliser=(_one(means), _one(stds)) if means else None,
-        entry=entry,
-        others=others,
-        prefix=prefix,
-        ignored=dict(ignored),
+        {name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
+        (_one(means), _one(stds)) if means else None,
+        {"entry": entry, "other_entries": others, "prefix": prefix, "ignored": dict(ignored)},
     )
 
 
-def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, ...]]:
+def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, list[str]]:
     if isinstance(content, Placeholder):
         raise ValueError("the file holds a whole model, an object of a foreign class; save its state_dict instead.")
     if not isinstance(content, Mapping) or not content:
@@ -87,9 +70,9 @@ def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, .
     states = {key: value for key, value in content.items() if _holds_tensors(value)}
     places = ENTRIES if entry is None else (entry,)
     if known := [key for key in places if key in states]:
-        return states[known[0]], known[0], tuple(key for key in states if key != known[0])
+        return states[known[0]], known[0], [key for key in states if key != known[0]]
     if entry is None and _holds_tensors(content):
-        return content, "", ()
+        return content, "", []
     inner = {
         f"{key}.{name}": value
         for key, outer in content.items()
@@ -98,7 +81,7 @@ def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, .
         if _holds_tensors(value)
     }
     if entry in inner:
-        return inner[entry], entry, tuple(states)
+        return inner[entry], entry, list(states)
     found = [*states, *inner]
     hint = f"name one with --entry: {_list(found)}" if found else f"it has {_list(content)}"
     raise ValueError(f"the file has no state at {', '.join(places)}; {hint}.")

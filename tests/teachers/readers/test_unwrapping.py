@@ -92,4 +92,5 @@ def test_of_several_states_the_first_in_the_published_order_is_taken(taken, left
     state, other = {"w": np.ones(1)}, {"w": np.zeros(1)}
     for content in ({taken: state, left: other}, {left: other, taken: state}):
         found = unwrap(content)
-        assert found.tensors["w"] is state["w"] and (found.entry, found.others) == (taken, (left,))
+        assert found.tensors["w"] is state["w"]
+        assert (found.origin["entry"], found.origin["other_entries"]) == (taken, [left])
