@@ -16,7 +16,7 @@ from rnas.artifacts.kernel_results import (
     TableAgreement,
 )
 from rnas.tabular import RobBench, best_share
-from rnas.tabular.rank_correlation import correlation, gain, interval, resampled_spearman
+from rnas.tabular.ranks import correlation, gain, interval, resampled_spearman
 
 BEST = 0.2  # share of the table's classes, by its first column, that is looked at alone
 RESAMPLES = 2000

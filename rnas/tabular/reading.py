@@ -131,31 +131,20 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
         )
     rows = []
     for number, representative in enumerate(nasbench201.representatives().tolist()):
-        entry = content[str(number)]
-        if number == representative:
-            rows.append(_row(file, number, entry, names))
-        elif str(entry) != str(representative):
+        entry, stands = content[str(number)], number == representative
+        if isinstance(entry, list) != stands or not stands and str(entry) != str(representative):
+            there = "has a row of its own" if isinstance(entry, list) else f"is listed as id {entry}"
+            here = "it stands for its class" if stands else f"its class is that of id {representative}"
             raise ValueError(
-                f"{file} is of another version: id {number} {_describe(entry)}, but in the order of NAS-Bench-201 its "
-                f"class is that of id {representative}."
+                f"{file} is of another version: id {number} {there}, but in the order of NAS-Bench-201 {here}."
             )
+        if stands:
+            if len(entry) != len(names):
+                raise ValueError(f"{file}: id {number} has {len(entry)} figures, expected {len(names)}, one a column.")
+            pairs = zip(names, entry, strict=True)
+            rows.append([check_accuracy(str(file), number, name, value) for name, value in pairs])
     table = np.array(rows)
     return {ours: table[:, names.index(theirs)] for theirs, ours in columns.items()}
-
-
-def _row(file: Path, number: int, entry: Any, names: list[str]) -> list[float]:
-    if not isinstance(entry, list):
-        raise ValueError(
-            f"{file} is of another version: id {number} {_describe(entry)}, but in the order of NAS-Bench-201 it "
-            "stands for its class."
-        )
-    if len(entry) != len(names):
-        raise ValueError(f"{file}: id {number} has {len(entry)} figures, expected {len(names)}, one a column.")
-    return [check_accuracy(str(file), number, name, value) for name, value in zip(names, entry, strict=True)]
-
-
-def _describe(entry: Any) -> str:
-    return "has a row of its own" if isinstance(entry, list) else f"is listed as id {entry}"
 
 
 def _some(words: list[str]) -> str:
