@@ -15,6 +15,7 @@ from rnas.artifacts.kernel_results import (
     ScoreCorrelation,
     TableAgreement,
 )
+from rnas.spaces.nasbench201 import canonical
 from rnas.tabular import RobBench, best_share
 from rnas.tabular.ranks import correlation, gain, interval, resampled_spearman
 
@@ -40,7 +41,7 @@ def agreement(results: KernelResults, table: RobBench, columns: Sequence[str]) -
     values = np.array([[table.query(number, *column.split("/")) for number in ids] for column in columns])
     samples = _resampled(rows, values, settings)
     correlations = _correlations(names, columns, rows, values, samples)
-    best = np.isin([table.canonical(number) for number in ids], best_share(table, columns[0], BEST))
+    best = np.isin([canonical(number) for number in ids], best_share(table, columns[0], BEST))
     among_best = None
     if best.sum() >= FEWEST:
         of_best = rows[:, best], values[:, best]

@@ -16,7 +16,7 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of curves, over repeats
 
 def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
     """Returns names, class and every figure of one architecture, with the rank of its class."""
-    number, canonical = nasbench201.identify(arch), table.canonical(arch)
+    number, canonical = nasbench201.identify(arch), nasbench201.canonical(arch)
     row = table.ids.index(canonical) if canonical in table.ids else None
     values, places, runs = {}, {}, {}
     for name in table.columns:
@@ -165,10 +165,9 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
             "searched": np.average(values[has], weights=chances[has]).item() if chances[has].any() else None,
         }
     values = table.column(by)[rows]
-    values = values[np.isfinite(values)]
     answer = cell(table, found)
     own = answer["values"].get(by)
-    better = (values < own if is_cost(by) else values > own) if own is not None else None
+    better = None if own is None else _sign(by) * values[np.isfinite(values)] > _sign(by) * own
     return {
         "by": by,
         "found": answer,

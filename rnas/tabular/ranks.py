@@ -23,18 +23,12 @@ class Correlation(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """By how much |ρ| of one score exceeds |ρ| of another, on the same architectures; arrays [...].
+    """By how much |ρ| of one score exceeds |ρ| of another, on the same architectures; arrays [...]."""
 
-    Attributes:
-      gain: |ρ one| - |ρ other|.
-      low, high: ends of its 95 % percentile interval.
-      p_value: two-sided, of no difference: twice the smaller share of resamples on either side of 0.
-    """
-
-    gain: np.ndarray
-    low: np.ndarray
+    gain: np.ndarray  # |ρ one| - |ρ other|
+    low: np.ndarray  # ends of its 95 % percentile interval
     high: np.ndarray
-    p_value: np.ndarray
+    p_value: np.ndarray  # two-sided, of no difference: twice the smaller share of resamples on either side of 0
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> Correlation:

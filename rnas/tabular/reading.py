@@ -23,25 +23,27 @@ from rnas.tabular.table import TASKS, RobBench
 
 FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
 
-_MEANS = {
-    f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
-    for dataset in ("cifar10", "cifar100", "imagenet")
-    for ours, theirs in PUBLISHED_METRICS.items()
-}
 _STANDARD_METRICS = {
-    "clean": "standard_clean",
-    "aa_apgd-ce": "standard_apgd_ce",
-    "aa_square": "standard_square",
-    "fgsm": "standard_fgsm",
-    "pgd": "standard_pgd",
-    "corr": "standard_corruptions",
+    "standard_clean": "clean",
+    "standard_apgd_ce": "aa_apgd-ce",
+    "standard_square": "aa_square",
+    "standard_fgsm": "fgsm",
+    "standard_pgd": "pgd",
+    "standard_corruptions": "corr",
 }
-_STANDARD = {
-    f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
-    for dataset in ("cifar10", "cifar100", "ImageNet16-120")
-    for theirs, ours in _STANDARD_METRICS.items()
-    if (dataset, theirs) != ("ImageNet16-120", "corr")
-}
+
+
+def _columns(imagenet: str, metrics: Mapping[str, str]) -> dict[str, str]:
+    """Published names of columns, and ours."""
+    return {
+        f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
+        for dataset in ("cifar10", "cifar100", imagenet)
+        for ours, theirs in metrics.items()
+        if (dataset, theirs) != ("ImageNet16-120", "corr")  # which was not made
+    }
+
+
+_MEANS, _STANDARD = _columns("imagenet", PUBLISHED_METRICS), _columns("ImageNet16-120", _STANDARD_METRICS)
 
 
 def load_robbench(
@@ -56,8 +58,7 @@ def load_robbench(
       partial: whether a table of runs may lack classes, data sets, metrics.
 
     Raises:
-      ValueError: no such file, one cut short, a missing or unknown column, another version's ids, a figure outside
-        [0, 1]; the message names it and the remedy.
+      ValueError: a file that is missing, cut short, of another version or with a figure outside [0, 1].
     """
     file = _find(Path(path))
     content, sha256 = _parse(file)
@@ -105,9 +106,6 @@ def _parse(file: Path) -> tuple[Any, str]:
         ) from error
 
 
-# -- means -----------------------------------------------------------------------------------------------
-
-
 def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Returns the column [6466] of each of our names for `columns`, in ascending order of ids."""
     names = content.get("") if isinstance(content, dict) else None
@@ -150,9 +148,6 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
 def _some(words: list[str]) -> str:
     more = f" and {len(words) - 3} more" if len(words) > 3 else ""
     return (", ".join(words[:3]) or "none") + more
-
-
-# -- runs ------------------------------------------------------------------------------------------------
 
 
 def columns_of_runs(table: TableOfRuns) -> tuple[tuple[int, ...], dict, dict]:

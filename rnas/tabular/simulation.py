@@ -61,7 +61,7 @@ def local_search(scores: np.ndarray, budget: int, rng: np.random.Generator) -> l
             if values[best] <= values[centre]:
                 break
             centre = best
-    return queries.made
+    return list(queries)
 
 
 def pareto_local_search(scores: np.ndarray, budget: int, rng: np.random.Generator) -> list[int]:
@@ -85,34 +85,31 @@ def pareto_local_search(scores: np.ndarray, budget: int, rng: np.random.Generato
             queries.extend(around.tolist())
             candidates = np.union1d(archive, around)
             archive = candidates[non_dominated(scores[candidates])]
-    return queries.made
+    return list(queries)
 
 
-class _Queries:
-    """What was queried so far: different ids, at most `budget` of them."""
+class _Queries(dict[int, None]):
+    """What was queried so far, in this order: different ids, at most `budget` of them."""
 
     def __init__(self, budget: int, rng: np.random.Generator):
-        self.made: list[int] = []
-        self._known: set[int] = set()
         self._budget, self._rng = min(budget, SIZE), rng
 
     @property
     def spent(self) -> bool:
-        return len(self.made) >= self._budget
+        return len(self) >= self._budget
 
     def start(self) -> int:
         """Queries a random architecture that is new."""
-        while (number := int(self._rng.integers(SIZE))) in self._known:
+        while (number := int(self._rng.integers(SIZE))) in self:
             pass
         self.extend([number])
         return number
 
     def extend(self, numbers: Iterable[int]) -> None:
         """Queries those that are new, in random order, as far as the budget allows."""
-        new = [number for number in numbers if number not in self._known]
-        new = [new[i] for i in self._rng.permutation(len(new))][: self._budget - len(self.made)]
-        self._known.update(new)
-        self.made += new
+        new = [number for number in numbers if number not in self]
+        order = self._rng.permutation(len(new))[: self._budget - len(self)]
+        self.update(dict.fromkeys(new[i] for i in order))
 
 
 # -- simulation ------------------------------------------------------------------------------------------
@@ -126,21 +123,13 @@ ALGORITHMS: dict[str, tuple[Search, Search]] = {  # for one objective, and for s
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Simulation:
-    """Repeated searches.
+    """Repeated searches."""
 
-    Attributes:
-      objectives: columns that were searched on.
-      algorithm: one of `ALGORITHMS`.
-      seed: of all repeats; repeat r draws from a generator seeded by (seed, r).
-      scores: [15625, d], larger is better: accuracies, and negative costs.
-      queries: [repeats, budget] ids in the order of query.
-    """
-
-    objectives: tuple[str, ...]
-    algorithm: str
-    seed: int
-    scores: np.ndarray
-    queries: np.ndarray
+    objectives: tuple[str, ...]  # columns that were searched on
+    algorithm: str  # of `ALGORITHMS`
+    seed: int  # of all repeats; repeat r draws from a generator seeded by (seed, r)
+    scores: np.ndarray  # [15625, d], larger is better: accuracies, and negative costs
+    queries: np.ndarray  # [repeats, budget] ids in the order of query
 
     def chosen(self) -> np.ndarray:
         """Ids [repeats, budget] of the best of a single objective after each query, the first of equals."""
@@ -177,14 +166,9 @@ class Simulation:
 def simulate(
     table: RobBench, objectives: Sequence[str], algorithm: str, *, budget: int, repeats: int, seed: int = 0
 ) -> Simulation:
-    """Searches `repeats` times.
+    """Searches a complete table `repeats` times, each time by `budget` queries; see `Simulation`.
 
-    Args:
-      table: a complete one.
-      objectives: columns; several make it a search for the Pareto front.
-      algorithm: one of `ALGORITHMS`.
-      budget: queries of each search.
-      repeats, seed: see `Simulation`.
+    Several objectives make it a search for the Pareto front.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"no algorithm is named {algorithm!r}; there are {', '.join(ALGORITHMS)}.")

@@ -54,10 +54,6 @@ class RobBench:
     def _rows(self) -> dict[int, int]:
         return {number: row for row, number in enumerate(self.ids)}
 
-    def canonical(self, arch: Arch) -> int:
-        """Returns the id under which the class of `arch`, in any form of `rnas.spaces.nasbench201`, was evaluated."""
-        return nasbench201.canonical(arch)
-
     def query(self, arch: Arch, dataset: str, metric: str, *, seed: int | str | None = None) -> float:
         """Returns one figure of an architecture: an accuracy of its class, or a cost of its own.
 
@@ -66,10 +62,8 @@ class RobBench:
           dataset: 'cifar10', 'cifar100' or 'imagenet16' (ImageNet16-120); 'digits', of tables made here.
           metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs';
             'standard_clean' and so on, where that table was joined.
-          seed: of one training run; None gives the mean over runs.
-
-        Raises:
-          ValueError: no such architecture, data set, metric or seed, or none that was evaluated; names the nearest.
+          seed: of one training run; None gives the mean over runs. A seed, or a class, that was not evaluated raises
+            ValueError.
         """
         name = self.check_column(f"{dataset}/{metric}")
         number = nasbench201.identify(arch)
@@ -82,7 +76,7 @@ class RobBench:
                 there = f"there are {', '.join(runs)}" if runs else "only means"
                 raise ValueError(f"{name} has no run of seed {seed}; {there}.")
             column = runs[str(seed)]
-        representative = self.canonical(number)
+        representative = nasbench201.canonical(number)
         row = self._rows.get(representative)
         if row is None or np.isnan(column[row]):
             raise ValueError(
