@@ -64,15 +64,9 @@ def front(table: RobBench, columns: Sequence[str]) -> Answer:
     points = np.stack([_sign(name) * table.column(name) for name in columns], axis=1)
     known = np.flatnonzero(np.isfinite(points).all(1))
     members = known[simulation.non_dominated(points[known])]
-    members = members[np.lexsort(-points[members].T[::-1])]
-    return {
-        "columns": list(columns),
-        "count": len(known),
-        "members": [
-            {**names_of(table.ids[row]), "values": {name: table.column(name)[row].item() for name in columns}}
-            for row in members.tolist()
-        ],
-    }
+    ordered = members[np.lexsort(-points[members].T[::-1])].tolist()
+    cells = [_point(table, table.ids[row], columns) for row in ordered]
+    return {"columns": list(columns), "count": len(known), "members": cells}
 
 
 def correlate(table: RobBench, columns: Sequence[str] = (), *, best: float = 1.0, by: str = "cifar10/clean") -> Answer:
@@ -123,19 +117,15 @@ def _single(table: RobBench, done: simulation.Simulation) -> Answer:
 
 
 def _several(table: RobBench, done: simulation.Simulation) -> Answer:
-    budget = done.queries.shape[1]
-    numbers = simulation.spaced(budget, points=15)
+    numbers = simulation.spaced(done.queries.shape[1], points=15)
     volumes = done.hypervolumes(numbers)
     front = np.flatnonzero(simulation.non_dominated(done.scores))
     _, first = np.unique(done.scores[front], axis=0, return_index=True)
-    front = front[first]
+    ordered = front[first][np.argsort(-done.scores[front[first], 0], kind="stable")].tolist()
     return {
         "hypervolume": _spread(volumes[:, -1]),
         "front_found": _spread(done.front_shares()),
-        "front": [
-            {**names_of(number), "values": {name: table.query(number, *name.split("/")) for name in done.objectives}}
-            for number in front[np.argsort(-done.scores[front, 0], kind="stable")].tolist()
-        ],
+        "front": [_point(table, number, done.objectives) for number in ordered],
         "curve": _curve(volumes, numbers),
     }
 
@@ -143,11 +133,8 @@ def _several(table: RobBench, done: simulation.Simulation) -> Answer:
 def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) -> Answer:
     """Returns the quality of a search by probabilities: the cell it found, and the order in which it puts all cells.
 
-    The space is that of the 15,625 cells, as far as the table has their class.
-
-    Args:
-      probabilities: [6, 5], of the operations on each edge.
-      by: column that the found cell is compared by.
+    The space is that of the 15,625 cells, as far as the table has their class. `probabilities` are [6, 5], of the
+    operations on each edge; `by` is the column that the found cell is compared by.
     """
     found = nasbench201.most_probable(probabilities)
     logs = nasbench201.log_probabilities(probabilities)
@@ -192,10 +179,11 @@ def overview(
     if is_cost(by):
         raise ValueError(f"{by} is a cost; expected a column of accuracies.")
     clean = table.check_column(f"{table.check_column(by).partition('/')[0]}/clean")
+    in_common = np.isfinite(list(table.values.values())).all(0).sum()
     found: Answer = {
         "front": front(table, (clean, by)),
         "rank": rank(table, by, top),
-        "agreement": _agreement(table),
+        "agreement": correlate(table) if len(table.values) > 1 and in_common > 2 else None,
         "best": None,
         "searches": [],
     }
@@ -208,18 +196,16 @@ def overview(
     return found
 
 
-def _agreement(table: RobBench) -> Answer | None:
-    """Correlations of all accuracies that have three classes in common; None where there are not two of them."""
-    in_common = np.isfinite(list(table.values.values())).all(0).sum()
-    return correlate(table) if len(table.values) > 1 and in_common > 2 else None
-
-
 def _sign(column: str) -> int:
     return -1 if is_cost(column) else 1
 
 
 def names_of(number: int) -> Answer:
     return {"id": number, "code": nasbench201.to_code(number)}
+
+
+def _point(table: RobBench, number: int, columns: Sequence[str]) -> Answer:
+    return {**names_of(number), "values": {name: table.query(number, *name.split("/")) for name in columns}}
 
 
 def _spread(values: np.ndarray) -> Answer:

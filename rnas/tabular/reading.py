@@ -60,11 +60,17 @@ def load_robbench(
     Raises:
       ValueError: a file that is missing, cut short, of another version or with a figure outside [0, 1].
     """
-    file = _find(Path(path))
+    file = Path(path)
+    if file.is_dir():
+        found = [file / name for name in FILES if (file / name).is_file()]
+        if len(found) != 1:
+            expected = f"expected one of {' and '.join(FILES)}. Name the file itself"
+            raise ValueError(f"{file} holds {len(found)} tables; {expected}.")
+        (file,) = found
     content, sha256 = _parse(file)
-    if isinstance(content, dict) and "" in content:
+    if "" in content:
         ids, values, seeds = nasbench201.classes(), _means(file, content, _MEANS), {}
-    elif isinstance(content, dict) and content and content.keys() <= DATASETS.keys():
+    elif content and content.keys() <= DATASETS.keys():
         ids, values, seeds = columns_of_runs(TableOfRuns.from_json(str(file), content))
         if not partial:
             _check_complete(file, ids, values)
@@ -80,36 +86,25 @@ def load_robbench(
     return RobBench(str(file), sha256, ids, values, seeds)
 
 
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = [path / name for name in FILES if (path / name).is_file()]
-    if len(found) != 1:
-        raise ValueError(
-            f"{path} holds {len(found)} tables; expected one of {' and '.join(FILES)}. Name the file itself."
-        )
-    return found[0]
-
-
-def _parse(file: Path) -> tuple[Any, str]:
-    """Returns the JSON of a file, behind `name=` if that precedes it, and the file's SHA-256."""
+def _parse(file: Path) -> tuple[dict[str, Any], str]:
+    """Returns the JSON object of a file, behind `name=` if that precedes it, empty if it is none; and its SHA-256."""
     if not file.is_file():
         raise ValueError(f"no table at {file}; download it from the project page of NAS-RobBench-201.")
     data = file.read_bytes()
     try:
         text = re.sub(r"^\s*(?:(?:var|let|const)\s+)?\w+\s*=", "", data.decode()).strip().removesuffix(";")
-        return json.loads(text), hashlib.sha256(data).hexdigest()
+        content = json.loads(text)
     except ValueError as error:  # of the decoder, or of UTF-8
         raise ValueError(
             f"{file}, {len(data):,} bytes, is not readable: {error}. The download may be incomplete, or it is a "
             "web page about the file; fetch it again."
         ) from error
+    return content if isinstance(content, dict) else {}, hashlib.sha256(data).hexdigest()
 
 
-def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+def _means(file: Path, content: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Returns the column [6466] of each of our names for `columns`, in ascending order of ids."""
-    names = content.get("") if isinstance(content, dict) else None
-    if not isinstance(names, list):
+    if not isinstance(names := content.get(""), list):
         raise ValueError(f'{file} is no table of means: expected names of columns under the key "".')
     if sorted(map(str, names)) != sorted(columns):
         if columns is _MEANS and set(map(str, names)) == set(_STANDARD):
@@ -172,6 +167,5 @@ def _check_complete(file: Path, ids: tuple[int, ...], values: Mapping[str, np.nd
     if ids != expected or lacking or holes:
         raise ValueError(
             f"{file} is incomplete: it evaluates {len(ids):,} of {len(expected):,} classes; missing columns: "
-            f"{_some(lacking)}; missing figures: {_some(holes)}. Allow it by partial=True "
-            "(--partial)."
+            f"{_some(lacking)}; missing figures: {_some(holes)}. Allow it by partial=True (--partial)."
         )
