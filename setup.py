@@ -47,6 +47,7 @@ setup(
         "orbax-checkpoint>=0.12,<1",
         "pillow>=11,<14",
         "pydantic>=2.12,<3",
+        "safetensors>=0.4.5,<1",
         "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         "tensorboardX>=2.6,<3",

@@ -15,8 +15,9 @@ from rnas.artifacts.kernel_results import (
     ScoreCorrelation,
     TableAgreement,
 )
+from rnas.spaces.nasbench201 import canonical
 from rnas.tabular import RobBench, best_share
-from rnas.tabular.rank_correlation import correlation, gain, interval, resampled_spearman
+from rnas.tabular.ranks import correlation, gain, interval, resampled_spearman
 
 BEST = 0.2  # share of the table's classes, by its first column, that is looked at alone
 RESAMPLES = 2000
@@ -37,7 +38,7 @@ def agreement(results: KernelResults, table: RobBench, columns: Sequence[str]) -
     values = np.array([[table.query(number, *column.split("/")) for number in ids] for column in columns])
     samples = _resampled(rows, values, settings)
     correlations = _correlations(names, columns, rows, values, samples)
-    best = np.isin([table.canonical(number) for number in ids], best_share(table, columns[0], BEST))
+    best = np.isin([canonical(number) for number in ids], best_share(table, columns[0], BEST))
     among_best = None
     if best.sum() >= FEWEST:
         of_best = rows[:, best], values[:, best]

@@ -7,17 +7,16 @@ import numpy as np
 
 from rnas.spaces import nasbench201
 from rnas.tabular import ranks, simulation
-from rnas.tabular.rank_correlation import correlation
 from rnas.tabular.table import RobBench, is_cost
 
 Answer = dict[str, Any]
+KINDS = ("spearman", "kendall", "count")
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of curves, over repeats
 
 
 def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
     """Returns names, class and every figure of one architecture, with the rank of its class."""
-    number = nasbench201.identify(arch)
-    canonical = table.canonical(number)
+    number, canonical = nasbench201.identify(arch), nasbench201.canonical(arch)
     row = table.ids.index(canonical) if canonical in table.ids else None
     values, places, runs = {}, {}, {}
     for name in table.columns:
@@ -27,15 +26,14 @@ def cell(table: RobBench, arch: nasbench201.Arch) -> Answer:
         elif row is not None and np.isfinite(column[row]):
             values[name] = column[row].item()
             places[name] = 1 + (column > column[row]).sum().item()
-            for seed, run in table.seeds.get(name, {}).items():
-                if np.isfinite(run[row]):
-                    runs.setdefault(name, {})[seed] = run[row].item()
-    members = np.flatnonzero(nasbench201.representatives() == canonical)
+            seeds = table.seeds.get(name, {}).items()
+            if found := {seed: run[row].item() for seed, run in seeds if np.isfinite(run[row])}:
+                runs[name] = found
     return {
         **names_of(number),
         "string": nasbench201.to_string(number),
         "canonical": canonical,
-        "class_size": len(members),
+        "class_size": (nasbench201.representatives() == canonical).sum().item(),
         "values": values,
         "ranks": places,
         "runs": runs,
@@ -63,18 +61,12 @@ def rank(table: RobBench, by: str, top: int) -> Answer:
 
 def front(table: RobBench, columns: Sequence[str]) -> Answer:
     """Returns the Pareto front, best by the first column first: no other class is as good in all and better in one."""
-    points = np.stack([(-1 if is_cost(name) else 1) * table.column(name) for name in columns], axis=1)
+    points = np.stack([_sign(name) * table.column(name) for name in columns], axis=1)
     known = np.flatnonzero(np.isfinite(points).all(1))
     members = known[simulation.non_dominated(points[known])]
-    members = members[np.lexsort(-points[members].T[::-1])]
-    return {
-        "columns": list(columns),
-        "count": len(known),
-        "members": [
-            {**names_of(table.ids[row]), "values": {name: table.column(name)[row].item() for name in columns}}
-            for row in members.tolist()
-        ],
-    }
+    ordered = members[np.lexsort(-points[members].T[::-1])].tolist()
+    cells = [_point(table, table.ids[row], columns) for row in ordered]
+    return {"columns": list(columns), "count": len(known), "members": cells}
 
 
 def correlate(table: RobBench, columns: Sequence[str] = (), *, best: float = 1.0, by: str = "cifar10/clean") -> Answer:
@@ -85,76 +77,55 @@ def correlate(table: RobBench, columns: Sequence[str] = (), *, best: float = 1.0
       best: share of the classes that count.
       by: column that decides which classes are best.
     """
-    names = list(columns) or [name for name in table.columns if not is_cost(name)]
+    names = list(columns or table.values)
     ids = ranks.best_share(table, by, best) if best != 1 else None
     size = len(names)
     found = [[ranks.correlate(table, names[i], names[j], ids=ids) for j in range(i + 1)] for i in range(size)]
     whole = [[found[max(i, j)][min(i, j)] for j in range(size)] for i in range(size)]
-    return {
-        "columns": names,
-        "best": best,
-        "by": by if ids else None,
-        **{
-            kind: [[_finite(getattr(pair, kind)) for pair in row] for row in whole]
-            for kind in ("spearman", "kendall", "count")
-        },
-    }
+    tables = {kind: [[_finite(getattr(pair, kind)) for pair in row] for row in whole] for kind in KINDS}
+    return {"columns": names, "best": best, "by": by if ids else None, **tables}
 
 
 def search(table: RobBench, done: simulation.Simulation) -> Answer:
     """Returns what simulated searches chose and reached; see `rnas.tabular.simulation`."""
     repeats, budget = done.queries.shape
-    answer = {
-        "algorithm": done.algorithm,
-        "objectives": list(done.objectives),
-        "budget": budget,
-        "repeats": repeats,
-        "seed": done.seed,
-    }
-    return answer | (_single if len(done.objectives) == 1 else _several)(table, done)
+    reached = _several(table, done) if len(done.objectives) > 1 else _single(table, done)
+    answer = {"algorithm": done.algorithm, "objectives": list(done.objectives)}
+    return {**answer, "budget": budget, "repeats": repeats, "seed": done.seed, **reached}
 
 
 def _single(table: RobBench, done: simulation.Simulation) -> Answer:
     (objective,) = done.objectives
-    sign = -1 if is_cost(objective) else 1
-    scores = done.scores[:, 0]
+    sign, scores = _sign(objective), done.scores[:, 0]
     chosen = done.chosen()[:, -1]
     numbers = simulation.spaced(done.queries.shape[1])
-    best = int(np.flatnonzero(scores == scores.max())[0])
     when = done.queries_to_optimum()
     reached = np.isfinite(when)
     expected = simulation.expected_best(scores, numbers)
     return {
-        "chosen": {name: _spread((-1 if is_cost(name) else 1) * table.scores(name)[chosen]) for name in table.columns},
+        "chosen": {name: _spread(_sign(name) * table.scores(name)[chosen]) for name in table.columns},
         "optimum": {
-            **names_of(best),
+            **names_of(int(scores.argmax())),
             "value": sign * scores.max(),
             "reached": reached.mean(),
             "queries": _spread(when[reached]) if reached.any() else None,
         },
         "regret": _spread(scores.max() - scores[chosen]),
         "random_search": sign * expected[-1],
-        "curve": {
-            **_curve(sign * done.reached()[:, numbers - 1], numbers),
-            "random_search": (sign * expected).tolist(),
-        },
+        "curve": _curve(sign * done.reached()[:, numbers - 1], numbers) | {"random_search": (sign * expected).tolist()},
     }
 
 
 def _several(table: RobBench, done: simulation.Simulation) -> Answer:
-    budget = done.queries.shape[1]
-    numbers = simulation.spaced(budget, points=15)
+    numbers = simulation.spaced(done.queries.shape[1], points=15)
     volumes = done.hypervolumes(numbers)
     front = np.flatnonzero(simulation.non_dominated(done.scores))
     _, first = np.unique(done.scores[front], axis=0, return_index=True)
-    front = front[first]
+    ordered = front[first][np.argsort(-done.scores[front[first], 0], kind="stable")].tolist()
     return {
         "hypervolume": _spread(volumes[:, -1]),
         "front_found": _spread(done.front_shares()),
-        "front": [
-            {**names_of(number), "values": {name: table.query(number, *name.split("/")) for name in done.objectives}}
-            for number in front[np.argsort(-done.scores[front, 0], kind="stable")].tolist()
-        ],
+        "front": [_point(table, number, done.objectives) for number in ordered],
         "curve": _curve(volumes, numbers),
     }
 
@@ -162,11 +133,8 @@ def _several(table: RobBench, done: simulation.Simulation) -> Answer:
 def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) -> Answer:
     """Returns the quality of a search by probabilities: the cell it found, and the order in which it puts all cells.
 
-    The space is that of the 15,625 cells, as far as the table has their class.
-
-    Args:
-      probabilities: [6, 5], of the operations on each edge.
-      by: column of the places and chances.
+    The space is that of the 15,625 cells, as far as the table has their class. `probabilities` are [6, 5], of the
+    operations on each edge; `by` is the column that the found cell is compared by.
     """
     found = nasbench201.most_probable(probabilities)
     logs = nasbench201.log_probabilities(probabilities)
@@ -174,20 +142,19 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
     rows = np.searchsorted(table.ids, nasbench201.representatives()[known])
     chances = np.exp(logs[known])
     agreement, expected = {}, {}
-    for name in dict.fromkeys((by, *(name for name in table.columns if not is_cost(name)))):
+    for name in dict.fromkeys((by, *table.values)):
         values = table.column(table.check_column(name))[rows]
         has = np.isfinite(values)
-        pair = correlation(logs[known][has], values[has])
-        agreement[name] = {kind: _finite(getattr(pair, kind)) for kind in ("spearman", "kendall", "count")}
+        pair = ranks.correlation(logs[known][has], values[has])
+        agreement[name] = {kind: _finite(getattr(pair, kind)) for kind in KINDS}
         expected[name] = {
             "uniform": values[has].mean().item(),
             "searched": np.average(values[has], weights=chances[has]).item() if chances[has].any() else None,
         }
     values = table.column(by)[rows]
-    values = values[np.isfinite(values)]
     answer = cell(table, found)
     own = answer["values"].get(by)
-    better = (values < own if is_cost(by) else values > own) if own is not None else None
+    better = None if own is None else _sign(by) * values[np.isfinite(values)] > _sign(by) * own
     return {
         "by": by,
         "found": answer,
@@ -208,17 +175,15 @@ def overview(
       top: number of cells.
       best: share of the classes, by clean accuracy, whose agreement is looked at alone; None: of no share.
       searches: 'budget', 'repeats' and 'seed' of `rnas.tabular.simulation.simulate`; None: no searches.
-
-    Raises:
-      ValueError: no such column, a cost, a number out of range.
     """
     if is_cost(by):
         raise ValueError(f"{by} is a cost; expected a column of accuracies.")
     clean = table.check_column(f"{table.check_column(by).partition('/')[0]}/clean")
+    in_common = np.isfinite(list(table.values.values())).all(0).sum()
     found: Answer = {
         "front": front(table, (clean, by)),
         "rank": rank(table, by, top),
-        "agreement": _agreement(table),
+        "agreement": correlate(table) if len(table.values) > 1 and in_common > 2 else None,
         "best": None,
         "searches": [],
     }
@@ -231,15 +196,16 @@ def overview(
     return found
 
 
-def _agreement(table: RobBench) -> Answer | None:
-    """Correlations of all accuracies that have three classes in common; None where there are not two of them."""
-    known = {name: np.isfinite(table.column(name)) for name in table.columns if not is_cost(name)}
-    in_common = np.logical_and.reduce(list(known.values())).sum()
-    return correlate(table, list(known)) if len(known) > 1 and in_common > 2 else None
+def _sign(column: str) -> int:
+    return -1 if is_cost(column) else 1
 
 
 def names_of(number: int) -> Answer:
     return {"id": number, "code": nasbench201.to_code(number)}
+
+
+def _point(table: RobBench, number: int, columns: Sequence[str]) -> Answer:
+    return {**names_of(number), "values": {name: table.query(number, *name.split("/")) for name in columns}}
 
 
 def _spread(values: np.ndarray) -> Answer:
@@ -249,12 +215,8 @@ def _spread(values: np.ndarray) -> Answer:
 
 def _curve(values: np.ndarray, numbers: np.ndarray) -> Answer:
     """Mean and quantiles over repeats of `values` [repeats, P], reached after `numbers` [P] queries."""
-    quantiles = np.quantile(values, QUANTILES, axis=0).tolist()
-    return {
-        "queries": numbers.tolist(),
-        "mean": values.mean(0).tolist(),
-        "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True)),
-    }
+    quantiles = dict(zip(map(str, QUANTILES), np.quantile(values, QUANTILES, axis=0).tolist(), strict=True))
+    return {"queries": numbers.tolist(), "mean": values.mean(0).tolist(), "quantiles": quantiles}
 
 
 def _finite(value: float) -> float | None:

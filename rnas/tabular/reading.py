@@ -23,25 +23,27 @@ from rnas.tabular.table import TASKS, RobBench
 
 FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
 
-_MEANS = {
-    f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
-    for dataset in ("cifar10", "cifar100", "imagenet")
-    for ours, theirs in PUBLISHED_METRICS.items()
-}
 _STANDARD_METRICS = {
-    "clean": "standard_clean",
-    "aa_apgd-ce": "standard_apgd_ce",
-    "aa_square": "standard_square",
-    "fgsm": "standard_fgsm",
-    "pgd": "standard_pgd",
-    "corr": "standard_corruptions",
+    "standard_clean": "clean",
+    "standard_apgd_ce": "aa_apgd-ce",
+    "standard_square": "aa_square",
+    "standard_fgsm": "fgsm",
+    "standard_pgd": "pgd",
+    "standard_corruptions": "corr",
 }
-_STANDARD = {
-    f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
-    for dataset in ("cifar10", "cifar100", "ImageNet16-120")
-    for theirs, ours in _STANDARD_METRICS.items()
-    if (dataset, theirs) != ("ImageNet16-120", "corr")
-}
+
+
+def _columns(imagenet: str, metrics: Mapping[str, str]) -> dict[str, str]:
+    """Published names of columns, and ours."""
+    return {
+        f"{dataset}#{theirs}": f"{DATASETS[dataset]}/{ours}"
+        for dataset in ("cifar10", "cifar100", imagenet)
+        for ours, theirs in metrics.items()
+        if (dataset, theirs) != ("ImageNet16-120", "corr")  # which was not made
+    }
+
+
+_MEANS, _STANDARD = _columns("imagenet", PUBLISHED_METRICS), _columns("ImageNet16-120", _STANDARD_METRICS)
 
 
 def load_robbench(
@@ -56,14 +58,19 @@ def load_robbench(
       partial: whether a table of runs may lack classes, data sets, metrics.
 
     Raises:
-      ValueError: no such file, one cut short, a missing or unknown column, another version's ids, a figure outside
-        [0, 1]; the message names it and the remedy.
+      ValueError: a file that is missing, cut short, of another version or with a figure outside [0, 1].
     """
-    file = _find(Path(path))
+    file = Path(path)
+    if file.is_dir():
+        found = [file / name for name in FILES if (file / name).is_file()]
+        if len(found) != 1:
+            expected = f"expected one of {' and '.join(FILES)}. Name the file itself"
+            raise ValueError(f"{file} holds {len(found)} tables; {expected}.")
+        (file,) = found
     content, sha256 = _parse(file)
-    if isinstance(content, dict) and "" in content:
+    if "" in content:
         ids, values, seeds = nasbench201.classes(), _means(file, content, _MEANS), {}
-    elif isinstance(content, dict) and content and content.keys() <= DATASETS.keys():
+    elif content and content.keys() <= DATASETS.keys():
         ids, values, seeds = columns_of_runs(TableOfRuns.from_json(str(file), content))
         if not partial:
             _check_complete(file, ids, values)
@@ -79,39 +86,25 @@ def load_robbench(
     return RobBench(str(file), sha256, ids, values, seeds)
 
 
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = [path / name for name in FILES if (path / name).is_file()]
-    if len(found) != 1:
-        raise ValueError(
-            f"{path} holds {len(found)} tables; expected one of {' and '.join(FILES)}. Name the file itself."
-        )
-    return found[0]
-
-
-def _parse(file: Path) -> tuple[Any, str]:
-    """Returns the JSON of a file, behind `name=` if that precedes it, and the file's SHA-256."""
+def _parse(file: Path) -> tuple[dict[str, Any], str]:
+    """Returns the JSON object of a file, behind `name=` if that precedes it, empty if it is none; and its SHA-256."""
     if not file.is_file():
         raise ValueError(f"no table at {file}; download it from the project page of NAS-RobBench-201.")
     data = file.read_bytes()
     try:
         text = re.sub(r"^\s*(?:(?:var|let|const)\s+)?\w+\s*=", "", data.decode()).strip().removesuffix(";")
-        return json.loads(text), hashlib.sha256(data).hexdigest()
+        content = json.loads(text)
     except ValueError as error:  # of the decoder, or of UTF-8
         raise ValueError(
             f"{file}, {len(data):,} bytes, is not readable: {error}. The download may be incomplete, or it is a "
             "web page about the file; fetch it again."
         ) from error
+    return content if isinstance(content, dict) else {}, hashlib.sha256(data).hexdigest()
 
 
-# -- means -----------------------------------------------------------------------------------------------
-
-
-def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+def _means(file: Path, content: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Returns the column [6466] of each of our names for `columns`, in ascending order of ids."""
-    names = content.get("") if isinstance(content, dict) else None
-    if not isinstance(names, list):
+    if not isinstance(names := content.get(""), list):
         raise ValueError(f'{file} is no table of means: expected names of columns under the key "".')
     if sorted(map(str, names)) != sorted(columns):
         if columns is _MEANS and set(map(str, names)) == set(_STANDARD):
@@ -131,39 +124,25 @@ def _means(file: Path, content: Any, columns: Mapping[str, str]) -> dict[str, np
         )
     rows = []
     for number, representative in enumerate(nasbench201.representatives().tolist()):
-        entry = content[str(number)]
-        if number == representative:
-            rows.append(_row(file, number, entry, names))
-        elif str(entry) != str(representative):
+        entry, stands = content[str(number)], number == representative
+        if isinstance(entry, list) != stands or not stands and str(entry) != str(representative):
+            there = "has a row of its own" if isinstance(entry, list) else f"is listed as id {entry}"
+            here = "it stands for its class" if stands else f"its class is that of id {representative}"
             raise ValueError(
-                f"{file} is of another version: id {number} {_describe(entry)}, but in the order of NAS-Bench-201 its "
-                f"class is that of id {representative}."
+                f"{file} is of another version: id {number} {there}, but in the order of NAS-Bench-201 {here}."
             )
+        if stands:
+            if len(entry) != len(names):
+                raise ValueError(f"{file}: id {number} has {len(entry)} figures, expected {len(names)}, one a column.")
+            pairs = zip(names, entry, strict=True)
+            rows.append([check_accuracy(str(file), number, name, value) for name, value in pairs])
     table = np.array(rows)
     return {ours: table[:, names.index(theirs)] for theirs, ours in columns.items()}
-
-
-def _row(file: Path, number: int, entry: Any, names: list[str]) -> list[float]:
-    if not isinstance(entry, list):
-        raise ValueError(
-            f"{file} is of another version: id {number} {_describe(entry)}, but in the order of NAS-Bench-201 it "
-            "stands for its class."
-        )
-    if len(entry) != len(names):
-        raise ValueError(f"{file}: id {number} has {len(entry)} figures, expected {len(names)}, one a column.")
-    return [check_accuracy(str(file), number, name, value) for name, value in zip(names, entry, strict=True)]
-
-
-def _describe(entry: Any) -> str:
-    return "has a row of its own" if isinstance(entry, list) else f"is listed as id {entry}"
 
 
 def _some(words: list[str]) -> str:
     more = f" and {len(words) - 3} more" if len(words) > 3 else ""
     return (", ".join(words[:3]) or "none") + more
-
-
-# -- runs ------------------------------------------------------------------------------------------------
 
 
 def columns_of_runs(table: TableOfRuns) -> tuple[tuple[int, ...], dict, dict]:
@@ -188,6 +167,5 @@ def _check_complete(file: Path, ids: tuple[int, ...], values: Mapping[str, np.nd
     if ids != expected or lacking or holes:
         raise ValueError(
             f"{file} is incomplete: it evaluates {len(ids):,} of {len(expected):,} classes; missing columns: "
-            f"{_some(lacking)}; missing figures: {_some(holes)}. Allow it by partial=True "
-            "(--partial)."
+            f"{_some(lacking)}; missing figures: {_some(holes)}. Allow it by partial=True (--partial)."
         )

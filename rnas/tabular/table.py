@@ -14,15 +14,7 @@ from rnas.spaces.nasbench201 import Arch
 
 
 class Task(NamedTuple):
-    """What networks are trained on, and how large they are for it.
-
-    Attributes:
-      num_classes: length of the logits.
-      image_size: side of the images in pixels.
-      inputs: channels of the images.
-      channels: of the first stage.
-      cells: in each of the three stages.
-    """
+    """What networks are trained on, and how large they are for it; see `nasbench201.cost`."""
 
     num_classes: int
     image_size: int
@@ -41,7 +33,8 @@ COSTS = ("params", "macs")
 class RobBench:
     """Accuracies per class of cells; a column is named '<data set>/<metric>', such as 'cifar10/pgd_8'.
 
-    Beside the columns that were measured, every data set has the costs 'params' and 'macs' of its networks.
+    Beside the columns that were measured, every data set has the costs 'params' and 'macs' of its networks. Here and in
+    every function of `rnas.tabular` a column that is not there raises ValueError, which names the nearest.
 
     Attributes:
       source: the file it was read from.
@@ -61,29 +54,16 @@ class RobBench:
     def _rows(self) -> dict[int, int]:
         return {number: row for row, number in enumerate(self.ids)}
 
-    def canonical(self, arch: Arch) -> int:
-        """Returns the id under which the class of `arch` was evaluated.
-
-        Args:
-          arch: id, code, string or operation indices (see `rnas.spaces.nasbench201`).
-
-        Raises:
-          ValueError: no such architecture.
-        """
-        return nasbench201.canonical(arch)
-
     def query(self, arch: Arch, dataset: str, metric: str, *, seed: int | str | None = None) -> float:
         """Returns one figure of an architecture: an accuracy of its class, or a cost of its own.
 
         Args:
-          arch: id, code, string or operation indices.
+          arch: in any form of `rnas.spaces.nasbench201`.
           dataset: 'cifar10', 'cifar100' or 'imagenet16' (ImageNet16-120); 'digits', of tables made here.
           metric: 'clean'; 'fgsm_3', 'pgd_3', 'fgsm_8', 'pgd_8', 'autoattack' (radius in 255ths); 'params', 'macs';
             'standard_clean' and so on, where that table was joined.
-          seed: of one training run; None gives the mean over runs.
-
-        Raises:
-          ValueError: no such architecture, data set, metric or seed, or none that was evaluated; names the nearest.
+          seed: of one training run; None gives the mean over runs. A seed, or a class, that was not evaluated raises
+            ValueError.
         """
         name = self.check_column(f"{dataset}/{metric}")
         number = nasbench201.identify(arch)
@@ -93,11 +73,10 @@ class RobBench:
         if seed is not None:
             runs = self.seeds.get(name, {})
             if str(seed) not in runs:
-                raise ValueError(
-                    f"{name} has no run of seed {seed}; " + (f"there are {', '.join(runs)}." if runs else "only means.")
-                )
+                there = f"there are {', '.join(runs)}" if runs else "only means"
+                raise ValueError(f"{name} has no run of seed {seed}; {there}.")
             column = runs[str(seed)]
-        representative = self.canonical(number)
+        representative = nasbench201.canonical(number)
         row = self._rows.get(representative)
         if row is None or np.isnan(column[row]):
             raise ValueError(
@@ -108,7 +87,6 @@ class RobBench:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names of the data sets."""
         return tuple(dict.fromkeys(name.partition("/")[0] for name in self.values))
 
     @property
@@ -143,11 +121,7 @@ class RobBench:
         return dataclasses.replace(self, values={**self.values, **columns})
 
     def column(self, name: str) -> np.ndarray:
-        """Returns a column [R] in the order of `ids`; a cost is that of the class's representative.
-
-        Raises:
-          ValueError: no such column.
-        """
+        """Returns a column [R] in the order of `ids`; a cost is that of the class's representative."""
         if is_cost(self.check_column(name)):
             return _cost(name, nasbench201.encodings()[list(self.ids)])
         return self.values[name]
@@ -155,19 +129,16 @@ class RobBench:
     def scores(self, name: str) -> np.ndarray:
         """Returns what a search maximises, [15625] float64, one per id: an accuracy, or the negative of a cost.
 
-        Raises:
-          ValueError: no such column, or one that lacks a class.
+        Raises ValueError where the column lacks a class.
         """
         if is_cost(self.check_column(name)):
             return -_cost(name, nasbench201.encodings()).astype(np.float64)
         found = np.full(nasbench201.SIZE, np.nan)
         found[list(self.ids)] = self.values[name]
         found = found[nasbench201.representatives()]
-        if np.isnan(found).any():
-            raise ValueError(
-                f"{self.source} lacks {name} of {np.isnan(found).sum()} of {nasbench201.SIZE} architectures; a search "
-                "needs a complete table."
-            )
+        if lacking := np.isnan(found).sum():
+            of = f"{name} of {lacking} of {nasbench201.SIZE} architectures"
+            raise ValueError(f"{self.source} lacks {of}; a search needs a complete table.")
         return found
 
 

@@ -4,7 +4,7 @@
 """
 
 from rnas.teachers.importing import import_torch
-from rnas.teachers.teacher import Tap, Teacher, content_hash, describe_taps, load_teacher, make_teacher, save_teacher
+from rnas.teachers.teacher import Tap, Teacher, content_hash, describe_taps, load_teacher, save_teacher
 
 __all__ = [
     "Tap",
@@ -13,6 +13,5 @@ __all__ = [
     "describe_taps",
     "import_torch",
     "load_teacher",
-    "make_teacher",
     "save_teacher",
 ]

@@ -6,16 +6,17 @@ row. A shard is complete or absent, and its content does not depend on the host 
 work, and a killed one continues. A cache grows by further views; what is there stays.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import contextlib
-import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 import time
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from flax.traverse_util import flatten_dict
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
@@ -36,31 +37,16 @@ STALE = 3600  # seconds; nobody takes so long to write a file
 CHUNK = 64  # images a device computes at once; the last bits of the outputs depend on it
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One file: rows first … last - 1 of a view."""
-
-    view: int
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        return f"view_{self.view:04d}-rows_{self.first:08d}.array_record"
-
-
 class TeacherCache:
     """The folder of one teacher, one set of images and one augmentation.
 
     Args:
       folder: made if need be.
-      identity: everything that the content depends on, JSON-able; 'maps' is None where logits alone are kept.
+      identity: everything that the content depends on, JSON-able; 'maps' is None where logits alone are kept. A folder
+        with a cache of another identity is refused by ValueError, with what differs.
       images: training images, n.
       views: augmentations of each.
       num_classes: K.
-
-    Raises:
-      ValueError: if the folder holds a cache of another identity, with what differs.
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], *, images: int, views: int, num_classes: int):
@@ -68,9 +54,8 @@ class TeacherCache:
         create_json(self.folder / CARD, {"format": FORMAT, **identity})
         identity = matching_identity(identity, self.folder)  # another process may have been quicker
         self.images, self.views = images, views
-        self.taps: tuple[str, ...] = tuple(identity["maps"]["taps"]) if identity["maps"] else ()
-        self.size: int = identity["maps"]["size"] if identity["maps"] else 0
-        n = len(self.taps)
+        maps = identity["maps"] or {"taps": (), "size": 0}
+        self.taps, self.size, n = tuple(maps["taps"]), maps["size"], len(maps["taps"])
         self._outputs = np.dtype(
             [("logits", "<f4", (num_classes,)), ("norms", "<f4", (n,)), ("maps", "<f2", (n, self.size**2))]
         )
@@ -83,40 +68,46 @@ class TeacherCache:
         """Size of all views on a device; on disk each image takes a few bytes more."""
         return self.views * self.images * self._outputs.itemsize
 
-    def shards(self) -> Iterator[Shard]:
-        for view in range(self.views):
-            for first in range(0, self.images, SHARD):
-                yield Shard(view, first, min(first + SHARD, self.images))
+    def shards(self) -> list[tuple[int, int]]:
+        """View and number of each file."""
+        return list(itertools.product(range(self.views), range(-(-self.images // SHARD))))
 
-    def missing(self) -> list[Shard]:
+    def missing(self) -> list[tuple[int, int]]:
         """Shards that are not there yet."""
-        return [shard for shard in self.shards() if not self._has(shard)]
+        return [shard for shard in self.shards() if not self._path(*shard).exists()]
+
+    def _path(self, view: int, number: int) -> Path:
+        return self.folder / f"view_{view:04d}-rows_{number * SHARD:08d}.array_record"
+
+    def _rows(self, number: int) -> np.ndarray:
+        return np.arange(number * SHARD, min((number + 1) * SHARD, self.images))
 
     def build(self, compute: Callable[[int, np.ndarray], CachedOutputs]) -> None:
         """Makes the missing shards, shared by all hosts; every host must call it, and returns when all are done.
 
+        Raises `Interrupted` on all hosts after a whole shard, if one of them got SIGINT or SIGTERM.
+
         Args:
           compute: (view, rows [m]) → the teacher's outputs, with a leading axis [m]; see `teacher_outputs`.
-
-        Raises:
-          Interrupted: on all hosts after a whole shard, if one of them got SIGINT or SIGTERM.
-          ValueError: if a shard is missing although all hosts are done: they do not share one folder.
         """
-        self._sweep()
+        for path in self.folder.glob(".*.tmp"):  # what kills left half written, and nothing that another run is writing
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE:
+                    path.unlink()
         self.make_share(compute, jax.process_index(), jax.process_count())
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("teacher cache")
         if missing := self.missing():
             raise ValueError(
-                f"{self.folder} lacks {len(missing)} shards, {missing[0].name} among them, though every host has made "
-                "its own: give all hosts one shared folder as teacher.cache.dir."
+                f"{self.folder} lacks {len(missing)} shards, {self._path(*missing[0]).name} among them, though every "
+                "host has made its own: give all hosts one shared folder as teacher.cache.dir."
             )
 
     def make_share(self, compute: Callable[[int, np.ndarray], CachedOutputs], host: int, hosts: int) -> None:
         """Makes the missing shards of host number `host`, one of `hosts`; see `build`."""
         # By their number, so that hosts agree on the shares whatever each of them sees of the others' work.
-        own = [shard for number, shard in enumerate(self.shards()) if number % hosts == host]
-        left = [shard for shard in own if not self._has(shard)]
+        own = self.shards()[host::hosts]
+        left = [shard for shard in own if not self._path(*shard).exists()]
         # All hosts take as many turns as the one with most to do, so that an interrupted host can stop them all.
         turns = int(gathered(len(left)).max())
         if not turns:
@@ -126,9 +117,9 @@ class TeacherCache:
         before = len(own) - len(left)
         with Progress("teacher cache", len(own), before, "shard") as progress, Interruption() as interruption:
             for done in range(1, turns + 1):
-                for shard in left[done - 1 : done]:  # none, where another host has more to do
-                    if not self._has(shard):
-                        self._write(shard, compute(shard.view, np.arange(shard.first, shard.last)))
+                for view, number in left[done - 1 : done]:  # none, where another host has more to do
+                    if not self._path(view, number).exists():
+                        self._write(view, number, compute(view, self._rows(number)))
                     progress.update(before + done)
                 if gathered(interruption.requested).any() and done < turns:
                     raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
@@ -136,15 +127,12 @@ class TeacherCache:
     def read(self, view: int, rows: np.ndarray) -> CachedOutputs:
         """The teacher's outputs on view `view` of the images at `rows`, of any shape; host arrays.
 
-        Raises:
-          ValueError: if a shard is damaged, or of something else.
-          OSError: if it is missing, or cannot be opened.
+        Raises ValueError where a shard is damaged or of something else, OSError where it is missing or stays closed.
         """
         flat = rows.reshape(-1)
         found: Any = np.empty(len(flat), self._outputs)
-        numbers = flat // SHARD
-        for number in np.unique(numbers):
-            places = np.flatnonzero(numbers == number)
+        for number in np.unique(flat // SHARD):
+            places = np.flatnonzero(flat // SHARD == number)
             found[places] = self._records(view, int(number), flat[places])
         return CachedOutputs(
             *(found[name].reshape(*rows.shape, *found[name].shape[1:]) for name in CachedOutputs._fields)
@@ -156,49 +144,35 @@ class TeacherCache:
         each = [self.read(view, rows) for view in range(self.views)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
-    def _has(self, shard: Shard) -> bool:
-        return (self.folder / shard.name).exists()
-
-    def _sweep(self) -> None:
-        """Removes what kills left half written, and nothing that another run is writing."""
-        for path in self.folder.glob(".*.tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > STALE:
-                    path.unlink()
-
     def _records(self, view: int, number: int, rows: np.ndarray) -> np.ndarray:
-        shard = Shard(view, number * SHARD, min((number + 1) * SHARD, self.images))
-        path = self.folder / shard.name
+        path = self._path(view, number)
         try:
-            content = b"".join(self._reader(shard).read((rows - shard.first).tolist()))
+            content = b"".join(self._reader(view, number).read((rows - number * SHARD).tolist()))
         except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"{path} cannot be read ({error}); remove it to have it made anew.") from error
-        if len(content) != len(rows) * self._record.itemsize:
-            raise ValueError(f"{path} holds records of another size; remove it to have it made anew.")
-        records = np.frombuffer(content, self._record)
-        own = (records["identity"] == self._identity) & (records["view"] == view) & (records["row"] == rows)
-        if not own.all():
-            raise ValueError(
-                f"{path} holds outputs of another teacher or on other images; remove it to have it made anew."
-            )
-        return records["outputs"]
+        if len(content) == len(rows) * self._record.itemsize:
+            records = np.frombuffer(content, self._record)
+            own = (records["identity"] == self._identity) & (records["view"] == view) & (records["row"] == rows)
+            if own.all():
+                return records["outputs"]
+        raise ValueError(f"{path} holds outputs of another teacher or on other images; remove it to have it made anew.")
 
-    def _open(self, shard: Shard) -> ArrayRecordReader:
-        path = self.folder / shard.name
+    def _open(self, view: int, number: int) -> ArrayRecordReader:
+        path = self._path(view, number)
         with open(path, "rb"):  # its error has the reason, which the reader's lacks
             pass
         reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-        if (found := reader.num_records()) != shard.last - shard.first:
-            raise ValueError(f"it holds {found} records, not {shard.last - shard.first}")
+        if (found := reader.num_records()) != (expected := len(self._rows(number))):
+            raise ValueError(f"it holds {found} records, not {expected}")
         return reader
 
-    def _write(self, shard: Shard, outputs: CachedOutputs) -> None:
-        records = np.empty(shard.last - shard.first, self._record)
-        records["identity"], records["view"] = self._identity, shard.view
-        records["row"] = np.arange(shard.first, shard.last)
+    def _write(self, view: int, number: int, outputs: CachedOutputs) -> None:
+        rows = self._rows(number)
+        records = np.empty(len(rows), self._record)
+        records["identity"], records["view"], records["row"] = self._identity, view, rows
         for name, values in outputs._asdict().items():
             records["outputs"][name] = values
-        with replaced(self.folder / shard.name) as temporary:
+        with replaced(self._path(view, number)) as temporary:
             writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
             for record in records:
                 writer.write(record.tobytes())
@@ -208,8 +182,7 @@ class TeacherCache:
 def matching_identity(identity: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The identity of the cache in `folder`, where `identity` is wanted; the folder need not exist yet.
 
-    Raises:
-      ValueError: the folder holds a cache of something else; the message has every key that differs.
+    Raises ValueError, with every key that differs, where the folder holds a cache of something else.
     """
     identity = json.loads(json.dumps({"format": FORMAT, **identity}))
     if not (folder / CARD).exists():
@@ -217,12 +190,7 @@ def matching_identity(identity: dict[str, Any], folder: Path) -> dict[str, Any]:
     kept = read_json(folder / CARD)
     if identity["maps"] is None and isinstance(kept, dict):  # a cache with maps serves runs without maps
         identity["maps"] = kept.get("maps")
-    _check_same(kept, identity, folder)
-    return identity
-
-
-def _check_same(kept: Any, given: dict[str, Any], folder: Path) -> None:
-    kept, given = (dict(_leaves(tree)) for tree in (kept, given))
+    kept, given = (flatten_dict(tree if isinstance(tree, dict) else {CARD: tree}, sep=".") for tree in (kept, identity))
     differing = sorted(key for key in kept.keys() | given.keys() if kept.get(key) != given.get(key))
     if differing:
         rows = "\n".join(
@@ -233,14 +201,7 @@ def _check_same(kept: Any, given: dict[str, Any], folder: Path) -> None:
             f"{folder} holds a teacher cache that does not fit:\n{rows}\n"
             "Give what it was made of, name another folder as teacher.cache.dir, or remove this one to make it anew."
         )
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(tree, dict):
-        yield prefix or CARD, tree
-        return
-    for key, value in tree.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
+    return identity
 
 
 def _shown(value: Any) -> str:

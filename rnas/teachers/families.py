@@ -7,6 +7,7 @@ from typing import NamedTuple
 from rnas.models import RaWideResNet, preact_resnet, resnet
 
 Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 # What names betray of networks that are not read, with what they are.
 _STRANGERS = (
@@ -35,32 +36,54 @@ class Recognised(NamedTuple):
     architectures: tuple[str, ...]
     channels: int
     num_classes: int
-    choice: str = ""
-    fixed_size: bool = True
+    choice: str
+    fixed_size: bool
 
 
-def recognise(shapes: Mapping[str, Shape]) -> Recognised:
+def recognise(shapes: Shapes) -> Recognised:
     """Recognises a network by the names and shapes that PyTorch gives its tensors, without prefixes.
 
-    Raises:
-      ValueError: an unknown network; the message names what it looks like, where that is clear.
+    Raises ValueError for an unknown one, with what it looks like, where that is clear.
     """
-    if "init_conv.weight" in shapes and _any(shapes, r"layer\.0\.block\."):
-        squeezed = _any(shapes, r"layer\.\d\.block\.\d+\.se\.")
-        return _ra_wide_resnet(shapes) if squeezed else _dm_wide_resnet(shapes)
-    if "conv_2d.weight" in shapes and _any(shapes, r"layer_0\."):
-        return _dm_preact_resnet(shapes)
-    if _any(shapes, r"block1\.layer\.0\."):
-        return _wide_resnet(shapes)
-    if _any(shapes, r"layer1\.0\.") and "conv1.weight" in shapes:
+
+    def has(pattern: str) -> bool:
+        return any(re.match(pattern, name) for name in shapes)
+
+    def found(family: str, names: tuple[str, ...], stem: str, classifier: str, choice: str = "") -> Recognised:
+        channels, classes = _size(shapes, f"{stem}.weight", 1), _size(shapes, f"{classifier}.weight", 0)
+        return Recognised(family, names, channels, classes, choice, fixed_size="torchvision" not in family)
+
+    def deepmind(family: str, name: str, stem: str) -> Recognised:
+        choice = "whether the activation is SiLU or ReLU (_relu)"
+        return found(family, (name, f"{name}_relu"), stem, "logits", choice)
+
+    if "init_conv.weight" in shapes and has(r"layer\.0\.block\."):
+        if has(r"layer\.\d\.block\.\d+\.se\."):
+            return deepmind("RaWideResNet", _ra_wide(shapes), "init_conv")
+        name = _wide("dm_wide_resnet", shapes, r"layer\.{}\.block", range(3), "logits")
+        return deepmind("WideResNet (DeepMind)", name, "init_conv")
+    if "conv_2d.weight" in shapes and has(r"layer_0\."):
+        name = _deep("dm_preact_resnet", shapes, r"layer_{}", range(4), "conv_2d")
+        return deepmind("PreActResNet (DeepMind)", name, "conv_2d")
+    if has(r"block1\.layer\.0\."):
+        name = _wide("wide_resnet", shapes, r"block{}\.layer", range(1, 4), "fc")
+        return found("WideResNet (TRADES)", (name,), "conv1", "fc")
+    if has(r"layer1\.0\.") and "conv1.weight" in shapes:
         side = _size(shapes, "conv1.weight", 3)
         if "fc.weight" in shapes and side == 7:
-            return _imagenet_resnet(shapes)
+            return found("ResNet (torchvision)", (_imagenet(shapes),), "conv1", "fc")
         if "linear.weight" in shapes and side == 3:
-            return _resnet(shapes) if _any(shapes, r"bn1\.") else _preact_resnet(shapes)
-    for pattern, name in _STRANGERS:
-        if _any(shapes, pattern):
-            raise ValueError(f"these are the tensors of {name}, which cannot be imported.")
+            if has(r"bn1\."):
+                name = _deep("resnet", shapes, "layer{}", range(1, 5), "conv1")
+                return found("ResNet (CIFAR)", (name,), "conv1", "linear")
+            name = _deep("preact_resnet", shapes, "layer{}", range(1, 5), "conv1")
+            # With a last normalisation the published files are of the second kind, without one of the first.
+            names = (name, f"{name}_v1") if has(r"bn\.") else (f"{name}_v1_nobn", f"{name}_nobn")
+            choice = "whether shortcuts see the raw input of a block (_v1) or the activated one"
+            return found("PreActResNet", names, "conv1", "linear", choice)
+    for pattern, stranger in _STRANGERS:
+        if has(pattern):
+            raise ValueError(f"these are the tensors of {stranger}, which cannot be imported.")
     some = ", ".join(list(shapes)[:5])
     raise ValueError(
         f"none of the known networks has tensors named {some} … ({len(shapes)} in all). Known are ResNet and "
@@ -69,122 +92,64 @@ def recognise(shapes: Mapping[str, Shape]) -> Recognised:
     )
 
 
-def _any(names: Iterable[str], pattern: str) -> bool:
-    return any(re.match(pattern, name) for name in names)
-
-
-def _size(shapes: Mapping[str, Shape], name: str, axis: int) -> int:
-    """Channels of a tensor that has the width of the network.
-
-    Raises:
-      ValueError: if it is not there.
-    """
+def _size(shapes: Shapes, name: str, axis: int) -> int:
+    """Channels of a tensor that has the width of the network; raises ValueError if it is not there."""
     if len(shapes.get(name, ())) <= axis:
         raise ValueError(f"{name} is missing or has shape {shapes.get(name)}; without it the width is unknown.")
     return shapes[name][axis]
 
 
-def _lengths(shapes: Mapping[str, Shape], pattern: str, stages: Iterable[int]) -> tuple[int, ...]:
-    """Blocks of each stage: one more than the largest number that follows `pattern` with the stage in it.
+def _lengths(shapes: Shapes, pattern: str, stages: Iterable[int]) -> Shape:
+    """Blocks of each stage: one more than the largest number that follows `pattern` with the stage in it."""
 
-    Raises:
-      ValueError: if there are fewer tensors than blocks.
-    """
-    lengths = tuple(
-        1 + max((int(found[1]) for name in shapes if (found := re.match(pattern.format(stage), name))), default=-1)
-        for stage in stages
-    )
+    def last(stage: int) -> int:
+        numbered = re.compile(rf"{pattern.format(stage)}\.(\d+)\.")
+        return max((int(found[1]) for name in shapes if (found := numbered.match(name))), default=-1)
+
+    lengths = tuple(1 + last(stage) for stage in stages)
     if sum(lengths) > len(shapes):  # a network so deep would take long to compare
         raise ValueError(f"its {len(shapes)} tensors cannot be those of {' + '.join(map(str, lengths))} blocks.")
     return lengths
 
 
-def _wide_size(shapes: Mapping[str, Shape], lengths: tuple[int, ...], last: str) -> str:
-    """`<depth>_<width>` of three equal stages; of unequal ones the longest counts, so that the others miss tensors."""
-    channels = _size(shapes, last, 1)
+def _wide(kind: str, shapes: Shapes, pattern: str, stages: Iterable[int], classifier: str) -> str:
+    """`<kind>_<depth>_<width>` of three stages; of unequal ones the longest counts, so that the others miss tensors."""
+    channels = _size(shapes, f"{classifier}.weight", 1)
     if channels % 64:
-        raise ValueError(f"{last} has {channels} channels; a wide ResNet has 64 times its width.")
-    return f"{6 * max(lengths) + 4}_{channels // 64}"
+        raise ValueError(f"{classifier}.weight has {channels} channels; a wide ResNet has 64 times its width.")
+    return f"{kind}_{6 * max(_lengths(shapes, pattern, stages)) + 4}_{channels // 64}"
 
 
-def _depth(lengths: tuple[int, ...], known: Mapping[int, tuple[int, ...]], what: str) -> int:
-    for depth, blocks in known.items():
-        if blocks == lengths:
-            return depth
-    listed = ", ".join(f"{depth}: {blocks}" for depth, blocks in known.items())
-    raise ValueError(f"stages of {lengths} blocks are those of no {what} that is known ({listed}).")
-
-
-def _base(shapes: Mapping[str, Shape], stem: str) -> str:
-    width = _size(shapes, f"{stem}.weight", 0)
-    return "" if width == 64 else f"_w{width}"
-
-
-def _ends(shapes: Mapping[str, Shape], stem: str, classifier: str) -> tuple[int, int]:
-    """Channels of the images and number of classes."""
-    return _size(shapes, f"{stem}.weight", 1), _size(shapes, f"{classifier}.weight", 0)
-
-
-def _wide_resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    lengths = _lengths(shapes, r"block{}\.layer\.(\d+)\.", (1, 2, 3))
-    name = f"wide_resnet_{_wide_size(shapes, lengths, 'fc.weight')}"
-    return Recognised("WideResNet (TRADES)", (name,), *_ends(shapes, "conv1", "fc"))
-
-
-def _dm_wide_resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    lengths = _lengths(shapes, r"layer\.{}\.block\.(\d+)\.", (0, 1, 2))
-    name = f"dm_wide_resnet_{_wide_size(shapes, lengths, 'logits.weight')}"
-    return Recognised("WideResNet (DeepMind)", *_deepmind(shapes, name, "init_conv"))
-
-
-def _ra_wide_resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    lengths = _lengths(shapes, r"layer\.{}\.block\.(\d+)\.", (0, 1, 2))
-    widths = tuple(_size(shapes, f"layer.{stage}.block.0.conv_0.weight", 0) for stage in (0, 1, 2))
+def _ra_wide(shapes: Shapes) -> str:
+    lengths = _lengths(shapes, r"layer\.{}\.block", range(3))
+    widths = tuple(_size(shapes, f"layer.{stage}.block.0.conv_0.weight", 0) for stage in range(3))
     stem = _size(shapes, "init_conv.weight", 0)
-    size = f"{'-'.join(map(str, lengths))}_w{stem}-{'-'.join(map(str, widths))}"
     if (lengths, stem, widths) == (RaWideResNet.lengths, RaWideResNet.stem_features, RaWideResNet.widths):
-        size = "70_16"
-    return Recognised("RaWideResNet", *_deepmind(shapes, f"ra_wide_resnet_{size}", "init_conv"))
+        return "ra_wide_resnet_70_16"
+    return f"ra_wide_resnet_{'-'.join(map(str, lengths))}_w{stem}-{'-'.join(map(str, widths))}"
 
 
-def _dm_preact_resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    lengths = _lengths(shapes, r"layer_{}\.(\d+)\.", (0, 1, 2, 3))
-    depth = _depth(lengths, preact_resnet.BLOCKS, "pre-activation ResNet")
-    name = f"dm_preact_resnet{depth}{_base(shapes, 'conv_2d')}"
-    return Recognised("PreActResNet (DeepMind)", *_deepmind(shapes, name, "conv_2d"))
+def _deep(kind: str, shapes: Shapes, pattern: str, stages: Iterable[int], stem: str) -> str:
+    """`<kind><depth>`, and the width of the stem where it is not 64."""
+    lengths = _lengths(shapes, pattern, stages)
+    what, known = "pre-activation ResNet", preact_resnet.BLOCKS
+    if "preact" not in kind:
+        bottleneck = any(re.match(r"layer\d\.\d+\.conv3\.", name) for name in shapes)
+        what = "ResNet of bottlenecks" if bottleneck else "ResNet"
+        known = {depth: blocks for depth, blocks in resnet.BLOCKS.items() if (depth == 50) == bottleneck}
+    depths = [depth for depth, blocks in known.items() if blocks == lengths]
+    if not depths:
+        listed = ", ".join(f"{depth}: {blocks}" for depth, blocks in known.items())
+        raise ValueError(f"stages of {lengths} blocks are those of no {what} that is known ({listed}).")
+    width = _size(shapes, f"{stem}.weight", 0)
+    return f"{kind}{depths[0]}" if width == 64 else f"{kind}{depths[0]}_w{width}"
 
 
-def _deepmind(shapes: Mapping[str, Shape], name: str, stem: str) -> tuple[tuple[str, str], int, int, str]:
-    return (name, f"{name}_relu"), *_ends(shapes, stem, "logits"), "whether the activation is SiLU or ReLU (_relu)"
-
-
-def _preact_resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    lengths = _lengths(shapes, r"layer{}\.(\d+)\.", (1, 2, 3, 4))
-    name = f"preact_resnet{_depth(lengths, preact_resnet.BLOCKS, 'pre-activation ResNet')}{_base(shapes, 'conv1')}"
-    # With a last normalisation the published files are of the second kind, without one of the first.
-    names = (name, f"{name}_v1") if _any(shapes, r"bn\.") else (f"{name}_v1_nobn", f"{name}_nobn")
-    choice = "whether shortcuts see the raw input of a block (_v1) or the activated one"
-    return Recognised("PreActResNet", names, *_ends(shapes, "conv1", "linear"), choice)
-
-
-def _resnet_depth(shapes: Mapping[str, Shape]) -> int:
-    lengths = _lengths(shapes, r"layer{}\.(\d+)\.", (1, 2, 3, 4))
-    bottleneck = _any(shapes, r"layer\d\.\d+\.conv3\.")
-    known = {depth: blocks for depth, blocks in resnet.BLOCKS.items() if (depth == 50) == bottleneck}
-    return _depth(lengths, known, "ResNet of bottlenecks" if bottleneck else "ResNet")
-
-
-def _resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    name = f"resnet{_resnet_depth(shapes)}{_base(shapes, 'conv1')}"
-    return Recognised("ResNet (CIFAR)", (name,), *_ends(shapes, "conv1", "linear"))
-
-
-def _imagenet_resnet(shapes: Mapping[str, Shape]) -> Recognised:
-    depth, width = _resnet_depth(shapes), _size(shapes, "conv1.weight", 0)
-    name = f"imagenet_resnet{depth}"
-    if depth == 50 and (inner := _size(shapes, "layer1.0.conv1.weight", 0)) != width:
-        if inner % width:
-            raise ValueError(f"layer1.0.conv1.weight has {inner} channels, no multiple of the {width} of the stem.")
-        name = f"imagenet_wide_resnet50_{inner // width}"
-    name += _base(shapes, "conv1")
-    return Recognised("ResNet (torchvision)", (name,), *_ends(shapes, "conv1", "fc"), fixed_size=False)
+def _imagenet(shapes: Shapes) -> str:
+    name = _deep("imagenet_resnet", shapes, "layer{}", range(1, 5), "conv1")
+    inner, width = (_size(shapes, f"{conv}.weight", 0) for conv in ("layer1.0.conv1", "conv1"))
+    if "resnet50" not in name or inner == width:
+        return name
+    if inner % width:
+        raise ValueError(f"layer1.0.conv1.weight has {inner} channels, no multiple of the {width} of the stem.")
+    return name.replace("resnet50", f"wide_resnet50_{inner // width}")

@@ -20,7 +20,7 @@ from rnas.teachers.readers.archive import LARGEST, read_checkpoint
 from rnas.teachers.readers.conversion import convert
 from rnas.teachers.readers.unwrapping import Unwrapped, unwrap
 from rnas.teachers.registry import Published, find_published
-from rnas.teachers.teacher import Teacher, make_teacher
+from rnas.teachers.teacher import Teacher
 
 DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet": "imagenet2012"}  # of TFDS
 
@@ -41,8 +41,7 @@ def import_torch(
     Args:
       path: the file.
       architecture: a name of `rnas.models.build_model`; None takes the one that the tensors fit.
-      normalization: inside the model: a name of `rnas.teachers.normalization.NAMED` such as 'none' or 'cifar10', a text
-        of means and standard deviations, or a pair of them; None takes that of the file or of `published`.
+      normalization: inside the model, see `read_normalization`; None takes that of the file or of `published`.
       published: name of a network in `rnas.teachers.registry`, which has architecture and normalisation.
       entry: where in the file the state is; None looks at the usual places.
       image_size: pixels a side; None is 32, for ImageNet networks 224 or that of `published`.
@@ -50,8 +49,7 @@ def import_torch(
       dtype: of the computation; None is float32.
 
     Raises:
-      ValueError: the file cannot be read, is of another network, leaves a question open, or contradicts an argument;
-        all tensors that do not fit are listed.
+      ValueError: the file cannot be read, is of another network, leaves a question open, or contradicts an argument.
     """
     path = Path(path)
     known = None if published is None else find_published(published)
@@ -71,14 +69,13 @@ def import_torch(
         variables = convert(found.tensors, model, (size, size, channels))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    with open(path, "rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     origin: dict[str, Any] = {
         "imported_by": f"rnas {rnas.__version__}",
-        "source": {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path), "format": contents.format},
+        "source": {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256, "format": contents.format},
         "family": recognised.family,
-        "entry": found.entry,
-        "other_entries": list(found.others),
-        "prefix": found.prefix,
-        "ignored": found.ignored,
+        **found.origin,
         "foreign_classes": list(contents.foreign),
         "dtypes": sorted({str(tensor.dtype) for tensor in found.tensors.values()}),
         "normalization": {"name": name_of(normaliser), "from": source},
@@ -87,22 +84,9 @@ def import_torch(
         origin["dataset"] = {"name": DATASETS[known.dataset]}
         if not recognised.fixed_size and size == known.image_size:
             origin["dataset"]["resize"] = known.resize
-        origin["published"] = {
-            "name": known.key,
-            "clean": known.clean,
-            "autoattack": known.autoattack,
-            "external": known.external,
-            "epsilon": known.epsilon,
-            "paper": known.paper,
-        }
-    return make_teacher(
-        model,
-        variables,
-        architecture=architecture,
-        image_shape=(size, size, channels),
-        fixed_size=recognised.fixed_size,
-        origin=origin,
-    )
+        figures = ("clean", "autoattack", "external", "epsilon", "paper")
+        origin["published"] = {"name": known.key, **{name: getattr(known, name) for name in figures}}
+    return Teacher(model, variables, architecture, (size, size, channels), recognised.fixed_size, origin)
 
 
 def as_text(teacher: Teacher) -> str:
@@ -110,20 +94,22 @@ def as_text(teacher: Teacher) -> str:
     origin = teacher.origin
     source, normalization = origin["source"], origin["normalization"]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(teacher.variables["params"]))
-    chosen = [f"state at {origin['entry']!r}"] if origin["entry"] else []
-    chosen += [f"not taken: {', '.join(map(repr, origin['other_entries']))}"] if origin["other_entries"] else []
-    chosen += [f"prefix {origin['prefix']!r} removed"] if origin["prefix"] else []
-    numbers = f"mean {_numbers(teacher.mean)}, std {_numbers(teacher.std)}"
+    chosen = (
+        origin["entry"] and f"state at {origin['entry']!r}",
+        origin["other_entries"] and f"not taken: {', '.join(map(repr, origin['other_entries']))}",
+        origin["prefix"] and f"prefix {origin['prefix']!r} removed",
+    )
+    mean, std = (" ".join(f"{number:.4f}" for number in numbers) for numbers in (teacher.mean, teacher.std))
     height, width, channels = teacher.image_shape
     lines = [
         f"{teacher.architecture} ({origin['family']}), {teacher.num_classes} classes, {parameters:,} parameters",
         f"  images: {height}x{width}x{channels}{', no other size' if teacher.fixed_size else ''}",
-        f"  normalisation: {normalization['name'] or 'unnamed'}, from {normalization['from']}: {numbers}",
+        f"  normalisation: {normalization['name'] or 'unnamed'}, from {normalization['from']}: mean {mean}, std {std}",
         f"  taps: {len(teacher.taps)}, from {teacher.taps[0].name} to {teacher.taps[-1].name}",
         f"  file: {source['format']}, {source['bytes']:,} bytes of {', '.join(origin['dtypes'])}, sha256 "
         f"{source['sha256']}",
     ]
-    lines += [f"  {'; '.join(chosen)}"] if chosen else []
+    lines += [f"  {'; '.join(filter(None, chosen))}"] if any(chosen) else []
     lines += [f"  left out: {number} {reason}" for reason, number in origin["ignored"].items()]
     if published := origin.get("published"):
         lines.append(
@@ -131,10 +117,6 @@ def as_text(teacher: Teacher) -> str:
             f"under AutoAttack at {published['epsilon']}"
         )
     return "\n".join(lines)
-
-
-def _numbers(numbers: tuple[float, ...]) -> str:
-    return " ".join(f"{number:.4f}" for number in numbers)
 
 
 def _architecture(recognised: Recognised, given: str | None, known: Published | None) -> str:
@@ -160,13 +142,14 @@ def _normalization(
     found: Unwrapped, given: str | tuple | None, known: Published | None, channels: int
 ) -> tuple[Normalization, str]:
     """The normalisation and where it comes from; all sources must agree."""
-    sources = []
-    if found.mean is not None and found.std is not None:  # a file has both or neither
-        sources.append(("the file", read_normalization((found.mean.tolist(), found.std.tolist()), channels)))
-    if given is not None:
-        sources.append(("the user", read_normalization(given, channels)))
-    if known:
-        sources.append((known.key, read_normalization(known.normalization, channels)))
+    wanted: list[tuple[str, Any]] = []
+    kinds = [np.dtype(float)] * 2
+    if found.normaliser:
+        wanted.append(("the file", [buffer.tolist() for buffer in found.normaliser]))
+        kinds = [buffer.dtype for buffer in found.normaliser]  # which may be half precision
+    wanted += [("the user", given)] if given is not None else []
+    wanted += [(known.key, known.normalization)] if known else []
+    sources = [(source, read_normalization(value, channels)) for source, value in wanted]
     if not sources:
         raise ValueError(
             "it does not contain how images are normalised inside the model, nor can weights show it; give a "
@@ -174,19 +157,10 @@ def _normalization(
         )
     (source, first), *others = sources
     for other, value in others:
-        if not first.near(_rounded(value, found) if source == "the file" else value):
+        rounded = (np.asarray(numbers, kind).astype(float).tolist() for numbers, kind in zip(value, kinds, strict=True))
+        if not first.near(Normalization(*rounded)):
             raise ValueError(f"the normalisation of {source} is {first}, that of {other} is {value}.")
     return first, source
-
-
-def _rounded(value: Normalization, found: Unwrapped) -> Normalization:
-    """The numbers as they would be in the file, whose buffers may be in half precision."""
-    mean, std = (
-        np.asarray(numbers, buffer.dtype).astype(float).tolist()
-        for numbers, buffer in zip(value, (found.mean, found.std), strict=True)
-        if buffer is not None
-    )
-    return Normalization(tuple(mean), tuple(std))
 
 
 def _image_size(recognised: Recognised, given: int | None, known: Published | None) -> int:
@@ -194,13 +168,6 @@ def _image_size(recognised: Recognised, given: int | None, known: Published | No
         raise ValueError(f"image_size={given}: expected at least 1 pixel.")
     size = given or (known.image_size if known else 32 if recognised.fixed_size else 224)
     if recognised.fixed_size and size != 32:
-        raise ValueError(
-            f"its published code pools a window that is the whole image at 32x32 pixels only, so it cannot be used at "
-            f"{size}x{size}."
-        )
+        only = "its published code pools a window that is the whole image at 32x32 pixels only"
+        raise ValueError(f"{only}, so it cannot be used at {size}x{size}.")
     return size
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,14 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-Numbers = tuple[float, ...]
-
 
 class Normalization(NamedTuple):
     """What is subtracted from each channel, and what the difference is divided by."""
 
-    mean: Numbers
-    std: Numbers
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def near(self, other: "Normalization") -> bool:
         """Whether two are the same but for rounding; the closest published ones differ by 5e-5."""
@@ -55,13 +53,8 @@ def name_of(normalization: Normalization) -> str | None:
 def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], channels: int) -> Normalization:
     """Reads a normalisation that a user gives.
 
-    Args:
-      given: a name of `NAMED`; or means and standard deviations, as a pair or as a text such as
-        `0.49,0.48,0.45/0.2,0.2,0.2`.
-      channels: of the images.
-
-    Raises:
-      ValueError: if the name is unknown, or the numbers are not one per channel.
+    It is a name of `NAMED`; or means and standard deviations, as a pair or as a text such as
+    `0.49,0.48,0.45/0.2,0.2,0.2`. Raises ValueError if the name is unknown, or the numbers are not one per channel.
     """
     if isinstance(given, str) and "/" not in given:
         if given not in NAMED:
@@ -71,17 +64,14 @@ def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], cha
             )
         mean, std = expand(given, channels)
     else:
-        mean, std = map(_numbers, given.split("/", 1) if isinstance(given, str) else given)
+        pair = given.split("/", 1) if isinstance(given, str) else given
+        try:
+            mean, std = (tuple(map(float, part.split(",") if isinstance(part, str) else part)) for part in pair)
+        except ValueError as error:
+            raise ValueError(f"{given!r}: expected numbers separated by commas.") from error
     if not (len(mean) == len(std) == channels and np.isfinite([mean, std]).all() and min(std) > 0):
         raise ValueError(
             f"normalization={given!r}: expected {channels} means and {channels} positive standard deviations, finite "
             "numbers, one for each channel."
         )
     return Normalization(mean, std)
-
-
-def _numbers(given: str | Sequence[float]) -> Numbers:
-    try:
-        return tuple(float(number) for number in (given.split(",") if isinstance(given, str) else given))
-    except ValueError as error:
-        raise ValueError(f"{given!r}: expected numbers separated by commas.") from error

@@ -1,15 +1,18 @@
 """Published robust networks by the names of RobustBench (Croce et al. 2021, arXiv 2010.09670): what no file contains.
 
 Figures are those of the benchmark's model cards, accuracy in percent on the test set; for ImageNet on 5,000 fixed
-validation images. Nothing is downloaded from here: a user fetches a file from where it is published.
+validation images. Nothing is downloaded from here: a user fetches a file from where it is published. All are in the
+model zoo of github.com/RobustBench/robustbench; some have pages of their own, too: github.com/MadryLab/robustness
+(Engstrom2019), google-deepmind/deepmind-research (adversarial_robustness; Gowal2020, Rebuffi2021),
+microsoft/robust-models-transfer (Salman2020), wzekai99/DM-Improves-AT (Wang2023), csdongxian/AWP (Wu2020),
+yaodongyu/TRADES (Zhang2019).
 """
 
-import dataclasses
 import difflib
+from typing import NamedTuple
 
-# One row a network: name, architecture, normalisation, pixels a side, L∞ radius, accuracy clean and under AutoAttack,
-# accuracy under a stronger attack where one is known, paper. All were trained against that radius. Where the images of
-# the test were resized before they were cropped to that size, their shorter side stands before it: 256>224.
+# One row a network: of `Published`, name, architecture, normalization, [resize>]image_size, epsilon, clean, autoattack,
+# external, paper.
 _CIFAR10 = """
 Bartoldson2024Adversarial_WRN-94-16  dm_wide_resnet_94_16     cifar10        32 8/255 93.68 73.71   -   2404.09349
 Bartoldson2024Adversarial_WRN-82-8   dm_wide_resnet_82_8      cifar10        32 8/255 93.11 71.59   -   2404.09349
@@ -58,40 +61,26 @@ Salman2020Do_R18                     imagenet_resnet18        imagenet      256>
 Engstrom2019Robustness               imagenet_resnet50        imagenet      256>224 4/255 62.56 29.22   -   -
 Wong2020Fast                         imagenet_resnet50        imagenet          288 4/255 55.62 26.24   -   2001.03994
 """
-# Project pages by the author and year that begin a name, of those who publish their files themselves as well.
-_PAGES = {
-    "Engstrom2019": "github.com/MadryLab/robustness",
-    "Gowal2020": "github.com/google-deepmind/deepmind-research (adversarial_robustness)",
-    "Rebuffi2021": "github.com/google-deepmind/deepmind-research (adversarial_robustness)",
-    "Salman2020": "github.com/microsoft/robust-models-transfer",
-    "Wang2023": "github.com/wzekai99/DM-Improves-AT",
-    "Wu2020": "github.com/csdongxian/AWP",
-    "Zhang2019": "github.com/yaodongyu/TRADES",
-}
-_ZOO = "github.com/RobustBench/robustbench (model zoo)"
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """One network of the benchmark.
+class Published(NamedTuple):
+    """One network of the benchmark, trained against its radius.
 
     Attributes:
-      name: in the benchmark, for its dataset.
       dataset: cifar10, cifar100 or imagenet.
+      name: in the benchmark, for its dataset.
       architecture: in `rnas.models`.
       normalization: in `rnas.teachers.normalization`.
       image_size: pixels a side.
       resize: pixels of the shorter side before images are cropped to that size; None if they are cropped as they are.
       epsilon: L∞ radius in pixel units, as text.
-      clean: accuracy, %.
-      autoattack: accuracy under AutoAttack at that radius, %.
+      clean, autoattack: accuracy, and that under AutoAttack at the radius, %.
       external: accuracy under a stronger attack, %; None where none is known.
       paper: where it is described; empty for what was published as code alone.
-      sources: where the file is published.
     """
 
-    name: str
     dataset: str
+    name: str
     architecture: str
     normalization: str
     image_size: int
@@ -101,7 +90,6 @@ class Published:
     autoattack: float
     external: float | None
     paper: str
-    sources: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -115,23 +103,11 @@ class Published:
 
 def _read(dataset: str, row: str) -> Published:
     name, architecture, normalization, sides, epsilon, clean, autoattack, external, paper = row.split()
-    *resize, size = sides.split(">")
-    papers = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}
-    page = next((page for paper, page in _PAGES.items() if name.startswith(paper)), None)
-    return Published(
-        name=name,
-        dataset=dataset,
-        architecture=architecture,
-        normalization=normalization,
-        image_size=int(size),
-        resize=int(resize[0]) if resize else None,
-        epsilon=epsilon,
-        clean=float(clean),
-        autoattack=float(autoattack),
-        external=None if external == "-" else float(external),
-        paper=papers.get(paper, f"arXiv {paper}"),
-        sources=(page, _ZOO) if page else (_ZOO,),
-    )
+    *resized, size = map(int, sides.split(">"))
+    resize = resized[0] if resized else None
+    figures = float(clean), float(autoattack), None if external == "-" else float(external)
+    paper = {"-": "", "BuD2LmNaU3a": "openreview.net/forum?id=BuD2LmNaU3a"}.get(paper, f"arXiv {paper}")
+    return Published(dataset, name, architecture, normalization, size, resize, epsilon, *figures, paper)
 
 
 PUBLISHED = {
@@ -142,17 +118,11 @@ PUBLISHED = {
 
 
 def find_published(name: str) -> Published:
-    """The network of that name.
+    """The network of a name such as `cifar10/Rice2020Overfitting`; raises ValueError where it names none, or several.
 
-    Args:
-      name: such as `cifar10/Rice2020Overfitting`; without the dataset where only one has a network of the name.
-
-    Raises:
-      ValueError: if there is none, or there are several.
+    The dataset may be left out where only one has a network of the name.
     """
-    if name in PUBLISHED:
-        return PUBLISHED[name]
-    found = [entry for entry in PUBLISHED.values() if entry.name == name]
+    found = [entry for entry in PUBLISHED.values() if name in (entry.key, entry.name)]
     if len(found) == 1:
         return found[0]
     if found:

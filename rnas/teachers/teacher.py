@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -33,44 +34,69 @@ class Teacher:
     """A frozen classifier with named activations.
 
     Attributes:
-      apply: (variables, images [N,H,W,C] float in [0, 1]) -> (logits [N,K], {tap name: [N,h,w,c]}).
+      model: a network of `rnas.models`.
       variables: {'params', 'batch_stats'}.
-      taps: in forward order.
-      mean, std: normalisation inside the model, per channel, pixels in [0, 1].
-      model: the Flax module behind `apply`.
-      architecture: its name in `rnas.models`.
-      num_classes: K.
-      hash: SHA-256 of the variables; `identity` distinguishes teachers.
+      architecture: the name of `model` in `rnas.models`.
       image_shape: [H,W,C] that it is meant for.
       fixed_size: whether `apply` refuses images of another size.
-      origin: how it came to be, for the reader.
+      origin: how it came to be (objective, epochs, accuracies …), for the reader.
       classes: that its logits are restricted to, in order; None for all.
     """
 
-    apply: Callable
+    model: Any
     variables: Any
-    taps: tuple[Tap, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    model: nn.Module
     architecture: str
-    num_classes: int
-    hash: str
     image_shape: tuple[int, int, int]
     fixed_size: bool = False
     origin: dict = dataclasses.field(default_factory=dict)
     classes: tuple[int, ...] | None = None
 
-    def restricted(self, classes: Sequence[int]) -> "Teacher":
-        """The same teacher restricted to some of its classes: its logits at `classes`, in that order."""
-        chosen = np.asarray(classes)
+    @functools.cached_property
+    def apply(self) -> Callable:
+        """(variables, images [N,H,W,C] float in [0, 1]) -> (logits [N,K], {tap name: [N,h,w,c]})."""
 
         def apply(variables, images):
-            logits, out = self.apply(variables, images)
-            return logits[:, chosen], out
+            if self.fixed_size and images.shape[1:] != self.image_shape:
+                raise ValueError(
+                    f"this {self.architecture} was published for images of {self.image_shape} only: its code pools a "
+                    f"window that is the whole image at that size alone. It was given images of {images.shape[1:]}."
+                )
+            logits, out = self.model.apply(variables, images, train=False)
+            return (logits if self.classes is None else logits[:, np.asarray(self.classes)]), out
 
-        kept = np.arange(self.num_classes) if self.classes is None else np.asarray(self.classes)
-        return dataclasses.replace(self, apply=apply, num_classes=len(chosen), classes=tuple(kept[chosen].tolist()))
+        return apply
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 of the variables; `identity` distinguishes teachers."""
+        return content_hash(self.variables)
+
+    @functools.cached_property
+    def taps(self) -> tuple[Tap, ...]:
+        """Its taps in forward order."""
+        return describe_taps(self.model, self.image_shape)
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        return tuple(tap.name for tap in self.taps)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """What is subtracted from each channel inside the model, pixels in [0, 1]; `std` divides the difference."""
+        return self.model.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.model.std
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes if self.classes is None else len(self.classes)
+
+    def restricted(self, classes: Sequence[int]) -> "Teacher":
+        """The same teacher restricted to some of its classes: its logits at `classes`, in that order."""
+        kept = range(self.num_classes) if self.classes is None else self.classes
+        return dataclasses.replace(self, classes=tuple(kept[place] for place in classes))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -83,21 +109,14 @@ class Teacher:
             "classes": None if self.classes is None else list(self.classes),
         }
 
-    @property
-    def tap_names(self) -> tuple[str, ...]:
-        return tuple(tap.name for tap in self.taps)
-
     def save(self, path: Path) -> None:
-        """Writes the teacher's directory, see `save_teacher`."""
-        save_teacher(
-            path,
-            self.model,
-            self.variables,
-            architecture=self.architecture,
-            image_shape=self.image_shape,
-            fixed_size=self.fixed_size,
-            origin=self.origin,
-        )
+        """Writes the teacher's directory; the card comes last, so a directory with a card is complete."""
+        with Checkpoints(path / "variables") as checkpoints:
+            checkpoints.save(0, self.variables)
+        kept = ("architecture", "image_shape", "fixed_size", "mean", "std", "hash", "origin")
+        card = {name: getattr(self, name) for name in kept} | {"num_classes": self.model.num_classes}
+        card["taps"] = [tap._asdict() for tap in self.taps]
+        write_json(path / CARD, card)
 
 
 def describe_taps(model: nn.Module, image_shape: tuple[int, int, int], *args: Any) -> tuple[Tap, ...]:
@@ -122,81 +141,13 @@ def identity_hash(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def make_teacher(
-    model: nn.Module,
-    variables: Any,
-    *,
-    architecture: str,
-    image_shape: tuple[int, int, int],
-    fixed_size: bool = False,
-    origin: dict,
-) -> Teacher:
-    """A teacher of a network and its variables; see `Teacher` for the arguments."""
-
-    def apply(variables, images):
-        if fixed_size and images.shape[1:] != image_shape:
-            raise ValueError(
-                f"this {architecture} was published for images of {image_shape} only: its code pools a window that is "
-                f"the whole image at that size alone. It was given images of {images.shape[1:]}."
-            )
-        return model.apply(variables, images, train=False)
-
-    return Teacher(
-        apply=apply,
-        variables=variables,
-        taps=describe_taps(model, image_shape),
-        mean=model.mean,
-        std=model.std,
-        model=model,
-        architecture=architecture,
-        num_classes=model.num_classes,
-        hash=content_hash(variables),
-        image_shape=image_shape,
-        fixed_size=fixed_size,
-        origin=origin,
-    )
-
-
-def save_teacher(
-    path: Path,
-    model: nn.Module,
-    variables: Any,
-    *,
-    architecture: str,
-    image_shape: tuple[int, int, int],
-    fixed_size: bool = False,
-    origin: dict,
-) -> None:
-    """Writes a teacher directory; the card comes last, so a directory with a card is complete.
-
-    Args:
-      fixed_size: whether the loaded teacher refuses images of another size.
-      origin: how it came to be (objective, epochs, accuracies …), kept in the card for the reader.
-    """
-    path = Path(path)
-    variables = jax.device_get(variables)
-    with Checkpoints(path / "variables") as checkpoints:
-        checkpoints.save(0, variables)
-    card = {
-        "architecture": architecture,
-        "num_classes": model.num_classes,
-        "image_shape": list(image_shape),
-        "fixed_size": fixed_size,
-        "mean": list(model.mean),
-        "std": list(model.std),
-        "taps": [tap._asdict() for tap in describe_taps(model, image_shape)],
-        "hash": content_hash(variables),
-        "origin": origin,
-    }
-    write_json(path / CARD, card)
+def save_teacher(path: Path, model: nn.Module, variables: Any, **described: Any) -> None:
+    """Writes the directory of a teacher; `described` are further attributes of `Teacher`."""
+    Teacher(model, jax.device_get(variables), **described).save(Path(path))
 
 
 def read_card(path: Path) -> dict:
-    """Reads a `teacher.json`.
-
-    Raises:
-      ValueError: where it is not one.
-    """
+    """Reads a `teacher.json`; raises ValueError where it is not one."""
     card = read_json(path)
     required = ("architecture", "num_classes", "image_shape", "mean", "std", "hash")
     if missing := [key for key in required if not isinstance(card, dict) or key not in card]:
@@ -205,36 +156,29 @@ def read_card(path: Path) -> dict:
 
 
 def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher:
-    """Loads a teacher directory.
+    """Loads the directory of a teacher, which will compute in `dtype`; None is float32.
 
-    Args:
-      path: as written by `save_teacher`.
-      dtype: compute type of the teacher; None is float32.
-
-    Raises:
-      ValueError: there is no teacher, or its weights are damaged or not those of its card.
+    Raises ValueError where there is no teacher, or its weights are damaged or not those of its card.
     """
     path = Path(path)
     if not (path / CARD).is_file():
         raise ValueError(f"no teacher at {path}: expected a directory that holds {CARD!r} and its variables.")
     card = read_card(path / CARD)
-    mean, std, image_shape = tuple(card["mean"]), tuple(card["std"]), tuple(card["image_shape"])
-    model = build_model(card["architecture"], num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
+    name, image_shape, mean, std = card["architecture"], *(tuple(card[key]) for key in ("image_shape", "mean", "std"))
+    model = build_model(name, num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
     images = jnp.zeros((1, *image_shape))
     template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images)))
     with Checkpoints(path / "variables") as checkpoints:
         restored = checkpoints.restore(template)
-    lacking = f"the teacher at {path} lacks the weights its card names by hash; copy it again."
-    if restored is None:
-        raise ValueError(lacking)
-    teacher = make_teacher(
-        model,
-        restored.state,
-        architecture=card["architecture"],
-        image_shape=image_shape,
-        fixed_size=card.get("fixed_size", False),  # older cards lack it
-        origin=card.get("origin", {}),
-    )
-    if teacher.hash != card["hash"]:
-        raise ValueError(lacking)
-    return teacher
+    if restored is not None:
+        teacher = Teacher(
+            model,
+            restored.state,
+            architecture=name,
+            image_shape=image_shape,
+            fixed_size=card.get("fixed_size", False),  # older cards lack it
+            origin=card.get("origin", {}),
+        )
+        if teacher.hash == card["hash"]:
+            return teacher
+    raise ValueError(f"the teacher at {path} lacks the weights its card names by hash; copy it again.")

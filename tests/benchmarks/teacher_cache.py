@@ -42,7 +42,7 @@ from rnas.spaces import width_space
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.teachers.cache import TeacherCache, teacher_outputs
-from rnas.teachers.teacher import make_teacher
+from rnas.teachers.teacher import Teacher
 from rnas.training.loaders import ResidentLoader, replicate
 
 CLASSES, FOREVER = 10, 10**6  # steps, all of them weight steps of the first epoch
@@ -128,7 +128,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     constants = dict(mean=(0.5,) * arguments.channels, std=(0.25,) * arguments.channels)
     model = build_model(arguments.teacher, num_classes=CLASSES, **constants)
     variables = jax.device_get(dict(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *shape)))))
-    teacher = make_teacher(model, variables, architecture=arguments.teacher, image_shape=shape, origin={})
+    teacher = Teacher(model, variables, architecture=arguments.teacher, image_shape=shape)
     augmentation = steps.Augmentation(max(1, arguments.side // 8), True)
     views = steps.Views(augmentation, 0, 1)
 

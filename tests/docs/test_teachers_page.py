@@ -1,6 +1,5 @@
 """`docs/teachers.md`: its commands run as written, on a small network in place of a published one."""
 
-import dataclasses
 import io
 from pathlib import Path
 import re
@@ -96,7 +95,7 @@ def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
     monkeypatch.chdir(tmp_path)
     shapes = nets.wide(10, 1)
     for name, entry in registry.PUBLISHED.items():
-        small = dataclasses.replace(entry, architecture=SMALL)
+        small = entry._replace(architecture=SMALL)
         monkeypatch.setitem(registry.PUBLISHED, name, small)
     config = Path("configs/rnas_cl/cifar10.py")
     config.parent.mkdir(parents=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnas.tabular.rank_correlation import correlation, gain, interval, resampled_spearman
+from rnas.tabular.ranks import correlation, gain, interval, resampled_spearman
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,15 @@ import pytest
 
 from rnas.spaces.nasbench201 import SIZE, encodings, identify, neighbours, representatives
 from rnas.tabular import RobBench, expected_best, hypervolume, queries, ranking, simulate
-from rnas.tabular.search import evolution, local_search, non_dominated, pareto_local_search, random_search
-from rnas.tabular.simulation import Simulation, spaced
+from rnas.tabular.simulation import (
+    Simulation,
+    evolution,
+    local_search,
+    non_dominated,
+    pareto_local_search,
+    random_search,
+    spaced,
+)
 
 
 def generator(seed=0):

@@ -84,7 +84,7 @@ def test_published_layouts(shared, label, name, shapes):
     assert {key: tensor.shape for key, tensor in found.tensors.items()} == {
         key: tensor.shape for key, tensor in own.tensors.items()
     }
-    assert (found.mean is None) == all(key != "mu" and "normalize" not in key for key in state)
+    assert (found.normaliser is None) == all(key != "mu" and "normalize" not in key for key in state)
     assert recognise({key: tensor.shape for key, tensor in found.tensors.items()}).architectures[0] == name
 
 

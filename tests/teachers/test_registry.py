@@ -38,7 +38,7 @@ def test_every_entry_can_be_used(entry):
     assert 0 < entry.autoattack < entry.clean < 100 and (entry.external or 0) < entry.autoattack
     assert attacks.radius(entry.epsilon) <= 8 / 255
     assert (entry.image_size == 32) == (entry.dataset != "imagenet") == (not entry.architecture.startswith("imagenet"))
-    assert entry.sources and (entry.paper or entry.name == "Engstrom2019Robustness")
+    assert entry.paper or entry.name == "Engstrom2019Robustness"
     assert find_published(entry.key) is entry
 
 

@@ -82,8 +82,8 @@ def test_hash_is_that_of_names_types_shapes_and_values():
 def test_the_same_weights_may_be_many_teachers(folder):
     teacher = load_teacher(folder)
     others = [
-        dataclasses.replace(teacher, mean=(0.31,)),
-        dataclasses.replace(teacher, std=(0.41,)),
+        dataclasses.replace(teacher, model=MODEL.clone(mean=(0.31,))),
+        dataclasses.replace(teacher, model=MODEL.clone(std=(0.41,))),
         dataclasses.replace(teacher, architecture="wide_resnet_10_1_silu"),
         teacher.restricted((2, 5, 6)),
         teacher.restricted((2, 6, 5)),

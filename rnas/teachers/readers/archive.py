@@ -7,15 +7,20 @@ from typing import Any, NamedTuple
 import zipfile
 import zlib
 
+import ml_dtypes
 import numpy as np
+import safetensors
 
-from rnas.teachers.readers.safetensors import read_safetensors
 from rnas.teachers.readers.trusted import read_trusted
 from rnas.teachers.readers.unpickling import ForeignGlobal, Unpickler
 
 LARGEST = 16 * 2**30  # bytes that a file may unpack to: eleven times the largest published network
 # A pickled number, of any protocol, that begins every file of torch.save before version 1.6.
 LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
+SAFETENSORS = {  # element types by their names in such files
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
+}
 HOW_TO_TRUST = (
     "If you trust where it comes from, install PyTorch (pip install 'rnas[torch]') and give --trust; or load it there "
     "and save the mapping of names to tensors alone."
@@ -23,32 +28,19 @@ HOW_TO_TRUST = (
 
 
 class Contents(NamedTuple):
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-      content: nested containers with NumPy arrays.
-      format: its name, for the reader.
-      foreign: classes that had to be replaced by placeholders, see `rnas.teachers.readers.trusted`.
-    """
-
-    content: Any
-    format: str
-    foreign: tuple[str, ...] = ()
+    content: Any  # nested containers with NumPy arrays
+    format: str  # its name, for the reader
+    foreign: tuple[str, ...] = ()  # classes that placeholders stand for, see `rnas.teachers.readers.trusted`
 
 
 def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
     """Reads a file of PyTorch (.pt, .pth, .ckpt, .t7 …), safetensors or NumPy (.npz).
 
     Tensors and plain containers in PyTorch's zip format (1.6 and later) are read without PyTorch; see
-    `rnas.teachers.readers.unpickling`.
-
-    Args:
-      path: the file.
-      trust: whether files that hold more than tensors and containers, or are in PyTorch's older format, are read by
-        PyTorch; see `rnas.teachers.readers.trusted`.
-
-    Raises:
-      ValueError: if the file is something else, is damaged, or holds what is not read without `trust`.
+    `rnas.teachers.readers.unpickling`. Files that hold more, or are in its older format, are read by PyTorch, and only
+    with `trust`; see `rnas.teachers.readers.trusted`. Whatever else a file is, and damage, raise ValueError.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a directory; expected a checkpoint file.")
@@ -58,7 +50,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
         raise ValueError(f"{path} is empty: its download or copy never began. Fetch it again.")
     # First, because the length that these files begin with may look like the beginning of another.
     if start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= path.stat().st_size:
-        return Contents(read_safetensors(path), "safetensors")
+        return _read_safetensors(path)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise ValueError(
             f"{path} is a web page, not a checkpoint: the download was answered by a page about consent or "
@@ -73,9 +65,24 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
             raise ValueError(f"{path} is in PyTorch's format before version 1.6, a bare pickle. {HOW_TO_TRUST}")
         return Contents(*read_trusted(path))
     if start[8:9] == b"{":  # cut short
-        return Contents(read_safetensors(path), "safetensors")
+        return _read_safetensors(path)
     kind = "a pickle, but not one of torch.save" if start.startswith(b"\x80") else "of unknown format"
     raise ValueError(f"{path} is {kind}; expected a checkpoint of PyTorch, safetensors or NumPy (.npz).")
+
+
+def _read_safetensors(path: Path) -> Contents:
+    try:
+        tensors = safetensors.deserialize(path.read_bytes())
+        arrays = {name: np.frombuffer(each["data"], SAFETENSORS[each["dtype"]]) for name, each in tensors}
+        return Contents({name: arrays[name].reshape(each["shape"]) for name, each in tensors}, "safetensors")
+    except KeyError as kind:
+        raise ValueError(f"{path}: tensors of type {kind} cannot be read; expected {', '.join(SAFETENSORS)}.") from kind
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is no readable safetensors file ({error}); {_often(path)}") from error
+
+
+def _often(path: Path) -> str:
+    return f"most often a download cut short, here after {path.stat().st_size:,} bytes. Fetch it again."
 
 
 def _read_zip(path: Path, trust: bool) -> Contents:
@@ -90,11 +97,7 @@ def _read_zip(path: Path, trust: bool) -> Contents:
             return Contents(*read_trusted(path))
         raise ValueError(f"{path} holds more than tensors: {error}. Nothing of it was run. {HOW_TO_TRUST}") from error
     except (zipfile.BadZipFile, OSError) as error:  # a directory of members that points outside the file is the latter
-        size = path.stat().st_size
-        raise ValueError(
-            f"{path} is a damaged archive ({error}); most often a download cut short, here after {size:,} bytes. "
-            "Fetch it again."
-        ) from error
+        raise ValueError(f"{path} is a damaged archive ({error}); {_often(path)}") from error
     except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path} is an archive that cannot be unpacked: {error}.") from error
 

@@ -15,25 +15,21 @@ _AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
 
 def layout(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[tuple[str, ...], tuple[str, tuple[int, ...]]]:
-    """Name and shape in PyTorch of each variable of a model, by its path in Flax; nothing is computed.
-
-    Args:
-      model: a network of `rnas.models`.
-      image_shape: [H,W,C] that it is given.
-    """
+    """Name and shape in PyTorch of each variable of a network of `rnas.models`, by its path in Flax."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     template = flax.traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
-    return {
-        path: (".".join((*path[1:-1], _NAMES[path[-1]])), _torch_shape(leaf.shape)) for path, leaf in template.items()
-    }
+
+    def in_torch(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        order = np.argsort(_AXES[len(shape)]).tolist()
+        return ".".join((*path[1:-1], _NAMES[path[-1]])), tuple(shape[axis] for axis in order)
+
+    return {path: in_torch(path, leaf.shape) for path, leaf in template.items()}
 
 
 def check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Compares tensors with the shapes that a model needs.
+    """Raises ValueError with all tensors that are left over, are missing, or are not what a model needs.
 
-    Raises:
-      ValueError: if a tensor is left over, is missing, or has another shape or type than the model needs, or holds
-        what is no finite number or no variance; all such tensors are listed.
+    What it needs has the shape in `shapes`, a floating type, finite numbers, and no negative variance.
     """
     shared = sorted(set(shapes) & set(tensors))
     fitting = [name for name in shared if tensors[name].shape == shapes[name]]
@@ -49,39 +45,24 @@ def check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...
         "not finite in single precision": [name for name in floating if not np.isfinite(_single(tensors[name])).all()],
         "negative": [name for name in floating if name.endswith(".running_var") and (tensors[name] < 0).any()],
     }
-    groups = [
-        "\n".join([f"  {len(lines)} {title}:", *(f"    {line}" for line in lines)])
-        for title, lines in problems.items()
-        if lines
-    ]
-    if groups:
-        raise ValueError("\n".join(["the tensors do not fit the network:", *groups]))
+    listed = []
+    for title, lines in problems.items():
+        listed += [f"  {len(lines)} {title}:", *(f"    {line}" for line in lines)] if lines else []
+    if listed:
+        raise ValueError("\n".join(["the tensors do not fit the network:", *listed]))
 
 
 def convert(tensors: Mapping[str, np.ndarray], model: nn.Module, image_shape: tuple[int, int, int]) -> Any:
-    """Variables of `model`, float32.
+    """Variables of `model`, float32, of images [H,W,C]; raises ValueError where tensors are not what it needs.
 
-    Args:
-      tensors: by their names in PyTorch, which are the paths of the model's parameters joined by dots.
-      model: a network of `rnas.models`.
-      image_shape: [H,W,C] that it is given.
-
-    Raises:
-      ValueError: if they are not exactly what the model needs, see `check`.
+    The names of the tensors in PyTorch are the paths of the model's parameters, joined by dots.
     """
     needed = layout(model, image_shape)
     check(tensors, dict(needed.values()))
-    leaves = {
-        path: np.ascontiguousarray(_single(tensors[name]).transpose(_AXES[len(shape)]))
-        for path, (name, shape) in needed.items()
-    }
-    return flax.traverse_util.unflatten_dict(leaves)
+    leaves = {path: _single(tensors[name]).transpose(_AXES[len(shape)]) for path, (name, shape) in needed.items()}
+    return jax.tree.map(np.ascontiguousarray, flax.traverse_util.unflatten_dict(leaves))
 
 
 def _single(tensor: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # found by `check`
         return tensor.astype(np.float32, copy=False)
-
-
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in np.argsort(_AXES[len(shape)]).tolist())

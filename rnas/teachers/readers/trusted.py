@@ -27,16 +27,10 @@ class Placeholder(type):
     def __call__(cls, *arguments: Any, **options: Any) -> "Placeholder":
         return cls
 
-    def __setstate__(cls, state: Any) -> None:
-        del state
-
-    def __setitem__(cls, key: Any, value: Any) -> None:
+    def append(cls, *filling: Any) -> None:
         pass
 
-    def append(cls, item: Any) -> None:
-        del item
-
-    add = extend = append
+    add = extend = __setitem__ = __setstate__ = append
 
 
 PLACEHOLDER = Placeholder("PLACEHOLDER", (), {"__new__": lambda cls, *arguments, **options: cls})
@@ -45,37 +39,30 @@ PLACEHOLDER = Placeholder("PLACEHOLDER", (), {"__new__": lambda cls, *arguments,
 def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
     """Reads a file by PyTorch, with placeholders for all classes but its own of tensors; warns that it does.
 
-    Returns:
-      (the content with NumPy arrays in place of tensors, the format's name, the names of the classes replaced).
-
-    Raises:
-      ValueError: if PyTorch is not installed or cannot read the file.
+    Returns the content with NumPy arrays in place of tensors, the format's name, and the names of the classes replaced.
+    Raises ValueError if PyTorch is not installed or cannot read the file.
     """
     try:
         import torch
     except ImportError as error:
-        raise ValueError(
-            f"{path} can only be read by PyTorch, which is not installed: pip install 'rnas[torch]'."
-        ) from error
-    warnings.warn(
-        f"{path} is read by PyTorch because you trust it: only do so for files whose origin you know.", stacklevel=2
-    )
+        needed = "can only be read by PyTorch, which is not installed: pip install 'rnas[torch]'."
+        raise ValueError(f"{path} {needed}") from error
+    trusted = "is read by PyTorch because you trust it: only do so for files whose origin you know."
+    warnings.warn(f"{path} {trusted}", stacklevel=2)
     allowed = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch", "Size"): torch.Size,
-        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-        ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+        "collections.OrderedDict": collections.OrderedDict,
+        "torch.Size": torch.Size,
+        "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
+        "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
+        **{f"torch.{name}": found for name, found in vars(torch).items() if isinstance(found, torch.dtype)},
     }
     foreign: set[str] = set()
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            if module == "torch" and isinstance(found := getattr(torch, name, None), torch.dtype):
-                return found
-            if (module, name) in allowed:
-                return allowed[module, name]
-            foreign.add(f"{module}.{name}")
-            return PLACEHOLDER
+            if (found := f"{module}.{name}") not in allowed:
+                foreign.add(found)
+            return allowed.get(found, PLACEHOLDER)
 
     # PyTorch takes the class of the unpickler from a module of its caller's choice and adds the storages to it.
     reader: Any = types.ModuleType("placeholders")

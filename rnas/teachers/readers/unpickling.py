@@ -28,25 +28,20 @@ STORAGES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-_DTYPES = (
-    *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
-    *("double", "float", "half", "long", "int", "short"),
-)
+_DTYPES = (*(dtype.name for dtype in STORAGES.values()), "double", "float", "half", "long", "int", "short")
 LONGEST = 2**23  # bytes of a pickle; those of the largest published networks have a tenth
 # Types of NumPy's numbers as its pickles name them; not those of objects, texts, dates and records.
 _NUMBERS = ("b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8")
 
+# What a pickle may name. Storages and types are never called: a text will do.
+GLOBALS: dict[str, Any] = {f"torch.{name}": f"torch.{name}" for name in (*STORAGES, *_DTYPES)}
+
 
 class ForeignGlobal(ValueError):
-    """A pickle names something that is no tensor, container or number.
-
-    Attributes:
-      name: module and name, joined by a dot.
-    """
+    """A pickle names something that is no tensor, container or number."""
 
     def __init__(self, name: str):
         super().__init__(f"it names {name!r}, which is no tensor, container or number")
-        self.name = name
 
 
 class _Mapping(dict):
@@ -55,53 +50,7 @@ class _Mapping(dict):
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        del state
-
-
-# What a pickle may call. Instances without attributes, not functions: a pickle can set attributes of what it holds.
-
-
-class _MakeMapping:
-    __slots__ = ()
-
-    def __call__(self, *pairs: Any) -> _Mapping:
-        return _Mapping(*map(_listed, pairs))
-
-
-class _MakeSize:
-    __slots__ = ()
-
-    def __call__(self, sizes: Any = ()) -> tuple:
-        return tuple(_listed(sizes))
-
-
-def _listed(items: Any) -> Any:
-    """The same, if it is a container: a tensor can be expanded to more rows than any memory holds."""
-    if not isinstance(items, list | tuple | dict):
-        raise ValueError(f"a container is made of a {type(items).__name__}")
-    return items
-
-
-class _MakeTensor:
-    """`torch._utils._rebuild_tensor_v2`; gradient flag and hooks are not needed."""
-
-    __slots__ = ()
-
-    def __call__(self, storage, offset, shape, strides, gradient=None, hooks=None, metadata=None) -> np.ndarray:
-        if metadata:  # such as a sign that PyTorch has still to apply
-            raise ValueError("a tensor is marked as the negative or conjugate of its numbers; save a clone of it")
-        return view(storage, offset, shape, strides)
-
-
-class _MakeParameter:
-    """`torch._utils._rebuild_parameter`."""
-
-    __slots__ = ()
-
-    def __call__(self, tensor: Any, *rest: Any) -> np.ndarray:
-        if not isinstance(tensor, np.ndarray):
-            raise ValueError(f"a parameter is made of a {type(tensor).__name__}, not of a tensor")
-        return tensor
+        pass
 
 
 class _NumberType:
@@ -120,66 +69,97 @@ class _NumberType:
                 raise ValueError(f"the type {self.dtype} is given a state that is not its own")
 
 
-class _MakeNumberType:
-    """`numpy.dtype`, called with its name and two flags that concern records."""
-
-    __slots__ = ()
-
-    def __call__(self, name: Any, *flags: Any) -> _NumberType:
-        if type(name) is not str or name not in _NUMBERS:
-            raise ForeignGlobal(f"numpy.dtype({name:.20})" if type(name) is str else "numpy.dtype")
-        return _NumberType(name)
+# -- what a pickle may call ------------------------------------------------------------------------------
 
 
-class _MakeNumber:
-    """`numpy.core.multiarray.scalar`: a number of its type and its bytes."""
+def _callable_as(*names: str) -> Callable:
+    """Lets pickles call a function by these names.
 
-    __slots__ = ()
+    They get it as an object without attributes: a pickle can set those of what it holds, and they would outlive it.
+    """
 
-    def __call__(self, kind: Any, content: Any) -> np.generic:
-        if not (isinstance(kind, _NumberType) and type(content) is bytes and len(content) == kind.dtype.itemsize):
-            raise ValueError(f"a number is made of a {type(kind).__name__} and a {type(content).__name__}")
-        (number,) = np.frombuffer(content, kind.dtype)
-        return number
+    def add(function: Callable) -> Callable:
+        bare = type(function.__name__, (), {"__slots__": (), "__call__": staticmethod(function)})
+        GLOBALS.update(dict.fromkeys(names, bare()))
+        return function
 
-
-class _MakeBytes:
-    """`_codecs.encode`, by which pickles before protocol 3 hold bytes: each one is a character of Latin-1."""
-
-    __slots__ = ()
-
-    def __call__(self, text: Any, encoding: Any) -> bytes:
-        if type(text) is not str or encoding != "latin1":
-            raise ValueError(f"bytes are made of a {type(text).__name__}, or not by latin1")
-        return text.encode("latin1")
+    return add
 
 
-GLOBALS: dict[str, Any] = {
-    "collections.OrderedDict": _MakeMapping(),
-    "collections.Counter": _MakeMapping(),  # where schedulers keep their milestones
-    "torch.Size": _MakeSize(),
-    "torch._utils._rebuild_tensor_v2": _MakeTensor(),
-    "torch._utils._rebuild_parameter": _MakeParameter(),
-    "numpy.dtype": _MakeNumberType(),
-    "numpy.core.multiarray.scalar": _MakeNumber(),
-    "numpy._core.multiarray.scalar": _MakeNumber(),  # since NumPy 2
-    "_codecs.encode": _MakeBytes(),
-    # Only named, never called: a text will do.
-    **{f"torch.{name}": f"torch.{name}" for name in (*STORAGES, *_DTYPES)},
-}
+@_callable_as("collections.OrderedDict", "collections.Counter")  # a Counter: where schedulers keep their milestones
+def _mapping(*pairs: Any) -> _Mapping:
+    return _Mapping(*map(_listed, pairs))
+
+
+@_callable_as("torch.Size")
+def _size(sizes: Any = ()) -> tuple:
+    return tuple(_listed(sizes))
+
+
+def _listed(items: Any) -> Any:
+    """The same, if it is a container: a tensor can be expanded to more rows than any memory holds."""
+    if not isinstance(items, list | tuple | dict):
+        raise ValueError(f"a container is made of a {type(items).__name__}")
+    return items
+
+
+@_callable_as("torch._utils._rebuild_tensor_v2")
+def _tensor(storage, offset, shape, strides, gradient=None, hooks=None, metadata=None) -> np.ndarray:
+    """A view of a one-dimensional storage, read-only; offset and strides count elements."""
+    if metadata:  # such as a sign that PyTorch has still to apply
+        raise ValueError("a tensor is marked as the negative or conjugate of its numbers; save a clone of it")
+    if not (isinstance(storage, np.ndarray) and storage.ndim == 1 and _are_counts((offset,))):
+        raise ValueError("a tensor has no storage or no offset into it")
+    if not (_are_counts(shape) and _are_counts(strides) and len(shape) == len(strides)):
+        raise ValueError("a tensor has a shape or strides that are not as many whole numbers, none negative")
+    if not math.prod(shape):
+        return np.empty(shape, storage.dtype)
+    if offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) >= len(storage):
+        raise ValueError(f"a tensor of shape {shape} reaches beyond the {len(storage)} elements of its storage")
+    steps = [stride * storage.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
+
+
+def _are_counts(items: Any) -> bool:
+    return isinstance(items, tuple) and all(type(item) is int and item >= 0 for item in items)
+
+
+@_callable_as("torch._utils._rebuild_parameter")
+def _parameter(tensor: Any, *rest: Any) -> np.ndarray:
+    if not isinstance(tensor, np.ndarray):
+        raise ValueError(f"a parameter is made of a {type(tensor).__name__}, not of a tensor")
+    return tensor
+
+
+@_callable_as("numpy.dtype")
+def _number_type(name: Any, *flags: Any) -> _NumberType:
+    if type(name) is not str or name not in _NUMBERS:
+        raise ForeignGlobal(f"numpy.dtype({name:.20})" if type(name) is str else "numpy.dtype")
+    return _NumberType(name)
+
+
+@_callable_as("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")  # the latter since NumPy 2
+def _number(kind: Any, content: Any) -> np.generic:
+    if not (isinstance(kind, _NumberType) and type(content) is bytes and len(content) == kind.dtype.itemsize):
+        raise ValueError(f"a number is made of a {type(kind).__name__} and a {type(content).__name__}")
+    return np.frombuffer(content, kind.dtype)[0]
+
+
+@_callable_as("_codecs.encode")
+def _bytes(text: Any, encoding: Any) -> bytes:
+    """Bytes as pickles before protocol 3 hold them: each one is a character of Latin-1."""
+    if type(text) is not str or encoding != "latin1":
+        raise ValueError(f"bytes are made of a {type(text).__name__}, or not by latin1")
+    return text.encode("latin1")
 
 
 class Unpickler(pickle.Unpickler):
     """Builds dicts, lists, tuples, numbers, texts and NumPy arrays; nothing else.
 
-    Messages name types, not values: the text of a tuple that holds another twice, and so on, has no end.
+    Messages name types, not values: the text of a tuple that holds another twice, and so on, has no end. ValueError is
+    raised if the pickle is too long, or would have memory reserved for more objects than it makes.
 
-    Args:
-      content: the pickle.
-      read_storage: (key, element type, number of elements) -> one-dimensional array, read-only.
-
-    Raises:
-      ValueError: if the pickle is too long, or would have memory reserved for more objects than it makes.
+    `read_storage` returns a one-dimensional, read-only array for (key, element type, number of elements).
     """
 
     def __init__(self, content: bytes, read_storage: Callable[[str, np.dtype, int], np.ndarray]):
@@ -193,10 +173,9 @@ class Unpickler(pickle.Unpickler):
         self._storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return GLOBALS[f"{module}.{name}"]
-        except KeyError:
-            raise ForeignGlobal(f"{module}.{name}") from None
+        if (found := f"{module}.{name}") not in GLOBALS:
+            raise ForeignGlobal(found)
+        return GLOBALS[found]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         match pid:
@@ -210,32 +189,3 @@ class Unpickler(pickle.Unpickler):
         if storage.dtype != dtype:
             raise ValueError(f"storage {key!r} is read as {dtype} and as {storage.dtype}")
         return storage
-
-
-def view(storage: Any, offset: Any, shape: Any, strides: Any) -> np.ndarray:
-    """The tensor that begins at `offset` of a storage, read-only and without a copy.
-
-    Args:
-      storage: one-dimensional array.
-      offset: elements before the first one.
-      shape: of the tensor.
-      strides: elements from one entry of an axis to the next.
-
-    Raises:
-      ValueError: if any of it is not what it should be, or an entry would lie outside the storage.
-    """
-
-    def counts(sequence: Any) -> bool:
-        return isinstance(sequence, tuple) and all(type(item) is int and item >= 0 for item in sequence)
-
-    if not (isinstance(storage, np.ndarray) and storage.ndim == 1 and counts((offset,))):
-        raise ValueError("a tensor has no storage or no offset into it")
-    if not (counts(shape) and counts(strides) and len(shape) == len(strides)):
-        raise ValueError("a tensor has a shape or strides that are not as many whole numbers, none negative")
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if math.prod(shape) and last >= len(storage):
-        raise ValueError(f"a tensor of shape {shape} reaches beyond the {len(storage)} elements of its storage")
-    if not math.prod(shape):
-        return np.empty(shape, storage.dtype)
-    steps = [stride * storage.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)

@@ -1,7 +1,7 @@
 """The state of a network found in what a checkpoint holds: which entry, without prefixes, duplicates and counters."""
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 import re
 from typing import Any, NamedTuple
 
@@ -27,65 +27,42 @@ _IGNORED = {
 
 
 class Unwrapped(NamedTuple):
-    """The state of a network.
+    """The state of a network."""
 
-    Attributes:
-      tensors: by name, without the common prefix.
-      mean, std: the normalisation that the file brings, [C] each in its own precision, or None.
-      entry: where in the file the state was, '' where the file is nothing else.
-      others: entries that might have been taken instead.
-      prefix: what all names began with.
-      ignored: number of tensors left out, by what they are.
-    """
-
-    tensors: dict[str, np.ndarray]
-    mean: np.ndarray | None
-    std: np.ndarray | None
-    entry: str
-    others: tuple[str, ...]
-    prefix: str
-    ignored: dict[str, int]
+    tensors: dict[str, np.ndarray]  # by name, without the common prefix
+    normaliser: tuple[np.ndarray, np.ndarray] | None  # mean and std that the file brings, [C] in its precision
+    origin: dict[str, Any]  # for the card: the entry taken and others, the prefix removed, numbers of tensors left out
 
 
 def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
-    """Finds the state of a network.
+    """Finds the state of a network in the content of a file, at `entry` or where published files have it.
 
-    Args:
-      content: of a file, see `rnas.teachers.readers.archive`.
-      entry: where in it the state is; None looks for it at the places where published files have it.
-
-    Raises:
-      ValueError: if no state is there, or it holds something other than tensors.
+    Raises ValueError if no state is there, or it holds something other than tensors.
     """
     state, entry, others = _choose(content, entry)
     if odd := [f"{name} ({type(value).__name__})" for name, value in state.items() if not _is_tensor(name, value)]:
         raise ValueError(f"the state holds what is no tensor: {', '.join(odd)}. Save a plain state_dict.")
-    tensors: dict[str, np.ndarray] = {}
-    normaliser: dict[str, dict[str, np.ndarray]] = {"mean": {}, "std": {}}
+    tensors, means, stds = {}, {}, {}
     ignored: collections.Counter[str] = collections.Counter()
     for name, tensor in state.items():
         core = _CHAIN.sub("", name, count=1)
         if reason := next((reason for reason, pattern in _IGNORED.items() if pattern.fullmatch(core)), None):
             ignored[reason] += 1
-        elif _MEAN.fullmatch(core):
-            normaliser["mean"][name] = tensor
-        elif _STD.fullmatch(core):
-            normaliser["std"][name] = tensor
         else:
-            tensors[name] = tensor
+            kind = means if _MEAN.fullmatch(core) else stds if _STD.fullmatch(core) else tensors
+            kind[name] = tensor
+    if bool(means) != bool(stds):
+        lacking = "std" if means else "mean"
+        raise ValueError(f"the file has {', '.join(means or stds)} but no {lacking} to go with it.")
     prefix = _common_prefix(tensors)
     return Unwrapped(
-        tensors={name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
-        mean=_one(normaliser, "mean"),
-        std=_one(normaliser, "std"),
-        entry=entry,
-        others=others,
-        prefix=prefix,
-        ignored=dict(ignored),
+        {name.removeprefix(prefix): tensor for name, tensor in tensors.items()},
+        (_one(means), _one(stds)) if means else None,
+        {"entry": entry, "other_entries": others, "prefix": prefix, "ignored": dict(ignored)},
     )
 
 
-def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, ...]]:
+def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, list[str]]:
     if isinstance(content, Placeholder):
         raise ValueError("the file holds a whole model, an object of a foreign class; save its state_dict instead.")
     if not isinstance(content, Mapping) or not content:
@@ -93,9 +70,9 @@ def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, .
     states = {key: value for key, value in content.items() if _holds_tensors(value)}
     places = ENTRIES if entry is None else (entry,)
     if known := [key for key in places if key in states]:
-        return states[known[0]], known[0], tuple(key for key in states if key != known[0])
+        return states[known[0]], known[0], [key for key in states if key != known[0]]
     if entry is None and _holds_tensors(content):
-        return content, "", ()
+        return content, "", []
     inner = {
         f"{key}.{name}": value
         for key, outer in content.items()
@@ -104,7 +81,7 @@ def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, tuple[str, .
         if _holds_tensors(value)
     }
     if entry in inner:
-        return inner[entry], entry, tuple(states)
+        return inner[entry], entry, list(states)
     found = [*states, *inner]
     hint = f"name one with --entry: {_list(found)}" if found else f"it has {_list(content)}"
     raise ValueError(f"the file has no state at {', '.join(places)}; {hint}.")
@@ -122,35 +99,24 @@ def _list(keys: Iterable) -> str:
     return ", ".join(f"{key!r:.60}" for key in keys)
 
 
-def _common_prefix(names: Iterable[str]) -> str:
-    """What every name begins with, made of whole `PREFIXES`.
-
-    Raises:
-      ValueError: if most names do, but not all.
-    """
-    prefix, rest = "", list(names)
-    while shared := [f"{head}." for head in PREFIXES if 2 * _begin(rest, f"{head}.") > len(rest)]:
-        if strays := [name for name in rest if not name.startswith(shared[0])]:
+def _common_prefix(names: Collection[str]) -> str:
+    """What every name begins with, made of whole `PREFIXES`; raises ValueError if most names do, but not all."""
+    prefix = ""
+    while True:
+        longer = [f"{prefix}{head}." for head in PREFIXES]
+        common = [each for each in longer if 2 * sum(name.startswith(each) for name in names) > len(names)]
+        if not common:
+            return prefix
+        (prefix,) = common
+        if strays := [name for name in names if not name.startswith(prefix)]:
             raise ValueError(
-                f"most of its tensors begin with '{prefix}{shared[0]}', as those of one network do, but {len(strays)} "
-                f"that it does not use: {_list(prefix + name for name in strays[:5])}. Save a state without them."
+                f"most of its tensors begin with '{prefix}', as those of one network do, but {len(strays)} "
+                f"that it does not use: {_list(strays[:5])}. Save a state without them."
             )
-        prefix += shared[0]
-        rest = [name.removeprefix(shared[0]) for name in rest]
-    return prefix
 
 
-def _begin(names: list[str], prefix: str) -> int:
-    return sum(name.startswith(prefix) for name in names)
-
-
-def _one(normaliser: dict[str, dict[str, np.ndarray]], which: str) -> np.ndarray | None:
-    """The one mean or standard deviation, flat."""
-    found = normaliser[which]
-    if not found:
-        if other := [*normaliser["mean"], *normaliser["std"]]:
-            raise ValueError(f"the file has {', '.join(other)} but no {which} to go with it.")
-        return None
+def _one(found: dict[str, np.ndarray]) -> np.ndarray:
+    """The one mean or standard deviation of all that the file has, flat."""
     for name, tensor in found.items():
         if tensor.size > 16 or not jnp.issubdtype(tensor.dtype, jnp.floating):
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}; expected one number per channel.")

@@ -151,9 +151,13 @@ def test_safetensors(file):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 28]}, "bytes 0 to 28 of 24"),
-        ({"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 24]}, "do not hold a F32 of"),
-        ({"dtype": "F32", "shape": [2, 3], "data_offsets": [-4, 20]}, "bytes -4 to 20"),
+        ({"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 28]}, "no readable safetensors file .*offset"),
+        ({"dtype": "F32", "shape": [6], "data_offsets": [0, 24000]}, "no readable safetensors file .*offset"),
+        ({"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 24]}, "no readable safetensors file .*shape"),
+        ({"dtype": "F32", "shape": [2**40], "data_offsets": [0, 24]}, "no readable safetensors file .*shape"),
+        ({"dtype": "F32", "shape": [0, 2**50, 2**50], "data_offsets": [0, 0]}, "no readable safetensors file"),
+        ({"dtype": "F32", "shape": [2, 3], "data_offsets": [-4, 20]}, "no readable safetensors file .*-4"),
+        ({"dtype": "F9", "shape": [24], "data_offsets": [0, 24]}, "no readable safetensors file .*F9"),
         ({"dtype": "F8_E4M3", "shape": [24], "data_offsets": [0, 24]}, "'F8_E4M3' cannot be read"),
         ({"dtype": "F32", "shape": [6]}, "data_offsets"),
     ],
@@ -168,7 +172,7 @@ def test_safetensors_whose_tensors_share_bytes(file):
     entries = {"a": {"dtype": "U8", "shape": [16], "data_offsets": [8, 24]}}
     entries["b"] = {"dtype": "U8", "shape": [16], "data_offsets": [0, 16]}
     file.write_bytes(safetensors(entries, bytes(24)))
-    with pytest.raises(ValueError, match="bytes 8 to 16 belong to two tensors"):
+    with pytest.raises(ValueError, match="no readable safetensors file .*invalid offset for tensor `a`"):
         read_checkpoint(file)
 
 
@@ -189,7 +193,7 @@ def test_safetensors_whose_length_looks_like_another_format(file, length):
 
 def test_safetensors_cut_short(file):
     file.write_bytes(safetensors({"a": {"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}}, bytes(24))[:40])
-    with pytest.raises(ValueError, match="is cut short: its table alone has"):
+    with pytest.raises(ValueError, match="no readable safetensors file .* download cut short, here after 40 bytes"):
         read_checkpoint(file)
 
 

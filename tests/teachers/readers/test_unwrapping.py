@@ -82,9 +82,9 @@ def test_every_network_is_found_in_every_wrapper(name, wrapper):
     assert all(tensor is state[key] for key, tensor in found.tensors.items())
     assert recognise({key: tensor.shape for key, tensor in found.tensors.items()}).architectures[0] == name
     if normalised:
-        np.testing.assert_array_equal((found.mean, found.std), ((0.5,) * 3, (0.25,) * 3))
+        np.testing.assert_array_equal(found.normaliser, ((0.5,) * 3, (0.25,) * 3))
     else:
-        assert found.mean is None and found.std is None
+        assert found.normaliser is None
 
 
 @pytest.mark.parametrize(("taken", "left"), list(itertools.combinations(ORDER, 2)))
@@ -92,4 +92,5 @@ def test_of_several_states_the_first_in_the_published_order_is_taken(taken, left
     state, other = {"w": np.ones(1)}, {"w": np.zeros(1)}
     for content in ({taken: state, left: other}, {left: other, taken: state}):
         found = unwrap(content)
-        assert found.tensors["w"] is state["w"] and (found.entry, found.others) == (taken, (left,))
+        assert found.tensors["w"] is state["w"]
+        assert (found.origin["entry"], found.origin["other_entries"]) == (taken, [left])
