@@ -83,8 +83,7 @@ class CachedTeacher:
         Args:
           images: all training images, uint8.
           batch: rows, and the outputs where `kept` does not hold them.
-          kept: outputs of all views, [views, images, ...]; None where the batch brings its own, or where there is no
-            teacher.
+          kept: outputs of all views, [views, images, ...]; None where the batch brings its own, or without a teacher.
           step: the global step, which decides the view.
         """
         view = self.views.at(step, self.steps_per_epoch)
@@ -110,16 +109,7 @@ class CachedTeacher:
 def teacher_outputs_of_views(
     teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int, variables, images, rows, view
 ) -> CachedOutputs:
-    """Returns the outputs of a teacher for a view of images [n,H,W,C] uint8 whose rows are `rows` [n].
-
-    Args:
-      teacher: (variables, images) -> (logits, out).
-      views: of the images.
-      taps: whose attention maps are kept.
-      size: side of the maps, pixels.
-      variables: of the teacher.
-      images, rows, view: as `Views.show` takes them.
-    """
+    """Returns the outputs of a teacher, with maps of `taps` of side `size` pixels, for what `Views.show` shows."""
     logits, out = teacher(variables, to_float(views.show(images, view, rows)))
     logits = logits.astype(jnp.float32)
     if not taps:

@@ -10,28 +10,17 @@ from rnas.steps.replicas import AXIS
 
 
 class Keys(NamedTuple):
-    """Keys of one step.
+    """Keys of one step."""
 
-    Attributes:
-      architecture, tutors: one key, the same on all replicas.
-      attack, augment, drop_path: [N], one an example.
-    """
-
-    architecture: jax.Array
-    tutors: jax.Array
-    attack: jax.Array
+    architecture: jax.Array  # one key, the same on all replicas
+    tutors: jax.Array  # likewise
+    attack: jax.Array  # [N], one an example, as are those that follow
     augment: jax.Array
     drop_path: jax.Array
 
 
 def step_keys(root: jax.Array, step: jax.Array, examples: int) -> Keys:
-    """Returns the keys of a step.
-
-    Args:
-      root: key of the stage.
-      step: the global step.
-      examples: N, of this replica.
-    """
+    """Returns the keys of the global `step`, of which this replica has N = `examples`; `root` is the stage's."""
     architecture, tutors, *others = jax.random.split(jax.random.fold_in(root, step), len(Keys._fields))
     positions = lax.axis_index(AXIS) * examples + jnp.arange(examples)
     per_example = jax.vmap(jax.random.fold_in, in_axes=(None, 0))

@@ -150,10 +150,11 @@ class CellSearch:
         tau = config.tau
         step = CellSearchStep(
             supernet, recipes.joint_objective(config, "search"), augmentation,
-            *self._optimizers(stage.epochs, steps_per_epoch), self._method(steps_per_epoch),
+            *self._optimizers(stage.epochs, steps_per_epoch),
+            Sampling(tau.start, tau.decay, tau.min, config.selector.hard, steps_per_epoch),
+            self._method(steps_per_epoch),
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
-            Sampling(tau.start, tau.decay, tau.min, config.selector.hard, steps_per_epoch),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, steps_per_epoch),
             ProbabilityPerturbation(stage.epochs, steps_per_epoch),
             teacher=teacher.apply, teacher_taps=teacher.taps,
