@@ -13,10 +13,9 @@ from rnas import objectives
 from rnas.objectives.bilevel import Loss, unstacked
 from rnas.spaces import cell_space
 from rnas.steps.augmentation import augment_to_float
-from rnas.steps.replicas import TRAIN_METRICS, PyTree, mean_over_replicas, metric_sums
+from rnas.steps.replicas import TRAIN_METRICS, Keys, PyTree, mean_over_replicas, metric_sums, step_keys
 from rnas.steps.search import SearchStep
 from rnas.steps.state import State
-from rnas.steps.step_keys import Keys, step_keys
 
 PAIR_METRICS = ("natural_loss", "adversarial_loss", "gamma", "cosine")  # where two objectives are weighed
 

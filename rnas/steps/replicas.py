@@ -1,9 +1,10 @@
 """The axis of replicas: the same program on every device, each with its share of the batch. Only steps use it.
 
-Metrics are sums over the examples of all replicas, with their count.
+Metrics are sums over the examples of all replicas, with their count. Random keys are the same on all replicas, or one
+per example of the global batch.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -43,3 +44,21 @@ def metric_sums(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -
     finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.tree.sum(updated))
     sums["nonfinite_step"] = jnp.where(finite, NEVER, step)
     return sums
+
+
+class Keys(NamedTuple):
+    """Keys of one step."""
+
+    architecture: jax.Array  # one key, the same on all replicas
+    tutors: jax.Array  # likewise
+    attack: jax.Array  # [N], one an example, as are those that follow
+    augment: jax.Array
+    drop_path: jax.Array
+
+
+def step_keys(root: jax.Array, step: jax.Array, examples: int) -> Keys:
+    """Returns the keys of the global `step`, of which this replica has N = `examples`; `root` is the stage's."""
+    architecture, tutors, *others = jax.random.split(jax.random.fold_in(root, step), len(Keys._fields))
+    positions = lax.axis_index(AXIS) * examples + jnp.arange(examples)
+    per_example = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    return Keys(architecture, tutors, *(per_example(key, positions) for key in others))

@@ -13,9 +13,8 @@ import optax
 from rnas import objectives
 from rnas.steps.augmentation import Augmentation, augment_to_float
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.replicas import TRAIN_METRICS, PyTree, mean_over_replicas, metric_sums
+from rnas.steps.replicas import TRAIN_METRICS, PyTree, mean_over_replicas, metric_sums, step_keys
 from rnas.steps.state import State
-from rnas.steps.step_keys import step_keys
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,9 @@ from rnas import objectives
 from rnas.models.width_network import FBNet
 from rnas.spaces import width_space
 from rnas.steps.augmentation import augment_to_float
-from rnas.steps.replicas import TRAIN_METRICS, PyTree, mean_over_replicas, metric_sums
+from rnas.steps.replicas import TRAIN_METRICS, Keys, PyTree, mean_over_replicas, metric_sums, step_keys
 from rnas.steps.search import SearchStep
 from rnas.steps.state import State
-from rnas.steps.step_keys import Keys, step_keys
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,8 +70,8 @@ class WidthSearchStep(SearchStep):
         new, terms = lax.cond(self.alternation.is_weight_step(state.step), update_weights, update_architecture, state)
         terms["temperature"] = self.sampling.temperature(state.step)
         terms["learning_rate"] = self.optimizer.schedule(state.step)
-        sums = metric_sums(terms, state.step, (new.params, new.architecture))
-        return dataclasses.replace(new, step=state.step + 1), sums
+        updated = new.params, new.architecture
+        return dataclasses.replace(new, step=state.step + 1), metric_sums(terms, state.step, updated)
 
     def sampled_masks(
         self, keys: Keys, architecture: PyTree, step: jax.Array

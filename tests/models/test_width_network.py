@@ -65,7 +65,7 @@ def test_counts_at_the_published_widths(space):
 def test_counts_of_the_imagenet_network(classes, largest, smallest):
     space = width_space.get_space("imagenet")
     for widths, expected in ((space.largest, largest), (space.smallest, smallest)):
-        assert count(FBNet(space, classes, MEAN, STD, widths=widths), (224, 224, 3)) == expected
+        assert count(FBNet(space, num_classes=classes, mean=MEAN, std=STD, widths=widths), (224, 224, 3)) == expected
 
 
 @pytest.mark.parametrize(
