@@ -185,7 +185,8 @@ class FixedCell(TwoInputCell, kw_only=True):
     @nn.compact
     def __call__(self, earlier: jax.Array, later: jax.Array, drop: DropPath | None, *, train: bool) -> list[jax.Array]:
         """Returns the nodes; `drop` has keys [N] and the rate of dropping an edge."""
-        states, arrived = self.inputs(earlier, later, train=train), []
+        states: list[Any] = self.inputs(earlier, later, train=train)
+        arrived: list[Any] = []
         for index, (name, source) in enumerate(self.edges):
             stride = self.stride if source < FIRST else 1
             operation = Operation(name, stride, self.conv, self.norm, name=f"edge{index}")

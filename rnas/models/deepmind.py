@@ -7,6 +7,7 @@ none before it. Their published weights belong to SiLU.
 
 from collections.abc import Callable
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -30,7 +31,7 @@ class DeepMindNetwork(PreActNetwork, kw_only=True):
 
     stem_tap = "init_conv"
     block_taps = NAMES.convs
-    stage_names = ("layer.0.block", "layer.1.block", "layer.2.block")
+    stage_names: ClassVar[tuple[str, ...]] = ("layer.0.block", "layer.1.block", "layer.2.block")
     names = NAMES
     last_norm = "batchnorm"
     classifier = "logits"

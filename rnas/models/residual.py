@@ -4,7 +4,7 @@ Module names are those of the published PyTorch checkpoints, so that a parameter
 name there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -25,7 +25,10 @@ class ResidualNetwork(ImageClassifier, kw_only=True):
     stage_names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
     last_norm = ""  # name of a normalisation, activated, before the pooling
     classifier = "linear"
-    activate = staticmethod(nn.relu)
+
+    @property
+    def activate(self) -> Callable[[jax.Array], jax.Array]:
+        return nn.relu
 
     @property
     def stem_features(self) -> int:

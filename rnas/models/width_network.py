@@ -6,7 +6,6 @@ the derived network. At a one-hot sample the two compute the same logits and the
 """
 
 from collections.abc import Mapping, Sequence
-import dataclasses
 import functools
 
 import flax.linen as nn
@@ -60,7 +59,7 @@ class InvertedResidual(nn.Module):
         return _masked(y, output_mask), taps
 
 
-class FBNet(ImageClassifier):
+class FBNet(ImageClassifier, kw_only=True):
     """The network of a space at given widths; with masks, the supernet.
 
     Attributes:
@@ -77,7 +76,7 @@ class FBNet(ImageClassifier):
     conv_bias: bool = True
     mask_expansion: bool = True
     shortcut: str = "aligned"
-    momentum: float = dataclasses.field(default=0.997, kw_only=True)
+    momentum: float = 0.997
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -132,7 +131,7 @@ class FBNet(ImageClassifier):
 def slice_variables(
     space: WidthSpace, variables: Mapping, widths: Sequence[int], *, mask_expansion: bool = True
 ) -> dict:
-    """Cuts the variables of `FBNet(space, widths=widths)` out of the supernet's.
+    """Cuts the variables of `FBNet(space=space, widths=widths)` out of the supernet's.
 
     These are the first channels of every kernel, bias, scale and statistic.
     """

@@ -161,7 +161,7 @@ class CellSearchStep(SearchStep):
         own: Loss = functools.partial(loss, objective, regularised=kind.curvature)
         chosen, batches = own, [validation]
         if kind.pair and (objective.needs_clean or objective.needs_teacher):
-            losses = [functools.partial(loss, self.natural_objective), own]
+            losses: list[Loss] = [functools.partial(loss, self.natural_objective), own]
 
             def chosen(params, architecture, case):
                 return lax.switch(case[0], losses, params, architecture, case[1])

@@ -61,7 +61,7 @@ class WidthSearch:
         """The narrow network at `widths`; the supernet where they are None."""
         config = self.config
         return FBNet(
-            self.space,
+            space=self.space,
             widths=widths,
             conv_bias=config.conv_bias,
             mask_expansion=config.mask_expansion,
