@@ -183,8 +183,9 @@ def used_parameters(params: Mapping[str, Any], encoding: jax.Array) -> dict[str,
     Returns a boolean scalar for each parameter, in their structure: whether it belongs to an operation that was chosen,
     or to no edge at all.
     """
+    chosen = [encoding[edge] for edge in range(len(EDGES))]
     places = {path: _place(path) for path in flatten_dict(dict(params))}
-    used = {path: encoding[at[0]] == at[1] if at else jnp.bool_(True) for path, at in places.items()}
+    used = {path: chosen[at[0]] == at[1] if at else jnp.bool_(True) for path, at in places.items()}
     return unflatten_dict(used)
 
 
