@@ -5,11 +5,11 @@ Each returns `(logits, out)`; `out` names intermediate outputs, in the order of 
 
 from rnas.models.cell_network import CellNetwork, CellSupernet
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
+from rnas.models.image_classifier import ImageClassifier
 from rnas.models.model_names import build_model
 from rnas.models.nasbench201_network import NASBench201, NASBench201Supernet
-from rnas.models.preact_resnet import PreActResNet
+from rnas.models.preact_resnet import PreActResNet, WideResNet
 from rnas.models.resnet import ImageNetResNet, ResNet
-from rnas.models.wide_resnet import WideResNet
 from rnas.models.width_network import FBNet
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "DMPreActResNet",
     "DMWideResNet",
     "FBNet",
+    "ImageClassifier",
     "ImageNetResNet",
     "NASBench201",
     "NASBench201Supernet",

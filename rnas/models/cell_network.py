@@ -7,18 +7,16 @@ concatenation is its output (DARTS, arXiv 1806.09055; DSARA, arXiv 2212.14049).
 
 from collections.abc import Callable, Mapping
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnas.layers import BatchNorm, Conv, Normalize, average_pool
+from rnas.layers import Conv, Normalize, average_pool
 from rnas.layers.classifier import classify
 from rnas.layers.initializers import UNIFORM_FAN_IN
-from rnas.models.cell_operations import Make
-from rnas.models.fixed_cell import DropPath, FixedCell
-from rnas.models.mixed_cell import MixedCell
+from rnas.models.cell import DropPath, FixedCell, MixedCell
+from rnas.models.image_classifier import ImageClassifier, Make, Output
 from rnas.spaces.cell_space import CONCAT, CellSpace, Genotype, get_space
 
 STEM = 3  # channels of the stem, as a multiple of those of the first cell
@@ -28,11 +26,6 @@ class AuxiliaryHead(nn.Module):
     """A second classifier, after the second reduction, that helps training and is gone afterwards (DARTS).
 
     Its last convolution covers all that pooling leaves of the image: 2x2 pixels of 8x8, 4x4 of 16x16.
-
-    Attributes:
-      num_classes: length of the logits.
-      conv: makes a convolution.
-      norm: makes a batch normalisation.
     """
 
     num_classes: int
@@ -41,11 +34,7 @@ class AuxiliaryHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns logits [N, num_classes], float32, from `x` [N, H, H, C].
-
-        Raises:
-          ValueError: if the images are not square or smaller than 8x8.
-        """
+        """Returns logits [N, num_classes], float32, from `x` [N, H, H, C]; another shape, or H < 8, is a ValueError."""
         height, width = x.shape[1:3]
         if height != width or height < 8:
             raise ValueError(
@@ -58,30 +47,18 @@ class AuxiliaryHead(nn.Module):
         return classify(nn.relu(self.norm(name="bn1")(x, train=train)), self.num_classes)
 
 
-class CellStack(nn.Module, kw_only=True):
+class CellStack(ImageClassifier, kw_only=True):
     """What supernet and fixed network share: a stem, cells, and a classifier.
 
     Attributes:
       cells: number of cells.
       channels: C of the first cell.
-      num_classes: length of the logits.
-      mean: of the pixels in [0, 1], per channel.
-      std: of the pixels in [0, 1], per channel.
       width_ratio: channels up to the first reduction, from it on, and from the second on; None is the space's.
-      momentum: share of the old running statistics that is kept.
-      dtype: of the computation; parameters, statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     cells: int
     channels: int
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     width_ratio: tuple[int, int, int] | None = None
-    momentum: float = 0.9
-    dtype: Any = None
-    axis_name: str | None = None
 
     @property
     def cell_space(self) -> CellSpace:
@@ -90,29 +67,14 @@ class CellStack(nn.Module, kw_only=True):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Names of the intermediate outputs, in forward order."""
         return self.cell_space.taps(self.cells)
 
     @property
     def conv(self) -> Make:
-        """Makes a convolution of this network."""
         return functools.partial(Conv, dtype=self.dtype, kernel_init=UNIFORM_FAN_IN)
 
-    @property
-    def norm(self) -> Make:
-        """Makes a batch normalisation of this network."""
-        return functools.partial(BatchNorm, self.momentum, dtype=self.dtype, axis_name=self.axis_name)
-
-    def trunk(
-        self, images: jax.Array, cell: Callable[..., list[jax.Array]], *, train: bool
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns logits [N, num_classes], float32, and every tap [N, h, w, c] by name.
-
-        Args:
-          images: [N, H, W, C] in [0, 1].
-          cell: (type, attributes of the cell, outputs of the two cells before it) -> nodes.
-          train: whether batch statistics normalise, instead of the running ones.
-        """
+    def trunk(self, images: jax.Array, cell: Callable[..., list[jax.Array]], *, train: bool) -> Output:
+        """Returns logits and taps; `cell` maps (type, attributes, outputs of the two cells before it) to its nodes."""
         space = self.cell_space
         x = Normalize(self.mean, self.std)(images)
         x = self.norm(name="stem_bn")(self.conv(STEM * self.channels, name="stem_conv")(x), train=train)
@@ -141,24 +103,17 @@ class CellSupernet(CellStack, kw_only=True):
         return self.space
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, probabilities: Mapping[str, jax.Array], *, train: bool = False
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns logits [N, num_classes], float32, and every tap [N, h, w, c] by name.
+    def __call__(self, images: jax.Array, probabilities: Mapping[str, jax.Array], *, train: bool = False) -> Output:
+        """Returns logits and taps of the mixture by `probabilities`.
 
-        Args:
-          images: [N, H, W, C] in [0, 1].
-          probabilities: weights of the operations on every edge, per type of cell [edges, operations].
-          train: whether batch statistics normalise, instead of the running ones.
-
-        Raises:
-          ValueError: if probabilities are missing or have another shape.
+        These are the weights of the operations on every edge, per type of cell [edges, operations]; ValueError where
+        some are missing or have another shape.
         """
         self.space.check(probabilities)
         norm = functools.partial(self.norm, use_affine=False)
 
         def cell(kind, attributes, earlier, later):
-            mixed = MixedCell(self.space.operations, conv=self.conv, norm=norm, **attributes)
+            mixed = MixedCell(operations=self.space.operations, conv=self.conv, norm=norm, **attributes)
             return mixed(earlier, later, probabilities[kind], train=train)
 
         return self.trunk(images, cell, train=train)
@@ -180,23 +135,17 @@ class CellNetwork(CellStack, kw_only=True):
         return get_space(self.genotype.space)
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool = False, drop_path: DropPath | None = None
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns logits [N, num_classes], float32, and every tap [N, h, w, c] by name.
+    def __call__(self, images: jax.Array, *, train: bool = False, drop_path: DropPath | None = None) -> Output:
+        """Returns logits and taps; in training with `auxiliary`, logits of the second classifier too, as "auxiliary".
 
-        Args:
-          images: [N, H, W, C] in [0, 1].
-          train: whether batch statistics normalise, instead of the running ones. With `auxiliary`, the second
-            result then has the logits of the second classifier as well, under "auxiliary".
-          drop_path: keys [N] and the rate at which edges other than identities are dropped, each for itself and
-            for every example by itself; in training only.
+        In training, `drop_path` has keys [N] and the rate at which edges other than identities are dropped, each for
+        itself and for every example by itself.
         """
         if not train:
             drop_path = None
 
         def cell(kind, attributes, earlier, later):
-            fixed = FixedCell(self.genotype.edges(kind), conv=self.conv, norm=self.norm, **attributes)
+            fixed = FixedCell(edges=self.genotype.edges(kind), conv=self.conv, norm=self.norm, **attributes)
             return fixed(earlier, later, drop_path, train=train)
 
         logits, out = self.trunk(images, cell, train=train)

@@ -7,19 +7,20 @@ none before it. Their published weights belong to SiLU.
 
 from collections.abc import Callable
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 
 from rnas.layers import Conv
-from rnas.models.preact_resnet import BLOCKS, Names, PreActBlock
-from rnas.models.residual import ResidualNetwork, doubled, stages
-from rnas.models.wide_resnet import wide_length
+from rnas.models.image_classifier import Make
+from rnas.models.preact_resnet import BLOCKS, Names, PreActNetwork
+from rnas.models.residual import Stages, doubling_stages, wide_stages
 
 NAMES = Names(("batchnorm_0", "batchnorm_1"), ("conv_0", "conv_1"), "shortcut")
 
 
-class DeepMindNetwork(ResidualNetwork, kw_only=True):
+class DeepMindNetwork(PreActNetwork, kw_only=True):
     """Base of these networks.
 
     Attributes:
@@ -30,27 +31,18 @@ class DeepMindNetwork(ResidualNetwork, kw_only=True):
 
     stem_tap = "init_conv"
     block_taps = NAMES.convs
+    stage_names: ClassVar[tuple[str, ...]] = ("layer.0.block", "layer.1.block", "layer.2.block")
+    names = NAMES
+    last_norm = "batchnorm"
     classifier = "logits"
 
     @property
-    def conv(self) -> Callable[..., nn.Module]:
+    def conv(self) -> Make:
         return functools.partial(Conv, padding="SAME", dtype=self.dtype)
 
     @property
     def activate(self) -> Callable[[jax.Array], jax.Array]:
-        """The activation as a function."""
         return {"silu": nn.silu, "relu": nn.relu}[self.activation]
-
-    @property
-    def stem_features(self) -> int:
-        """Channels of the first convolution."""
-        raise NotImplementedError
-
-    def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.conv(self.stem_features, name=self.stem_tap)(x)
-
-    def end(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.activate(self.norm(name="batchnorm")(x, train=train))
 
 
 class DMWideResNet(DeepMindNetwork):
@@ -67,12 +59,8 @@ class DMWideResNet(DeepMindNetwork):
     stem_features = 16
 
     @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        names = [f"layer.{i}.block" for i in (0, 1, 2)]
-        return stages(names, (wide_length(self.depth),) * 3, doubled(16 * self.width, 3))
-
-    def block(self, name: str, features: int, stride: int) -> nn.Module:
-        return PreActBlock(features, stride, self.conv, self.norm, NAMES, self.activate, name=name)
+    def stages(self) -> Stages:
+        return wide_stages(self.depth, self.width)
 
 
 class DMPreActResNet(DeepMindNetwork):
@@ -88,22 +76,18 @@ class DMPreActResNet(DeepMindNetwork):
 
     stem_tap = "conv_2d"
     block_taps = ("conv_2d_1", "conv_2d_2")
+    stage_names = ("layer_0", "layer_1", "layer_2", "layer_3")
+    names = NAMES._replace(convs=block_taps)
+    raw_shortcut = True
+    shortcut_size = 3
 
     @property
     def stem_features(self) -> int:
         return self.width
 
     @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        if self.depth not in BLOCKS:
-            raise ValueError(f"depth={self.depth} is no pre-activation ResNet; choose from {sorted(BLOCKS)}.")
-        return stages([f"layer_{i}" for i in (0, 1, 2, 3)], BLOCKS[self.depth], doubled(self.width, 4))
-
-    def block(self, name: str, features: int, stride: int) -> nn.Module:
-        names = NAMES._replace(convs=self.block_taps)
-        return PreActBlock(
-            features, stride, self.conv, self.norm, names, self.activate, raw_shortcut=True, shortcut_size=3, name=name
-        )
+    def stages(self) -> Stages:
+        return doubling_stages(self.depth, self.width, BLOCKS, "pre-activation ResNet")
 
 
 class RaWideResNet(DeepMindNetwork):
@@ -119,9 +103,8 @@ class RaWideResNet(DeepMindNetwork):
     lengths: tuple[int, int, int] = (30, 31, 10)
     widths: tuple[int, int, int] = (216, 432, 864)
 
-    @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        return stages([f"layer.{i}.block" for i in (0, 1, 2)], self.lengths, self.widths)
+    squeeze = True
 
-    def block(self, name: str, features: int, stride: int) -> nn.Module:
-        return PreActBlock(features, stride, self.conv, self.norm, NAMES, self.activate, squeeze=True, name=name)
+    @property
+    def stages(self) -> Stages:
+        return self.lengths, self.widths

@@ -1,32 +1,26 @@
 """Networks by their names, such as `wide_resnet_34_10`."""
 
+from collections.abc import Sequence
 import re
 from typing import Any
 
-import flax.linen as nn
-
+from rnas.models import preact_resnet, resnet
 from rnas.models.deepmind import DMPreActResNet, DMWideResNet, RaWideResNet
+from rnas.models.image_classifier import ImageClassifier
 from rnas.models.nasbench201_network import NASBench201
-from rnas.models.preact_resnet import PreActResNet
+from rnas.models.preact_resnet import PreActResNet, WideResNet
 from rnas.models.resnet import ImageNetResNet, ResNet
-from rnas.models.wide_resnet import WideResNet
 from rnas.spaces.nasbench201 import to_code
 
 FORMS = (
     "wide_resnet_<depth>_<width>",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "preact_resnet18",
-    "preact_resnet34",
+    *(f"resnet{depth}" for depth in resnet.BLOCKS),
+    *(f"preact_resnet{depth}" for depth in preact_resnet.BLOCKS),
     "dm_wide_resnet_<depth>_<width>",
-    "dm_preact_resnet18",
-    "dm_preact_resnet34",
+    *(f"dm_preact_resnet{depth}" for depth in preact_resnet.BLOCKS),
     "ra_wide_resnet_70_16",
     "ra_wide_resnet_<blocks>-<blocks>-<blocks>_w<stem>-<width>-<width>-<width>",
-    "imagenet_resnet18",
-    "imagenet_resnet34",
-    "imagenet_resnet50",
+    *(f"imagenet_resnet{depth}" for depth in resnet.BLOCKS),
     "imagenet_wide_resnet50_2",
     "nasbench201_<id or code>",
 )
@@ -35,7 +29,6 @@ SUFFIXES = (
     "_v1 (raw shortcuts) and _nobn (no last normalisation) after a preact_resnet",
     "_relu after a dm_ or ra_ network",
 )
-
 
 # Named groups are attributes of the family; what a name leaves out keeps the family's default.
 _FAMILIES = (
@@ -63,43 +56,15 @@ _READ = {
 }  # other groups are whole numbers
 
 
-def build_model(
-    name: str,
-    *,
-    num_classes: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    momentum: float = 0.9,
-    dtype: Any = None,
-    axis_name: str | None = None,
-) -> nn.Module:
-    """Returns the network `name`, called to `(logits, out)`, with the names of `out` in its `taps`.
+def build_model(name: str, *, mean: Sequence[float], std: Sequence[float], **fields: Any) -> ImageClassifier:
+    """Returns the network `name`: one of `FORMS`, with any of the `SUFFIXES` that fit, as in `preact_resnet18_v1_nobn`.
 
-    Args:
-      name: one of `FORMS`, with any of the `SUFFIXES` that fit it, such as `wide_resnet_34_10`, `resnet18_w16` or
-        `preact_resnet18_v1_nobn`.
-      num_classes: length of the logits.
-      mean: of the pixels in [0, 1], per channel.
-      std: of the pixels in [0, 1], per channel.
-      momentum: of the running statistics.
-      dtype: of the computation; None is float32.
-      axis_name: mapped axis over which batch statistics are averaged.
-
-    Raises:
-      ValueError: if there is no such network.
+    `mean`, `std` and further fields are those of every `ImageClassifier`. Where there is no such network, ValueError.
     """
     for pattern, family in _FAMILIES:
         if match := re.fullmatch(pattern, name):
-            fields = {key: _READ.get(key, int)(text) for key, text in match.groupdict().items() if text is not None}
-            model = family(
-                **fields,
-                num_classes=num_classes,
-                mean=tuple(mean),
-                std=tuple(std),
-                momentum=momentum,
-                dtype=dtype,
-                axis_name=axis_name,
-            )
+            found = {key: _READ.get(key, int)(text) for key, text in match.groupdict().items() if text is not None}
+            model = family(mean=tuple(mean), std=tuple(std), **fields, **found)
             _ = model.taps  # a depth that does not exist is refused here, not when the model is first applied
             return model
     raise ValueError(f"no model is named {name!r}; the names are {', '.join(FORMS)}, with {'; '.join(SUFFIXES)}.")

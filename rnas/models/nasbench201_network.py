@@ -6,54 +6,41 @@ mixture of all operations, of which a search by gradients moves the shares. A pa
 and its first value depends on nothing but the key and that path.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import functools
 from typing import Any
 
 import flax.linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 
-from rnas.layers import BatchNorm, Conv, ConvBatchNorm, Normalize
+from rnas.layers import Conv, ConvBatchNorm, Normalize
 from rnas.layers.classifier import classify
 from rnas.layers.initializers import UNIFORM_FAN_IN
-from rnas.spaces.nasbench201 import (
-    CELLS,
-    CHANNELS,
-    EDGE_SPACE,
-    EDGES,
-    OPERATIONS,
-    Arch,
-    blocks,
-    check_image_size,
-    encode,
-    taps,
-)
+from rnas.models.image_classifier import ImageClassifier, Make, Output
+from rnas.spaces import nasbench201
+from rnas.spaces.nasbench201 import EDGES, OPERATIONS, Arch
 
 
 class Edge(nn.Module):
     """One edge of a cell: what `OPERATIONS` names, with ReLU before a convolution and BatchNorm after it.
 
-    Attributes:
-      features: channels C, the same before and after.
-      conv_norm: makes a normalised convolution from its features and kernel size.
+    `features` are the channels C, the same before and after; `conv_norm` makes a normalised convolution.
     """
 
     features: int
-    conv_norm: Callable[..., nn.Module]
+    conv_norm: Make
 
     def setup(self):
         self.nor_conv_1x1 = self.conv_norm(self.features, 1)
         self.nor_conv_3x3 = self.conv_norm(self.features, 3)
 
     def __call__(self, x: jax.Array, operation: int | jax.Array, *, train: bool) -> jax.Array:
-        """Returns the operation's result [N, h, w, C] on `x` [N, h, w, C].
+        """Returns the operation's result [N, h, w, C] on `x` [N, h, w, C], the node where the edge begins.
 
-        Args:
-          x: value of the node where the edge begins.
-          operation: index into `OPERATIONS`, a Python integer or a traced scalar. Of a traced one only the chosen
-            branch is executed, unless it is mapped by `jax.vmap`: then all are. Or a share of each operation, [5].
-          train: whether batch statistics normalise.
+        `operation` is an index into `OPERATIONS`, a Python integer or a traced scalar. Of a traced one only the chosen
+        branch is executed, unless it is mapped by `jax.vmap`: then all are. Or it is a share of each operation, [5].
         """
         by_name = {
             "none": lambda edge, x: jnp.zeros_like(x),
@@ -75,15 +62,10 @@ class Edge(nn.Module):
 
 
 class Cell(nn.Module):
-    """Four nodes; each but the first is the sum of its incoming edges, the last is the result.
-
-    Attributes:
-      features: channels C, the same before and after.
-      conv_norm: makes a normalised convolution from its features and kernel size.
-    """
+    """Four nodes; each but the first is the sum of its incoming edges, the last is the result; attributes as `Edge`."""
 
     features: int
-    conv_norm: Callable[..., nn.Module]
+    conv_norm: Make
 
     @nn.compact
     def __call__(self, x: jax.Array, encoding: tuple[int, ...] | jax.Array, *, train: bool) -> jax.Array:
@@ -101,17 +83,11 @@ class Cell(nn.Module):
 
 
 class Reduction(nn.Module):
-    """Residual block that halves the image: two 3x3 convolutions beside an average and a 1x1 convolution.
-
-    Attributes:
-      features: channels of the result.
-      conv: makes a convolution from its features, kernel size and name.
-      conv_norm: makes a normalised convolution from its features, kernel size, stride and name.
-    """
+    """Residual block that halves the image: two 3x3 convolutions beside an average and a 1x1 convolution."""
 
     features: int
-    conv: Callable[..., nn.Module]
-    conv_norm: Callable[..., nn.Module]
+    conv: Make
+    conv_norm: Make
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -121,48 +97,32 @@ class Reduction(nn.Module):
         return y + self.conv(self.features, 1, name="shortcut")(nn.avg_pool(x, (2, 2), (2, 2)))
 
 
-class NASBench201(nn.Module, kw_only=True):
+class NASBench201(ImageClassifier, kw_only=True):
     """Stem, three stages of equal cells with a residual reduction between them, mean over the image, classifier.
 
+    With an `axis_name`, all replicas of a traced network must run the same architecture: within different branches they
+    would wait for each other.
+
     Attributes:
-      num_classes: length K of the logits.
-      mean: of the pixels in [0, 1], per channel.
-      std: of the pixels in [0, 1], per channel.
       arch: the architecture in any form of `rnas.spaces.nasbench201`; None for the traced network.
       channels: of the first stage; each further one has twice as many.
       cells: in a stage.
-      momentum: share of the old running statistics that is kept.
-      dtype: of the computation; parameters, statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are averaged. All replicas of a traced network must then run
-        the same architecture: within different branches they would wait for each other.
     """
 
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     arch: Arch | None = None
-    channels: int = CHANNELS
-    cells: int = CELLS
-    momentum: float = 0.9
-    dtype: Any = None
-    axis_name: str | None = None
+    channels: int = nasbench201.CHANNELS
+    cells: int = nasbench201.CELLS
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Names of the intermediate outputs, in forward order."""
-        return taps(self.cells)
+        return nasbench201.taps(self.cells)
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, encoding: jax.Array | None = None, *, train: bool = False
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.
+    def __call__(self, images: jax.Array, encoding: jax.Array | None = None, *, train: bool = False) -> Output:
+        """Returns logits and taps; H and W of the images are multiples of 4.
 
-        Args:
-          images: [N, H, W, C] in [0, 1], H and W multiples of 4.
-          encoding: [6] integers, operation index of each edge, or [6, 5] shares of the operations on each edge; for
-            the traced network alone.
-          train: whether batch statistics normalise, instead of the running ones.
+        `encoding`, for the traced network alone, has the operation index of each edge [6], or shares of the operations
+        on each edge [6, 5].
 
         Raises:
           ValueError: an encoding for a fixed network, none for a traced one, images that cannot be halved twice.
@@ -173,22 +133,21 @@ class NASBench201(nn.Module, kw_only=True):
                 "indices of the architecture to run."
             )
         for side in images.shape[1:3]:
-            check_image_size(side)
-        operations: Any = encode(self.arch) if self.arch is not None else jnp.asarray(encoding)
+            nasbench201.check_image_size(side)
+        operations: Any = nasbench201.encode(self.arch) if self.arch is not None else jnp.asarray(encoding)
         if len(operations) != len(EDGES):
             raise ValueError(f"encoding of length {len(operations)}: expected {len(EDGES)} operation indices.")
-        shared = {"momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
-        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=UNIFORM_FAN_IN)
-        conv_norm: Callable[..., nn.Module] = functools.partial(ConvBatchNorm, **shared, kernel_init=UNIFORM_FAN_IN)
+        conv: Make = functools.partial(Conv, dtype=self.dtype, kernel_init=UNIFORM_FAN_IN)
+        conv_norm: Make = functools.partial(ConvBatchNorm, **self.normalisation, kernel_init=UNIFORM_FAN_IN)
         x = conv_norm(self.channels, name="stem")(Normalize(self.mean, self.std)(images), train=train)
         out = {"stem": x}
-        for name, width in blocks(self.channels, self.cells):
+        for name, width in nasbench201.blocks(self.channels, self.cells):
             if name.startswith("reduction"):
                 x = Reduction(width, conv, conv_norm, name=name)(x, train=train)
             else:
                 x = Cell(width, conv_norm, name=name)(x, operations, train=train)
             out[name] = x
-        x = nn.relu(BatchNorm(**shared, name="norm")(x, train=train))
+        x = nn.relu(self.norm(name="norm")(x, train=train))
         return classify(x, self.num_classes), out
 
 
@@ -200,16 +159,38 @@ class NASBench201Supernet(NASBench201, kw_only=True):
 
     def __call__(  # type: ignore[override]
         self, images: jax.Array, probabilities: Mapping[str, jax.Array], *, train: bool = False
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns logits [N, K], float32, and every tap [N, h, w, c] by name.
-
-        Args:
-          images: [N, H, W, C] in [0, 1], H and W multiples of 4.
-          probabilities: {'cell': [6, 5]}, shares of the operations on each edge.
-          train: whether batch statistics normalise, instead of the running ones.
-
-        Raises:
-          ValueError: other probabilities, images that cannot be halved twice.
-        """
-        EDGE_SPACE.check(probabilities)
+    ) -> Output:
+        """As `NASBench201`, with `probabilities` {'cell': [6, 5]}, shares of the operations on each edge."""
+        nasbench201.EDGE_SPACE.check(probabilities)
         return super().__call__(images, probabilities["cell"], train=train)
+
+
+# -- which variables of the traced network belong to one of its cells ------------------------------------
+
+
+def _place(path: tuple[str, ...]) -> tuple[int, int] | None:
+    """(index of the edge, of the operation) that a variable's path leads through; None outside of edges."""
+    names = [f"edge{source}{target}" for source, target in EDGES]
+    for edge, part in zip(path, path[1:], strict=False):
+        if edge in names:
+            return names.index(edge), OPERATIONS.index(part)
+    return None
+
+
+def used_parameters(params: Mapping[str, Any], encoding: jax.Array) -> dict[str, Any]:
+    """Marks which parameters of the traced network an architecture uses; `encoding` [6] is traced or not.
+
+    Returns a boolean scalar for each parameter, in their structure: whether it belongs to an operation that was chosen,
+    or to no edge at all.
+    """
+    chosen = [encoding[edge] for edge in range(len(EDGES))]
+    places = {path: _place(path) for path in flatten_dict(dict(params))}
+    used = {path: chosen[at[0]] == at[1] if at else jnp.bool_(True) for path, at in places.items()}
+    return unflatten_dict(used)
+
+
+def fixed_variables(variables: Mapping[str, Any], arch: Arch) -> dict[str, Any]:
+    """Takes the variables of the fixed network of `arch` out of those of the traced one."""
+    chosen = {None, *enumerate(nasbench201.encode(arch))}
+    flat = flatten_dict(dict(variables))
+    return unflatten_dict({path: leaf for path, leaf in flat.items() if _place(path) in chosen})

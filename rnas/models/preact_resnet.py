@@ -1,8 +1,10 @@
-"""Pre-activation residual networks for small images (He et al. 2016, arXiv 1603.05027).
+"""Pre-activation residual networks for small images (He et al. 2016, arXiv 1603.05027), narrow and wide.
 
-Published checkpoints of this name have one of two graphs. In that of Rice et al. 2020 (arXiv 2002.11569) the activated
-input of a block that changes shape feeds its shortcut too, and a last normalisation and ReLU precede the pooling. In
-that of Wong et al. 2020 (arXiv 2001.03994) the block's raw input feeds the shortcut, and nothing precedes the pooling.
+Published checkpoints of a pre-activation ResNet have one of two graphs. In that of Rice et al. 2020 (arXiv 2002.11569)
+the activated input of a block that changes shape feeds its shortcut too, and a last normalisation and ReLU precede the
+pooling. In that of Wong et al. 2020 (arXiv 2001.03994) the block's raw input feeds the shortcut, and nothing precedes
+the pooling. Wide networks (Zagoruyko & Komodakis 2016, arXiv 1605.07146) have the graph of TRADES (Zhang et al. 2019,
+arXiv 1901.08573) without dropout.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,8 @@ import flax.linen as nn
 import jax
 
 from rnas.layers import SqueezeExcite
-from rnas.models.residual import ResidualNetwork, doubled, stages
+from rnas.models.image_classifier import Make
+from rnas.models.residual import ResidualNetwork, Stages, doubling_stages, wide_stages
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -31,8 +34,7 @@ class PreActBlock(nn.Module):
     Attributes:
       features: channels of the result.
       stride: of the first convolution and of the shortcut.
-      conv: makes a convolution from its features, kernel size, stride and name.
-      norm: makes a batch normalisation from its name.
+      conv, norm: make a convolution and a batch normalisation.
       names: of the layers.
       activation: after each normalisation.
       raw_shortcut: whether the block's input itself feeds the shortcut's convolution, not the activated one.
@@ -42,13 +44,13 @@ class PreActBlock(nn.Module):
 
     features: int
     stride: int
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-    names: Names = Names()
-    activation: Callable[[jax.Array], jax.Array] = nn.relu
-    raw_shortcut: bool = False
-    shortcut_size: int = 1
-    squeeze: bool = False
+    conv: Make
+    norm: Make
+    names: Names
+    activation: Callable[[jax.Array], jax.Array]
+    raw_shortcut: bool
+    shortcut_size: int
+    squeeze: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -65,7 +67,20 @@ class PreActBlock(nn.Module):
         return added + x, dict(zip(convs, (first, second), strict=True))
 
 
-class PreActResNet(ResidualNetwork):
+class PreActNetwork(ResidualNetwork, kw_only=True):
+    """Base of the networks of such blocks, see `PreActBlock`."""
+
+    names = Names()
+    raw_shortcut = False
+    shortcut_size = 1
+    squeeze = False
+
+    def block(self, name: str, features: int, stride: int) -> nn.Module:
+        how = self.names, self.activate, self.raw_shortcut, self.shortcut_size, self.squeeze
+        return PreActBlock(features, stride, self.conv, self.norm, *how, name=name)
+
+
+class PreActResNet(PreActNetwork):
     """Pre-activation ResNet-18 or -34 with a 3x3 stem and no max-pooling.
 
     Attributes:
@@ -81,16 +96,35 @@ class PreActResNet(ResidualNetwork):
     final_norm: bool = True
 
     @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        if self.depth not in BLOCKS:
-            raise ValueError(f"depth={self.depth} is no pre-activation ResNet; choose from {sorted(BLOCKS)}.")
-        return stages([f"layer{i}" for i in (1, 2, 3, 4)], BLOCKS[self.depth], doubled(self.width, 4))
+    def stem_features(self) -> int:
+        return self.width
 
-    def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.conv(self.width, name="conv1")(x)
+    @property
+    def stages(self) -> Stages:
+        return doubling_stages(self.depth, self.width, BLOCKS, "pre-activation ResNet")
 
-    def block(self, name: str, features: int, stride: int) -> nn.Module:
-        return PreActBlock(features, stride, self.conv, self.norm, raw_shortcut=self.raw_shortcut, name=name)
+    @property
+    def last_norm(self) -> str:  # type: ignore[override]  # a field decides
+        return "bn" if self.final_norm else ""
 
-    def end(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return nn.relu(self.norm(name="bn")(x, train=train)) if self.final_norm else x
+
+class WideResNet(PreActNetwork):
+    """Pre-activation network of three stages with 16 k, 32 k and 64 k channels for width k.
+
+    Attributes:
+      depth: number of weight layers, 6 n + 4 for n blocks a stage.
+      width: the factor k.
+    """
+
+    depth: int
+    width: int
+
+    stem_features = 16
+    stage_names = ("block1.layer", "block2.layer", "block3.layer")
+    names = Names(shortcut="convShortcut")
+    last_norm = "bn1"
+    classifier = "fc"
+
+    @property
+    def stages(self) -> Stages:
+        return wide_stages(self.depth, self.width)

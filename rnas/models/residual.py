@@ -4,63 +4,58 @@ Module names are those of the published PyTorch checkpoints, so that a parameter
 name there.
 """
 
-from collections.abc import Callable, Sequence
-import functools
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnas.layers import BatchNorm, Conv, Normalize
+from rnas.layers import Normalize
+from rnas.models.image_classifier import ImageClassifier, Output
+
+Stages = tuple[Sequence[int], Sequence[int]]  # number of blocks, and base channels, of each stage
 
 
-class ResidualNetwork(nn.Module, kw_only=True):
-    """Base of the residual networks; subclasses define stem, blocks and end.
-
-    Attributes:
-      num_classes: length of the logits.
-      mean: of the pixels in [0, 1], per channel.
-      std: of the pixels in [0, 1], per channel.
-      momentum: share of the old running statistics that is kept.
-      dtype: of the computation; parameters, statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are averaged.
-    """
-
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    momentum: float = 0.9
-    dtype: Any = None
-    axis_name: str | None = None
+class ResidualNetwork(ImageClassifier, kw_only=True):
+    """Base of the residual networks; subclasses define stages and block, and what else differs from this."""
 
     stem_tap = "conv1"
     block_taps: ClassVar[tuple[str, ...]] = ("conv1", "conv2")
+    stage_names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
+    last_norm = ""  # name of a normalisation, activated, before the pooling
     classifier = "linear"
 
     @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        """(name, base channels, stride) of every block in forward order."""
+    def activate(self) -> Callable[[jax.Array], jax.Array]:
+        return nn.relu
+
+    @property
+    def stem_features(self) -> int:
+        """Channels of the first convolution."""
         raise NotImplementedError
+
+    @property
+    def stages(self) -> Stages:
+        raise NotImplementedError
+
+    @property
+    def blocks(self) -> list[tuple[str, int, int]]:
+        """(name, base channels, stride) of every block in forward order; stages but the first halve images."""
+        return [
+            (f"{name}.{block}", width, 2 if stage > 0 and block == 0 else 1)
+            for stage, (name, length, width) in enumerate(zip(self.stage_names, *self.stages, strict=True))
+            for block in range(length)
+        ]
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Names of the intermediate outputs, in forward order."""
         return (self.stem_tap, *(f"{name}.{tap}" for name, _, _ in self.blocks for tap in self.block_taps))
-
-    @property
-    def conv(self) -> Callable[..., nn.Module]:
-        """Makes a convolution of this network from its features, kernel size, stride and name."""
-        return functools.partial(Conv, dtype=self.dtype)
-
-    @property
-    def norm(self) -> Callable[..., nn.Module]:
-        """Makes a batch normalisation of this network from its name."""
-        return functools.partial(BatchNorm, self.momentum, dtype=self.dtype, axis_name=self.axis_name)
 
     def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Returns the first tap, from the normalised images."""
-        raise NotImplementedError
+        del train
+        return self.conv(self.stem_features, name=self.stem_tap)(x)
 
     def enter(self, x: jax.Array) -> jax.Array:
         """Returns what the first block gets, from the first tap."""
@@ -70,45 +65,30 @@ class ResidualNetwork(nn.Module, kw_only=True):
         """Returns the block of that name, whose call gives its result and its taps."""
         raise NotImplementedError
 
-    def end(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns what is pooled, from the last block's result."""
-        del train
-        return x
-
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Returns logits [N, num_classes], float32, and every tap [N, h, w, c] by name.
-
-        Args:
-          images: [N, H, W, C] in [0, 1].
-          train: whether batch statistics normalise, instead of the running ones.
-        """
+    def __call__(self, images: jax.Array, train: bool = False) -> Output:
         x = self.stem(Normalize(self.mean, self.std)(images), train=train)
         out = {self.stem_tap: x}
         x = self.enter(x)
         for name, features, stride in self.blocks:
             x, inner = self.block(name, features, stride)(x, train=train)
             out |= {f"{name}.{tap}": value for tap, value in inner.items()}
-        x = self.end(x, train=train)
+        if self.last_norm:
+            x = self.activate(self.norm(name=self.last_norm)(x, train=train))
         pooled = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
         return nn.Dense(self.num_classes, name=self.classifier)(pooled), out
 
 
-def stages(names: Sequence[str], lengths: Sequence[int], widths: Sequence[int]) -> list[tuple[str, int, int]]:
-    """Returns (name, base channels, stride) of blocks; stages but the first halve images.
-
-    Args:
-      names: of the stages; a block's name is that of its stage and its number, joined by a dot.
-      lengths: number of blocks of each stage.
-      widths: base channels of each stage.
-    """
-    return [
-        (f"{name}.{block}", width, 2 if stage > 0 and block == 0 else 1)
-        for stage, (name, length, width) in enumerate(zip(names, lengths, widths, strict=True))
-        for block in range(length)
-    ]
+def doubling_stages(depth: int, width: int, lengths: Mapping[int, tuple[int, ...]], kind: str) -> Stages:
+    """Returns four stages of which each has twice the channels of the one before; ValueError for an unknown depth."""
+    if depth not in lengths:
+        raise ValueError(f"depth={depth} is no {kind}; choose from {sorted(lengths)}.")
+    return lengths[depth], [width * 2**stage for stage in range(4)]
 
 
-def doubled(width: int, stages: int) -> list[int]:
-    """Returns the widths of stages of which each has twice the channels of the one before."""
-    return [width * 2**stage for stage in range(stages)]
+def wide_stages(depth: int, width: int) -> Stages:
+    """Returns the three stages of a wide residual network; ValueError where none has that depth."""
+    length, rest = divmod(depth - 4, 6)
+    if length < 1 or rest:
+        raise ValueError(f"depth={depth} is no wide ResNet's; it must be 6 n + 4: 10, 16, 22, 28, 34, …")
+    return (length,) * 3, [16 * width * 2**stage for stage in range(3)]

@@ -3,12 +3,11 @@
 The ones for small images have a 3x3 stem and no max-pooling; the others are those of torchvision.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 
-from rnas.models.residual import ResidualNetwork, doubled, stages
+from rnas.models.image_classifier import Make
+from rnas.models.residual import ResidualNetwork, Stages, doubling_stages
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
@@ -18,15 +17,14 @@ class ResidualBlock(nn.Module):
 
     Attributes:
       convolutions: (features, kernel size, stride) of each.
-      conv: makes a convolution from its features, kernel size, stride and name.
-      norm: makes a batch normalisation from its name.
+      conv, norm: make a convolution and a batch normalisation.
       shortcut: name of the pair of a convolution, numbered 0, and a normalisation, numbered 1.
     """
 
     convolutions: tuple[tuple[int, int, int], ...]
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
-    shortcut: str = "shortcut"
+    conv: Make
+    norm: Make
+    shortcut: str
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -55,25 +53,26 @@ class ResNet(ResidualNetwork):
     depth: int = 18
     width: int = 64
 
+    widening = 1
     shortcut = "shortcut"
+    stem_kernel = (3, 1)  # size and stride
 
     @property
     def block_taps(self) -> tuple[str, ...]:  # type: ignore[override]  # by depth
         return ("conv1", "conv2", "conv3") if self.depth == 50 else ("conv1", "conv2")
 
     @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        if self.depth not in BLOCKS:
-            raise ValueError(f"depth={self.depth} is no ResNet; choose from {sorted(BLOCKS)}.")
-        return stages([f"layer{i}" for i in (1, 2, 3, 4)], BLOCKS[self.depth], doubled(self.width, 4))
+    def stages(self) -> Stages:
+        return doubling_stages(self.depth, self.width, BLOCKS, "ResNet")
 
     def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return nn.relu(self.norm(name="bn1")(self.conv(self.width, name="conv1")(x), train=train))
+        return nn.relu(self.norm(name="bn1")(self.conv(self.width, *self.stem_kernel, name="conv1")(x), train=train))
 
     def convolutions(self, features: int, stride: int) -> tuple[tuple[int, int, int], ...]:
         """(features, kernel size, stride) of the convolutions of a block."""
         if self.depth == 50:
-            return ((features, 1, 1), (features, 3, stride), (4 * features, 1, 1))
+            inner = features * self.widening
+            return ((inner, 1, 1), (inner, 3, stride), (4 * features, 1, 1))
         return ((features, 3, stride), (features, 3, 1))
 
     def block(self, name: str, features: int, stride: int) -> nn.Module:
@@ -92,15 +91,7 @@ class ImageNetResNet(ResNet):
 
     classifier = "fc"
     shortcut = "downsample"
-
-    def stem(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return nn.relu(self.norm(name="bn1")(self.conv(self.width, 7, 2, name="conv1")(x), train=train))
+    stem_kernel = (7, 2)
 
     def enter(self, x: jax.Array) -> jax.Array:
         return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-
-    def convolutions(self, features: int, stride: int) -> tuple[tuple[int, int, int], ...]:
-        if self.depth == 50:
-            inner = features * self.widening
-            return ((inner, 1, 1), (inner, 3, stride), (4 * features, 1, 1))
-        return super().convolutions(features, stride)

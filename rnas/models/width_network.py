@@ -6,14 +6,15 @@ the derived network. At a one-hot sample the two compute the same logits and the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
 
 import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers import Conv, ConvBatchNorm, Normalize, hswish
+from rnas.layers import ConvBatchNorm, Normalize, hswish
+from rnas.models.image_classifier import ImageClassifier, Make
 from rnas.spaces.width_space import WidthSpace
 
 
@@ -37,63 +38,45 @@ class InvertedResidual(nn.Module):
     stride: int
     expand: bool
     shortcut: bool
-    conv_bias: bool
-    momentum: float
-    dtype: jnp.dtype | None
-    axis_name: str | None
+    conv_norm: Make
 
     @nn.compact
     def __call__(self, x, expansion_mask, output_mask, *, train):
         """Maps x [N,H,W,C] to the output [N,H',W',features] and the taps of the block's convolutions."""
-        common: dict[str, Any] = dict(
-            use_bias=self.conv_bias, momentum=self.momentum, dtype=self.dtype, axis_name=self.axis_name
-        )
         taps = {}
         y = x
         if self.expand:
-            y = hswish(ConvBatchNorm(self.expanded, kernel_size=1, name="expand", **common)(y, train=train))
+            y = hswish(self.conv_norm(self.expanded, kernel_size=1, name="expand")(y, train=train))
             # The depthwise convolution keeps channels apart, so masking behind it is enough; only the tap
             # needs the mask here.
             taps["expand"] = _masked(y, expansion_mask)
-        depthwise = ConvBatchNorm(
-            self.expanded, kernel_size=3, stride=self.stride, depthwise=True, name="depthwise", **common
-        )
+        depthwise = self.conv_norm(self.expanded, stride=self.stride, depthwise=True, name="depthwise")
         y = taps["depthwise"] = _masked(hswish(depthwise(y, train=train)), expansion_mask)
-        y = ConvBatchNorm(self.features, kernel_size=1, name="project", **common)(y, train=train)
+        y = self.conv_norm(self.features, kernel_size=1, name="project")(y, train=train)
         taps["project"] = _masked(y, output_mask)
         if self.shortcut:
             y = y + _align(x, self.features)
         return _masked(y, output_mask), taps
 
 
-class FBNet(nn.Module):
+class FBNet(ImageClassifier, kw_only=True):
     """The network of a space at given widths; with masks, the supernet.
 
     Attributes:
       space: macro architecture.
       widths: output width of each block; None takes the largest, which is the supernet.
-      num_classes: K.
-      mean, std: per-channel constants in pixel units [0, 1]; normalisation is the first layer.
       conv_bias: whether convolutions have a bias (they do in the published parameter counts).
       mask_expansion: expanded channels follow the *actual* input width; False keeps all e·C_in,max alive.
       shortcut: 'aligned' keeps the shortcut between unequal widths by truncation or zero padding,
         'equal_only' drops it there.
-      momentum: BatchNorm's, Flax convention.
-      dtype: compute type; parameters, statistics and logits stay float32.
-      axis_name: replica axis over which batch statistics are averaged.
     """
 
     space: WidthSpace
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     widths: tuple[int, ...] | None = None
     conv_bias: bool = True
     mask_expansion: bool = True
     shortcut: str = "aligned"
     momentum: float = 0.997
-    dtype: jnp.dtype | None = None
-    axis_name: str | None = None
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -101,24 +84,15 @@ class FBNet(nn.Module):
 
     @nn.compact
     def __call__(self, images, masks=None, *, train=False):
-        """Classifies images.
+        """Returns logits and taps, the latter after BatchNorm, activation and mask.
 
-        Args:
-          images: [N,H,W,C] float in [0, 1].
-          masks: channel mask [C_b] per block (see `channel_masks`), or None for a network without masks.
-          train: use batch statistics (and update running ones where `batch_stats` is mutable).
-
-        Returns:
-          (logits [N,K] float32, {tap name: [N,h,w,c]}), taps after BatchNorm, activation and mask.
+        `masks` has a channel mask [C_b] per block (see `channel_masks`), or is None for a network without masks.
         """
         widths = self.space.largest if self.widths is None else self.space.check_widths(self.widths)
         masks = (None,) * len(widths) if masks is None else masks
-        common: dict[str, Any] = dict(momentum=self.momentum, dtype=self.dtype, axis_name=self.axis_name)
+        conv_norm: Make = functools.partial(ConvBatchNorm, use_bias=self.conv_bias, **self.normalisation)
         x = Normalize(self.mean, self.std)(images)
-        stem = ConvBatchNorm(
-            self.space.stem_width, stride=self.space.stem_stride, use_bias=self.conv_bias, name="stem", **common
-        )
-        x = hswish(stem(x, train=train))
+        x = hswish(conv_norm(self.space.stem_width, stride=self.space.stem_stride, name="stem")(x, train=train))
         out = {"stem": x}
         width, largest, mask = self.space.stem_width, self.space.stem_width, None
         for block, features, output_mask in zip(self.space.blocks, widths, masks, strict=True):
@@ -129,17 +103,21 @@ class FBNet(nn.Module):
                 stride=block.stride,
                 expand=block.expansion > 1,
                 shortcut=in_shape and (self.shortcut == "aligned" or width == features),
-                conv_bias=self.conv_bias,
+                conv_norm=conv_norm,
                 name=block.name,
-                **common,
             )(x, self._expansion_mask(mask, block.expansion), output_mask, train=train)
             out.update({f"{block.name}.{part}": tap for part, tap in taps.items()})
             width, largest, mask = features, block.width, output_mask
         if self.space.pool_features is not None:
-            x, taps = self._pool(
-                x, self.space.pool_features, 6 * (width if self.mask_expansion else largest), mask, train, common
-            )
-            out.update(taps)
+            # Expand, average over the image, and project; the expansion mask applies after the average.
+            expanded = 6 * (width if self.mask_expansion else largest)
+            x = hswish(conv_norm(expanded, kernel_size=1, name="pool_expand")(x, train=train))
+            mask = self._expansion_mask(mask, 6)
+            out["pool.expand"] = _masked(x, mask)
+            x = _masked(jnp.mean(x, axis=(1, 2), keepdims=True), mask)
+            project = self.conv(self.space.pool_features, 1, use_bias=self.conv_bias, name="pool_project")
+            x = out["pool.project"] = hswish(project(x))
+            x = x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
         else:
             x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
         logits = nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="classifier")(x)
@@ -149,31 +127,13 @@ class FBNet(nn.Module):
         """repeat(mask, e): the first e·c_in expanded channels of a one-hot mask."""
         return jnp.repeat(mask, expansion) if self.mask_expansion and mask is not None else None
 
-    def _pool(self, x, features, expanded, mask, train, common):
-        """Expand, average over the image, and project; the expansion mask applies after the average."""
-        x = ConvBatchNorm(expanded, kernel_size=1, use_bias=self.conv_bias, name="pool_expand", **common)(
-            x, train=train
-        )
-        x = hswish(x)
-        mask = self._expansion_mask(mask, 6)
-        taps = {"pool.expand": _masked(x, mask)}
-        x = _masked(jnp.mean(x, axis=(1, 2), keepdims=True), mask)
-        x = Conv(features, kernel_size=1, use_bias=self.conv_bias, dtype=self.dtype, name="pool_project")(x)
-        x = taps["pool.project"] = hswish(x)
-        return x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32)), taps
-
 
 def slice_variables(
     space: WidthSpace, variables: Mapping, widths: Sequence[int], *, mask_expansion: bool = True
 ) -> dict:
-    """Cuts the weights of the narrow network out of the supernet's.
+    """Cuts the variables of `FBNet(space=space, widths=widths)` out of the supernet's.
 
-    Args:
-      variables: {'params': …, 'batch_stats': …} of the supernet.
-      widths: the narrow network's.
-
-    Returns:
-      Variables of `FBNet(space, widths=widths)`: first channels of every kernel, bias, scale and statistic.
+    These are the first channels of every kernel, bias, scale and statistic.
     """
     widths = space.check_widths(widths)
     ends: dict[str, tuple[int | None, int | None]] = {"stem": (None, space.stem_width)}

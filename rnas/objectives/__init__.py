@@ -3,6 +3,7 @@
 Only the loss state of a method is a mean over the batch, see `methods`.
 """
 
+from rnas.attacks.losses import cross_entropy
 from rnas.objectives.attention import (
     attention_distances,
     attention_energies,
@@ -14,18 +15,7 @@ from rnas.objectives.attention import (
 from rnas.objectives.bilevel import SECOND_ORDER, LookAhead, architecture_gradients
 from rnas.objectives.cost import SearchCost, budget_penalty, cost_factor
 from rnas.objectives.curvature import input_curvature
-from rnas.objectives.distillation import (
-    akd2_loss,
-    ard_loss,
-    balanced_weight,
-    iad_1_loss,
-    iad_2_loss,
-    kl_divergence,
-    mtard_losses,
-    reliability,
-    rslad_loss,
-    softened_divergence,
-)
+from rnas.objectives.divergences import kl_divergence, softened_divergence, squared_distance
 from rnas.objectives.inner_maximisation import adversarial_images
 from rnas.objectives.joint_objective import Objective
 from rnas.objectives.joint_terms import Batch, joint_terms
@@ -33,14 +23,6 @@ from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress, regi
 from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
 from rnas.objectives.network import Network
 from rnas.objectives.probability_perturbation import adversarial_perturbation, uniform_perturbation
-from rnas.objectives.robust_losses import (
-    cross_entropy,
-    mart_loss,
-    pgd_at_loss,
-    score_loss,
-    squared_distance,
-    trades_loss,
-)
 from rnas.objectives.schedules import Alternation, Curvature, ProbabilityPerturbation, Sampling
 from rnas.objectives.search_methods import SEARCH_METHODS, SearchMethod
 from rnas.objectives.selector import choose, gumbel_softmax, temperature
@@ -71,42 +53,30 @@ __all__ = [
     "TrainProgress",
     "adversarial_images",
     "adversarial_perturbation",
-    "akd2_loss",
     "architecture_gradients",
-    "ard_loss",
     "attention_distances",
     "attention_energies",
     "attention_map",
     "attention_maps",
-    "balanced_weight",
     "budget_penalty",
     "choose",
     "cost_factor",
     "cross_entropy",
     "cross_layer_loss",
     "gumbel_softmax",
-    "iad_1_loss",
-    "iad_2_loss",
     "input_curvature",
     "joint_terms",
     "kl_divergence",
-    "mart_loss",
     "min_norm_direction",
     "min_norm_weights",
-    "mtard_losses",
     "paired_distances",
-    "pgd_at_loss",
     "register",
-    "reliability",
-    "rslad_loss",
     "run_teacher",
     "run_teachers_on_adversarial",
-    "score_loss",
     "soft_tutor_loss",
     "softened_divergence",
     "squared_distance",
     "temperature",
-    "trades_loss",
     "uniform_perturbation",
     "weight_perturbation",
 ]

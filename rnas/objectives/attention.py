@@ -23,28 +23,25 @@ _einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
 def attention_map(tap: jax.Array, size: int, normalise: str = "per_sample") -> jax.Array:
-    """Returns the normalised attention map [N, size·size] of one tap [N,H,W,C].
-
-    Args:
-      tap: activation of any floating type; squares are summed in float32.
-      size: side R of the map, in pixels. Resizing is bilinear with half-pixel centres, without antialiasing.
-      normalise: 'per_sample' divides each example by its own norm, f/sqrt(Σf² + 1e-24). 'per_batch' divides
-        all examples by one norm, the root of the mean over N of Σf²: for such maps it is the mean over N of
-        `attention_distances` that is a squared distance, that of the batches as unit vectors of N·P numbers.
-
-    Raises:
-      ValueError: tap not of four axes, size below 1, or unknown `normalise`.
-    """
+    """Returns the normalised attention map [N, size·size] of one tap [N,H,W,C], see `attention_maps`."""
     return attention_maps({"tap": tap}, ("tap",), size, normalise)[:, 0]
 
 
 def attention_maps(
     out: Mapping[str, jax.Array], names: Sequence[str], size: int, normalise: str = "per_sample"
 ) -> jax.Array:
-    """Returns the maps [N, len(names), size·size] of the taps `out[name]`, see `attention_map`.
+    """Returns the normalised attention maps [N, len(names), size·size] of the taps `out[name]`.
+
+    Args:
+      out: activations [N,H,W,C] of any floating type by name; squares are summed in float32.
+      names: of the taps.
+      size: side of the maps, in pixels. Resizing is bilinear with half-pixel centres, without antialiasing.
+      normalise: 'per_sample' divides each example by its own norm, f/sqrt(Σf² + 1e-24). 'per_batch' divides
+        all examples by one norm, the root of the mean over N of Σf²: for such maps it is the mean over N of
+        `attention_distances` that is a squared distance, that of the batches as unit vectors of N·P numbers.
 
     Raises:
-      ValueError: as `attention_map`, or `names` is empty or holds a name that `out` lacks.
+      ValueError: a tap that is missing or not of four axes, no name, size below 1, or unknown `normalise`.
     """
     maps = attention_energies(out, names, size)
     squares = jnp.sum(jnp.square(maps), axis=-1, keepdims=True)
@@ -56,22 +53,15 @@ def attention_maps(
 
 
 def attention_energies(out: Mapping[str, jax.Array], names: Sequence[str], size: int) -> jax.Array:
-    """Returns the maps of `attention_maps` before they are normalised.
-
-    Raises:
-      ValueError: as `attention_maps`.
-    """
-    _require(size >= 1, f"size is {size}; give the side of an attention map, at least 1 pixel.")
+    """Returns the maps of `attention_maps` before they are normalised; raises the same errors."""
     missing = [name for name in names if name not in out]
-    _require(
-        bool(names) and not missing,
-        f"cannot map the taps {missing or list(names)}; name one or more of {', '.join(out)}.",
-    )
+    if size < 1:
+        raise ValueError(f"size is {size}; give the side of an attention map, at least 1 pixel.")
+    if missing or not names:
+        raise ValueError(f"cannot map the taps {missing or list(names)}; name one or more of {', '.join(out)}.")
     for name in names:
-        _require(
-            out[name].ndim == 4,
-            f"tap {name!r} has shape {out[name].shape}; expected an activation [N,H,W,C].",
-        )
+        if out[name].ndim != 4:
+            raise ValueError(f"tap {name!r} has shape {out[name].shape}; expected an activation [N,H,W,C].")
     # Neighbours of one resolution are resized together: few products, whatever the number of layers.
     runs = itertools.groupby((_energy(out[name]) for name in names), key=jnp.shape)
     return jnp.concatenate([_resize(jnp.stack(list(run), axis=1), size) for _, run in runs], axis=1)
@@ -84,31 +74,26 @@ def attention_distances(student: jax.Array, teacher: jax.Array) -> jax.Array:
     is not clipped. An all-zero map is at distance 2 from everything.
 
     Args:
-      student: normalised maps [N,n_s,P].
-      teacher: normalised maps [N,n_t,P].
-
-    Raises:
-      ValueError: the two do not agree in N and P.
+      student, teacher: normalised maps [N,n_s,P] and [N,n_t,P]; other shapes are a ValueError.
     """
-    _require(
-        student.ndim == teacher.ndim == 3 and student.shape[::2] == teacher.shape[::2],
-        f"maps of the student have shape {student.shape}, of the teacher {teacher.shape}; "
-        "expected [N,n_s,P] and [N,n_t,P], from the same images and with one map size.",
-    )
+    if student.ndim != 3 or teacher.ndim != 3 or student.shape[::2] != teacher.shape[::2]:
+        raise ValueError(
+            f"maps of the student have shape {student.shape}, of the teacher {teacher.shape}; "
+            "expected [N,n_s,P] and [N,n_t,P], from the same images and with one map size."
+        )
     return 2.0 - 2.0 * _einsum("nip,njp->nij", student, teacher)
 
 
 def paired_distances(student: jax.Array, teacher: jax.Array) -> jax.Array:
     """Returns 2 - 2⟨s_i, t_i⟩ [N,n]: each student map [N,n,P] with the teacher map of the same row.
 
-    Raises:
-      ValueError: the shapes differ.
+    Other shapes are a ValueError.
     """
-    _require(
-        student.ndim == 3 and student.shape == teacher.shape,
-        f"maps of the student have shape {student.shape}, of the teacher {teacher.shape}; "
-        "expected one shape [N,n,P], a teacher map for every student map.",
-    )
+    if student.ndim != 3 or student.shape != teacher.shape:
+        raise ValueError(
+            f"maps of the student have shape {student.shape}, of the teacher {teacher.shape}; "
+            "expected one shape [N,n,P], a teacher map for every student map."
+        )
     return 2.0 - 2.0 * _einsum("nip,nip->ni", student, teacher)
 
 
@@ -117,20 +102,15 @@ def cross_layer_loss(distances: jax.Array, weights: jax.Array, reduction: str = 
 
     Args:
       distances: d [N,n_s,n_t], see `attention_distances`.
-      weights: g [n_s,n_t], row i weighs the teacher layers for student layer i.
-      reduction: 'sum_layers' as above; 'paper' divides by n_s·n_t.
-
-    Raises:
-      ValueError: shapes that do not fit, or unknown `reduction`.
+      weights: g [n_s,n_t], row i weighs the teacher layers for student layer i. Another shape is a ValueError.
+      reduction: 'sum_layers' as above; 'paper' divides by n_s·n_t; another one is a ValueError.
     """
-    _require(
-        distances.ndim == 3 and distances.shape[1:] == weights.shape,
-        f"distances have shape {distances.shape}, weights {weights.shape}; expected [N,n_s,n_t] and [n_s,n_t].",
-    )
-    _require(
-        reduction in ("sum_layers", "paper"),
-        f"reduction is {reduction!r}; expected 'sum_layers' or 'paper'.",
-    )
+    if distances.ndim != 3 or distances.shape[1:] != weights.shape:
+        raise ValueError(
+            f"distances have shape {distances.shape}, weights {weights.shape}; expected [N,n_s,n_t] and [n_s,n_t]."
+        )
+    if reduction not in ("sum_layers", "paper"):
+        raise ValueError(f"reduction is {reduction!r}; expected 'sum_layers' or 'paper'.")
     total = _einsum("nij,ij->n", distances, weights)
     return total / weights.size if reduction == "paper" else total
 
@@ -156,8 +136,3 @@ def _interpolation(length: int, size: int) -> np.ndarray:
     position = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
     # A point is weighed by how near it lies, and by nothing from a distance of 1 on.
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(length)))
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ValueError(message)

@@ -47,11 +47,12 @@ class LookAhead:
 
 
 class Bilevel(NamedTuple):
-    """Gradients of the validation losses with respect to the architecture, the losses, and their aux."""
+    """Gradients of the validation losses with respect to the architecture, averaged over the replicas, losses and aux
+    of this replica; one entry an objective."""
 
-    gradients: tuple[PyTree, ...]
-    losses: tuple[jax.Array, ...]
-    aux: tuple[Any, ...]
+    gradients: list[PyTree]
+    losses: jax.Array
+    aux: Any
 
 
 def virtual_step(
@@ -59,10 +60,7 @@ def virtual_step(
 ) -> PyTree:
     """Returns w − ξ·(μ·v + ∇ + λ_w·w): one step of SGD with momentum and coupled decay, without clipping.
 
-    Args:
-      gradient: ∇_w of the training loss.
-      momentum_buffer: v, the running sum that `optax.trace` keeps.
-      rate: ξ, the learning rate.
+    v = `momentum_buffer` is the running sum that `optax.trace` keeps, ξ the learning rate.
     """
     return jax.tree.map(lambda w, g, v: w - rate * (momentum * v + g + decay * w), weights, gradient, momentum_buffer)
 
@@ -85,24 +83,17 @@ def architecture_gradients(
       train_loss: of this replica's training images, (weights, architecture) -> (scalar, aux); the aux is not used.
       validation_loss: (weights, architecture, batch) -> (scalar, aux).
       batches: one entry an objective along the first axis of every leaf, [K, ...].
-      momentum_buffer: of the weights' optimiser.
-      rate: ξ, its learning rate.
+      momentum_buffer, rate: v and ξ of the weights' optimiser.
       average: mean over the replicas.
-
-    Returns:
-      Gradients averaged over the replicas; losses and aux of this replica.
     """
 
     def validate(at: PyTree, argnums: tuple[int, ...]):
         slopes = jax.value_and_grad(validation_loss, argnums, has_aux=True)
         return lax.map(lambda batch: slopes(at, architecture, batch), batches)
 
-    def bilevel(gradients: PyTree, losses: Any, aux: Any) -> Bilevel:
-        return Bilevel(tuple(unstacked(average(gradients), len(losses))), losses, aux)
-
     if look_ahead.second_order == "none":
         (losses, aux), (gradients,) = validate(weights, (1,))
-        return bilevel(gradients, losses, aux)
+        return Bilevel(unstacked(average(gradients), len(losses)), losses, aux)
 
     def both(weights):
         to_weights, to_architecture = jax.grad(lambda w, a: train_loss(w, a)[0], (0, 1))(weights, architecture)
@@ -110,31 +101,26 @@ def architecture_gradients(
 
     _, gradient = both(weights)
 
-    if look_ahead.second_order == "exact":
-
-        def product(direction):
+    def product(direction):
+        if look_ahead.second_order == "exact":
             # Linearised once for all directions this would be faster by the gradient it repeats, but everything that
             # gradient computes would be kept, in twice the memory.
             return jax.jvp(lambda w: both(w)[0], (weights,), (direction,))[1]
-
-    else:
-
-        def product(direction):
-            length = optax.tree.norm(direction)
-            radius = look_ahead.radius / jnp.where(length > 0, length, 1.0)  # along 0 any radius gives 0
-            sides = lax.map(
-                lambda reach: both(jax.tree.map(lambda w, d: w + reach * d, weights, direction))[0],
-                jnp.stack([radius, -radius]),
-            )
-            there, back = unstacked(sides, 2)
-            return jax.tree.map(lambda a, b: (a - b) / (2 * radius), there, back)
+        length = optax.tree.norm(direction)
+        radius = look_ahead.radius / jnp.where(length > 0, length, 1.0)  # along 0 any radius gives 0
+        sides = lax.map(
+            lambda reach: both(jax.tree.map(lambda w, d: w + reach * d, weights, direction))[0],
+            jnp.stack([radius, -radius]),
+        )
+        return jax.tree.map(lambda a, b: (a - b) / (2 * radius), *unstacked(sides, 2))
 
     ahead = virtual_step(
         weights, average(gradient), momentum_buffer, rate, momentum=look_ahead.momentum, decay=look_ahead.decay
     )
     (losses, aux), (directions, gradients) = validate(ahead, (0, 1))
     products = lax.map(product, average(directions))
-    return bilevel(jax.tree.map(lambda g, h: g - rate * h, gradients, products), losses, aux)
+    gradients = jax.tree.map(lambda g, h: g - rate * h, gradients, products)
+    return Bilevel(unstacked(average(gradients), len(losses)), losses, aux)
 
 
 def unstacked(tree: PyTree, count: int) -> list[PyTree]:

@@ -31,9 +31,9 @@ class SearchCost:
 
     Attributes:
       cost: effective widths (per block) -> cost of the factor.
-      alpha, beta: n_f = alpha·beta·log(cost); alpha = 0 switches the factor off.
+      alpha, beta: see `cost_factor`; alpha = 0 switches the factor off.
       budget: effective widths -> cost that the budget limits; None for no budget.
-      target, weight: of the penalty weight·max(0, cost/target − 1)².
+      target, weight: see `budget_penalty`.
     """
 
     cost: Callable[[Sequence[jax.Array]], jax.Array]

@@ -25,10 +25,7 @@ def adversarial_images(
     """Attacks the network with the inner maximisation that belongs to the objective.
 
     Args:
-      network: as it is now.
-      objective: names method, radius, step, start, and BatchNorm mode.
-      images: [N,H,W,C] in [0, 1].
-      labels: [N].
+      images, labels: [N,H,W,C] in [0, 1], [N].
       keys: [N], of the random starts.
       teacher_outputs: on the clean images, for methods whose attack leads away from them.
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnas.objectives.distillation import kl_divergence
+from rnas.attacks.losses import cross_entropy
+from rnas.objectives.divergences import kl_divergence
 from rnas.objectives.joint_objective import Objective
 from rnas.objectives.methods import Logits, TrainProgress
 from rnas.objectives.network import Network
-from rnas.objectives.robust_losses import cross_entropy
 from rnas.objectives.teacher_outputs import TeacherOutputs
 
 PyTree = Any
@@ -23,19 +23,12 @@ START = TrainProgress()
 
 
 class Batch(NamedTuple):
-    """What an objective is taken of.
+    """What an objective is taken of."""
 
-    Attributes:
-      images: [N,H,W,C] float32 in [0, 1].
-      adversarial: the same under attack; the images themselves where nothing attacks.
-      labels: [N].
-      teacher_outputs: on the images.
-    """
-
-    images: jax.Array
-    adversarial: jax.Array
-    labels: jax.Array
-    teacher_outputs: TeacherOutputs
+    images: jax.Array  # [N,H,W,C] float32 in [0, 1]
+    adversarial: jax.Array  # the same under attack; the images themselves where nothing attacks
+    labels: jax.Array  # [N]
+    teacher_outputs: TeacherOutputs  # on the images
 
 
 def joint_terms(
@@ -52,9 +45,6 @@ def joint_terms(
     """Takes the terms of the objective, per example, by one pass of the network or two.
 
     Args:
-      network: as it is now.
-      objective: the settings.
-      batch: images, adversarial images, labels, teacher outputs.
       attention_loss: taps `out` of the network -> cross-layer loss [N] against the teacher's maps.
       progress: of training.
       loss_state: of the method, after the step before.
@@ -91,14 +81,8 @@ def joint_terms(
         if objective.view != "clean":
             views.append(out)
 
-    logits = Logits(
-        clean_logits,
-        adversarial_logits,
-        teacher_outputs.logits,
-        teacher_outputs.teacher_adversarial,
-        teacher_outputs.natural,
-        teacher_outputs.natural_adversarial,
-    )
+    teachers = (teacher_outputs.teacher_adversarial, teacher_outputs.natural, teacher_outputs.natural_adversarial)
+    logits = Logits(clean_logits, adversarial_logits, teacher_outputs.logits, *teachers)
     loss_state = objective.adversarial.update_loss_state(loss_state, logits, progress, average)
     terms["classification"] = objective.adversarial.loss(logits, labels, progress, loss_state)
     if objective.kl_weight:

@@ -1,8 +1,15 @@
 """What an adversarial method is: the loss that its attack climbs, the teachers it needs, and what it minimises.
 
 A `Method` holds the coefficients of one method, with the published values as defaults, and its facts: everything else
-(passes, attacks, teachers, steps) follows from them. A new method is one class under `@register`, in any file. Losses
-are per example [N]. What a method carries from step to step is its loss state, a pytree or None.
+(passes, attacks, teachers, steps) follows from them. A new method is one class under `@register`, in any file. What a
+method carries from step to step is its loss state, a pytree or None.
+
+Losses are per example [N], in nats. In the formulas y is the label; p and q are the softmax of the student's clean and
+adversarial logits, t and t' of the robust teacher's, n and n' of those of the naturally trained one. Gradients flow
+through p and q wherever they stand, and into no teacher. Adversarial images carry none: the attack stops it.
+
+Divergences sum over the classes. Several public codes average over them, so that their loss is 1/K of the one that is
+printed: `kl_scale` multiplies divergences alone, and its default reproduces those codes.
 """
 
 import dataclasses
@@ -12,25 +19,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.objectives.distillation import (
-    akd2_loss,
-    ard_loss,
-    balanced_weight,
-    iad_1_loss,
-    iad_2_loss,
-    kl_divergence,
-    mtard_losses,
-    reliability,
-    rslad_loss,
-)
-from rnas.objectives.robust_losses import (
-    cross_entropy,
-    mart_loss,
-    pgd_at_loss,
-    score_loss,
-    squared_distance,
-    trades_loss,
-)
+from rnas.attacks.losses import at, cross_entropy, others
+from rnas.objectives.divergences import kl_divergence, softened_divergence, squared_distance, taught_divergence
 
 PyTree = Any
 
@@ -87,7 +77,7 @@ class Method:
 
     def ascent(self, logits: jax.Array, target: jax.Array | None, labels: jax.Array) -> jax.Array:
         """What the attack climbs; `target` [N,K] holds the logits that `away_from` names, None for the labels."""
-        return cross_entropy(logits, labels)
+        return cross_entropy(logits, labels) if target is None else kl_divergence(target, logits)
 
     def initial_loss_state(self) -> PyTree:
         """The loss state before the first step; None for a method without one."""
@@ -122,7 +112,7 @@ register(Method)
 @register
 @dataclasses.dataclass(frozen=True)
 class PgdAt(Method):
-    """Adversarial training (arXiv 1706.06083)."""
+    """Adversarial training (arXiv 1706.06083): -log q_y."""
 
     name = "pgd_at"
     label = "PGD-AT"
@@ -131,13 +121,13 @@ class PgdAt(Method):
     start = "uniform"
 
     def loss(self, logits, labels, progress, loss_state):
-        return pgd_at_loss(logits.adversarial, labels)
+        return cross_entropy(logits.adversarial, labels)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Trades(Method):
-    """TRADES (arXiv 1901.08573)."""
+    """TRADES (arXiv 1901.08573): -log p_y + beta·KL(p‖q)."""
 
     beta: float = 6.0
 
@@ -146,17 +136,18 @@ class Trades(Method):
     attacks = True
     away_from = "student"
 
-    def ascent(self, logits, target, labels):
-        return kl_divergence(target, logits)
-
     def loss(self, logits, labels, progress, loss_state):
-        return trades_loss(logits.clean, logits.adversarial, labels, self.beta)
+        return cross_entropy(logits.clean, labels) + self.beta * kl_divergence(logits.clean, logits.adversarial)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Mart(Method):
-    """MART (ICLR 2020)."""
+    """MART (ICLR 2020): -log q_y - log(1.0001 - max_{c≠y} q_c) + beta·KL(p‖q)·(1 - p_y).
+
+    Logarithms of q are exact; the public code adds 1e-12 to q and 1e-7 to the weight, which differs only where
+    q_c < 1e-12 or p_y rounds to 1.
+    """
 
     beta: float = 6.0
 
@@ -165,13 +156,21 @@ class Mart(Method):
     attacks = True
 
     def loss(self, logits, labels, progress, loss_state):
-        return mart_loss(logits.clean, logits.adversarial, labels, self.beta)
+        log_q = jax.nn.log_softmax(logits.adversarial)
+        rival = jnp.exp(at(log_q, jnp.argmax(others(log_q, labels), axis=1)))
+        unsure = -jnp.expm1(at(jax.nn.log_softmax(logits.clean), labels))
+        boosted = cross_entropy(logits.adversarial, labels) - jnp.log(1.0001 - rival)
+        return boosted + self.beta * kl_divergence(logits.clean, logits.adversarial) * unsure
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Score(Method):
-    """SCORE, squared error (arXiv 2202.10103)."""
+    """SCORE, squared error with a locally self-consistent term (arXiv 2202.10103): ‖p - ỹ‖² + beta·‖q - p‖².
+
+    ỹ is 1 - smoothing at the label and smoothing/(K - 1) elsewhere. beta has no published default; 5 is that of the
+    TRADES example in the same code.
+    """
 
     beta: float = 5.0
     smoothing: float = 0.1
@@ -187,13 +186,20 @@ class Score(Method):
         return squared_distance(target, logits)
 
     def loss(self, logits, labels, progress, loss_state):
-        return score_loss(logits.clean, logits.adversarial, labels, self.beta, self.smoothing)
+        num_classes = logits.clean.shape[1]
+        truth = jax.nn.one_hot(labels, num_classes)
+        truth = (1 - self.smoothing) * truth + self.smoothing / (num_classes - 1) * (1 - truth)
+        fit = jnp.sum(jnp.square(jax.nn.softmax(logits.clean) - truth), axis=-1)
+        return fit + self.beta * squared_distance(logits.clean, logits.adversarial)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Ard(Method):
-    """ARD (arXiv 1905.09747). The clean pass stays at alpha = 1, as published: it moves running statistics."""
+    """ARD (arXiv 1905.09747, eq. 4): alpha·kl_scale·τ²·KL(t^τ‖q^τ) - (1 - alpha)·log p_y, at temperature τ.
+
+    The clean pass stays at alpha = 1, as published: it moves running statistics.
+    """
 
     alpha: float = 1.0
     temperature: float = 30.0
@@ -207,16 +213,17 @@ class Ard(Method):
     attack_bn = "train"
 
     def loss(self, logits, labels, progress, loss_state):
-        return ard_loss(
-            logits.teacher, logits.clean, logits.adversarial, labels, alpha=self.alpha, temperature=self.temperature,
-            kl_scale=self.kl_scale,
-        )  # fmt: skip
+        distilled = self.kl_scale * softened_divergence(logits.teacher, logits.adversarial, self.temperature)
+        return self.alpha * distilled + (1 - self.alpha) * cross_entropy(logits.clean, labels)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Rslad(Method):
-    """RSLAD (arXiv 2108.07969)."""
+    """RSLAD (arXiv 2108.07969): kl_scale·(5/6·KL(t‖q) + 1/6·KL(t‖p)), without labels.
+
+    The public code averages over the classes, 1/10 on CIFAR-10, and multiplies by 10 on CIFAR-100: 1/10 is both.
+    """
 
     kl_scale: float = 0.1
 
@@ -226,17 +233,15 @@ class Rslad(Method):
     needs = ("teacher",)
     away_from = "teacher"
 
-    def ascent(self, logits, target, labels):
-        return kl_divergence(target, logits)
-
     def loss(self, logits, labels, progress, loss_state):
-        return rslad_loss(logits.teacher, logits.clean, logits.adversarial, self.kl_scale)
+        adversarial = taught_divergence(logits.teacher, logits.adversarial)
+        return self.kl_scale * (5 * adversarial + taught_divergence(logits.teacher, logits.clean)) / 6
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Akd2(Method):
-    """AKD² (Chen et al., ICLR 2021): a robust and a naturally trained teacher."""
+    """AKD² (Chen et al., ICLR 2021): -(1 - robust - natural)·log q_y + robust·KL(t'‖q) + natural·KL(n'‖q)."""
 
     robust: float = 0.5
     natural: float = 0.25
@@ -249,22 +254,32 @@ class Akd2(Method):
     start = "uniform"
     attack_bn = "train"
 
+    def guided(self, logits, labels, progress):
+        """The term of the robust teacher [N]."""
+        return taught_divergence(logits.teacher_adversarial, logits.adversarial)
+
     def loss(self, logits, labels, progress, loss_state):
-        return akd2_loss(
-            logits.teacher_adversarial, logits.natural_adversarial, logits.adversarial, labels, robust=self.robust,
-            natural=self.natural,
-        )  # fmt: skip
+        guided = self.guided(logits, labels, progress)
+        remaining = (1 - self.robust - self.natural) * cross_entropy(logits.adversarial, labels)
+        natural = self.natural * taught_divergence(logits.natural_adversarial, logits.adversarial)
+        return remaining + self.robust * guided + natural
 
 
-def _trust(logits: Logits, labels: jax.Array, progress: TrainProgress, first_epoch: int, beta: float) -> jax.Array:
-    """How far IAD trusts its robust teacher [N]: wholly until `first_epoch`, then as its adversarial logits deserve."""
-    return jnp.where(progress.epoch >= first_epoch, reliability(logits.teacher_adversarial, labels, beta), 1.0)
+def reliability(method: "Iad1 | Iad2", logits: Logits, labels: jax.Array, progress: TrainProgress) -> jax.Array:
+    """How far IAD trusts its robust teacher, w = t'_y^beta [N]; wholly until `first_epoch`. No gradient."""
+    begun = progress.epoch >= method.first_epoch
+    trust = lax.stop_gradient(jnp.exp(-method.beta * cross_entropy(logits.teacher_adversarial, labels)))
+    return jnp.where(begun, trust, 1.0)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Iad1(Method):
-    """IAD-I (arXiv 2106.04928): ARD until `first_epoch`; then the teacher's reliability weighs the terms."""
+    """IAD-I (arXiv 2106.04928): alpha·(τ²·KL(t^τ‖q^τ) + (1 - w)·KL(p‖q)) - (1 - alpha)·log p_y.
+
+    ARD until `first_epoch`. From then on the student's own view of the clean image steps in where the teacher is not to
+    be trusted, see `reliability`; w does not weigh the teacher's term here.
+    """
 
     alpha: float = 1.0
     beta: float = 0.1
@@ -279,44 +294,37 @@ class Iad1(Method):
     attack_bn = "train"
 
     def loss(self, logits, labels, progress, loss_state):
-        trust = _trust(logits, labels, progress, self.first_epoch, self.beta)
-        return iad_1_loss(
-            logits.teacher, logits.clean, logits.adversarial, labels, trust, alpha=self.alpha,
-            temperature=self.temperature,
-        )  # fmt: skip
+        trust = reliability(self, logits, labels, progress)
+        guided = softened_divergence(logits.teacher, logits.adversarial, self.temperature)
+        introspective = (1 - trust) * kl_divergence(logits.clean, logits.adversarial)
+        return self.alpha * (guided + introspective) + (1 - self.alpha) * cross_entropy(logits.clean, labels)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Iad2(Method):
-    """IAD-II (arXiv 2106.04928): AKD² until `first_epoch`; then the robust teacher's reliability weighs its term."""
+class Iad2(Akd2):
+    """IAD-II (arXiv 2106.04928): AKD² with robust·(w·KL(t'‖q) + (1 - w)·KL(p‖q)), see `reliability`."""
 
-    robust: float = 0.5
-    natural: float = 0.25
     beta: float = 0.1
     first_epoch: int = 40  # type: ignore[misc]  # a field in place of the class variable
 
     name = "iad_2"
     label = "IAD-II"
-    attacks = True
-    needs = ("teacher_adversarial", "natural_adversarial")
-    start = "uniform"
-    attack_bn = "train"
+    clean = True
 
-    def loss(self, logits, labels, progress, loss_state):
-        trust = _trust(logits, labels, progress, self.first_epoch, self.beta)
-        return iad_2_loss(
-            logits.teacher_adversarial, logits.natural_adversarial, logits.clean, logits.adversarial, labels, trust,
-            robust=self.robust, natural=self.natural,
-        )  # fmt: skip
+    def guided(self, logits, labels, progress):
+        trust = reliability(self, logits, labels, progress)
+        guided = trust * super().guided(logits, labels, progress)
+        return guided + (1 - trust) * kl_divergence(logits.clean, logits.adversarial)
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Mtard(Method):
-    """MTARD (ECCV 2022): two teachers, weighed so that their losses fall at one pace.
+    """MTARD (ECCV 2022): kl_scale·((1 - w)·KL(t'‖q) + w·KL(n‖p)), weighed so that both fall at one pace.
 
-    Its loss state: the weight of the natural loss, and the means of both losses in the first step (0 before).
+    Its loss state: w, and the means of both divergences in the first step (0 before). w moves towards the share of the
+    natural one in their sum, each over its first mean, by `rate` at the first learning rate.
     """
 
     rate: float = 0.025
@@ -331,32 +339,27 @@ class Mtard(Method):
         return {"natural_weight": jnp.float32(0.5), "first_adversarial": jnp.zeros(()), "first_natural": jnp.zeros(())}
 
     def update_loss_state(self, loss_state, logits, progress, average):
-        adversarial, natural = average(tuple(jnp.mean(each) for each in self._losses(logits)))
-
-        def first(name, value):
-            return jnp.where(loss_state[name] > 0, loss_state[name], value)
-
+        means = average(tuple(jnp.mean(each) for each in self._divergences(logits)))
         new = {
-            "first_adversarial": first("first_adversarial", adversarial),
-            "first_natural": first("first_natural", natural),
+            name: jnp.where(loss_state[name] > 0, loss_state[name], mean)
+            for name, mean in zip(("first_adversarial", "first_natural"), means, strict=True)
         }
-        new["natural_weight"] = balanced_weight(
-            loss_state["natural_weight"],
-            _over(adversarial, new["first_adversarial"]),
-            _over(natural, new["first_natural"]),
-            self.rate * progress.relative_rate,
-        )
+        # A student that equals its teacher from the start has fallen to 0 of 0, and counts as 0.
+        adversarial, natural = (_share(mean, first, 0.0) for mean, first in zip(means, new.values(), strict=True))
+        weight, rate = loss_state["natural_weight"], self.rate * progress.relative_rate
+        new["natural_weight"] = weight - rate * (weight - _share(natural, natural + adversarial, 0.5))
         return lax.stop_gradient(new)
 
     def loss(self, logits, labels, progress, loss_state):
-        adversarial, natural = self._losses(logits)
+        adversarial, natural = self._divergences(logits)
         weight = loss_state["natural_weight"]
         return self.kl_scale * ((1 - weight) * adversarial + weight * natural)
 
-    def _losses(self, logits: Logits):
-        return mtard_losses(logits.teacher_adversarial, logits.natural, logits.clean, logits.adversarial)
+    def _divergences(self, logits: Logits) -> tuple[jax.Array, jax.Array]:
+        adversarial = taught_divergence(logits.teacher_adversarial, logits.adversarial)
+        return adversarial, taught_divergence(logits.natural, logits.clean)
 
 
-def _over(value: jax.Array, first: jax.Array) -> jax.Array:
-    """value / first; 0 where both are, as for a student that equals its teacher from the start."""
-    return jnp.where(first > 0, value / jnp.where(first > 0, first, 1.0), 0.0)
+def _share(part: jax.Array, whole: jax.Array, otherwise: float) -> jax.Array:
+    """part / whole, and what it is where the whole is 0."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), otherwise)

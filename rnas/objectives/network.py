@@ -34,7 +34,7 @@ class Network:
         Args:
           images: [N,H,W,C] in [0, 1].
           train: whether batch statistics normalise.
-          update: whether a pass in training mode moves the running statistics.
+          update: whether such a pass moves the running ones.
           **options: passed on to the model.
         """
         variables = {"params": self.params, "batch_stats": self.batch_stats}

@@ -1,4 +1,7 @@
-"""What a search does when, and how it draws architectures, as functions of the global step."""
+"""What a search does when, and how it draws architectures, as functions of the global step.
+
+`steps_per_epoch` are those of the search.
+"""
 
 from collections.abc import Sequence
 import dataclasses
@@ -14,7 +17,7 @@ class Alternation:
     """Which steps of an epoch update weights and which the architecture: first weights, then architecture.
 
     Attributes:
-      steps_per_epoch: of the search, at least 5.
+      steps_per_epoch: at least 5.
       arch_fraction: share of the steps that update the architecture, rounded down.
       warmup_epochs: at the start, of weight steps alone.
     """
@@ -53,11 +56,8 @@ class Sampling:
     """Gumbel-softmax of widths and tutors at a temperature that falls: max(start·exp(−decay·epoch), minimum).
 
     Attributes:
-      start: temperature of the first epoch.
-      decay: per epoch.
-      minimum: below which the temperature does not fall.
+      start, decay, minimum: of the temperature; decay per epoch.
       hard: whether tutors are one-hot, with the gradient of the soft sample.
-      steps_per_epoch: of the search.
     """
 
     start: float
@@ -89,7 +89,6 @@ class Curvature:
     Attributes:
       weight: of the regulariser.
       first_epoch: from which on it acts.
-      steps_per_epoch: of the search.
     """
 
     weight: float
@@ -111,7 +110,6 @@ class ProbabilityPerturbation:
 
     Attributes:
       epochs: of the search.
-      steps_per_epoch: of the search.
       first: radius in epoch 0.
       growth: of the radius until the end.
     """

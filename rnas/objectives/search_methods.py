@@ -14,21 +14,13 @@ PyTree = Any
 
 @dataclasses.dataclass(frozen=True)
 class SearchKind:
-    """What distinguishes a search strategy.
+    """What distinguishes a search strategy."""
 
-    Attributes:
-      pair: it weighs the natural loss against the objective's; otherwise there is the objective's alone.
-      combine: of a pair: 'min_norm' or 'sum'.
-      staged: the first epochs follow the objective's loss alone.
-      curvature: the validation loss has AdvRush's regulariser.
-      perturbation: what the weights train at: '' (the architecture as it is), 'uniform', 'adversarial'.
-    """
-
-    pair: bool = False
-    combine: str = "min_norm"
-    staged: bool = False
-    curvature: bool = False
-    perturbation: str = ""
+    pair: bool = False  # it weighs the natural loss against the objective's; otherwise the objective's is alone
+    combine: str = "min_norm"  # of a pair: min_norm or sum
+    staged: bool = False  # the first epochs follow the objective's loss alone
+    curvature: bool = False  # the validation loss has AdvRush's regulariser
+    perturbation: str = ""  # what the weights train at: "" (the architecture as it is), uniform, adversarial
 
 
 SEARCH_METHODS = {
@@ -79,11 +71,10 @@ class SearchMethod:
         return step >= self.stage1_epochs * self.steps_per_epoch
 
     def direction(self, natural: PyTree, adversarial: PyTree, step: jax.Array) -> tuple[PyTree, jax.Array]:
-        """Weighs the gradients of a pair of objectives.
+        """Returns (direction, γ) from the gradients of a pair of objectives.
 
-        Returns:
-          (direction, γ): γ·g_nat + (1 − γ)·λ·g_adv with the min-norm γ; g_adv and 0 in stage 1; g_nat + λ·g_adv and ½
-          for 'sum'.
+        The direction is γ·g_nat + (1 − γ)·λ·g_adv with the min-norm γ; in stage 1 it is g_adv and γ is 0; for 'sum' it
+        is g_nat + λ·g_adv and γ is ½.
         """
         scaled = optax.tree.scale(self.adversarial_weight, adversarial)
         if self.kind.combine == "sum":

@@ -56,9 +56,7 @@ def run_teachers_on_adversarial(
 
     Args:
       teacher_outputs: on clean images.
-      teacher: the robust teacher, runs on adversarial images.
-      natural: a naturally trained teacher, runs on clean or on adversarial images.
-      variables: of both teachers.
+      teacher, natural: the robust and the naturally trained teacher; `variables` are of both.
       images, adversarial: [N,H,W,C].
     """
     passes = {

@@ -20,16 +20,14 @@ def soft_tutor_loss(
     """Returns the cross-layer loss [N] where every student layer has a mixture of tutors (RNAS-CL, eq. 1).
 
     Args:
-      out: taps of the student.
-      taps: of the student that take part, n_s.
+      out: activations of the student, of which the n_s `taps` take part.
       teacher_maps: [N,n_t,P].
       objective: size, normalisation and reduction of the maps.
       draw: gives the mixtures [n_s,n_t], whose rows sum to 1.
     """
     maps = attention_maps(out, taps, objective.size, objective.normalise)
     weights = draw()
-    distances = attention_distances(maps, teacher_maps)
-    return cross_layer_loss(distances, weights, objective.reduction)
+    return cross_layer_loss(attention_distances(maps, teacher_maps), weights, objective.reduction)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,7 @@ from rnas.artifacts.table_results import Network
 from rnas.config import check
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.data.sampler import Sampler
-from rnas.models.nasbench201_network import NASBench201
-from rnas.models.nasbench201_variables import used_parameters
+from rnas.models.nasbench201_network import NASBench201, used_parameters
 from rnas.objectives import Objective
 from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer, make_optimizer

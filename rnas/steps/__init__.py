@@ -21,12 +21,10 @@ from rnas.steps.augmentation import Augmentation, augment, augment_to_float
 from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views
 from rnas.steps.cell_search import CellSearchStep
 from rnas.steps.dispatch import run_frozen, run_steps, run_teacher_on_views
-from rnas.steps.metrics import NEVER, TRAIN_METRICS
 from rnas.steps.optimizer import Optimizer, make_optimizer
-from rnas.steps.replicas import AXIS
+from rnas.steps.replicas import AXIS, NEVER, TRAIN_METRICS, step_keys
 from rnas.steps.side_by_side import side_by_side
 from rnas.steps.state import State, Step
-from rnas.steps.step_keys import step_keys
 from rnas.steps.train import DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation
 from rnas.steps.width_search import WidthSearchStep
 

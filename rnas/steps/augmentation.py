@@ -1,4 +1,7 @@
-"""Random crops, flips and blank squares of a batch, each image by its own key, and the step from bytes to [0, 1]."""
+"""Random crops, flips and blank squares of a batch, each image by its own key, and the step from bytes to [0, 1].
+
+Images are [N,H,W,C] of any type, which stays; random keys are [N], other ones for each kind of change.
+"""
 
 import dataclasses
 
@@ -20,20 +23,10 @@ def to_float(images: jax.Array) -> jax.Array:
 
 
 def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
-    """A window of the image's own size, uniformly placed in the image padded with zeros.
+    """A window of the image's own size, uniformly placed in the image with `padding` zeros on each of its four sides.
 
     Crop before `to_float`: moving bytes costs half of moving floats.
-
-    Args:
-      keys: [N] random keys, one an image.
-      images: [N, H, W, C], of any type.
-      padding: zeros put on each of the four sides; 0 returns the images.
-
-    Returns:
-      [N, H, W, C] of the same type.
     """
-    if padding == 0:
-        return images
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     def crop(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -44,16 +37,7 @@ def random_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
 
 
 def cutout(keys: jax.Array, images: jax.Array, side: int) -> jax.Array:
-    """Blanks a square around a uniformly drawn pixel of each image (arXiv 1708.04552); it may reach over the edge.
-
-    Args:
-      keys: [N] random keys, one an image; not the keys of the crop.
-      images: [N, H, W, C], of any type.
-      side: of the square, pixels.
-
-    Returns:
-      [N, H, W, C] of the same type.
-    """
+    """Blanks a square around a uniformly drawn pixel of each image (arXiv 1708.04552); it may reach over the edge."""
     height, width = images.shape[1:3]
 
     def near(key: jax.Array, length: int) -> jax.Array:
@@ -70,31 +54,22 @@ def cutout(keys: jax.Array, images: jax.Array, side: int) -> jax.Array:
 
 
 def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
-    """Mirrors each image left to right with probability 1/2.
-
-    Args:
-      keys: [N] random keys, one an image; not the keys of the crop.
-      images: [N, H, W, C], of any type.
-
-    Returns:
-      [N, H, W, C] of the same type.
-    """
+    """Mirrors each image left to right with probability 1/2."""
     mirrored = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Random crop after zero padding by `padding` pixels, a mirror image half of the time if `flip`, and a blank
-    square of side `cutout`."""
+    """How the images of a stage are varied."""
 
-    padding: int
-    flip: bool
-    cutout: int = 0
+    padding: int  # zeros on each side before a random crop, pixels; 0 does not crop
+    flip: bool  # whether half of the images are mirrored
+    cutout: int = 0  # side of a blank square, pixels; 0 for none
 
 
 def augment(augmentation: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
-    """Returns images [N,H,W,C] of any type, cropped, mirrored, partly blanked; by keys [N], one an image."""
+    """Returns the images cropped, mirrored, partly blanked."""
     both = jax.vmap(jax.random.split)(keys)
     if augmentation.padding:
         images = random_crop(both[:, 0], images, augmentation.padding)

@@ -19,29 +19,18 @@ from rnas.steps.augmentation import Augmentation, augment, to_float
 
 
 class CachedOutputs(NamedTuple):
-    """Outputs of a teacher for images, with any leading axes.
+    """Outputs of a teacher for images, with any leading axes."""
 
-    Attributes:
-      logits: [..., K] float32.
-      norms: [..., n_t] float32, lengths of the attention maps.
-      maps: [..., n_t, size²] float16, the maps divided by their lengths.
-    """
-
-    logits: jax.Array
-    norms: jax.Array
-    maps: jax.Array
+    logits: jax.Array  # [..., K] float32
+    norms: jax.Array  # [..., n_t] float32, lengths of the attention maps
+    maps: jax.Array  # [..., n_t, size²] float16, the maps divided by their lengths
 
 
 class CachedBatch(NamedTuple):
-    """What a dispatch takes in place of rows.
+    """What a dispatch takes in place of rows."""
 
-    Attributes:
-      rows: [...] of the training images.
-      outputs: of the teacher for their views, where these are not on the device already.
-    """
-
-    rows: jax.Array
-    outputs: CachedOutputs | None = None
+    rows: jax.Array  # [...] of the training images
+    outputs: CachedOutputs | None = None  # of the teacher for their views, where these are not on the device already
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +72,7 @@ class CachedTeacher:
         Args:
           images: all training images, uint8.
           batch: rows, and the outputs where `kept` does not hold them.
-          kept: outputs of all views, [views, images, ...]; None where the batch brings its own, or where there is no
-            teacher.
+          kept: outputs of all views, [views, images, ...]; None where the batch brings its own, or without a teacher.
           step: the global step, which decides the view.
         """
         view = self.views.at(step, self.steps_per_epoch)
@@ -96,9 +84,7 @@ class CachedTeacher:
     def apply(self, outputs: CachedOutputs, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Stands in for the teacher's `apply`: (logits, taps), each tap of one channel, whose map is the kept one.
 
-        Args:
-          outputs: of the teacher for the images, in place of its variables.
-          images: not used.
+        It takes the outputs of the teacher for the images in place of its variables.
         """
         del images
         side = math.isqrt(outputs.maps.shape[-1])
@@ -110,16 +96,7 @@ class CachedTeacher:
 def teacher_outputs_of_views(
     teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int, variables, images, rows, view
 ) -> CachedOutputs:
-    """Returns the outputs of a teacher for a view of images [n,H,W,C] uint8 whose rows are `rows` [n].
-
-    Args:
-      teacher: (variables, images) -> (logits, out).
-      views: of the images.
-      taps: whose attention maps are kept.
-      size: side of the maps, pixels.
-      variables: of the teacher.
-      images, rows, view: as `Views.show` takes them.
-    """
+    """Returns the outputs of a teacher, with maps of `taps` of side `size` pixels, for what `Views.show` shows."""
     logits, out = teacher(variables, to_float(views.show(images, view, rows)))
     logits = logits.astype(jnp.float32)
     if not taps:

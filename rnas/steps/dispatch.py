@@ -5,7 +5,6 @@ The only module that maps over devices (`jax.pmap`).
 
 from collections.abc import Callable
 import functools
-from typing import Any
 
 import jax
 from jax import lax
@@ -13,11 +12,8 @@ import jax.numpy as jnp
 
 from rnas.objectives import TeacherApply
 from rnas.steps.cached_teacher import CachedTeacher, Views, teacher_outputs_of_views
-from rnas.steps.metrics import NEVER
-from rnas.steps.replicas import AXIS
+from rnas.steps.replicas import AXIS, NEVER, PyTree
 from rnas.steps.state import Step
-
-PyTree = Any
 
 KEPT = 64  # functions of `run_frozen`, of which AutoAttack takes a few dozen; each holds on to its model
 
@@ -43,11 +39,11 @@ def run_steps(
         def body(index, carry):
             state, sums = carry
             taken = jax.tree.map(lambda leaf: leaf[index], rows)
-            if cached_teacher is None:
-                chosen, batch, teacher = taken, images[taken], teacher_variables
-            else:
+            if cached_teacher:
                 chosen = taken.rows
                 batch, teacher = cached_teacher.look_up(images, taken, teacher_variables, state.step)
+            else:
+                chosen, batch, teacher = taken, images[taken], teacher_variables
             state, new = step(state, batch, labels[chosen], teacher, root)
             nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
             return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}
@@ -56,13 +52,8 @@ def run_steps(
         return lax.fori_loop(0, count, body, (state, {**zeros, "nonfinite_step": NEVER}))
 
     data = 0 if streaming else None
-    return jax.pmap(
-        many,
-        axis_name=AXIS,
-        in_axes=(None, data, data, 0, None, None, None),
-        out_axes=(None, None),
-        donate_argnums=0,
-    )
+    in_axes = (None, data, data, 0, None, None, None)
+    return jax.pmap(many, axis_name=AXIS, in_axes=in_axes, out_axes=(None, None), donate_argnums=0)
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -91,10 +82,7 @@ def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]
 
 
 def run_teacher_on_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int):
-    """Wraps a teacher so that every device of this host computes its outputs for views of images.
-
-    Args:
-      teacher, views, taps, size: see `cached_teacher.teacher_outputs_of_views`.
+    """Wraps `cached_teacher.teacher_outputs_of_views` so that every device of this host computes outputs of a teacher.
 
     Returns:
       (variables, images [D,n,H,W,C] uint8, rows [D,n], view) -> `CachedOutputs` with leading axes [D,n]. Hosts need not

@@ -5,33 +5,11 @@ during search both schedules advance on every step, whichever of the two optimis
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-
-
-class OptimizerSection(Protocol):
-    """Attributes of an `optimizer` section."""
-
-    name: str  # adam, sgd
-    learning_rate: float  # of the first step
-    l2: float  # coupled decay
-    schedule: str  # cosine, epoch_cosine, step, constant, one_cycle
-    final_factor: float  # last rate over the first
-    milestones: tuple[float, ...]  # epochs after which `step` divides the rate by ten
-    clip_norm: float  # of the gradient; 0 does not clip
-    momentum: float  # of sgd
-    betas: tuple[float, float]  # of adam
-
-
-class CycleSection(Protocol):
-    """Attributes of its `cycle`, for the schedule 'one_cycle'."""
-
-    peak: float  # highest rate
-    momentum: float  # at the highest rate; that of the section at the lowest ones
-    rise: float  # share of the steps until the peak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,16 +75,14 @@ def cycled_trace(momentum: optax.Schedule) -> optax.GradientTransformationExtraA
     return optax.GradientTransformationExtraArgs(optax.trace(0.0).init, update)
 
 
-def make_optimizer(
-    section: OptimizerSection, *, epochs: int, steps_per_epoch: int, cycle: CycleSection | None = None
-) -> Optimizer:
+def make_optimizer(section: Any, *, epochs: int, steps_per_epoch: int, cycle: Any = None) -> Optimizer:
     """Builds the optimiser that a section of a configuration describes.
 
     Args:
-      section: any object with these attributes.
-      epochs: of the stage.
-      steps_per_epoch: of the stage.
-      cycle: for the schedule 'one_cycle', which moves rate and momentum.
+      section: any object with the attributes of an `optimizer` section, see the configuration keys.
+      epochs, steps_per_epoch: of the stage.
+      cycle: for the schedule 'one_cycle', which moves rate and momentum: any object with `peak` (the highest rate),
+        `momentum` (there) and `rise` (share of the steps until the peak).
 
     Raises:
       ValueError: for an unknown optimiser or schedule.

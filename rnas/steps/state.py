@@ -17,8 +17,7 @@ class State:
 
     Attributes:
       step: int32 scalar, steps done.
-      params: network weights.
-      batch_stats: BatchNorm running statistics.
+      params, batch_stats: weights and running statistics of the network.
       opt_state: of the weight optimiser.
       architecture: {'widths': (θ_b [n_b], …), 'tutors': v [n_s, n_t]} during search; the encoding of a network that
         can run several architectures; else None.

@@ -12,11 +12,9 @@ import optax
 
 from rnas import objectives
 from rnas.steps.augmentation import Augmentation, augment_to_float
-from rnas.steps.metrics import TRAIN_METRICS, metric_sums
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.replicas import PyTree, mean_over_replicas
+from rnas.steps.replicas import TRAIN_METRICS, PyTree, mean_over_replicas, metric_sums, step_keys
 from rnas.steps.state import State
-from rnas.steps.step_keys import step_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +36,15 @@ class WeightPerturbation:
 
     gamma: float
     first_step: int = 0
+
+    def shift(self, loss: Callable[[PyTree], tuple[jax.Array, Any]], params: PyTree, step: jax.Array) -> PyTree:
+        """Returns what is added to the weights: zeros before the first step."""
+
+        def against_the_loss(params):
+            gradients, _ = jax.grad(loss, has_aux=True)(params)
+            return objectives.weight_perturbation(params, mean_over_replicas(gradients), self.gamma)
+
+        return lax.cond(step >= self.first_step, against_the_loss, optax.tree.zeros_like, params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +111,7 @@ class TrainStep:
         """Returns (new state, sums of the metrics over all replicas).
 
         Args:
-          state: before the step.
-          images: [N,H,W,C] uint8, of this replica.
-          labels: [N].
+          images, labels: [N,H,W,C] uint8 and [N], of this replica.
           teacher_variables: of the teachers.
           root: key of the stage.
         """
@@ -139,7 +144,7 @@ class TrainStep:
 
         params, shift = state.params, None
         if self.perturbation:
-            shift = perturbation_of_weights(self.perturbation, loss, params, state.step)
+            shift = self.perturbation.shift(loss, params, state.step)
             params = optax.tree.add(params, shift)
         gradients, (terms, stats, loss_state) = jax.grad(loss, has_aux=True)(params)
         gradients = mean_over_replicas(gradients)
@@ -156,15 +161,3 @@ class TrainStep:
         if self.average:
             new = dataclasses.replace(new, averaged=self.average.update(state.averaged, new.params, state.step))
         return new, metric_sums(terms, state.step, new.params)
-
-
-def perturbation_of_weights(
-    perturbation: WeightPerturbation, loss: Callable[[PyTree], tuple[jax.Array, Any]], params: PyTree, step: jax.Array
-) -> PyTree:
-    """Returns what is added to the weights: zeros before the first step of the perturbation."""
-
-    def against_the_loss(params):
-        gradients, _ = jax.grad(loss, has_aux=True)(params)
-        return objectives.weight_perturbation(params, mean_over_replicas(gradients), perturbation.gamma)
-
-    return lax.cond(step >= perturbation.first_step, against_the_loss, optax.tree.zeros_like, params)

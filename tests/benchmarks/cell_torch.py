@@ -10,8 +10,8 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from rnas.models.cell import CONVOLUTIONS
 from rnas.models.cell_network import STEM
-from rnas.models.cell_operations import CONVOLUTIONS
 from rnas.spaces.cell_space import CONCAT, EDGES, FIRST, WITHOUT_KERNEL, CellSpace, get_space
 
 VERSIONS = {"torch": torch.__version__}

@@ -46,7 +46,7 @@ class Search:
         space = problem.space
         names = tuple(f"tap{i}" for i in range(given.TEACHER_TAPS))
         supernet = FBNet(
-            space, num_classes=given.CLASSES, mean=given.MEAN, std=given.STD, conv_bias=given.CONV_BIAS,
+            space=space, num_classes=given.CLASSES, mean=given.MEAN, std=given.STD, conv_bias=given.CONV_BIAS,
             momentum=given.BN_MOMENTUM, axis_name=steps.AXIS,
         )  # fmt: skip
         step = steps.WidthSearchStep(

@@ -8,8 +8,7 @@ import optax
 import table_problem as given
 
 from rnas import steps
-from rnas.models.nasbench201_network import NASBench201
-from rnas.models.nasbench201_variables import used_parameters
+from rnas.models.nasbench201_network import NASBench201, used_parameters
 from rnas.objectives import Objective
 from rnas.spaces import nasbench201
 from rnas.steps.optimizer import Optimizer

@@ -81,7 +81,7 @@ class Search:
     def __init__(self, arguments: argparse.Namespace, teacher, teaching):
         space = width_space.get_space(arguments.space)
         supernet = FBNet(
-            space, num_classes=CLASSES, mean=teacher.mean, std=teacher.std, momentum=0.9, axis_name=steps.AXIS
+            space=space, num_classes=CLASSES, mean=teacher.mean, std=teacher.std, momentum=0.9, axis_name=steps.AXIS
         )
         recipe = rnas_cl.get_config().search.optimizer
         optimizer = make_optimizer(recipe, epochs=1, steps_per_epoch=FOREVER)

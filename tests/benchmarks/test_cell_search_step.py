@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnas.models.mixed_cell import FROM_INPUTS, LATER
+from rnas.models.cell import FROM_INPUTS, LATER
 from rnas.spaces.cell_space import EDGES
 from rnas.steps.optimizer import Optimizer
 

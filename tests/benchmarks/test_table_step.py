@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnas.models.nasbench201_variables import fixed_variables
+from rnas.models.nasbench201_network import fixed_variables
 from rnas.steps.optimizer import Optimizer
 
 torch = pytest.importorskip("torch", reason="the other side of this benchmark is PyTorch")

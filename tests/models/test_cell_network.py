@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from rnas.layers import BatchNorm, Conv
+from rnas.models.cell import CONVOLUTIONS, MixedCell, MixedEdges
 from rnas.models.cell_network import CellSupernet
-from rnas.models.cell_operations import CONVOLUTIONS
-from rnas.models.mixed_cell import MixedCell, MixedEdges
 from rnas.spaces import cell_space
 
 SOURCES, EDGES, IMAGES, SIDE, CHANNELS = 2, 2, 3, 6, 4
@@ -86,7 +85,9 @@ LATER = {(3, 2): (0, 0), (4, 2): (0, 1), (4, 3): (1, 0), (5, 3): (1, 1), (5, 4):
 
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_every_node_is_the_sum_of_the_edges_that_reach_it(stride):
-    cell = MixedCell(DARTS.operations, CHANNELS, stride, False, Conv, functools.partial(BatchNorm, use_affine=False))
+    norm = functools.partial(BatchNorm, use_affine=False)
+    shape = dict(features=CHANNELS, stride=stride, halve=False)
+    cell = MixedCell(operations=DARTS.operations, conv=Conv, norm=norm, **shape)
     random = np.random.default_rng(stride)
     inputs = [random.normal(size=(IMAGES, SIDE, SIDE, channels)).astype(np.float32) for channels in (3, 5)]
     weights = random.dirichlet(np.ones(len(DARTS.operations)), len(cell_space.EDGES)).astype(np.float32)

@@ -11,8 +11,7 @@ import pytest
 
 from rnas.layers import ConvBatchNorm, count
 from rnas.models import NASBench201, build_model
-from rnas.models.nasbench201_network import Cell, Edge, NASBench201Supernet
-from rnas.models.nasbench201_variables import fixed_variables
+from rnas.models.nasbench201_network import Cell, Edge, NASBench201Supernet, fixed_variables
 from rnas.spaces.nasbench201 import SIZE, cost, encode, encodings, to_string
 
 PIXELS = {"num_classes": 10, "mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}

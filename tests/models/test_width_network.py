@@ -13,7 +13,7 @@ MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.2, 0.22)
 
 
 def network(space, widths=None, **options):
-    return FBNet(width_space.get_space(space), num_classes=10, mean=MEAN, std=STD, widths=widths, **options)
+    return FBNet(space=width_space.get_space(space), num_classes=10, mean=MEAN, std=STD, widths=widths, **options)
 
 
 # Parameters, MACs at 32×32 for K = 10, and parameters without convolution biases: counted by hand from the
@@ -65,7 +65,9 @@ def test_counts_at_the_published_widths(space):
 def test_counts_of_the_imagenet_network(classes, largest, smallest):
     space = width_space.get_space("imagenet")
     for widths, expected in ((space.largest, largest), (space.smallest, smallest)):
-        assert count(FBNet(space, classes, MEAN, STD, widths=widths), (224, 224, 3)) == expected
+        assert (
+            count(FBNet(space=space, num_classes=classes, mean=MEAN, std=STD, widths=widths), (224, 224, 3)) == expected
+        )
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from rnas.models import NASBench201
-from rnas.models.nasbench201_network import nn
-from rnas.models.nasbench201_variables import fixed_variables
+from rnas.models.nasbench201_network import fixed_variables, nn
 from rnas.ntk import activation_kernel, empirical_ntk, frozen_statistics
 from rnas.spaces.nasbench201 import SIZE, encode
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rnas import objectives
-from rnas.objectives import METHODS, Logits, TrainProgress, kl_divergence, reliability, softened_divergence
+from rnas.objectives import METHODS, Logits, TrainProgress, kl_divergence, softened_divergence
+from rnas.objectives.methods import reliability
 
 N, K, PIXELS = 6, 7, 12
 ROWS = np.arange(N)
@@ -132,27 +133,25 @@ def torch_losses(torch):
     }
 
 
-JAX = {
-    "score": lambda s, a, t, ta, n, na: objectives.score_loss(s, a, LABELS, beta=3.0, smoothing=0.3),
-    "ard": lambda s, a, t, ta, n, na: objectives.ard_loss(
-        t, s, a, LABELS, alpha=0.6, temperature=5.0, kl_scale=0.2
-    ),
-    "ard_cold": lambda s, a, t, ta, n, na: objectives.ard_loss(t, s, a, LABELS, alpha=0.6, temperature=0.5),
-    "rslad": lambda s, a, t, ta, n, na: objectives.rslad_loss(t, s, a),
-    "akd2": lambda s, a, t, ta, n, na: objectives.akd2_loss(ta, na, a, LABELS, robust=0.3, natural=0.4),
-    "iad_1": lambda s, a, t, ta, n, na: objectives.iad_1_loss(
-        t, s, a, LABELS, reliability(ta, LABELS, 0.4), alpha=0.8, temperature=3.0
-    ),
-    "iad_2": lambda s, a, t, ta, n, na: objectives.iad_2_loss(
-        ta, na, s, a, LABELS, reliability(ta, LABELS, 0.4), robust=0.3, natural=0.4
-    ),
-    "mtard": lambda s, a, t, ta, n, na: objectives.METHODS["mtard"](kl_scale=1.0).loss(
-        Logits(s, a, None, ta, n, None), LABELS, TrainProgress(), {"natural_weight": 0.3}
-    ),
-}  # fmt: skip
+COEFFICIENTS = {
+    "score": dict(beta=3.0, smoothing=0.3),
+    "ard": dict(alpha=0.6, temperature=5.0, kl_scale=0.2),
+    "ard_cold": dict(alpha=0.6, temperature=0.5, kl_scale=1.0),
+    "rslad": dict(kl_scale=1.0),
+    "akd2": dict(robust=0.3, natural=0.4),
+    "iad_1": dict(alpha=0.8, beta=0.4, temperature=3.0, first_epoch=0),
+    "iad_2": dict(robust=0.3, natural=0.4, beta=0.4, first_epoch=0),
+    "mtard": dict(kl_scale=1.0),
+}
 
 
-@pytest.mark.parametrize("name", JAX)
+def loss_of(name, *logits, **coefficients):
+    """The loss of a method in epoch 0, from the logits s, a, t, ta, n, na."""
+    method = METHODS[name.removesuffix("_cold")](**coefficients)
+    return method.loss(Logits(*logits), jnp.asarray(LABELS), TrainProgress(), LOSS_STATE)
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
 def test_values_and_gradients_equal_those_of_torch(name, float64):
     """Gradients in images, adversarial images and weights; none reaches a teacher."""
     torch = pytest.importorskip("torch")
@@ -163,7 +162,7 @@ def test_values_and_gradients_equal_those_of_torch(name, float64):
     to_student = torch.autograd.grad(expected.sum(), given, allow_unused=True)
 
     def total(images, adversarial, weights, teachers):
-        losses = JAX[name](images @ weights, adversarial @ weights, *teachers)
+        losses = loss_of(name, images @ weights, adversarial @ weights, *teachers, **COEFFICIENTS[name])
         return losses.sum(), losses
 
     gradients, found = jax.grad(total, (0, 1, 2, 3), has_aux=True)(
@@ -197,38 +196,32 @@ def test_softened_gradients_tend_to_differences_of_centred_logits(float64):
 IMAGES, ADVERSARIAL, WEIGHTS, TEACHERS = case(4)
 S, A = (jnp.float32(each @ WEIGHTS) for each in (IMAGES, ADVERSARIAL))
 T, TA, NAT, NA = map(jnp.float32, TEACHERS.values())
+LOGITS = (S, A, T, TA, NAT, NA)
+ARD = dict(kl_scale=1.0)
+UNTRUSTED = dict(beta=1e9, first_epoch=0)  # a label's probability to that power is 0
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (lambda: objectives.ard_loss(T, S, A, LABELS, alpha=0.0), lambda: objectives.cross_entropy(S, LABELS)),
-        (lambda: objectives.ard_loss(T, S, A, LABELS, temperature=1.0), lambda: kl_divergence(T, A)),
+        (lambda: loss_of("ard", *LOGITS, **ARD, alpha=0.0), lambda: objectives.cross_entropy(S, LABELS)),
+        (lambda: loss_of("ard", *LOGITS, **ARD, temperature=1.0), lambda: kl_divergence(T, A)),
         (
-            lambda: objectives.iad_1_loss(T, S, A, LABELS, jnp.ones(N), alpha=0.7, temperature=3.0),
+            lambda: loss_of("iad_1", *LOGITS, alpha=0.7, temperature=3.0),
             lambda: 0.7 * softened_divergence(T, A, 3.0) + 0.3 * objectives.cross_entropy(S, LABELS),
         ),
         (
-            lambda: objectives.iad_1_loss(T, S, A, LABELS, jnp.ones(N), temperature=4.0),
-            lambda: objectives.ard_loss(T, S, A, LABELS, temperature=4.0),
+            lambda: loss_of("iad_1", *LOGITS, temperature=4.0),
+            lambda: loss_of("ard", *LOGITS, **ARD, temperature=4.0),
         ),
-        (
-            lambda: objectives.iad_2_loss(TA, NA, S, A, LABELS, jnp.ones(N)),
-            lambda: objectives.akd2_loss(TA, NA, A, LABELS),
-        ),
-        (
-            lambda: objectives.akd2_loss(TA, NA, A, LABELS, robust=0.0, natural=0.0),
-            lambda: objectives.pgd_at_loss(A, LABELS),
-        ),
+        (lambda: loss_of("iad_2", *LOGITS), lambda: loss_of("akd2", *LOGITS)),
+        (lambda: loss_of("akd2", *LOGITS, robust=0.0, natural=0.0), lambda: loss_of("pgd_at", *LOGITS)),
         # A teacher that is the student on clean images, and a label it trusts not at all: TRADES without its entropy.
         (
-            lambda: objectives.iad_2_loss(TA, NA, S, A, LABELS, jnp.zeros(N), robust=1.0, natural=0.0),
-            lambda: objectives.trades_loss(S, A, LABELS, 1.0) - objectives.cross_entropy(S, LABELS),
+            lambda: loss_of("iad_2", *LOGITS, **UNTRUSTED, robust=1.0, natural=0.0),
+            lambda: loss_of("trades", *LOGITS, beta=1.0) - objectives.cross_entropy(S, LABELS),
         ),
-        (
-            lambda: objectives.rslad_loss(T, S, S),
-            lambda: sum(objectives.mtard_losses(T, T, S, S)) / 2,
-        ),
+        (lambda: loss_of("rslad", S, S, T, kl_scale=1.0), lambda: loss_of("mtard", S, S, None, T, T, kl_scale=1.0)),
     ],
 )
 def test_reductions(one, other):
@@ -237,13 +230,14 @@ def test_reductions(one, other):
 
 def test_score_vanishes_only_at_the_smooth_labels():
     truth = jnp.log(jnp.float32(smooth(0.1)))
-    np.testing.assert_allclose(objectives.score_loss(truth, truth, LABELS), 0.0, atol=1e-12)
-    assert np.all(objectives.score_loss(truth, A, LABELS) > 1e-3) and np.all(objectives.score_loss(S, S, LABELS) > 1e-3)
+    np.testing.assert_allclose(loss_of("score", truth, truth), 0.0, atol=1e-12)
+    assert np.all(loss_of("score", truth, A) > 1e-3) and np.all(loss_of("score", S, S) > 1e-3)
 
 
 def test_a_teacher_is_trusted_by_its_probability_of_the_label():
     teacher = jnp.log(jnp.array([[0.5, 0.5], [1e-3, 1 - 1e-3], [1.0, 0.0]]))
-    found = reliability(teacher, jnp.array([0, 0, 0]), beta=0.1)
+    logits = Logits(teacher_adversarial=teacher)
+    found = reliability(METHODS["iad_1"](first_epoch=0), logits, jnp.array([0, 0, 0]), TrainProgress())
     np.testing.assert_allclose(found, [0.5**0.1, 1e-3**0.1, 1.0], rtol=1e-5)
 
 

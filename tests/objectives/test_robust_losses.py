@@ -1,15 +1,22 @@
 """Losses of robust training against NumPy formulas, and which arguments their gradients reach."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from rnas.objectives import cross_entropy, mart_loss, pgd_at_loss, rslad_loss, trades_loss
+from rnas.objectives import METHODS, Logits, TrainProgress, cross_entropy
 
 LABELS = np.array([0, 6, 3, 3, 1])
 ROWS = np.arange(5)
+
+
+def loss_of(method, clean=None, adversarial=None, teacher=None, labels=LABELS, **coefficients):
+    """The loss of a method with these coefficients."""
+    return METHODS[method](**coefficients).loss(Logits(clean, adversarial, teacher), labels, TrainProgress(), None)
 
 
 def logits(seed, scale=1.5):
@@ -31,34 +38,23 @@ P, Q, T = softmax(CLEAN), softmax(ADVERSARIAL), softmax(TEACHER)
 RIVAL = np.array([max(q[c] for c in range(7) if c != y) for q, y in zip(Q, LABELS, strict=True)])
 P_Y, Q_Y = P[ROWS, LABELS], Q[ROWS, LABELS]
 
+# name: (method, coefficients, expected value)
+CASES = {
+    "pgd_at": ("pgd_at", {}, -np.log(Q_Y)),
+    "trades": ("trades", {}, -np.log(P_Y) + 6 * divergence(P, Q)),
+    "trades_beta": ("trades", {"beta": 0.5}, -np.log(P_Y) + 0.5 * divergence(P, Q)),
+    "mart": ("mart", {}, -np.log(Q_Y) - np.log(1.0001 - RIVAL) + 6 * divergence(P, Q) * (1 - P_Y)),
+    "mart_beta": ("mart", {"beta": 0.5}, -np.log(Q_Y) - np.log(1.0001 - RIVAL) + 0.5 * divergence(P, Q) * (1 - P_Y)),
+    "rslad": ("rslad", {"kl_scale": 1.0}, 5 / 6 * divergence(T, Q) + 1 / 6 * divergence(T, P)),
+    "rslad_scaled": ("rslad", {"kl_scale": 1 / 7}, (5 / 6 * divergence(T, Q) + 1 / 6 * divergence(T, P)) / 7),
+}
 # name: (loss of clean, adversarial and teacher logits and labels; expected value)
 LOSSES = {
     "cross_entropy": (lambda clean, adversarial, teacher, labels: cross_entropy(clean, labels), -np.log(P_Y)),
-    "pgd_at": (lambda clean, adversarial, teacher, labels: pgd_at_loss(adversarial, labels), -np.log(Q_Y)),
-    "trades": (
-        lambda clean, adversarial, teacher, labels: trades_loss(clean, adversarial, labels),
-        -np.log(P_Y) + 6 * divergence(P, Q),
-    ),
-    "trades_beta": (
-        lambda clean, adversarial, teacher, labels: trades_loss(clean, adversarial, labels, beta=0.5),
-        -np.log(P_Y) + 0.5 * divergence(P, Q),
-    ),
-    "mart": (
-        lambda clean, adversarial, teacher, labels: mart_loss(clean, adversarial, labels),
-        -np.log(Q_Y) - np.log(1.0001 - RIVAL) + 6 * divergence(P, Q) * (1 - P_Y),
-    ),
-    "mart_beta": (
-        lambda clean, adversarial, teacher, labels: mart_loss(clean, adversarial, labels, beta=0.5),
-        -np.log(Q_Y) - np.log(1.0001 - RIVAL) + 0.5 * divergence(P, Q) * (1 - P_Y),
-    ),
-    "rslad": (
-        lambda clean, adversarial, teacher, labels: rslad_loss(teacher, clean, adversarial),
-        5 / 6 * divergence(T, Q) + 1 / 6 * divergence(T, P),
-    ),
-    "rslad_scaled": (
-        lambda clean, adversarial, teacher, labels: rslad_loss(teacher, clean, adversarial, kl_scale=1 / 7),
-        (5 / 6 * divergence(T, Q) + 1 / 6 * divergence(T, P)) / 7,
-    ),
+    **{
+        name: (functools.partial(loss_of, method, **coefficients), expected)
+        for name, (method, coefficients, expected) in CASES.items()
+    },
 }
 
 
@@ -97,8 +93,8 @@ def test_trades_gradient_flows_through_both_arguments(float64):
 
 def test_trades_without_perturbation_is_cross_entropy():
     clean = jnp.asarray(CLEAN)
-    np.testing.assert_array_equal(trades_loss(clean, clean, LABELS), cross_entropy(clean, LABELS))
-    total = jax.jit(jax.grad(lambda z: trades_loss(z, z, LABELS).sum()))(clean)
+    np.testing.assert_array_equal(loss_of("trades", clean, clean), cross_entropy(clean, LABELS))
+    total = jax.jit(jax.grad(lambda z: loss_of("trades", z, z).sum()))(clean)
     np.testing.assert_allclose(total, P - np.eye(7)[LABELS], atol=1e-5)
 
 
@@ -113,8 +109,8 @@ def test_rslad_trains_the_student_and_not_the_teacher():
 
 def test_rslad_is_zero_for_a_student_that_equals_its_teacher():
     teacher = jnp.asarray(TEACHER)
-    np.testing.assert_allclose(rslad_loss(teacher, teacher - 3.0, teacher + 1.0), 0.0, atol=2e-6)
-    np.testing.assert_array_equal(rslad_loss(teacher, teacher, teacher), 0.0)
+    np.testing.assert_allclose(loss_of("rslad", teacher - 3.0, teacher + 1.0, teacher), 0.0, atol=2e-6)
+    np.testing.assert_array_equal(loss_of("rslad", teacher, teacher, teacher), 0.0)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "pgd_at", "trades", "mart", "rslad"])
@@ -134,8 +130,8 @@ def test_mart_weighs_by_the_doubt_about_the_clean_image():
     """Certain and right on the clean image: the divergence, about 160, counts by 1 - p_y = 2e-9 only."""
     clean, adversarial = jnp.array([[20.0, 0.0]]), jnp.array([[-80.0, 80.0]])
     boosted = 160.0 - np.log(1e-4)
-    np.testing.assert_allclose(mart_loss(clean, adversarial, jnp.array([0])), boosted, rtol=2e-4)
+    np.testing.assert_allclose(loss_of("mart", clean, adversarial, labels=jnp.array([0])), boosted, rtol=2e-4)
     # Uncertain: KL = log 1/2 + 80, weighed by a half.
     clean = jnp.zeros((1, 2))
     expected = boosted + 6 * 0.5 * (80.0 - np.log(2))
-    np.testing.assert_allclose(mart_loss(clean, adversarial, jnp.array([0])), expected, rtol=2e-4)
+    np.testing.assert_allclose(loss_of("mart", clean, adversarial, labels=jnp.array([0])), expected, rtol=2e-4)

@@ -205,7 +205,7 @@ def test_architecture_is_legal_and_is_what_was_searched(mini):
     assert found["teacher_taps"] == [tap["name"] for tap in card["taps"]]
     own = {key: card[key] for key in ("architecture", "hash", "mean", "std")}
     assert found["teacher"] == {**own, "classes": None}
-    narrow = FBNet(space, 10, (0.3,), (0.4,), widths=found["widths"])
+    narrow = FBNet(space=space, num_classes=10, mean=(0.3,), std=(0.4,), widths=found["widths"])
     assert (found["params"], found["macs"]) == count(narrow, (8, 8, 1))
     # Training built exactly that network.
     _, trained = checkpoint(mini.workdir, "train", "best")

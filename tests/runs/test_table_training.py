@@ -21,8 +21,7 @@ from rnas.cli import platform
 from rnas.config.load import load_config
 from rnas.layers import ConvBatchNorm
 from rnas.main import main
-from rnas.models.nasbench201_network import NASBench201
-from rnas.models.nasbench201_variables import fixed_variables, used_parameters
+from rnas.models.nasbench201_network import NASBench201, fixed_variables, used_parameters
 from rnas.objectives import Objective
 from rnas.runs import table_training as training
 from rnas.runs.table_evaluation import TableJudge

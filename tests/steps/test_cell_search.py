@@ -76,8 +76,9 @@ def make_step(method="dsara", *, second_order="exact", adversarial="pgd_at", arc
     objective = Objective(adversarial, epsilon=0.1, step_size=0.05, steps=2, attack_bn="train_frozen", size=4, **fields)
     step = steps.CellSearchStep(
         SUPERNET, objective, PLAIN, OPTIMIZER, arch_optimizer,
+        Sampling(5.0, 0.1, 0.0, False, PER_EPOCH),
         SearchMethod(method, PER_EPOCH, stage1_epochs=1, adversarial_weight=2.0),
-        LookAhead(second_order, 0.01, MOMENTUM, DECAY), Sampling(5.0, 0.1, 0.0, False, PER_EPOCH),
+        LookAhead(second_order, 0.01, MOMENTUM, DECAY),
         Curvature(0.01, 0, PER_EPOCH), ProbabilityPerturbation(4, PER_EPOCH), teacher=teacher, teacher_taps=("only",),
     )  # fmt: skip
     return step, step.metrics

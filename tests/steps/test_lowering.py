@@ -53,7 +53,7 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
     objective = Objective("trades", 8 / 255, 2 / 255, 10, gamma=1.0, kl_weight=1.0, size=size)
     apply = functools.partial(teacher.apply, train=False)
     if kind == "search":
-        supernet = FBNet(space, axis_name=steps.AXIS, **shared)
+        supernet = FBNet(space=space, axis_name=steps.AXIS, **shared)
         cost = functools.partial(width_space.cost, space, image_size=side, num_classes=classes)
         step = steps.WidthSearchStep(
             supernet, objective, AUGMENTATION, OPTIMIZER, OPTIMIZER, Sampling(5.0, 0.045, 0.0, False, 195),
@@ -65,7 +65,7 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
         }
         state = jax.eval_shape(lambda all: State.create(all, OPTIMIZER, architecture, OPTIMIZER), variables(supernet))
     else:
-        student = FBNet(space, widths=space.smallest, axis_name=steps.AXIS, **shared)
+        student = FBNet(space=space, widths=space.smallest, axis_name=steps.AXIS, **shared)
         chosen = tuple(np.resize(teacher.taps, len(space.taps)))
         tutors = FixedTutors(space.taps, chosen, len(teacher.taps))
         step = steps.TrainStep(student, objective, AUGMENTATION, OPTIMIZER, teacher=apply, tutors=tutors)

@@ -123,10 +123,9 @@ class CellSearch(Search):
         stage = self.config.search
         return CellSearchStep(
             self.supernet, recipes.joint_objective(self.config, "search"), augmentation,
-            *self._optimizers(steps_per_epoch), self._method(steps_per_epoch),
+            *self._optimizers(steps_per_epoch), self._sampling(steps_per_epoch), self._method(steps_per_epoch),
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
-            self._sampling(steps_per_epoch),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, steps_per_epoch),
             ProbabilityPerturbation(stage.epochs, steps_per_epoch),
             teacher=teacher, teacher_taps=taps,

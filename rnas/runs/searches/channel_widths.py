@@ -55,7 +55,7 @@ class WidthSearch(Search):
         config = self.config
         options = {key: config[key] for key in ("conv_bias", "mask_expansion", "shortcut")}
         fields = recipes.network_fields(config)
-        return FBNet(self.space, widths=widths, momentum=config.bn_momentum, **options, **fields)
+        return FBNet(space=self.space, widths=widths, momentum=config.bn_momentum, **options, **fields)
 
     def cost_of(self, kind: str) -> Callable:
         """Widths → cost of their network."""
