@@ -20,8 +20,8 @@ from rnas.artifacts.evaluation import KINDS
 from rnas.artifacts.fields import Fields
 from rnas.artifacts.files import write_arrays, write_json, write_text
 from rnas.artifacts.scores import Curve, Score
-from rnas.attacks.check_result import STATUSES, Check
 from rnas.attacks.epsilon_parsing import NORMS
+from rnas.attacks.sanity_checks import STATUSES, Check
 
 FILE = "attack.json"
 FORMAT = 2

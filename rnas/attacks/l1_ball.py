@@ -12,14 +12,13 @@ HALVINGS = 26  # leave an interval below the float32 resolution of what is halve
 def project_l1(points: jax.Array, images: jax.Array, epsilon: jax.Array | float) -> jax.Array:
     """Returns the nearest image to each of `points` with ‖· - images‖₁ <= epsilon and pixels in [0, 1].
 
-    Proposition 2.1 there: with u = points - images and c the room left to the box on the side of u, the move
-    is sign(u) · clip(|u| - λ, 0, c), where λ = 0 if that has length at most `epsilon`, and else gives it that
-    length. Pixels projected away equal those of `images` bit for bit, so that `!= 0` counts moves. The length
-    is right up to the rounding of a float32 sum; aim a millionth lower where the radius must be kept strictly.
+    Proposition 2.1 there: with u = points - images and c the room left to the box on the side of u, the move is sign(u)
+    · clip(|u| - λ, 0, c), where λ = 0 if that has length at most `epsilon`, and else gives it that length. Pixels
+    projected away equal those of `images` bit for bit, so that `!= 0` counts moves. The length is right up to the
+    rounding of a float32 sum; aim a millionth lower where the radius must be kept strictly.
 
     Args:
-      points: [N, ...], anywhere.
-      images: [N, ...], in [0, 1].
+      points: [N, ...], anywhere; images: [N, ...], in [0, 1].
       epsilon: radius in pixel units, at least 0; may be traced.
     """
     if images.size == 0:

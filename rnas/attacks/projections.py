@@ -9,25 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rnas.attacks.epsilon_parsing import pixel_radius
 from rnas.attacks.result import Array
 
 TINY = 1e-12  # added to norms that divide: a zero gradient then means no step
-
-
-def ball_radius(epsilon: str | float | jax.Array, norm: str) -> float | jax.Array:
-    """Reads the radius of a ball, in pixel units.
-
-    Raises:
-      ValueError: if `norm` is not one whose steps are signs or normalised gradients, if `epsilon` cannot be
-        read, or if it exceeds 1 in Linf, where the ball already holds every image.
-    """
-    if norm == "l1":
-        raise ValueError(
-            "norm='l1' needs APGD with its sparse steps (Croce & Hein 2021, arXiv 2103.01208), because dense "
-            "gradient steps are far too weak there; this attack works in 'linf' and 'l2'."
-        )
-    return pixel_radius(epsilon, norm)
 
 
 def distance(difference: jax.Array, norm: str) -> jax.Array:
@@ -42,15 +26,10 @@ def over(value: Array, like: Array) -> Array:
 
 
 def project(points: jax.Array, images: jax.Array, epsilon: jax.Array | float, norm: str) -> jax.Array:
-    """Moves `points` into the ball of radius `epsilon` around `images` and then into [0, 1].
+    """Moves `points` [N, ...] into the 'linf' or 'l2' ball around `images` in [0, 1], and then into [0, 1].
 
-    For Linf this is the nearest point of the intersection. For L2 the perturbation is shortened first and
-    clipped afterwards, which stays in the ball because `images` lie in the box, and is what evaluations use.
-
-    Args:
-      points, images: [N, ...], the latter in [0, 1].
-      epsilon: radius in pixel units.
-      norm: 'linf' or 'l2'.
+    For Linf this is the nearest point of the intersection. For L2 the perturbation is shortened first and clipped
+    afterwards, which stays in the ball because `images` lie in the box, and is what evaluations use.
     """
     if norm == "linf":
         points = jnp.clip(points, images - epsilon, images + epsilon)

@@ -13,10 +13,9 @@ import numpy as np
 from rnas.artifacts.attack import AttackRow, Cost, FoolingImages, Rounded, TransferRow
 from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.batching import concurrent_batches
-from rnas.attacks.check_result import Check
 from rnas.attacks.input_checks import SLACK
 from rnas.attacks.programs import AttackRun, in_turn, runs_of
-from rnas.attacks.sanity_checks import check_stored
+from rnas.attacks.sanity_checks import Check, check_stored
 from rnas.evaluation import sanity
 from rnas.evaluation.examples import Examples
 from rnas.evaluation.ledger import Ledger, wait_for_all

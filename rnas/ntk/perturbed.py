@@ -12,7 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import cross_entropy, initial_images, projected_ascent, radius
-from rnas.attacks.pgd import check_count
+from rnas.attacks.input_checks import check_count
 from rnas.attacks.random_start import per_example_keys
 from rnas.ntk.kernel import Apply, PyTree, empirical_ntk
 
