@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rnas.layers import BatchNorm, Conv, Normalize, average_pool
-from rnas.layers.classifier import classify
-from rnas.layers.initializers import UNIFORM_FAN_IN
+from rnas.layers.cell_layers import UNIFORM_FAN_IN, classify
 from rnas.models.cell_operations import Make
 from rnas.models.fixed_cell import DropPath, FixedCell
 from rnas.models.mixed_cell import MixedCell

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from rnas.layers import BatchNorm, Conv, ConvBatchNorm, Normalize
-from rnas.layers.classifier import classify
-from rnas.layers.initializers import UNIFORM_FAN_IN
+from rnas.layers.cell_layers import UNIFORM_FAN_IN, classify
 from rnas.spaces.nasbench201 import (
     CELLS,
     CHANNELS,
