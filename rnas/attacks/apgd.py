@@ -22,8 +22,7 @@ from rnas.attacks import losses
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.input_checks import check_count, check_logits, check_targets, check_types
-from rnas.attacks.l1_ball import project_l1
-from rnas.attacks.projections import TINY, direction, distance, over, project
+from rnas.attacks.projections import TINY, direction, distance, over, project, project_l1, select
 from rnas.attacks.random_start import folded, noise, per_example_keys, run_model
 from rnas.attacks.result import AttackResult, seen, unseen
 
@@ -81,7 +80,7 @@ def apgd(
     Args:
       logits_fn: as for `pgd`. With `eot` above 1 it is random, and takes (images, key); it is called on one image at a
         time, each with keys of its own.
-      images, labels, epsilon, key: as for `pgd`.
+      images, labels, epsilon, key: as for `pgd`, as are errors.
       restarts: independent runs from random starts; run r is the same whatever their number. Of several that fool the
         model the image of the first is kept.
       initial_images: starts [N, H, W, C] instead of random ones, moved into the ball and the box.
@@ -96,10 +95,6 @@ def apgd(
         1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken for the prediction.
         Keys of draws derive from the example's key, the restart, the evaluation and the draw. `queries` counts every
         draw. Default 1, for a model that draws nothing.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable lengths, unknown names, several restarts from one start, targets
-        missing or without use, a loss with more classes than the model.
     """
     check_types(images, labels)
     check_count("restarts", restarts, least=1)
@@ -205,40 +200,21 @@ def ascend(
         result = seen(state.result, state.point, fooled & judged, jnp.where(judged, value, -jnp.inf))
 
         better = (value > state.best_loss) | now.begins
-        state = state._replace(
-            gradient=gradient,
-            best=jnp.where(over(better, images), state.point, state.best),
-            best_gradient=jnp.where(over(better, images), gradient, state.best_gradient),
-            best_loss=jnp.where(better, value, state.best_loss),
-            rises=state.rises + (value > state.loss),
-            loss=value,
-            result=result,
-        )
-        state, back = review(state, images, reach, now.window)
-        state = state._replace(
-            point=jnp.where(over(back, images), state.best, state.point),
-            gradient=jnp.where(over(back, images), state.best_gradient, state.gradient),
-        )
-        return state, state.best_loss
+        before = state.best, state.best_gradient, state.best_loss
+        best, best_gradient, best_loss = select(better, (state.point, gradient, value), before)
+        rises = state.rises + (value > state.loss)
+        state = state._replace(gradient=gradient, best=best, best_gradient=best_gradient, best_loss=best_loss)
+        state, back = review(state._replace(rises=rises, loss=value, result=result), images, reach, now.window)
+        point, gradient = select(back, (state.best, state.best_gradient), (state.point, state.gradient))
+        return state._replace(point=point, gradient=gradient), state.best_loss
 
-    number = jnp.zeros(examples, images.dtype)
-    count = jnp.zeros(examples, jnp.int32)
-    blank = jnp.zeros_like(images)
-    state = State(
-        point=blank,
-        gradient=blank,
-        previous=blank,
-        best=initial_images.astype(images.dtype),
-        best_gradient=blank,
-        best_loss=number,
-        loss=number,
-        step=number,
-        rises=count,
-        halved=count == 0,
-        checked_loss=number,
-        moved=count,
-        result=unseen(images),
-    )
+    number, count = jnp.zeros(examples, images.dtype), jnp.zeros(examples, jnp.int32)
+    blank = {
+        **dict.fromkeys(("point", "gradient", "previous", "best_gradient"), jnp.zeros_like(images)),
+        **dict.fromkeys(("best_loss", "loss", "step", "checked_loss"), number),
+        **dict.fromkeys(("rises", "moved"), count),
+    }
+    state = State(**blank, best=initial_images.astype(images.dtype), halved=count == 0, result=unseen(images))
     rows = (np.arange(len(schedule.begins), dtype=np.int32), schedule)
     state, best_losses = lax.scan(body, state, rows)
     result = state.result._replace(queries=eot * state.result.queries)
@@ -349,11 +325,7 @@ def moved_pixels(points: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def evaluate(
-    logits_fn: Callable[..., jax.Array],
-    loss: losses.Loss,
-    points: jax.Array,
-    labels: jax.Array,
-    draws: jax.Array | None,
+    logits_fn: Callable, loss: losses.Loss, points: jax.Array, labels: jax.Array, draws: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the gradient [N, ...] of the loss, its value [N], and whether the model was fooled, bool [N].
 
@@ -369,17 +341,14 @@ def evaluate(
             return jnp.sum(values), (values, logits)
 
         gradient, (values, logits) = jax.grad(total, has_aux=True)(points)
-        return jnp.where(jnp.isfinite(gradient), gradient, 0.0), values, logits
-
-    def draw(key):
-        gradient, values, logits = differentiate(key)
-        return gradient, values, jax.nn.softmax(logits)
+        gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+        return gradient, values, jax.nn.softmax(logits) if key else logits
 
     if draws is None:
         gradient, values, scores = differentiate()
     else:
-        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, draws[0]))
-        sums, _ = lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, draw(key)), None), zeros, draws)
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(differentiate, draws[0]))
+        sums, _ = lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, differentiate(key)), None), zeros, draws)
         gradient, values, scores = jax.tree.map(lambda total: total / len(draws), sums)
     return gradient, values, jnp.argmax(scores, axis=1) != labels
 

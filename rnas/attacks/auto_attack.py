@@ -52,8 +52,6 @@ def plan_auto_attack(version: str, norm: str, num_classes: int) -> Plan:
     if (version, norm) not in VERSIONS:
         known = ", ".join(f"{name} in {ball}" for name, ball in VERSIONS)
         raise ValueError(f"no AutoAttack version {version!r} in norm {norm!r}; there are: {known}.")
-    if num_classes < 2:
-        raise ValueError(f"a model with K={num_classes} class cannot be fooled.")
     substitutes, names, replaced = SUBSTITUTES.get(num_classes, {}), {}, []
     for name in VERSIONS[version, norm]:
         kind, _, restarts = name.partition("*")
@@ -97,8 +95,7 @@ def auto_attack(
       the model by all attacks. An example that is wrong from the start is a success with no query.
 
     Raises:
-      ValueError: what the attacks refuse, before any of them begins; values outside [0, 1]; a batch of none; a call
-        while tracing.
+      ValueError: what the attacks refuse, before any of them begins; values outside [0, 1]; a call while tracing.
     """
     if is_traced((images, labels, epsilon, key)):
         raise ValueError("auto_attack picks examples on the host: call it outside jit, vmap and pmap.")

@@ -16,12 +16,8 @@ def radius(value: jax.Array) -> jax.Array: ...
 def radius(value):
     """Reads a length in pixel units (pixels lie in [0, 1]).
 
-    Args:
-      value: a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, or a JAX array, which may be traced and
-        is returned as it is, unchecked.
-
-    Raises:
-      ValueError: if `value` cannot be read, is negative, or is not finite.
+    The `value` is a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, or a JAX array, which may be
+    traced and is returned as it is, unchecked. One that cannot be read, is negative or not finite raises ValueError.
     """
     if isinstance(value, jax.Array):
         return value

@@ -17,7 +17,7 @@ from rnas.attacks.hyperplane import onto_hyperplane
 from rnas.attacks.input_checks import check_count, check_logits, check_targets, check_types
 from rnas.attacks.losses import at
 from rnas.attacks.pgd import Logits
-from rnas.attacks.projections import TINY, distance, over
+from rnas.attacks.projections import TINY, distance, over, select
 from rnas.attacks.random_start import folded, noise, per_example_keys
 from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.stored import stored
@@ -66,7 +66,7 @@ def fab(
     Costs `steps` gradients and `steps` forward passes for each restart; untargeted K - 1 times the gradients.
 
     Args:
-      logits_fn, images, labels, epsilon, key: as for `pgd`; the key is used from restart 2 on.
+      logits_fn, images, labels, epsilon, key: as for `pgd`, as are errors; the key is used from restart 2 on.
       norm: 'linf', 'l2' or 'l1', in which distances are measured.
       steps: steps of each restart, at least 1.
       restarts: runs; the first starts at `images`, each other one at a random point epsilon / 2 away.
@@ -81,17 +81,14 @@ def fab(
       is true there. `loss` is minus their distance in `norm`, also where it exceeds epsilon, and -inf where none was
       found. `queries` counts gradient and forward passes alike, an untargeted gradient as one. `last_success`: whether
       the last point tested, of any restart, was misclassified and within epsilon.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable `epsilon`, unknown `norm`, a setting out of its range, a model with
-        one class.
     """
     check_types(images, labels)
     epsilon = pixel_radius(epsilon, norm)
     check_count("steps", steps, least=1)
     check_count("restarts", restarts, least=1)
-    check_share("alpha_max", alpha_max)
-    check_share("beta", beta)
+    for name, share in (("alpha_max", alpha_max), ("beta", beta)):
+        if not isinstance(share, jax.Array) and not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {share!r}.")
     if targets is not None:
         check_targets(targets, labels)
     images = lax.stop_gradient(images)
@@ -118,7 +115,7 @@ def fab(
         fooled = jnp.argmax(logits_fn(tested), axis=1) != labels
         length = distance(tested - images, norm)
         nearest = keep_nearest(nearest, tested, length, fooled)
-        points = jnp.where(over(fooled, tested), images + beta * (tested - images), tested)
+        points = select(fooled, images + beta * (tested - images), tested)
         return points, fooled & (length <= epsilon), nearest
 
     def run(restart, carry):
@@ -132,14 +129,8 @@ def fab(
     infinitely_far = jnp.full(len(images), jnp.inf, images.dtype)
     last_success, nearest = lax.fori_loop(0, restarts, run, (none, Nearest(images, infinitely_far)))
     success = nearest.distance <= epsilon
-    result = AttackResult(
-        images=jnp.where(over(success, images), nearest.images, images),
-        success=success,
-        loss=-nearest.distance,
-        queries=jnp.full(len(images), 2 * steps * restarts, jnp.int32),
-        last_success=last_success,
-    )
-    return lax.stop_gradient(result)
+    found, queries = select(success, nearest.images, images), jnp.full(len(images), 2 * steps * restarts, jnp.int32)
+    return lax.stop_gradient(AttackResult(found, success, -nearest.distance, queries, last_success))
 
 
 def linearise(
@@ -164,8 +155,7 @@ def linearise(
     def nearer(offset, best):
         plane = boundary((labels + offset) % classes)
         gap = jnp.abs(plane.lead) / (distance(plane.slope, DUAL[norm]) + TINY)
-        better = gap < best[0]
-        return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), (gap, plane), best)
+        return select(gap < best[0], (gap, plane), best)
 
     # One class after another: all slopes at once would multiply the memory of the backward pass by K.
     flat = Plane(jnp.zeros(len(points), points.dtype), jnp.zeros_like(points))
@@ -175,8 +165,7 @@ def linearise(
 
 def keep_nearest(nearest: Nearest, points: jax.Array, length: jax.Array, fooled: jax.Array) -> Nearest:
     """Adds `points` [N, ...] at distances `length` [N], wherever they fooled the model and nothing nearer did."""
-    better = fooled & (length < nearest.distance)
-    return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), Nearest(points, length), nearest)
+    return select(fooled & (length < nearest.distance), Nearest(points, length), nearest)
 
 
 def halfway(keys: jax.Array, images: jax.Array, epsilon: float | jax.Array, norm: str) -> jax.Array:
@@ -184,9 +173,3 @@ def halfway(keys: jax.Array, images: jax.Array, epsilon: float | jax.Array, norm
     move = noise(keys, images, norm)
     length = jnp.asarray(0.5 * epsilon, images.dtype) / (distance(move, norm) + TINY)
     return jnp.clip(images + move * over(length, move), 0.0, 1.0)
-
-
-def check_share(name: str, value: float | jax.Array) -> None:
-    """Refuses a `value`, unless it is traced, outside [0, 1]."""
-    if not isinstance(value, jax.Array) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}.")

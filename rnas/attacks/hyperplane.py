@@ -17,14 +17,10 @@ FLAT = 1e-8  # L2 and L1: coordinates along which the hyperplane tilts less than
 def onto_hyperplane(points: jax.Array, w: jax.Array, b: jax.Array, norm: str) -> jax.Array:
     """Returns the smallest moves d with w · (point + d) = b and point + d in [0, 1].
 
-    This is the projection step of FAB (Croce & Hein 2020, arXiv 1907.02044, section 2). Where the box does not reach
-    the hyperplane the move goes to the corner nearest to it; where w = 0 there is none. Where L1 leaves a choice,
-    coordinates that tilt alike move by equal shares of the room they have.
-
-    Args:
-      points: [..., D] in [0, 1].
-      w: normals [..., D]; b: offsets [...]. Leading axes broadcast against those of `points`.
-      norm: what is smallest, 'linf', 'l2' or 'l1'.
+    This is the projection step of FAB (Croce & Hein 2020, arXiv 1907.02044, section 2) in one of the three norms, from
+    `points` [..., D] in [0, 1]; leading axes of normals `w` [..., D] and offsets `b` [...] broadcast against theirs.
+    Where the box does not reach the hyperplane the move goes to the corner nearest to it; where w = 0 there is none.
+    Where L1 leaves a choice, coordinates that tilt alike move by equal shares of the room they have.
     """
     check_norm(norm)
     excess = jnp.sum(w * points, axis=-1) - b

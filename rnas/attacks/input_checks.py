@@ -52,13 +52,8 @@ def check_count(name: str, value: int | jax.Array, *, least: int) -> None:
 def check_inputs(images: Array, labels: Array, num_classes: int) -> None:
     """Checks types and values on the host, before anything is attacked.
 
-    Args:
-      images: float32 [N, H, W, C], to lie in [0, 1] up to 1e-6.
-      labels: integers [N], to lie in [0, num_classes).
-      num_classes: K, at least 2.
-
-    Raises:
-      ValueError: naming the first image or label at fault and what to do about it.
+    Images, float32 [N, H, W, C], must lie in [0, 1] up to 1e-6, labels, integers [N], in [0, `num_classes`), of which
+    there are at least 2. The ValueError names the first image or label at fault and what to do about it.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     check_types(images, labels)

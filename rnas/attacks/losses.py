@@ -54,8 +54,7 @@ def margin(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def dlr(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns -(z_label - max_{i != label} z_i) / (z_(1) - z_(3)), z_(k) the k-th largest, for K >= 3.
 
-    The gradient flows through the denominator too. The value is at most 1 while the label ranks third or better, and 1
-    wherever it ranks third.
+    The gradient flows through the denominator too. Where the label ranks third the value is 1, where better, at most 1.
     """
     require_classes(logits, 3, "DLR", "use the margin loss")
     ranked, _ = lax.top_k(logits, 3)

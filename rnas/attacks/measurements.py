@@ -41,13 +41,7 @@ class Stability(NamedTuple):
 
 
 def gradient_health(
-    logits_fn: Logits,
-    images: jax.Array,
-    labels: jax.Array,
-    *,
-    epsilon: Length,
-    key: jax.Array,
-    norm: str = "linf",
+    logits_fn: Logits, images: jax.Array, labels: jax.Array, *, epsilon: Length, key: jax.Array, norm: str = "linf"
 ) -> GradientHealth:
     """Looks at the input gradients of cross-entropy and margin, at the image and at a random start.
 

@@ -9,6 +9,7 @@ other, provided the model gives the same row whatever the rest of the batch hold
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -156,12 +157,12 @@ def pgd(
         fooled = jnp.argmax(logits, axis=1) != labels
         return value, seen(result, *lax.stop_gradient((points, fooled, value)))
 
-    length = {"epsilon": epsilon, "step_size": step_size, "steps": steps}
+    settings: dict[str, Any] = dict(epsilon=epsilon, step_size=step_size, steps=steps, norm=norm, momentum=momentum)
 
     def run(restart, result):
         last_before = result.last_success
         first = initial_images(folded(keys, restart), images, epsilon, start, norm)
-        last, result = projected_ascent(watched, first, images, **length, norm=norm, momentum=momentum, carry=result)
+        last, result = projected_ascent(watched, first, images, **settings, carry=result)
         _, result = watched(last, result)
         return result._replace(last_success=result.last_success | last_before)
 
@@ -217,9 +218,9 @@ def cw(
     """
     if step_size is None:
         step_size = radius(epsilon) * CW_STEP
-
-    def margin_up_to(logits, labels):
-        return jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
-
-    loss = losses.margin if kappa is None else margin_up_to
+    loss = losses.margin if kappa is None else functools.partial(_margin_up_to, kappa)
     return pgd(logits_fn, images, labels, epsilon=epsilon, steps=steps, step_size=step_size, loss=loss, **settings)
+
+
+def _margin_up_to(kappa: float, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)

@@ -32,10 +32,7 @@ QUERIES = 5000
 BLOCK = 500  # queries of Square between which solved examples are dropped
 GRADIENT = 3  # cost of a gradient in forward passes
 # Of losses of APGD: the least number of classes, and what to use for fewer.
-LEAST_CLASSES = {
-    "dlr": (3, "apgd_margin"),
-    "dlr_targeted": (4, "apgd_dlr with three classes, apgd_margin with two"),
-}
+LEAST_CLASSES = {"dlr": (3, "apgd_margin"), "dlr_targeted": (4, "apgd_dlr with three classes, apgd_margin with two")}
 FAB_SETTINGS = {"alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
 
 
@@ -200,18 +197,12 @@ def _apgd_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[At
 
 
 def _fab_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
-    """One run whatever the restarts: only the first starts at the image itself."""
-    cost = 100 * attack.restarts * (GRADIENT * (num_classes - 1) + 1)
-    settings = {"steps": 100, "restarts": attack.restarts, **FAB_SETTINGS}
-    return [AttackRun(attack, 0, 1, _fixed(_fab, norm, attack.restarts, False), cost, settings=settings)]
-
-
-def _fab_t_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
-    """Every target class."""
-    targets = min(TARGETS, num_classes - 1)
-    settings = {"steps": 100, "targets": targets, **FAB_SETTINGS}
-    program, cost = _fixed(_fab, norm, 1, True), 100 * (GRADIENT + 1) + 1
-    return [AttackRun(attack, i, targets, program, cost, settings=settings) for i in range(targets)]
+    """Every target class; untargeted, one run whatever the restarts: only the first starts at the image itself."""
+    targeted = attack.program == "fab_t"
+    count, rivals = (min(TARGETS, num_classes - 1), 1) if targeted else (1, num_classes - 1)
+    settings = {"steps": 100, **({"targets": count} if targeted else {"restarts": attack.restarts}), **FAB_SETTINGS}
+    program, cost = _fixed(_fab, norm, attack.restarts, targeted), 100 * attack.restarts * (GRADIENT * rivals + 1)
+    return [AttackRun(attack, i, count, program, cost + targeted, settings=settings) for i in range(count)]
 
 
 def _square_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
@@ -230,7 +221,7 @@ PROGRAMS: dict[str, Callable[[Attack, str, int, int], list[AttackRun]]] = {
     "apgd": _apgd_runs,
     "apgd_t": _apgd_runs,
     "fab": _fab_runs,
-    "fab_t": _fab_t_runs,
+    "fab_t": _fab_runs,
     "square": _square_runs,
 }
 
@@ -238,15 +229,7 @@ PROGRAMS: dict[str, Callable[[Attack, str, int, int], list[AttackRun]]] = {
 # -- programs -----------------------------------------------------------------------------------------
 
 
-def ascend(
-    start: str,
-    norm: str,
-    logits_fn: Callable,
-    images: jax.Array,
-    labels: jax.Array,
-    keys: jax.Array,
-    settings: RunSettings,
-) -> AttackResult:
+def ascend(start, norm, logits_fn, images, labels, keys, settings: RunSettings) -> AttackResult:
     """One run of projected ascent from a 'uniform' start or from 'none': FGSM, PGD, MI-FGSM and CW in one program."""
 
     def loss(logits, labels):

@@ -51,9 +51,6 @@ def initial_images(
       start: 'uniform' in the ball (L2: uniform direction, distance `epsilon * u**(1/d)`), clipped to the box;
         'gaussian' adds 0.001 * N(0, 1); 'none' is `images` itself.
       norm: 'linf' or 'l2'.
-
-    Raises:
-      ValueError: unknown `start` or `norm`, unreadable `epsilon`, wrong `key`.
     """
     epsilon = jnp.asarray(ball_radius(epsilon, norm), images.dtype)
     if start not in STARTS:

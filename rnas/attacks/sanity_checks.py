@@ -75,6 +75,9 @@ class Rule(NamedTuple):
     severity: str = "warning"
 
 
+failure = functools.partial(Rule, severity="failed")
+
+
 class Skipped(Exception):
     """There is nothing to judge, for the reason in its message."""
 
@@ -115,12 +118,11 @@ def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -
     count = rows(logits=passes[0], company=company, labels=labels)
     strange = np.sum(~(np.isfinite(passes).all(axis=(0, 2)) & np.isfinite(company).all(axis=1)))
     if strange:
-        yield Rule(
+        yield failure(
             True,
             f"the logits of {strange} of {count} images are NaN or infinite",
             "Nothing can be concluded from such outputs. Look for an overflow, a division by 0, or weights that were "
             "not loaded.",
-            "failed",
         )
         return
     sums = abs(passes[0].sum(axis=1) - 1).max()
@@ -144,12 +146,11 @@ def check_outputs(passes: np.ndarray, company: np.ndarray, labels: np.ndarray) -
     )
     if not random:  # otherwise a difference need not come from neighbours
         apart = furthest(company, passes[0])
-        yield Rule(
+        yield failure(
             apart > SAME,
             f"other neighbours in the batch change them by up to {apart:.2g}",
             "The output for an image depends on the rest of the batch. Is the model in training mode, so that "
             "BatchNorm uses statistics of the batch? Switch to its running statistics.",
-            "failed",
         )
 
 
@@ -165,12 +166,11 @@ def check_gradients(zero: np.ndarray, broken: np.ndarray, vanished: np.ndarray) 
         "margin or DLR losses; otherwise rely on Square and on transferred images, and attack a differentiable "
         "stand-in (BPDA). RobustBench does not admit models whose gradients are zero in general.",
     )
-    yield Rule(
+    yield failure(
         np.any(broken),
         f"{np.sum(broken)} of {np.size(broken)} are NaN or infinite{where(broken)}",
         "Attacks cannot follow such gradients. Look for square roots or norms at 0, logarithms of 0 and overflows in "
         "the model, and repair them (`jax.config.update('jax_debug_nans', True)` finds the place).",
-        "failed",
     )
     share = np.mean(vanished, axis=0).max()
     yield Rule(
@@ -255,12 +255,11 @@ def check_monotone(
         "Scale the step size with epsilon and add steps.",
     )
     if radii[0] == 0:
-        yield Rule(
+        yield failure(
             abs(curve[0] - clean_accuracy) > 1e-6,
             f"at epsilon 0 it is {curve[0]:.2%}, clean {clean_accuracy:.2%}",
             "Attack and evaluation do not look at the same model, images or labels. Compare preprocessing, training "
             "mode and the order of the examples.",
-            "failed",
         )
     large = radii >= LARGE - ROUNDING
     if norm == "linf" and large.any():
@@ -298,12 +297,11 @@ def check_silent(claimed: np.ndarray, recounted: np.ndarray) -> Iterator[Rule]:
     """
     rows(claimed=claimed, recounted=recounted)
     lost = first_alone(claimed, recounted)
-    yield Rule(
+    yield failure(
         lost,
         f"{lost} of {np.sum(claimed)} images that were claimed to fool do not when counted again",
         "Either the attack returns another image than the one that fooled, or the model does not give the same answer "
         "twice: look at checks A and G together, at matrix precision, and at batch statistics.",
-        "failed",
     )
 
 
@@ -336,11 +334,9 @@ def check_stored(
     Args:
       clean: images [M, ...] in [0, 1], as they were attacked.
       adversarial: [M, ...] as read from disk; each is claimed to fool.
-      predictions: integers [M], of a fresh model on `adversarial`.
-      labels: integers [M].
+      predictions, labels: integers [M], the former of a fresh model on `adversarial`.
       epsilon: radius in pixel units. Distances may exceed it by 1e-6, the rounding of float32, or by 1e-6 of itself
         where it is above 1, since in L1 the rounding of all pixels adds up.
-      norm: 'linf', 'l2' or 'l1'.
     """
     epsilon = radius(epsilon)
     count = rows("no stored images", clean=clean, adversarial=adversarial, predictions=predictions, labels=labels)
@@ -352,26 +348,25 @@ def check_stored(
     outside_box = np.sum(((stored < -SLACK) | (stored > 1 + SLACK)).any(axis=1))
     outside_ball = np.sum(lengths > epsilon + SLACK * max(1.0, epsilon))
     harmless = np.sum(np.asarray(predictions) == np.asarray(labels))
-    for broken, figure, advice in (
-        (strange.sum(), f"of {count} images, {strange.sum()} hold NaN or Inf", "Find out which attack wrote them."),
-        (
-            outside_box,
-            f"{outside_box} leave [0, 1]",
-            "They are no images. Was something normalised before the attack that should be inside the model?",
-        ),
-        (
-            outside_ball,
-            f"{outside_ball} leave the ball (largest {norm} distance {lengths.max():.7g}, epsilon {epsilon:.7g})",
-            "They are outside the threat model. Are they stored beside the right clean images, in float32?",
-        ),
-        (
-            harmless,
-            f"{harmless} are classified correctly",
-            "The number reported cannot be reproduced from the files. Is it the same model, in inference mode, at the "
-            "same precision?",
-        ),
-    ):
-        yield Rule(broken, figure, advice, "failed")
+    yield failure(
+        strange.any(), f"of {count} images, {strange.sum()} hold NaN or Inf", "Find out which attack wrote them."
+    )
+    yield failure(
+        outside_box,
+        f"{outside_box} leave [0, 1]",
+        "They are no images. Was something normalised before the attack that should be inside the model?",
+    )
+    yield failure(
+        outside_ball,
+        f"{outside_ball} leave the ball (largest {norm} distance {lengths.max():.7g}, epsilon {epsilon:.7g})",
+        "They are outside the threat model. Are they stored beside the right clean images, in float32?",
+    )
+    yield failure(
+        harmless,
+        f"{harmless} are classified correctly",
+        "The number reported cannot be reproduced from the files. Is it the same model, in inference mode, at the same "
+        "precision?",
+    )
 
 
 @sanity_check("K", "complete report")
@@ -390,11 +385,10 @@ def check_complete(summary: Mapping[str, Any]) -> Iterator[Rule]:
     lacking = [name for name, value in values.items() if value is ABSENT or (value is None and not empty)]
     if not attacks and not empty and "attacks" not in lacking:
         lacking.append("attacks")
-    yield Rule(
+    yield failure(
         lacking,
         f"{len(lacking)} of {len(values)} fields are missing" + (f": {', '.join(lacking)}" if lacking else ""),
         "A figure without them cannot be reproduced or compared. Run the evaluation again with this version.",
-        "failed",
     )
 
 

@@ -23,7 +23,7 @@ from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.input_checks import check_count, check_logits, check_types
 from rnas.attacks.pgd import Logits
-from rnas.attacks.projections import over
+from rnas.attacks.projections import select
 from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import Array, AttackResult
 from rnas.attacks.square_perturbations import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
@@ -70,7 +70,7 @@ def square(
     Costs `queries` + 1 forward passes of the batch, fewer if all examples are solved earlier.
 
     Args:
-      logits_fn, images, labels, epsilon, key: as for `pgd`. L2 and L1 need H >= 5.
+      logits_fn, images, labels, epsilon, key: as for `pgd`, as are errors. L2 and L1 need H >= 5.
       norm: 'linf', 'l2' or 'l1'.
       queries: after the start, for each example.
       p_init: share of the image that the first squares cover.
@@ -80,9 +80,6 @@ def square(
 
     Returns:
       An `AttackResult`, its loss the margin loss. Success is judged on the final image by its prediction.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable radius, unknown norm, counts or shares out of range.
     """
     run: dict[str, Any] = {"epsilon": epsilon, "key": key, "norm": norm, "draws": draws}
     state = start_square(logits_fn, images, labels, **run)
@@ -193,13 +190,8 @@ def continue_square(
         loss, fooled = _judged(logits_fn, points, labels)
         active = state.loss < 0
         better = active & (loss > state.loss)
-        state = SquareState(
-            points=jnp.where(over(better, points), points, state.points),
-            loss=jnp.where(better, loss, state.loss),
-            fooled=jnp.where(better, fooled, state.fooled),
-            queries=state.queries + active,
-        )
-        return query + 1, state
+        points, loss, fooled = select(better, (points, loss, fooled), (state.points, state.loss, state.fooled))
+        return query + 1, SquareState(points, loss, fooled, state.queries + active)
 
     first = jnp.asarray(first, jnp.int32)
     stop = first + jnp.minimum(count, queries - first)
@@ -209,7 +201,7 @@ def continue_square(
 
 def square_result(state: SquareState, images: jax.Array) -> AttackResult:
     """Returns what a search, finished or not, has found; `images` [N, H, W, C] are the clean ones."""
-    points = jnp.where(over(state.fooled, images), state.points, images)
+    points = select(state.fooled, state.points, images)
     return lax.stop_gradient(AttackResult(points, state.fooled, state.loss, state.queries, state.fooled))
 
 
