@@ -21,8 +21,8 @@ from rnas.artifacts.files import read_arrays, write_arrays, write_text
 from rnas.artifacts.image_arrays import ImageArrays
 from rnas.artifacts.record import Count, Number, Radius, Record, one_of
 from rnas.artifacts.scores import Curve, Score
-from rnas.attacks.check_result import Check
 from rnas.attacks.epsilon_parsing import NORMS, pixel_radius
+from rnas.attacks.sanity_checks import Check
 
 FILE = "attack.json"
 MODEL_KINDS = (*KINDS, "cell", "function")  # a cell of NAS-RobBench-201; any JAX function

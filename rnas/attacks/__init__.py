@@ -10,24 +10,3 @@ from rnas.attacks.pgd import cw, fgsm, mim, pgd, projected_ascent
 from rnas.attacks.random_start import initial_images
 from rnas.attacks.result import AttackResult
 from rnas.attacks.square import square
-
-__all__ = [
-    "AttackResult",
-    "apgd",
-    "auto_attack",
-    "check_inputs",
-    "cross_entropy",
-    "cw",
-    "dlr",
-    "dlr_targeted",
-    "fab",
-    "fgsm",
-    "initial_images",
-    "kl_to",
-    "margin",
-    "mim",
-    "pgd",
-    "projected_ascent",
-    "radius",
-    "square",
-]

@@ -1,18 +1,17 @@
 """Auto-PGD: projected gradient ascent that chooses its own steps.
 
-For Linf and L2 it is algorithm 1 of Croce & Hein 2020 (arXiv 2003.01690): momentum, and a step that is halved,
-with a return to the best point, whenever the loss stopped rising. For L1 it is algorithm 1 of Croce & Hein
-2021 (arXiv 2103.01208): sparse steps inside the exact intersection of ball and box, which starts at wider radii.
+For Linf and L2 it is algorithm 1 of Croce & Hein 2020 (arXiv 2003.01690): momentum, and a step that is halved, with a
+return to the best point, whenever the loss stopped rising. For L1 it is algorithm 1 of Croce & Hein 2021 (arXiv
+2103.01208): sparse steps inside the exact intersection of ball and box, which starts at wider radii.
 
-Direct calls are checked and compiled (see `direct.py`); while tracing, `epsilon`, `key`, `initial_images` and
-`targets` may be traced. Every evaluation of a run passes through one compiled body, so that the gradient of
-the model is compiled once.
+Direct calls are checked and compiled (see `direct.py`); while tracing, `epsilon`, `key`, `initial_images` and `targets`
+may be traced. Every evaluation of a run passes through one compiled body, so that the gradient of the model is compiled
+once.
 """
 
 from collections.abc import Callable
-from functools import partial
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -21,13 +20,10 @@ import numpy as np
 
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
-from rnas.attacks.epsilon_parsing import pixel_radius
-from rnas.attacks.input_checks import check_types
-from rnas.attacks.l1_ball import project_l1
-from rnas.attacks.pgd import LOSSES, Length, check_count
-from rnas.attacks.projections import TINY, direction, distance, over, project
-from rnas.attacks.random_models import one_by_one
-from rnas.attacks.random_start import folded, per_example_keys
+from rnas.attacks.epsilon_parsing import Length, pixel_radius
+from rnas.attacks.input_checks import check_count, check_logits, check_targets, check_types
+from rnas.attacks.projections import TINY, direction, distance, over, project, project_l1, select
+from rnas.attacks.random_start import folded, noise, per_example_keys, run_model
 from rnas.attacks.result import AttackResult, seen, unseen
 
 KEPT = ("fooling", "highest_loss")
@@ -36,50 +32,30 @@ STRICTLY = 1 - 1e-6  # room within an L1 radius for the rounding of long sums
 
 
 class Schedule(NamedTuple):
-    """The schedule of a run, one entry an evaluation; arrays [evaluations].
+    """The schedule of a run, one entry an evaluation; arrays [evaluations]."""
 
-    Attributes:
-      begins: whether a phase begins, so that its start is what is evaluated.
-      inertia: weight of the new step against momentum, α in the paper.
-      window: iterations since the last checkpoint if the evaluation is followed by one, else 0.
-      widening: radius in units of epsilon.
-    """
-
-    begins: np.ndarray
-    inertia: np.ndarray
-    window: np.ndarray
-    widening: np.ndarray
+    begins: np.ndarray  # whether a phase begins, so that its start is what is evaluated
+    inertia: np.ndarray  # weight of the new step against momentum, α in the paper
+    window: np.ndarray  # iterations since the last checkpoint if the evaluation is followed by one, else 0
+    widening: np.ndarray  # radius in units of epsilon
 
 
 class State(NamedTuple):
-    """A run between two evaluations; arrays [N, ...] and [N].
+    """A run between two evaluations; arrays [N, ...] and [N]."""
 
-    Attributes:
-      point, gradient: where the next step begins, and its gradient there.
-      previous: where the last step began.
-      best, best_gradient, best_loss: the evaluated point of highest loss in this phase.
-      loss: that of the last evaluation.
-      step: length of the next step.
-      rises: evaluations since the last checkpoint whose loss exceeded the one before.
-      halved: whether the last checkpoint halved the step.
-      checked_loss: `best_loss` at the last checkpoint.
-      moved: pixels in which `best` differed from the image at the last checkpoint.
-      result: what was found so far.
-    """
-
-    point: jax.Array
-    gradient: jax.Array
-    previous: jax.Array
-    best: jax.Array
+    point: jax.Array  # where the next step begins
+    gradient: jax.Array  # there
+    previous: jax.Array  # where the last step began
+    best: jax.Array  # the evaluated point of highest loss in this phase
     best_gradient: jax.Array
     best_loss: jax.Array
-    loss: jax.Array
-    step: jax.Array
-    rises: jax.Array
-    halved: jax.Array
-    checked_loss: jax.Array
-    moved: jax.Array
-    result: AttackResult
+    loss: jax.Array  # of the last evaluation
+    step: jax.Array  # length of the next step
+    rises: jax.Array  # evaluations since the last checkpoint whose loss exceeded the one before
+    halved: jax.Array  # whether the last checkpoint halved the step
+    checked_loss: jax.Array  # `best_loss` at the last checkpoint
+    moved: jax.Array  # pixels in which `best` differed from the image at the last checkpoint
+    result: AttackResult  # what was found so far
 
 
 @direct("initial_images", "targets")
@@ -90,71 +66,45 @@ def apgd(
     *,
     epsilon: Length,
     key: jax.Array,
-    norm: str = "linf",
-    loss: str | losses.Loss = "ce",
-    steps: int = 100,
     restarts: int = 1,
     initial_images: jax.Array | None = None,
-    targets: jax.Array | None = None,
-    eot: int = 1,
     keep: str = "fooling",
+    **settings: Any,
 ) -> AttackResult:
     """Auto-PGD with restarts, judged on every iterate.
 
-    Costs `steps + 1` gradients for each restart, `steps + 3` in L1. There the radius is 3, 2 and 1 epsilon for
-    0.3, 0.3 and 0.4 of the steps, and only what is seen at the last one counts in `images`, `success` and
-    `loss`; given `initial_images`, all steps are made at the last one.
+    Costs `steps + 1` gradients for each restart, `steps + 3` in L1. There the radius is 3, 2 and 1 epsilon for 0.3, 0.3
+    and 0.4 of the steps, and only what is seen at the last one counts in `images`, `success` and `loss`; given
+    `initial_images`, all steps are made at the last one.
 
     Args:
-      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode. With `eot` above 1 it
-        is random, and takes (images, key); it is called on one image at a time, each with keys of its own.
-      images: float32 [N, H, W, C] in [0, 1]; N may be 0.
-      labels: integers [N].
-      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
-      key: one key, folded with positions in the batch, or one key per example [N].
-      norm: 'linf', 'l2' or 'l1'.
-      loss: 'ce', 'margin', 'dlr', 'dlr_targeted', or a function (logits [N, K], labels [N]) → [N], which is
-        maximised.
-      steps: iterations of each restart.
-      restarts: independent runs from random starts; run r is the same whatever their number. Of several that
-        fool the model the image of the first is kept.
+      logits_fn: as for `pgd`. With `eot` above 1 it is random, and takes (images, key); it is called on one image at a
+        time, each with keys of its own.
+      images, labels, epsilon, key: as for `pgd`, as are errors.
+      restarts: independent runs from random starts; run r is the same whatever their number. Of several that fool the
+        model the image of the first is kept.
       initial_images: starts [N, H, W, C] instead of random ones, moved into the ball and the box.
+      keep: 'fooling' returns `images` as `AttackResult` describes them; 'highest_loss' returns the evaluated image of
+        highest loss instead, fooling or not, as training needs it.
+      norm: 'linf' (default), 'l2' or 'l1'.
+      loss: 'ce' (default), 'margin', 'dlr', 'dlr_targeted', or a function (logits [N, K], labels [N]) → [N], which is
+        maximised.
+      steps: iterations of each restart; default 100.
       targets: integers [N], the classes that 'dlr_targeted' strives for. Every misclassification is a success.
-      eot: draws of a random model averaged at every point (expectation over transformation, Athalye et al.
-        2018, arXiv 1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken
-        for the prediction. Keys of draws derive from the example's key, the restart, the evaluation and the
-        draw.
-      keep: 'fooling' returns `images` as `AttackResult` describes them; 'highest_loss' returns the evaluated image
-        of highest loss instead, fooling or not, as training needs it.
-
-    Returns:
-      An `AttackResult`; its `queries` count every draw.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable lengths, unknown names, several restarts from one start,
-        targets missing or without use, a loss with more classes than the model.
+      eot: draws of a random model averaged at every point (expectation over transformation, Athalye et al. 2018, arXiv
+        1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken for the prediction.
+        Keys of draws derive from the example's key, the restart, the evaluation and the draw. `queries` counts every
+        draw. Default 1, for a model that draws nothing.
     """
     check_types(images, labels)
     check_count("restarts", restarts, least=1)
     if initial_images is not None and restarts > 1:
         raise ValueError(f"restarts={restarts} from given initial_images would repeat one run; use restarts=1.")
     keys = per_example_keys(key, len(images))
+    settings |= {"epsilon": epsilon, "initial_images": initial_images, "keep": keep}
 
     def run(restart, best):
-        found, _ = ascend(
-            logits_fn,
-            images,
-            labels,
-            epsilon=epsilon,
-            key=folded(keys, restart),
-            norm=norm,
-            loss=loss,
-            steps=steps,
-            initial_images=initial_images,
-            targets=targets,
-            eot=eot,
-            keep=keep,
-        )
+        found, _ = ascend(logits_fn, images, labels, key=folded(keys, restart), **settings)
         better = found.success & ~best.success if keep == "fooling" else found.loss > best.loss
         return AttackResult(
             images=jnp.where(over(better, images), found.images, best.images),
@@ -182,13 +132,11 @@ def ascend(
     eot: int = 1,
     keep: str = "fooling",
 ) -> tuple[AttackResult, jax.Array]:
-    """One run of Auto-PGD, and how its loss rose.
-
-    Arguments and errors are those of `apgd`, whose restart r is the run with every key folded with r.
+    """One run of Auto-PGD; arguments and errors are those of `apgd`, whose restart r folds every key with r.
 
     Returns:
-      An `AttackResult`, and the highest loss so far [steps + 1, N] after the start and after each step. In L1
-      with random starts it covers the steps at the last radius.
+      An `AttackResult`, and the highest loss so far [steps + 1, N] after the start and after each step. In L1 with
+      random starts it covers the steps at the last radius.
     """
     check_types(images, labels)
     check_count("steps", steps, least=1)
@@ -209,7 +157,10 @@ def ascend(
         return unseen(images), jnp.zeros((last_phase, 0), images.dtype)
     start_keys, draw_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     if initial_images is None:
-        initial_images = random_start(start_keys, images, epsilon, norm)
+        start = noise(start_keys, images, norm)
+        if norm != "l1":  # else the first phase brings it to its radius
+            start *= over(epsilon / (distance(start, norm) + TINY), start)
+        initial_images = images + start
 
     advance, review = (advance_sparse, review_sparse) if norm == "l1" else (advance_dense, review_dense)
 
@@ -249,40 +200,21 @@ def ascend(
         result = seen(state.result, state.point, fooled & judged, jnp.where(judged, value, -jnp.inf))
 
         better = (value > state.best_loss) | now.begins
-        state = state._replace(
-            gradient=gradient,
-            best=jnp.where(over(better, images), state.point, state.best),
-            best_gradient=jnp.where(over(better, images), gradient, state.best_gradient),
-            best_loss=jnp.where(better, value, state.best_loss),
-            rises=state.rises + (value > state.loss),
-            loss=value,
-            result=result,
-        )
-        state, back = review(state, images, reach, now.window)
-        state = state._replace(
-            point=jnp.where(over(back, images), state.best, state.point),
-            gradient=jnp.where(over(back, images), state.best_gradient, state.gradient),
-        )
-        return state, state.best_loss
+        before = state.best, state.best_gradient, state.best_loss
+        best, best_gradient, best_loss = select(better, (state.point, gradient, value), before)
+        rises = state.rises + (value > state.loss)
+        state = state._replace(gradient=gradient, best=best, best_gradient=best_gradient, best_loss=best_loss)
+        state, back = review(state._replace(rises=rises, loss=value, result=result), images, reach, now.window)
+        point, gradient = select(back, (state.best, state.best_gradient), (state.point, state.gradient))
+        return state._replace(point=point, gradient=gradient), state.best_loss
 
-    number = jnp.zeros(examples, images.dtype)
-    count = jnp.zeros(examples, jnp.int32)
-    blank = jnp.zeros_like(images)
-    state = State(
-        point=blank,
-        gradient=blank,
-        previous=blank,
-        best=initial_images.astype(images.dtype),
-        best_gradient=blank,
-        best_loss=number,
-        loss=number,
-        step=number,
-        rises=count,
-        halved=count == 0,
-        checked_loss=number,
-        moved=count,
-        result=unseen(images),
-    )
+    number, count = jnp.zeros(examples, images.dtype), jnp.zeros(examples, jnp.int32)
+    blank = {
+        **dict.fromkeys(("point", "gradient", "previous", "best_gradient"), jnp.zeros_like(images)),
+        **dict.fromkeys(("best_loss", "loss", "step", "checked_loss"), number),
+        **dict.fromkeys(("rises", "moved"), count),
+    }
+    state = State(**blank, best=initial_images.astype(images.dtype), halved=count == 0, result=unseen(images))
     rows = (np.arange(len(schedule.begins), dtype=np.int32), schedule)
     state, best_losses = lax.scan(body, state, rows)
     result = state.result._replace(queries=eot * state.result.queries)
@@ -392,71 +324,42 @@ def moved_pixels(points: jax.Array, images: jax.Array) -> jax.Array:
     return jnp.sum((points != images).reshape(len(images), -1), axis=1, dtype=jnp.int32)
 
 
-def random_start(keys: jax.Array, images: jax.Array, epsilon: jax.Array, norm: str) -> jax.Array:
-    """Returns where runs begin: noise uniform in [-1, 1] (Linf) or normal, scaled to length epsilon unless L1."""
-    draw = partial(jax.random.uniform, minval=-1.0, maxval=1.0) if norm == "linf" else jax.random.normal
-    noise = jax.vmap(lambda key: draw(key, images.shape[1:], images.dtype))(keys)
-    if norm != "l1":
-        noise *= over(epsilon / (distance(noise, norm) + TINY), noise)
-    return images + noise
-
-
 def evaluate(
-    logits_fn: Callable[..., jax.Array],
-    loss: losses.Loss,
-    points: jax.Array,
-    labels: jax.Array,
-    draws: jax.Array | None,
+    logits_fn: Callable, loss: losses.Loss, points: jax.Array, labels: jax.Array, draws: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the gradient [N, ...] of the loss, its value [N], and whether the model was fooled, bool [N].
 
-    Given keys `draws` they are means over one draw of the model for each, and the prediction is that of the
-    mean softmax probabilities. An entry of a gradient that is not finite counts as 0.
+    Given keys `draws` they are means over one draw of the model for each, and the prediction is that of the mean
+    softmax probabilities. An entry of a gradient that is not finite counts as 0.
     """
 
     def differentiate(*key):
         def total(points):
-            logits = one_by_one(logits_fn)(points, *key) if key else logits_fn(points)
-            if logits.ndim != 2 or len(logits) != len(points):
-                raise ValueError(f"logits_fn must return [{len(points)}, K] logits; got shape {logits.shape}.")
+            logits = run_model(logits_fn, points, *key)
+            check_logits(logits, points)
             values = loss(logits, labels)
             return jnp.sum(values), (values, logits)
 
         gradient, (values, logits) = jax.grad(total, has_aux=True)(points)
-        return jnp.where(jnp.isfinite(gradient), gradient, 0.0), values, logits
-
-    def draw(key):
-        gradient, values, logits = differentiate(key)
-        return gradient, values, jax.nn.softmax(logits)
+        gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+        return gradient, values, jax.nn.softmax(logits) if key else logits
 
     if draws is None:
         gradient, values, scores = differentiate()
     else:
-        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, draws[0]))
-        sums, _ = lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, draw(key)), None), zeros, draws)
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(differentiate, draws[0]))
+        sums, _ = lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, differentiate(key)), None), zeros, draws)
         gradient, values, scores = jax.tree.map(lambda total: total / len(draws), sums)
     return gradient, values, jnp.argmax(scores, axis=1) != labels
 
 
 def chosen_loss(loss: str | losses.Loss, labels: jax.Array, targets: jax.Array | None) -> losses.Loss:
-    """Returns the loss as a function of logits and labels.
-
-    Raises:
-      ValueError: if its name is unknown, or if `targets` are missing, malformed or without use.
-    """
-    if loss != "dlr_targeted":
-        if targets is not None:
-            raise ValueError(f"targets are read by loss='dlr_targeted' only, but loss={loss!r}; leave them out.")
-        if isinstance(loss, str) and loss not in LOSSES:
-            raise ValueError(
-                f"unknown loss {loss!r}; expected one of {', '.join(LOSSES)}, dlr_targeted, or a function."
-            )
-        return LOSSES[loss] if isinstance(loss, str) else loss
-    if targets is None:
-        raise ValueError("loss='dlr_targeted' needs targets, one class per image.")
-    if targets.shape != labels.shape or not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise ValueError(
-            f"targets must be integers of shape {labels.shape}, one per image; "
-            f"got {targets.dtype} of shape {targets.shape}."
-        )
-    return lambda logits, labels: losses.dlr_targeted(logits, labels, targets)
+    """Returns the loss as a function of logits and labels."""
+    if loss == "dlr_targeted":
+        if targets is None:
+            raise ValueError("loss='dlr_targeted' needs targets, one class per image.")
+        check_targets(targets, labels)
+        return lambda logits, labels: losses.dlr_targeted(logits, labels, targets)
+    if targets is not None:
+        raise ValueError(f"targets are read by loss='dlr_targeted' only, but loss={loss!r}; leave them out.")
+    return losses.find(loss, "dlr_targeted")

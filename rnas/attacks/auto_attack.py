@@ -1,7 +1,7 @@
 """AutoAttack (Croce & Hein 2020, arXiv 2003.01690; L1: arXiv 2103.01208): complementary attacks, worst case counts.
 
-The attacks run in turn, each from the clean image on the examples that no attack before has fooled. What an
-attack claims is recounted by a pass of its own.
+The attacks run in turn, each from the clean image on the examples that no attack before has fooled. What an attack
+claims is recounted by a pass of its own.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas.attacks.batching import batch_sizes, concatenated, cut_batches, run_concurrently, take
-from rnas.attacks.direct import check_direct, compiled
+from rnas.attacks.direct import check_direct, compiled, is_traced
 from rnas.attacks.epsilon_parsing import pixel_radius
-from rnas.attacks.pgd import check_count
+from rnas.attacks.input_checks import check_count
 from rnas.attacks.programs import AttackRun, check_shape, in_turn, runs_of
 from rnas.attacks.projections import over
 from rnas.attacks.random_start import folded, per_example_keys
@@ -36,33 +36,22 @@ SUBSTITUTES = {3: {"apgd_t": "apgd_dlr"}, 2: {"apgd_t": "apgd_margin", "apgd_dlr
 
 @dataclass(frozen=True)
 class Plan:
-    """An ensemble.
+    """An ensemble."""
 
-    Attributes:
-      version: its name, with what was substituted: 'standard (K=3: apgd_t → apgd_dlr)'.
-      runs: of its attacks, in order.
-      eot: draws of the model that each verdict rests on, 1 unless the model is random.
-    """
-
-    version: str
-    runs: tuple[AttackRun, ...]
-    eot: int
+    version: str  # its name, with what was substituted: 'standard (K=3: apgd_t → apgd_dlr)'
+    runs: tuple[AttackRun, ...]  # of its attacks, in order
+    eot: int  # draws of the model that each verdict rests on, 1 unless the model is random
 
 
 def plan_auto_attack(version: str, norm: str, num_classes: int) -> Plan:
     """Returns the attacks of 'standard', 'plus' or 'rand'.
 
-    Targeted attacks aim at min(9, K - 1) classes (APGD in L1: 5). Losses that need more classes than the model
-    has are replaced, and the name of the version says so.
-
-    Raises:
-      ValueError: unknown version or norm, or a model with one class.
+    Targeted attacks aim at min(9, K - 1) classes (APGD in L1: 5). Losses that need more classes than the model has are
+    replaced, which the name of the version shows. An unknown version or norm and a model with one class are refused.
     """
     if (version, norm) not in VERSIONS:
         known = ", ".join(f"{name} in {ball}" for name, ball in VERSIONS)
         raise ValueError(f"no AutoAttack version {version!r} in norm {norm!r}; there are: {known}.")
-    if num_classes < 2:
-        raise ValueError(f"a model with K={num_classes} class cannot be fooled.")
     substitutes, names, replaced = SUBSTITUTES.get(num_classes, {}), {}, []
     for name in VERSIONS[version, norm]:
         kind, _, restarts = name.partition("*")
@@ -89,31 +78,26 @@ def auto_attack(
 ) -> AttackResult:
     """Attacks images with an ensemble; fooled examples are not attacked again.
 
-    The others are cut into batches of `batch_size`, a quarter or a sixteenth of it: at most three programs
-    for each attack, which are kept. On a CPU several batches run at a time.
-    Not to be called while tracing: which examples are left is decided on the host.
+    The others are cut into batches of `batch_size`, a quarter or a sixteenth of it: at most three programs for each
+    attack, which are kept. On a CPU several batches run at a time. Not to be called while tracing: which examples are
+    left is decided on the host.
 
     Args:
-      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode. With version 'rand':
-        (images, key) → logits, where all randomness comes from the key.
-      images: float32 [N, H, W, C] in [0, 1]; N may be 0.
-      labels: integers [N].
-      epsilon: radius in pixel units, a number or a string such as '8/255'.
-      key: one key, folded with positions in the batch, or one key per example [N].
+      logits_fn: as for `pgd`; with version 'rand' (images, key) → logits, where all randomness comes from the key.
+      images, labels, epsilon, key: as for `pgd`.
       norm: 'linf', 'l2' or 'l1'.
-      version: 'standard'; 'plus' (not in L1), which is longer; 'rand', for models that draw random numbers: all
-        is averaged over 20 draws, and fooled means wrong in at least half of 20 fresh ones.
+      version: 'standard'; 'plus' (not in L1), which is longer; 'rand', for models that draw random numbers: all is
+        averaged over 20 draws, and fooled means wrong in at least half of 20 fresh ones.
       batch_size: images at a time, as many as memory can hold the gradient of.
 
     Returns:
-      An `AttackResult`; `loss` is the lead of the best wrong class on the returned image, `queries` the images
-      shown to the model by all attacks. An example that is wrong from the start is a success with no query.
+      An `AttackResult`; `loss` is the lead of the best wrong class on the returned image, `queries` the images shown to
+      the model by all attacks. An example that is wrong from the start is a success with no query.
 
     Raises:
-      ValueError: what the attacks refuse, before any of them begins; values outside [0, 1]; a batch of none; a call
-        while tracing.
+      ValueError: what the attacks refuse, before any of them begins; values outside [0, 1]; a call while tracing.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((images, labels, epsilon, key))):
+    if is_traced((images, labels, epsilon, key)):
         raise ValueError("auto_attack picks examples on the host: call it outside jit, vmap and pmap.")
     check_count("batch_size", batch_size, least=1)
     plan = plan_auto_attack(version, norm, check_direct(logits_fn, images, labels, random=version == "rand"))

@@ -50,8 +50,7 @@ def run_concurrently(
     """Yields (batch, run(batch)) for every batch, in order."""
     workers = min(concurrent_batches(), len(batches))
     if workers <= 1:
-        for batch in batches:
-            yield batch, run(batch)
+        yield from ((batch, run(batch)) for batch in batches)
         return
     # Settings made with a `with` statement hold for the thread they were made in.
     config: Any = jax.config

@@ -1,8 +1,8 @@
 """Every named attack once: what its name means in configurations, on the command line, in files and on pages.
 
 A step is a fraction of the radius ε, so it scales with ε. The names `pgd_<steps>`, `mim_<steps>` and `cw_<steps>` have
-the step that `rnas.attacks.pgd`, `mim` and `cw` have by default; any other step is part of the name, in 255ths at
-ε = 8/255: `pgd_20_step_0.8` is PGD-20 with steps of ε/10.
+the step that `rnas.attacks.pgd`, `mim` and `cw` have by default; any other step is part of the name, in 255ths at ε =
+8/255: `pgd_20_step_0.8` is PGD-20 with steps of ε/10.
 
 This file is plain data. `rnas.attacks.programs` makes programs of it.
 """
@@ -23,33 +23,19 @@ _NAME = re.compile(r"(pgd|mim|cw)_([1-9]\d*)(?:_step_(?=[\d.]*[1-9])(\d+(?:\.\d+
 
 @dataclass(frozen=True)
 class Attack:
-    """A named attack.
+    """A named attack."""
 
-    Attributes:
-      name: in files and on the command line.
-      label: for people.
-      program: which of `rnas.attacks.programs.PROGRAMS` runs it.
-      steps: gradient steps of one restart.
-      step: length of a step as a fraction of ε, of projected ascent.
-      start: 'none', 'uniform' or 'random'; '' where the attack has no random start.
-      losses: what is maximised, one after the other.
-      restarts: with each loss.
-      repeatable: whether it can run with more restarts.
-      momentum: decay of MI-FGSM, 0 for none.
-      key_name: random keys are derived from it. It is the name, unless the attack once had another name.
-    """
-
-    name: str
-    label: str
-    program: str
-    steps: int = 0
-    step: float = 0.0
-    start: str = ""
-    losses: tuple[str, ...] = ()
-    restarts: int = 1
-    repeatable: bool = True
-    momentum: float = 0.0
-    key_name: str = ""
+    name: str  # in files and on the command line
+    label: str  # for people
+    program: str  # which of `rnas.attacks.programs.PROGRAMS` runs it
+    steps: int = 0  # gradient steps of one restart
+    step: float = 0.0  # length of a step as a fraction of ε, of projected ascent
+    start: str = ""  # 'none', 'uniform' or 'random'; '' where the attack has no random start
+    losses: tuple[str, ...] = ()  # what is maximised, one after the other
+    restarts: int = 1  # with each loss
+    repeatable: bool = True  # whether it can run with more restarts
+    momentum: float = 0.0  # decay of MI-FGSM, 0 for none
+    key_name: str = ""  # random keys are derived from it: the name, unless the attack once had another name
 
     def __post_init__(self):
         if not self.key_name:
@@ -70,11 +56,7 @@ class Attack:
         return self.step * epsilon
 
     def repeated(self, restarts: int) -> "Attack":
-        """The same with another number of restarts.
-
-        Raises:
-          ValueError: fewer than one, or several of an attack that would repeat one run.
-        """
+        """The same with another number of restarts; several of an attack that would repeat one run are refused."""
         if restarts < 1:
             raise ValueError(f"{self.name}*{restarts}: an attack runs at least once.")
         if restarts > 1 and not self.repeatable:
@@ -106,17 +88,8 @@ def mim(steps: int, step: float | None = None) -> Attack:
     """MI-FGSM (Dong et al. 2018, arXiv 1710.06081): momentum 1, from the image itself; None: steps of ε/steps."""
     suffix = "" if step is None else _suffix(step, 1 / steps)
     step = 1 / steps if step is None else step
-    return Attack(
-        f"mim_{steps}{suffix}",
-        f"MI-FGSM-{steps} (step {_step_words(step)})",
-        "ascent",
-        steps,
-        step,
-        "none",
-        ("ce",),
-        repeatable=False,
-        momentum=1.0,
-    )
+    name, label = f"mim_{steps}{suffix}", f"MI-FGSM-{steps} (step {_step_words(step)})"
+    return Attack(name, label, "ascent", steps, step, "none", ("ce",), repeatable=False, momentum=1.0)
 
 
 def cw(steps: int, step: float = CW_STEP) -> Attack:
@@ -148,11 +121,7 @@ CATALOGUE = {
 
 
 def register(attack: Attack) -> None:
-    """Adds an attack of one's own.
-
-    Raises:
-      ValueError: its name or its label belongs to another attack.
-    """
+    """Adds an attack of one's own, whose name and label belong to no other attack."""
     if is_known(attack.name) or attack.label in {other.label for other in CATALOGUE.values()}:
         raise ValueError(f"there is an attack with the name {attack.name!r} or the label {attack.label!r} already.")
     CATALOGUE[attack.name] = attack
@@ -164,11 +133,7 @@ def is_known(name: str) -> bool:
 
 
 def find(name: str) -> Attack:
-    """Returns an attack by its name.
-
-    Raises:
-      ValueError: unknown name.
-    """
+    """Returns an attack by its name; ValueError for an unknown one."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     match = _NAME.fullmatch(name)
@@ -185,8 +150,7 @@ def find(name: str) -> Attack:
 def parse(text: str) -> tuple[Attack, ...]:
     """Reads attacks separated by commas, each with '*R' behind its name for R restarts: 'pgd_20*5,square'.
 
-    Raises:
-      ValueError: unknown name, wrong number of restarts, an attack that is named twice.
+    An unknown name, a wrong number of restarts and an attack that is named twice raise ValueError.
     """
     attacks = []
     for part in text.split(","):

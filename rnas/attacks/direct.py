@@ -1,8 +1,8 @@
 """Direct calls of an attack: inputs checked on the host, one compilation for a model, a shape and its settings.
 
-An attack called while tracing (inside `jax.jit`, `jax.vmap` or `jax.pmap`) is the bare function: nothing about
-values can be checked there, and the caller compiles. Called with arrays it first refuses what would mean
-nothing, then runs a compiled program, kept for the next call with the same `logits_fn` and settings.
+An attack called while tracing (inside `jax.jit`, `jax.vmap` or `jax.pmap`) is the bare function: nothing about values
+can be checked there, and the caller compiles. Called with arrays it first refuses what would mean nothing, then runs a
+compiled program, kept for the next call with the same `logits_fn` and settings.
 """
 
 from collections.abc import Callable
@@ -48,11 +48,7 @@ def hashable(function: Callable) -> Callable:
 
 
 def count_classes(logits_fn: Callable, images: Any, *draw: jax.Array) -> int:
-    """Returns K of `logits_fn`: [N,H,W,C] → [N,K], without running it.
-
-    Raises:
-      ValueError: if it does not give two-dimensional logits.
-    """
+    """Returns K of `logits_fn`: [N,H,W,C] → [N,K], without running it; ValueError if it gives anything else."""
     one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
     found = jax.eval_shape(logits_fn, one, *draw)
     shape = getattr(found, "shape", None)
@@ -63,11 +59,7 @@ def count_classes(logits_fn: Callable, images: Any, *draw: jax.Array) -> int:
 
 
 def check_direct(logits_fn: Callable, images: Any, labels: Any, *, random: bool) -> int:
-    """Refuses arrays on which an attack of `logits_fn` would mean nothing, and returns K.
-
-    Raises:
-      ValueError: what `check_inputs` and `count_classes` refuse.
-    """
+    """Refuses what `check_inputs` and `count_classes` refuse, and returns K."""
     images, labels = np.asarray(images), np.asarray(labels)
     check_types(images, labels)  # first, or else the model would fail on them in words of its own
     num_classes = count_classes(logits_fn, images, *([jax.random.key(0)] if random else []))
@@ -85,8 +77,8 @@ def direct(*traced: str, lengths: tuple[str, ...] = ()) -> Callable:
 
     def decorate(attack: Callable[..., AttackResult]) -> Callable[..., AttackResult]:
         @functools.wraps(attack)
-        def call(logits_fn, images, labels, *, epsilon, key, norm: str = "linf", **settings):
-            if _traced((images, labels, epsilon, key, settings)):
+        def call(logits_fn, images, labels, *, epsilon, key, norm="linf", **settings):
+            if is_traced((images, labels, epsilon, key, settings)):
                 return attack(logits_fn, images, labels, epsilon=epsilon, key=key, norm=norm, **settings)
             check_direct(logits_fn, images, labels, random=settings.get("eot", 1) > 1)
             keys = per_example_keys(key, len(images))
@@ -128,7 +120,8 @@ def compiled(program: Callable, logits_fn: Callable) -> Callable:
     return _compiled(program, hashable(logits_fn))
 
 
-def _traced(tree: Any) -> bool:
+def is_traced(tree: Any) -> bool:
+    """Whether a leaf of the pytree is traced."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 

@@ -1,10 +1,11 @@
-"""Norms, radii and step sizes as users write them."""
+"""Norms, radii and step sizes as users write them. What cannot be used raises ValueError."""
 
 import math
 from typing import overload
 
 import jax
 
+Length = str | float | jax.Array  # a fraction such as "8/255", a number, or an array, which may be traced
 NORMS = ("linf", "l2", "l1")
 
 
@@ -15,12 +16,8 @@ def radius(value: jax.Array) -> jax.Array: ...
 def radius(value):
     """Reads a length in pixel units (pixels lie in [0, 1]).
 
-    Args:
-      value: a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, or a JAX array, which may be
-        traced and is returned as it is, unchecked.
-
-    Raises:
-      ValueError: if `value` cannot be read, is negative, or is not finite.
+    The `value` is a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, or a JAX array, which may be
+    traced and is returned as it is, unchecked. One that cannot be read, is negative or not finite raises ValueError.
     """
     if isinstance(value, jax.Array):
         return value
@@ -38,24 +35,25 @@ def radius(value):
 
 
 def check_norm(norm: str) -> None:
-    """Raises ValueError for an unknown norm."""
+    """Refuses an unknown norm."""
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
 
 
-@overload
-def pixel_radius(epsilon: str | float, norm: str) -> float: ...
-@overload
-def pixel_radius(epsilon: jax.Array, norm: str) -> jax.Array: ...
-def pixel_radius(epsilon, norm):
-    """Reads the radius of a ball in `norm`, in pixel units.
-
-    Raises:
-      ValueError: if the norm is unknown, if `epsilon` cannot be read, or if it exceeds 1 in Linf, where the
-        ball already holds every image.
-    """
+def pixel_radius(epsilon: Length, norm: str) -> float | jax.Array:
+    """Reads the radius of a ball in `norm`; in Linf, where a ball of radius 1 holds every image, at most 1."""
     check_norm(norm)
     epsilon = radius(epsilon)
     if norm == "linf" and not isinstance(epsilon, jax.Array) and epsilon > 1:
         raise ValueError(f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")
     return epsilon
+
+
+def ball_radius(epsilon: Length, norm: str) -> float | jax.Array:
+    """Reads the radius of a ball in a norm whose steps are signs or normalised gradients, 'linf' or 'l2'."""
+    if norm == "l1":
+        raise ValueError(
+            "norm='l1' needs APGD with its sparse steps (Croce & Hein 2021, arXiv 2103.01208), because dense "
+            "gradient steps are far too weak there; this attack works in 'linf' and 'l2'."
+        )
+    return pixel_radius(epsilon, norm)

@@ -12,13 +12,13 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks.direct import direct
-from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.hyperplane import onto_hyperplane
-from rnas.attacks.input_checks import check_types
+from rnas.attacks.input_checks import check_count, check_logits, check_targets, check_types
 from rnas.attacks.losses import at
-from rnas.attacks.pgd import Length, Logits, check_count
-from rnas.attacks.projections import TINY, distance, over
-from rnas.attacks.random_start import folded, per_example_keys
+from rnas.attacks.pgd import Logits
+from rnas.attacks.projections import TINY, distance, over, select
+from rnas.attacks.random_start import folded, noise, per_example_keys
 from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.stored import stored
 
@@ -27,17 +27,17 @@ SHORTEST = 1e-8  # moves count as at least this long where their lengths are com
 
 
 class Nearest(NamedTuple):
-    """The nearest misclassified images seen: `images` [N, ...] at `distance` [N], inf where there is none."""
+    """The nearest misclassified images seen."""
 
-    images: jax.Array
-    distance: jax.Array
+    images: jax.Array  # [N, ...]
+    distance: jax.Array  # [N], inf where there is none
 
 
 class Plane(NamedTuple):
-    """A decision boundary, linearised: the lead [N] of a class over the label and its `slope` [N, ...]."""
+    """A decision boundary, linearised."""
 
-    lead: jax.Array
-    slope: jax.Array
+    lead: jax.Array  # [N], of a class over the label
+    slope: jax.Array  # [N, ...]
 
 
 @direct("targets")
@@ -58,49 +58,39 @@ def fab(
 ) -> AttackResult:
     """Fast adaptive boundary attack (Croce & Hein 2020, arXiv 1907.02044, algorithm 1), without final search.
 
-    A step moves from the iterate and from the clean image onto the hyperplane where the linearised model ties, and
-    a little beyond; it mixes the two, the nearer one counting more, and goes part of the way back to the clean
-    image wherever the model was fooled. Every image that the model sees is judged, so an input that is
-    misclassified as it stands is found at distance 0.
+    A step moves from the iterate and from the clean image onto the hyperplane where the linearised model ties, and a
+    little beyond; it mixes the two, the nearer one counting more, and goes part of the way back to the clean image
+    wherever the model was fooled. Every image that the model sees is judged, so an input that is misclassified as it
+    stands is found at distance 0.
 
     Costs `steps` gradients and `steps` forward passes for each restart; untargeted K - 1 times the gradients.
 
     Args:
-      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K], K >= 2; pure, in inference mode.
-      images: float32 [N, H, W, C] in [0, 1]; N may be 0.
-      labels: integers [N].
-      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
-      key: one key, folded with positions in the batch, or one key per example [N]; used from restart 2 on.
+      logits_fn, images, labels, epsilon, key: as for `pgd`, as are errors; the key is used from restart 2 on.
       norm: 'linf', 'l2' or 'l1', in which distances are measured.
       steps: steps of each restart, at least 1.
       restarts: runs; the first starts at `images`, each other one at a random point epsilon / 2 away.
-      targets: classes, integers [N] other than the labels, whose boundary with the label is approached (FAB-T);
-        None approaches the nearest boundary of the linearised model, anew in each step. Any wrong class counts.
+      targets: classes, integers [N] other than the labels, whose boundary with the label is approached (FAB-T); None
+        approaches the nearest boundary of the linearised model, anew in each step. Any wrong class counts.
       alpha_max: upper bound of the weight of the clean image's move, in [0, 1].
       eta: how far to go, as a multiple of the way onto the hyperplane.
       beta: share of the perturbation that remains after a step back, in (0, 1).
 
     Returns:
-      An `AttackResult`. `images` are the nearest misclassified images found, where they lie within epsilon;
-      `success` is true there. `loss` is minus their distance in `norm`, also where it exceeds epsilon, and -inf where
-      none was found. `queries` counts gradient and forward passes alike, an untargeted gradient as one.
-      `last_success`: whether the last point tested, of any restart, was misclassified and within epsilon.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable `epsilon`, unknown `norm`, a setting out of its range, a model
-        with one class.
+      An `AttackResult`. `images` are the nearest misclassified images found, where they lie within epsilon; `success`
+      is true there. `loss` is minus their distance in `norm`, also where it exceeds epsilon, and -inf where none was
+      found. `queries` counts gradient and forward passes alike, an untargeted gradient as one. `last_success`: whether
+      the last point tested, of any restart, was misclassified and within epsilon.
     """
     check_types(images, labels)
     epsilon = pixel_radius(epsilon, norm)
     check_count("steps", steps, least=1)
     check_count("restarts", restarts, least=1)
-    check_share("alpha_max", alpha_max)
-    check_share("beta", beta)
-    if targets is not None and not (targets.shape == labels.shape and jnp.issubdtype(targets.dtype, jnp.integer)):
-        raise ValueError(
-            f"targets must be integers of shape {labels.shape}, one class per image; "
-            f"got {targets.dtype} of shape {targets.shape}."
-        )
+    for name, share in (("alpha_max", alpha_max), ("beta", beta)):
+        if not isinstance(share, jax.Array) and not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {share!r}.")
+    if targets is not None:
+        check_targets(targets, labels)
     images = lax.stop_gradient(images)
     keys = per_example_keys(key, len(images))
     if len(images) == 0:
@@ -108,7 +98,7 @@ def fab(
 
     clean = images.reshape(len(images), -1)
 
-    def step(_, state: tuple[jax.Array, jax.Array, Nearest]) -> tuple[jax.Array, jax.Array, Nearest]:
+    def step(_, state):
         points, _, nearest = state
         logits, plane = linearise(logits_fn, points, labels, targets, norm)
         nearest = keep_nearest(nearest, points, distance(points - images, norm), jnp.argmax(logits, axis=1) != labels)
@@ -125,10 +115,10 @@ def fab(
         fooled = jnp.argmax(logits_fn(tested), axis=1) != labels
         length = distance(tested - images, norm)
         nearest = keep_nearest(nearest, tested, length, fooled)
-        points = jnp.where(over(fooled, tested), images + beta * (tested - images), tested)
+        points = select(fooled, images + beta * (tested - images), tested)
         return points, fooled & (length <= epsilon), nearest
 
-    def run(restart: int | jax.Array, carry: tuple[jax.Array, Nearest]) -> tuple[jax.Array, Nearest]:
+    def run(restart, carry):
         last_before, nearest = carry
         fresh = folded(keys, restart)
         start = jnp.where(restart == 0, images, halfway(fresh, images, epsilon, norm))
@@ -139,14 +129,8 @@ def fab(
     infinitely_far = jnp.full(len(images), jnp.inf, images.dtype)
     last_success, nearest = lax.fori_loop(0, restarts, run, (none, Nearest(images, infinitely_far)))
     success = nearest.distance <= epsilon
-    result = AttackResult(
-        images=jnp.where(over(success, images), nearest.images, images),
-        success=success,
-        loss=-nearest.distance,
-        queries=jnp.full(len(images), 2 * steps * restarts, jnp.int32),
-        last_success=last_success,
-    )
-    return lax.stop_gradient(result)
+    found, queries = select(success, nearest.images, images), jnp.full(len(images), 2 * steps * restarts, jnp.int32)
+    return lax.stop_gradient(AttackResult(found, success, -nearest.distance, queries, last_success))
 
 
 def linearise(
@@ -154,8 +138,7 @@ def linearise(
 ) -> tuple[jax.Array, Plane]:
     """Returns the logits [N, K] at `points` and the boundary with `targets`, or with None the nearest of them all."""
     logits, pull_back = jax.vjp(logits_fn, points)
-    if logits.ndim != 2 or len(logits) != len(points):
-        raise ValueError(f"logits_fn must return [{len(points)}, K] logits; got shape {logits.shape}.")
+    check_logits(logits, points)
     classes = logits.shape[1]
     if classes < 2:
         raise ValueError(f"FAB needs at least 2 classes, got K={classes}; a model with one class cannot be fooled.")
@@ -169,11 +152,10 @@ def linearise(
     if targets is not None:
         return logits, boundary(targets)
 
-    def nearer(offset: int | jax.Array, best: tuple[jax.Array, Plane]) -> tuple[jax.Array, Plane]:
+    def nearer(offset, best):
         plane = boundary((labels + offset) % classes)
         gap = jnp.abs(plane.lead) / (distance(plane.slope, DUAL[norm]) + TINY)
-        better = gap < best[0]
-        return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), (gap, plane), best)
+        return select(gap < best[0], (gap, plane), best)
 
     # One class after another: all slopes at once would multiply the memory of the backward pass by K.
     flat = Plane(jnp.zeros(len(points), points.dtype), jnp.zeros_like(points))
@@ -183,25 +165,11 @@ def linearise(
 
 def keep_nearest(nearest: Nearest, points: jax.Array, length: jax.Array, fooled: jax.Array) -> Nearest:
     """Adds `points` [N, ...] at distances `length` [N], wherever they fooled the model and nothing nearer did."""
-    better = fooled & (length < nearest.distance)
-    return jax.tree.map(lambda new, old: jnp.where(over(better, new), new, old), Nearest(points, length), nearest)
+    return select(fooled & (length < nearest.distance), Nearest(points, length), nearest)
 
 
 def halfway(keys: jax.Array, images: jax.Array, epsilon: float | jax.Array, norm: str) -> jax.Array:
-    """Returns random points [N, ...] at distance epsilon / 2 from `images`, clipped to [0, 1].
-
-    Directions are uniform in the cube for 'linf' and normal otherwise.
-    """
-    shape, dtype = images.shape[1:], images.dtype
-    if norm == "linf":
-        noise = jax.vmap(lambda key: jax.random.uniform(key, shape, dtype, -1.0, 1.0))(keys)
-    else:
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
-    length = jnp.asarray(0.5 * epsilon, dtype) / (distance(noise, norm) + TINY)
-    return jnp.clip(images + noise * over(length, noise), 0.0, 1.0)
-
-
-def check_share(name: str, value: float | jax.Array) -> None:
-    """Raises ValueError if `value`, unless it is traced, lies outside [0, 1]."""
-    if not isinstance(value, jax.Array) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}.")
+    """Returns random points [N, ...] at distance epsilon / 2 from `images`, clipped to [0, 1]."""
+    move = noise(keys, images, norm)
+    length = jnp.asarray(0.5 * epsilon, images.dtype) / (distance(move, norm) + TINY)
+    return jnp.clip(images + move * over(length, move), 0.0, 1.0)

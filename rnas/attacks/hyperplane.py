@@ -1,8 +1,8 @@
 """The smallest move that takes a point of the pixel box onto a hyperplane without leaving the box.
 
-Each of the three norms leaves one unknown number per point, a root of a monotone piecewise linear function. Sorting
-the breakpoints would give it, but sorting rows is what computers do worst here; both searches below find the same
-number by a few passes over the row, and end exactly on the piece that holds it.
+Each of the three norms leaves one unknown number per point, a root of a monotone piecewise linear function. Sorting the
+breakpoints would give it, but sorting rows is what computers do worst here; both searches below find the same number by
+a few passes over the row, and end exactly on the piece that holds it.
 """
 
 import jax
@@ -17,18 +17,10 @@ FLAT = 1e-8  # L2 and L1: coordinates along which the hyperplane tilts less than
 def onto_hyperplane(points: jax.Array, w: jax.Array, b: jax.Array, norm: str) -> jax.Array:
     """Returns the smallest moves d with w · (point + d) = b and point + d in [0, 1].
 
-    This is the projection step of FAB (Croce & Hein 2020, arXiv 1907.02044, section 2).
-
+    This is the projection step of FAB (Croce & Hein 2020, arXiv 1907.02044, section 2) in one of the three norms, from
+    `points` [..., D] in [0, 1]; leading axes of normals `w` [..., D] and offsets `b` [...] broadcast against theirs.
     Where the box does not reach the hyperplane the move goes to the corner nearest to it; where w = 0 there is none.
     Where L1 leaves a choice, coordinates that tilt alike move by equal shares of the room they have.
-
-    Args:
-      points: [..., D] in [0, 1].
-      w: normals [..., D]; b: offsets [...]. Leading axes broadcast against those of `points`.
-      norm: what is smallest, 'linf', 'l2' or 'l1'.
-
-    Raises:
-      ValueError: unknown `norm`.
     """
     check_norm(norm)
     excess = jnp.sum(w * points, axis=-1) - b
@@ -50,11 +42,9 @@ def onto_hyperplane(points: jax.Array, w: jax.Array, b: jax.Array, norm: str) ->
 def level(reach: jax.Array, weight: jax.Array, need: jax.Array) -> jax.Array:
     """Returns the level λ [...] at which Σ weight · min(reach, λ) = need; above every reach where none does.
 
-    The sum is concave and piecewise linear in λ, so Newton's method from 0 approaches the root from below, passes
-    at least one breakpoint a step, and is done as soon as it stays on one piece: after 4 or 5 steps as a rule.
-
-    Args:
-      reach, weight: [..., D], not negative; need: [...], not negative.
+    With `reach` and `weight` [..., D] and `need` [...] not negative, the sum is concave and piecewise linear in λ, so
+    Newton's method from 0 approaches the root from below, passes at least one breakpoint a step, and is done as soon as
+    it stays on one piece: after 4 or 5 steps as a rule.
     """
 
     def newton(state):
@@ -72,8 +62,8 @@ def level(reach: jax.Array, weight: jax.Array, need: jax.Array) -> jax.Array:
 def steepest_first(room: jax.Array, rate: jax.Array, need: jax.Array) -> jax.Array:
     """Returns the shares of `room` [..., D] to use if coordinates of the highest `rate` go first, until need is met.
 
-    The rate of those that go last is found bit by bit: floats that are not negative are ordered as the integers
-    that have the same bits.
+    The rate of those that go last is found bit by bit: floats that are not negative are ordered as the integers that
+    have the same bits.
     """
     bits = 8 * rate.dtype.itemsize - 1  # all but the sign
     order = lax.bitcast_convert_type(rate, f"int{bits + 1}")

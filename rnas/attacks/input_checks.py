@@ -1,5 +1,10 @@
-"""Refuses inputs on which an attack would run and mean nothing."""
+"""Refuses inputs on which an attack would run and mean nothing.
 
+`check_inputs` looks at values, on the host; the other checks look at types and shapes alone, so also while tracing. All
+raise ValueError.
+"""
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,11 +14,7 @@ SLACK = 1e-6  # rounding allowed beyond [0, 1]
 
 
 def check_types(images: Array, labels: Array) -> None:
-    """Checks what is known without looking at values, so also while tracing.
-
-    Raises:
-      ValueError: if `images` are not float [N, H, W, C] or `labels` not integers [N].
-    """
+    """Refuses `images` that are not float [N, H, W, C] and `labels` that are not integers [N]."""
     if images.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(
             f"images must be float32 with pixels in [0, 1], got {images.dtype}; for uint8 use images / 255."
@@ -27,16 +28,32 @@ def check_types(images: Array, labels: Array) -> None:
         raise ValueError(f"labels must have shape ({len(images)},), one per image; got {labels.shape}.{hint}")
 
 
+def check_targets(targets: jax.Array, labels: jax.Array) -> None:
+    """Refuses target classes that are not integers [N]."""
+    if targets.shape != labels.shape or not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ValueError(
+            f"targets must be integers of shape {labels.shape}, one class per image; "
+            f"got {targets.dtype} of shape {targets.shape}."
+        )
+
+
+def check_logits(logits: jax.Array, images: jax.Array) -> None:
+    """Refuses logits of `images` [N, ...] that are not [N, K]."""
+    if logits.ndim != 2 or len(logits) != len(images):
+        raise ValueError(f"logits_fn must return [{len(images)}, K] logits; got shape {logits.shape}.")
+
+
+def check_count(name: str, value: int | jax.Array, *, least: int) -> None:
+    """Refuses a `value`, unless it is traced, that is not a whole number of at least `least`."""
+    if not isinstance(value, jax.Array) and (int(value) != value or value < least):
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+
+
 def check_inputs(images: Array, labels: Array, num_classes: int) -> None:
     """Checks types and values on the host, before anything is attacked.
 
-    Args:
-      images: float32 [N, H, W, C], to lie in [0, 1] up to 1e-6.
-      labels: integers [N], to lie in [0, num_classes).
-      num_classes: K, at least 2.
-
-    Raises:
-      ValueError: naming the first image or label at fault and what to do about it.
+    Images, float32 [N, H, W, C], must lie in [0, 1] up to 1e-6, labels, integers [N], in [0, `num_classes`), of which
+    there are at least 2. The ValueError names the first image or label at fault and what to do about it.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     check_types(images, labels)

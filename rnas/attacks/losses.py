@@ -1,7 +1,7 @@
 """What attacks maximise: one number per example, larger when the label is closer to losing.
 
-All of them take logits [N, K] and return [N]; `labels` are integers [N]. Definitions follow Carlini & Wagner
-(arXiv 1608.04644) for the margin and Croce & Hein (arXiv 2003.01690) for DLR and its targeted form.
+All of them take logits [N, K] and return [N]; `labels` are integers [N]. Definitions follow Carlini & Wagner (arXiv
+1608.04644) for the margin and Croce & Hein (arXiv 2003.01690) for DLR and its targeted form.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def others(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def require_classes(logits: jax.Array, least: int, loss: str, instead: str) -> None:
-    """Raises ValueError if the model has fewer than `least` classes, naming the loss to use instead."""
+    """Refuses logits [N, K] of fewer than `least` classes, naming the loss to use `instead`."""
     if logits.shape[1] < least:
         raise ValueError(
             f"the {loss} loss needs at least {least} classes, but the logits have shape {logits.shape}, "
@@ -37,8 +37,8 @@ def require_classes(logits: jax.Array, least: int, loss: str, instead: str) -> N
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns -log softmax(logits)[label], for K >= 2.
 
-    Written as softplus of the log-odds against the label. Equal in exact arithmetic, but value and gradient
-    stay accurate at margins of 17 to 80, where the float32 log-softmax has rounded to a loss of 0.
+    Written as softplus of the log-odds against the label. Equal in exact arithmetic, but value and gradient stay
+    accurate at margins of 17 to 80, where the float32 log-softmax has rounded to a loss of 0.
     """
     require_classes(logits, 2, "cross-entropy", "a model with one class cannot be fooled")
     return jax.nn.softplus(jax.nn.logsumexp(others(logits, labels), axis=1) - at(logits, labels))
@@ -54,8 +54,7 @@ def margin(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def dlr(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns -(z_label - max_{i != label} z_i) / (z_(1) - z_(3)), z_(k) the k-th largest, for K >= 3.
 
-    The gradient flows through the denominator too. The value is at most 1 while the label ranks third or
-    better, and 1 wherever it ranks third.
+    The gradient flows through the denominator too. Where the label ranks third the value is 1, where better, at most 1.
     """
     require_classes(logits, 3, "DLR", "use the margin loss")
     ranked, _ = lax.top_k(logits, 3)
@@ -77,3 +76,15 @@ def kl_to(logits: jax.Array, target_logits: jax.Array) -> jax.Array:
     weights = jnp.exp(target)
     gap = target - jax.nn.log_softmax(logits)
     return jnp.sum(weights * jnp.where(weights > 0, gap, 0.0), axis=1)
+
+
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def find(loss: str | Loss, *further: str) -> Loss:
+    """Returns a loss by its name, or a function as it is; `further` names are known to the caller alone."""
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"unknown loss {loss!r}; expected one of {', '.join([*LOSSES, *further])}, or a function.")
+    return LOSSES[loss]

@@ -1,7 +1,8 @@
 """What the automatic checks measure on the model, one row per example.
 
-Pure like the attacks: nothing is jitted here, `epsilon`, `key`, `radius` and `draws` may be traced, and
-nothing returned carries a gradient. Examples do not influence each other, so a batch may be padded.
+Pure like the attacks: nothing is jitted here, `epsilon`, `key`, `radius` and `draws` may be traced, and nothing
+returned carries a gradient. Arguments and errors are those of `pgd`; `norm` may be 'l1' too. Examples do not influence
+each other, so a batch may be padded.
 """
 
 from typing import NamedTuple
@@ -10,64 +11,41 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.input_checks import check_types
 from rnas.attacks.losses import cross_entropy, margin
-from rnas.attacks.pgd import Length, Logits
+from rnas.attacks.pgd import Logits
 from rnas.attacks.projections import TINY, distance, over
 from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
 
 VANISHED = 1e-7  # cross-entropy below this: its gradient no longer leads anywhere
-PLACES = (
-    "cross-entropy at the image",
-    "margin at the image",
-    "cross-entropy at a random start",
-    "margin at a random start",
+PLACES = tuple(
+    f"{loss} at {place}" for place in ("the image", "a random start") for loss in ("cross-entropy", "margin")
 )
 
 
 class GradientHealth(NamedTuple):
-    """Which gradients an attack could not use.
+    """Which gradients an attack could not use."""
 
-    Attributes:
-      zero: bool [N, 4], every entry of the gradient is 0; columns are those of `PLACES`.
-      broken: bool [N, 4], some entry is NaN or infinite.
-      vanished: bool [N, 2], cross-entropy is below 1e-7, at the image and at the random start.
-    """
-
-    zero: jax.Array
-    broken: jax.Array
-    vanished: jax.Array
+    zero: jax.Array  # bool [N, 4], every entry of the gradient is 0; columns are those of `PLACES`
+    broken: jax.Array  # bool [N, 4], some entry is NaN or infinite
+    vanished: jax.Array  # bool [N, 2], cross-entropy is below 1e-7, at the image and at the random start
 
 
 class Stability(NamedTuple):
-    """How much the loss moves, and how much its gradient allows it to move.
+    """How much the loss moves, and how much its gradient allows it to move."""
 
-    Attributes:
-      change: [N], mean over draws of |L(x + δ) - L(x)| / |L(x)|.
-      slope: [N], radius · ‖∇L(x)‖₁ / |L(x)|: what the gradient allows anywhere in the ball, to first order.
-    """
-
-    change: jax.Array
-    slope: jax.Array
+    change: jax.Array  # [N], mean over draws of |L(x + δ) - L(x)| / |L(x)|
+    slope: jax.Array  # [N], radius · ‖∇L(x)‖₁ / |L(x)|: what the gradient allows anywhere in the ball, to first order
 
 
 def gradient_health(
-    logits_fn: Logits,
-    images: jax.Array,
-    labels: jax.Array,
-    *,
-    epsilon: Length,
-    key: jax.Array,
-    norm: str = "linf",
+    logits_fn: Logits, images: jax.Array, labels: jax.Array, *, epsilon: Length, key: jax.Array, norm: str = "linf"
 ) -> GradientHealth:
     """Looks at the input gradients of cross-entropy and margin, at the image and at a random start.
 
-    Costs 2 forward and 4 backward passes. Arguments are those of `pgd`; `norm` may be 'l1' too.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable `epsilon`, unknown `norm`.
+    Costs 2 forward and 4 backward passes.
     """
     check_types(images, labels)
     images = lax.stop_gradient(images)
@@ -104,15 +82,9 @@ def random_noise(
 ) -> AttackResult:
     """Adds random signs of length ε and clips to [0, 1]: an attack that any useful gradient should beat.
 
-    A thorough search draws 10,000 times and more (Carlini et al. 2019, arXiv 1902.06705, section 5.3). The
-    clean image is not looked at. Costs `draws` forward passes; arguments are those of `pgd`, `norm` may be
-    'l1' too.
-
-    Returns:
-      An `AttackResult`; `loss` is the margin, `last_success` that of the last draw.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable `epsilon`, unknown `norm`.
+    A thorough search draws 10,000 times and more (Carlini et al. 2019, arXiv 1902.06705, section 5.3). The clean image
+    is not looked at; `loss` of the result is the margin, `last_success` that of the last draw. Costs `draws` forward
+    passes.
     """
     check_types(images, labels)
     images = lax.stop_gradient(images)
@@ -139,13 +111,10 @@ def loss_stability(
 ) -> Stability:
     """Compares how much the margin moves in an Linf ball with what its gradient predicts.
 
-    After the unstable predictions of Pintor et al. (2022, arXiv 2106.09947). The loss is the margin, because
-    the cross-entropy of a confident model is near 0 and so are its gradients, without anything being wrong;
-    both figures are relative to the loss, so that no scale of the logits decides what "near 0" is. Costs one
-    gradient and `draws` forward passes; noise is uniform in the ball and clipped to [0, 1].
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable `radius`.
+    After the unstable predictions of Pintor et al. (2022, arXiv 2106.09947). The loss is the margin, because the
+    cross-entropy of a confident model is near 0 and so are its gradients, without anything being wrong; both figures
+    are relative to the loss, so that no scale of the logits decides what "near 0" is. Costs one gradient and `draws`
+    forward passes; noise is uniform in the ball and clipped to [0, 1].
     """
     check_types(images, labels)
     images = lax.stop_gradient(images)
@@ -169,11 +138,7 @@ def loss_stability(
 
 
 def sign_draw(keys: jax.Array, images: jax.Array, epsilon: Length, norm: str) -> jax.Array:
-    """Returns `images` [N, ...] plus random signs of length `epsilon` in `norm`, clipped to [0, 1].
-
-    Raises:
-      ValueError: unreadable `epsilon`, or `norm` other than 'linf', 'l2' and 'l1'.
-    """
+    """Returns `images` [N, ...] plus random signs of length `epsilon` in `norm`, clipped to [0, 1]."""
     epsilon = jnp.asarray(pixel_radius(epsilon, norm), images.dtype)
     signs = jax.vmap(lambda key: jax.random.rademacher(key, images.shape[1:], images.dtype))(keys)
     return jnp.clip(images + epsilon * signs / over(distance(signs, norm), signs), 0.0, 1.0)

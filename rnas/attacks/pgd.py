@@ -1,15 +1,15 @@
 """Projected gradient ascent, and the evaluation attacks that are one: FGSM, PGD, MI-FGSM, CW (as in PGD).
 
-`projected_ascent` is the bare loop, for the inner maximisation of adversarial training. `fgsm`, `pgd`, `mim`
-and `cw` wrap it for evaluation: they look at every iterate and keep what fooled the model.
+`projected_ascent` is the bare loop, for the inner maximisation of adversarial training. `fgsm`, `pgd`, `mim` and `cw`
+wrap it for evaluation: they look at every iterate and keep what fooled the model.
 
-The attacks check and compile direct calls (see `direct.py`). While tracing, `epsilon`, `step_size`, `steps`,
-`restarts` and `momentum` may be traced, so that one compilation serves all of them. Examples of a batch do
-not influence each other, provided the model gives the same row whatever the rest of the batch holds. Norms
-are Linf and L2.
+The attacks check and compile direct calls (see `direct.py`). While tracing, `epsilon`, `step_size`, `steps`, `restarts`
+and `momentum` may be traced, so that one compilation serves all of them. Examples of a batch do not influence each
+other, provided the model gives the same row whatever the rest of the batch holds. Norms are Linf and L2.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -19,17 +19,13 @@ import jax.numpy as jnp
 from rnas.attacks import losses
 from rnas.attacks.catalogue import CW_STEP, PGD_STEP
 from rnas.attacks.direct import direct
-from rnas.attacks.epsilon_parsing import radius
-from rnas.attacks.input_checks import check_types
-from rnas.attacks.projections import TINY, ball_radius, direction, distance, over, project
+from rnas.attacks.epsilon_parsing import Length, ball_radius, radius
+from rnas.attacks.input_checks import check_count, check_logits, check_types
+from rnas.attacks.projections import TINY, direction, distance, over, project
 from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
 
 Logits = Callable[[jax.Array], jax.Array]
-Length = str | float | jax.Array
-PyTree = Any
-
-LOSSES = {"ce": losses.cross_entropy, "margin": losses.margin, "dlr": losses.dlr}
 
 
 def projected_ascent(
@@ -42,12 +38,12 @@ def projected_ascent(
     steps: int | jax.Array,
     norm: str = "linf",
     momentum: float | jax.Array | None = None,
-    carry: PyTree = None,
+    carry: Any = None,
 ) -> Any:
     """Maximises a loss in a ball around `images` by x ← P(x + step_size · dir(∇ loss(x))).
 
-    `dir` is the sign (Linf) or the normalised gradient (L2), P the projection on ball and box (Madry et al.
-    2018, arXiv 1706.06083, section 2.1). An entry of the gradient that is not finite counts as 0.
+    `dir` is the sign (Linf) or the normalised gradient (L2), P the projection on ball and box (Madry et al. 2018, arXiv
+    1706.06083, section 2.1). An entry of the gradient that is not finite counts as 0.
 
     Args:
       loss_fn: images [N, ...] → loss [N]; with a `carry`, (images, carry) → (loss [N], carry).
@@ -57,8 +53,8 @@ def projected_ascent(
       step_size: length of a step, likewise.
       steps: how many, may be traced.
       norm: 'linf' or 'l2'.
-      momentum: None, or the decay μ of MI-FGSM, which steps along g ← μ·g + ∇/‖∇‖₁ instead of ∇ (Dong et al.
-        2018, arXiv 1710.06081, equation 6).
+      momentum: None, or the decay μ of MI-FGSM, which steps along g ← μ·g + ∇/‖∇‖₁ instead of ∇ (Dong et al. 2018,
+        arXiv 1710.06081, equation 6).
       carry: state that `loss_fn` hands from one evaluation to the next, such as BatchNorm statistics.
 
     Returns:
@@ -98,8 +94,8 @@ def fgsm(
 ) -> AttackResult:
     """Fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): one step of length ε.
 
-    On cross-entropy. The original has no random start; a variant that has one must be reported as such. Costs
-    one gradient and one forward pass. Other settings, result and errors are those of `pgd`.
+    On cross-entropy. The original has no random start; a variant that has one must be reported as such. Costs one
+    gradient and one forward pass. Other settings, result and errors are those of `pgd`.
     """
     return pgd(logits_fn, images, labels, epsilon=epsilon, steps=1, step_size=epsilon, start=start, **settings)
 
@@ -138,21 +134,15 @@ def pgd(
       loss: 'ce', 'margin', 'dlr', or a function (logits [N, K], labels [N]) → [N], which is maximised.
       momentum: as in `projected_ascent`.
 
-    Returns:
-      An `AttackResult`.
-
     Raises:
-      ValueError: wrong shapes or types, unreadable lengths, unknown names, several restarts from one start,
-        a loss with more classes than the model.
+      ValueError: wrong shapes or types, unreadable lengths, unknown names, several restarts from one start, a loss with
+        more classes than the model.
     """
     check_types(images, labels)
     check_count("restarts", restarts, least=1)
     if start == "none" and not isinstance(restarts, jax.Array) and restarts > 1:
         raise ValueError(f"restarts={restarts} with start='none' would repeat one run; use start='uniform'.")
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"unknown loss {loss!r}; expected one of {', '.join(LOSSES)}, or a function.")
-        loss = LOSSES[loss]
+    loss = losses.find(loss)
     epsilon = ball_radius(epsilon, norm)
     step_size = epsilon * PGD_STEP if step_size is None else radius(step_size)
     images = lax.stop_gradient(images)
@@ -162,26 +152,17 @@ def pgd(
 
     def watched(points, result):
         logits = logits_fn(points)
-        if logits.ndim != 2 or len(logits) != len(images):
-            raise ValueError(f"logits_fn must return [{len(images)}, K] logits; got shape {logits.shape}.")
+        check_logits(logits, images)
         value = loss(logits, labels)
         fooled = jnp.argmax(logits, axis=1) != labels
         return value, seen(result, *lax.stop_gradient((points, fooled, value)))
 
+    settings: dict[str, Any] = dict(epsilon=epsilon, step_size=step_size, steps=steps, norm=norm, momentum=momentum)
+
     def run(restart, result):
         last_before = result.last_success
-        fresh = folded(keys, restart)
-        last, result = projected_ascent(
-            watched,
-            initial_images(fresh, images, epsilon, start, norm),
-            images,
-            epsilon=epsilon,
-            step_size=step_size,
-            steps=steps,
-            norm=norm,
-            momentum=momentum,
-            carry=result,
-        )
+        first = initial_images(folded(keys, restart), images, epsilon, start, norm)
+        last, result = projected_ascent(watched, first, images, **settings, carry=result)
         _, result = watched(last, result)
         return result._replace(last_success=result.last_success | last_before)
 
@@ -203,14 +184,14 @@ def mim(
 ) -> AttackResult:
     """Momentum iterative FGSM (Dong et al. 2018, arXiv 1710.06081, algorithm 1) on cross-entropy.
 
-    As published there is no random start, and `step_size=None` is epsilon / steps. Other settings, result and
-    errors are those of `pgd`.
+    As published there is no random start, and `step_size=None` is epsilon / steps. Other settings, result and errors
+    are those of `pgd`.
     """
     if step_size is None:
         check_count("steps", steps, least=1)
         step_size = radius(epsilon) / steps
-    own = {"steps": steps, "step_size": step_size, "momentum": momentum, "start": start}
-    return pgd(logits_fn, images, labels, epsilon=epsilon, **own, **settings)
+    settings |= {"steps": steps, "step_size": step_size, "momentum": momentum, "start": start}
+    return pgd(logits_fn, images, labels, epsilon=epsilon, **settings)
 
 
 @direct("kappa", lengths=("step_size",))
@@ -227,28 +208,19 @@ def cw(
 ) -> AttackResult:
     """PGD on the margin loss of Carlini & Wagner (arXiv 1608.04644), what robustness tables call CW∞.
 
-    Not the attack of the same paper that minimises the L2 distance.
+    Not the attack of the same paper that minimises the L2 distance. Other settings, result and errors are those of
+    `pgd`.
 
     Args:
-      kappa: None maximises the margin without limit; a number stops at wrong classes leading by that much, as
-        -max(z_y - max_{i != y} z_i + kappa, 0).
       step_size: None is 0.003 at a radius of 8/255, and in proportion at others.
-
-    Other settings, result and errors are those of `pgd`.
+      kappa: None maximises the margin without limit; a number stops at wrong classes leading by that much, as -max(z_y
+        - max_{i != y} z_i + kappa, 0).
     """
     if step_size is None:
         step_size = radius(epsilon) * CW_STEP
-
-    loss = losses.margin if kappa is None else _margin_up_to(kappa)
-    own = {"steps": steps, "step_size": step_size, "loss": loss}
-    return pgd(logits_fn, images, labels, epsilon=epsilon, **own, **settings)
+    loss = losses.margin if kappa is None else functools.partial(_margin_up_to, kappa)
+    return pgd(logits_fn, images, labels, epsilon=epsilon, steps=steps, step_size=step_size, loss=loss, **settings)
 
 
-def _margin_up_to(kappa: float) -> losses.Loss:
-    return lambda logits, labels: jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)
-
-
-def check_count(name: str, value: int | jax.Array, *, least: int) -> None:
-    """Raises ValueError if `value`, unless it is traced, is below `least`."""
-    if not isinstance(value, jax.Array) and (int(value) != value or value < least):
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+def _margin_up_to(kappa: float, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return jnp.minimum(losses.margin(logits, labels) - kappa, 0.0)

@@ -31,49 +31,34 @@ TARGETS_APGD_L1 = 5
 QUERIES = 5000
 BLOCK = 500  # queries of Square between which solved examples are dropped
 GRADIENT = 3  # cost of a gradient in forward passes
+# Of losses of APGD: the least number of classes, and what to use for fewer.
+LEAST_CLASSES = {"dlr": (3, "apgd_margin"), "dlr_targeted": (4, "apgd_dlr with three classes, apgd_margin with two")}
 FAB_SETTINGS = {"alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
 
 
 class RunSettings(NamedTuple):
-    """What may change without making another program, scalars.
+    """What may change without making another program, scalars."""
 
-    Attributes:
-      epsilon: radius in pixel units.
-      number: which restart, target or block.
-      steps, step_size, momentum, use_margin: of projected ascent: how many, their length in pixel units, the decay of
-        MI-FGSM (0: none), and whether the margin is maximised rather than cross-entropy.
-    """
-
-    epsilon: Any
-    number: Any
-    steps: Any
-    step_size: Any
-    momentum: Any
-    use_margin: Any
+    epsilon: Any  # radius in pixel units
+    number: Any  # which restart, target or block
+    steps: Any  # of projected ascent, as the following
+    step_size: Any  # in pixel units
+    momentum: Any  # decay of MI-FGSM, 0 for none
+    use_margin: Any  # whether the margin is maximised rather than cross-entropy
 
 
 @dataclass(frozen=True)
 class AttackRun:
-    """One run of an attack.
+    """One run of an attack."""
 
-    Attributes:
-      attack: a row of a table of results.
-      number, of: which run it is, from 0, and how many there are.
-      program: see above.
-      cost: of one example, in forward passes.
-      continues: whether it takes over the carry of the run before.
-      settings: hyperparameters of the attack, for reports.
-      loss: what projected ascent maximises.
-    """
-
-    attack: Attack
-    number: int
-    of: int
-    program: Callable
-    cost: int
-    continues: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-    loss: str = "ce"
+    attack: Attack  # a row of a table of results
+    number: int  # which run it is, from 0
+    of: int  # how many there are
+    program: Callable  # see above
+    cost: int  # of one example, in forward passes
+    continues: bool = False  # whether it takes over the carry of the run before
+    settings: dict[str, Any] = field(default_factory=dict)  # hyperparameters of the attack, for reports
+    loss: str = "ce"  # what projected ascent maximises
 
     def at(self, epsilon: float) -> RunSettings:
         """What its program needs to run at a radius."""
@@ -127,7 +112,7 @@ def runs_of(attack: Attack | str, norm: str, num_classes: int, *, eot: int = 1) 
 
 
 def check_shape(runs: Sequence[AttackRun], shape: tuple[int, ...], norm: str) -> None:
-    """Raises ValueError if one of the runs cannot attack images of `shape` (H, W, C)."""
+    """Refuses runs of which one cannot attack images of `shape` (H, W, C)."""
     if any(run.attack.program == "square" for run in runs):
         check_height(shape, norm)
 
@@ -138,8 +123,8 @@ def in_turn(
     """Makes runs one after the other, each on the examples that no run has fooled yet.
 
     Args:
-      attack: (run, rows, carry) -> (AttackResult of NumPy arrays, carry), over `rows` [n] of the set. Its `success`
-        is what counts, so it must have been recounted.
+      attack: (run, rows, carry) -> (AttackResult of NumPy arrays, carry), over `rows` [n] of the set. Its `success` is
+        what counts, so it must have been recounted.
       fooled: bool [N], updated in place.
 
     Yields:
@@ -159,35 +144,6 @@ def in_turn(
         yield run, rows, result
 
 
-def ascend(
-    start: str,
-    norm: str,
-    logits_fn: Callable,
-    images: jax.Array,
-    labels: jax.Array,
-    keys: jax.Array,
-    settings: RunSettings,
-) -> AttackResult:
-    """One run of projected ascent from a 'uniform' start or from 'none': FGSM, PGD, MI-FGSM and CW in one program."""
-
-    def loss(logits, labels):
-        return jnp.where(settings.use_margin, losses.margin(logits, labels), losses.cross_entropy(logits, labels))
-
-    return pgd(
-        logits_fn,
-        images,
-        labels,
-        epsilon=settings.epsilon,
-        key=keys,
-        norm=norm,
-        steps=settings.steps,
-        step_size=settings.step_size,
-        start=start,
-        loss=loss,
-        momentum=settings.momentum,  # 0 leaves the direction of the gradient, hence plain PGD
-    )
-
-
 def ranked(logits: jax.Array, rank: int | jax.Array) -> jax.Array:
     """Returns the class [N] whose logit is the `rank`-th largest of each row; rank 1 is the prediction."""
     # Of classes that tie the first ranks first, as in argmax: else a label could become its own rival.
@@ -197,70 +153,65 @@ def ranked(logits: jax.Array, rank: int | jax.Array) -> jax.Array:
 # -- runs of each attack ------------------------------------------------------------------------------
 
 
+@functools.cache
+def _fixed(program: Callable, *settings: Any) -> Callable:
+    """The program with its first arguments fixed, one object for the same ones."""
+    return functools.partial(program, *settings)
+
+
 def _ascent_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
     """FGSM, PGD, MI-FGSM, CW: every restart with every loss."""
     if norm == "l1":
         raise ValueError(
             f"attack {attack.name!r} is not offered in l1, where dense gradient steps are far too weak; use apgd_ce."
         )
-    settings = {
-        "steps": attack.steps,
-        "start": attack.start,
-        "step_size": attack.step_words,
-        "loss": attack.loss,
-        **({"restarts": attack.restarts} if attack.repeatable else {}),
-    }
+    settings = {"steps": attack.steps, "start": attack.start, "step_size": attack.step_words, "loss": attack.loss}
+    if attack.repeatable:
+        settings["restarts"] = attack.restarts
     losses_in_turn = [loss for loss in attack.losses for _ in range(attack.restarts)]
-    cost = GRADIENT * attack.steps + 1
+    program, cost = _fixed(_ascent, attack.start, norm), GRADIENT * attack.steps + 1
     return [
-        AttackRun(attack, i, len(losses_in_turn), _ascent(attack.start, norm), cost, settings=settings, loss=loss)
+        AttackRun(attack, i, len(losses_in_turn), program, cost, settings=settings, loss=loss)
         for i, loss in enumerate(losses_in_turn)
     ]
 
 
 def _apgd_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
-    """Every restart."""
+    """Every restart, or every target class."""
     (loss,) = attack.losses
-    _require_classes(attack, num_classes, 3 if loss == "dlr" else 2, "apgd_margin")
-    settings = {"steps": 100, "loss": loss, "start": "random", "eot": eot, "restarts": attack.restarts}
-    cost = eot * GRADIENT * _apgd_evaluations(norm)
-    program = _apgd(loss, norm, eot)
-    return [AttackRun(attack, i, attack.restarts, program, cost, settings=settings) for i in range(attack.restarts)]
-
-
-def _apgd_t_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
-    """Every target class."""
-    _require_classes(attack, num_classes, 4, "apgd_dlr with three classes, apgd_margin with two")
-    targets = min(TARGETS_APGD_L1 if norm == "l1" else TARGETS, num_classes - 1)
-    settings = {"steps": 100, "loss": "dlr_targeted", "start": "random", "targets": targets}
-    cost = GRADIENT * _apgd_evaluations(norm) + 1
-    program = _apgd("dlr_targeted", norm, 1)
-    return [AttackRun(attack, i, targets, program, cost, settings=settings) for i in range(targets)]
+    least, instead = LEAST_CLASSES.get(loss, (2, ""))
+    if num_classes < least:
+        raise ValueError(
+            f"{attack.name} needs at least {least} classes, and the model has K={num_classes}; use {instead}."
+        )
+    settings = {"steps": 100, "loss": loss, "start": "random"}
+    cost = GRADIENT * (103 if norm == "l1" else 101)  # its steps, and a start for each of its radii
+    if loss == "dlr_targeted":
+        count = settings["targets"] = min(TARGETS_APGD_L1 if norm == "l1" else TARGETS, num_classes - 1)
+        eot, cost = 1, cost + 1
+    else:
+        settings |= {"eot": eot, "restarts": attack.restarts}
+        count, cost = attack.restarts, eot * cost
+    program = _fixed(_apgd, loss, norm, eot)
+    return [AttackRun(attack, i, count, program, cost, settings=settings) for i in range(count)]
 
 
 def _fab_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
-    """One run whatever the restarts: only the first starts at the image itself."""
-    cost = 100 * attack.restarts * (GRADIENT * (num_classes - 1) + 1)
-    settings = {"steps": 100, "restarts": attack.restarts, **FAB_SETTINGS}
-    return [AttackRun(attack, 0, 1, _fab(norm, attack.restarts), cost, settings=settings)]
-
-
-def _fab_t_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
-    """Every target class."""
-    targets = min(TARGETS, num_classes - 1)
-    settings = {"steps": 100, "targets": targets, **FAB_SETTINGS}
-    cost = 100 * (GRADIENT + 1) + 1
-    return [AttackRun(attack, i, targets, _fab_t(norm), cost, settings=settings) for i in range(targets)]
+    """Every target class; untargeted, one run whatever the restarts: only the first starts at the image itself."""
+    targeted = attack.program == "fab_t"
+    count, rivals = (min(TARGETS, num_classes - 1), 1) if targeted else (1, num_classes - 1)
+    settings = {"steps": 100, **({"targets": count} if targeted else {"restarts": attack.restarts}), **FAB_SETTINGS}
+    program, cost = _fixed(_fab, norm, attack.restarts, targeted), 100 * attack.restarts * (GRADIENT * rivals + 1)
+    return [AttackRun(attack, i, count, program, cost + targeted, settings=settings) for i in range(count)]
 
 
 def _square_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[AttackRun]:
     """Blocks of one search."""
     settings = {"queries": QUERIES, "p_init": 0.8, "rescaled_schedule": False, "draws": "per image"}
     blocks = QUERIES // BLOCK
-    later = _square(norm, False)
     return [
-        AttackRun(attack, 0, blocks, _square(norm, True), BLOCK + 1, False, settings),
-        *(AttackRun(attack, i, blocks, later, BLOCK, True, settings) for i in range(1, blocks)),
+        AttackRun(attack, i, blocks, _fixed(_square, norm, i == 0), BLOCK + (i == 0), i > 0, settings)
+        for i in range(blocks)
     ]
 
 
@@ -268,76 +219,47 @@ def _square_runs(attack: Attack, norm: str, num_classes: int, eot: int) -> list[
 PROGRAMS: dict[str, Callable[[Attack, str, int, int], list[AttackRun]]] = {
     "ascent": _ascent_runs,
     "apgd": _apgd_runs,
-    "apgd_t": _apgd_t_runs,
+    "apgd_t": _apgd_runs,
     "fab": _fab_runs,
-    "fab_t": _fab_t_runs,
+    "fab_t": _fab_runs,
     "square": _square_runs,
 }
-
-
-def _apgd_evaluations(norm: str) -> int:
-    """Gradients of APGD: its steps, and a start for each of its radii."""
-    return 103 if norm == "l1" else 101
-
-
-def _require_classes(attack: Attack, num_classes: int, least: int, instead: str) -> None:
-    if num_classes < least:
-        raise ValueError(
-            f"{attack.name} needs at least {least} classes, and the model has K={num_classes}; use {instead}."
-        )
 
 
 # -- programs -----------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _ascent(start: str, norm: str) -> Callable:
-    def program(logits_fn, images, labels, keys, settings, carry):
-        return ascend(start, norm, logits_fn, images, labels, folded(keys, settings.number), settings), None
+def ascend(start, norm, logits_fn, images, labels, keys, settings: RunSettings) -> AttackResult:
+    """One run of projected ascent from a 'uniform' start or from 'none': FGSM, PGD, MI-FGSM and CW in one program."""
 
-    return program
+    def loss(logits, labels):
+        return jnp.where(settings.use_margin, losses.margin(logits, labels), losses.cross_entropy(logits, labels))
 
-
-@functools.cache
-def _apgd(loss: str, norm: str, eot: int) -> Callable:
-    def program(logits_fn, images, labels, keys, settings, carry):
-        targets = ranked(logits_fn(images), settings.number + 2) if loss == "dlr_targeted" else None
-        result = apgd(
-            logits_fn, images, labels, epsilon=settings.epsilon, key=folded(keys, settings.number), norm=norm,
-            loss=loss, targets=targets, eot=eot,
-        )  # fmt: skip
-        return result, None
-
-    return program
+    own = {"epsilon": settings.epsilon, "steps": settings.steps, "step_size": settings.step_size}
+    own["momentum"] = settings.momentum  # 0 leaves the direction of the gradient, hence plain PGD
+    return pgd(logits_fn, images, labels, key=keys, norm=norm, start=start, loss=loss, **own)
 
 
-@functools.cache
-def _fab(norm: str, restarts: int) -> Callable:
-    def program(logits_fn, images, labels, keys, settings, carry):
-        return fab(logits_fn, images, labels, epsilon=settings.epsilon, key=keys, norm=norm, restarts=restarts), None
-
-    return program
+def _ascent(start, norm, logits_fn, images, labels, keys, settings, carry):
+    return ascend(start, norm, logits_fn, images, labels, folded(keys, settings.number), settings), None
 
 
-@functools.cache
-def _fab_t(norm: str) -> Callable:
-    def program(logits_fn, images, labels, keys, settings, carry):
-        targets = ranked(logits_fn(images), settings.number + 2)
-        return fab(logits_fn, images, labels, epsilon=settings.epsilon, key=keys, norm=norm, targets=targets), None
-
-    return program
+def _apgd(loss, norm, eot, logits_fn, images, labels, keys, settings, carry):
+    targets = ranked(logits_fn(images), settings.number + 2) if loss == "dlr_targeted" else None
+    run = dict(epsilon=settings.epsilon, key=folded(keys, settings.number), norm=norm)
+    return apgd(logits_fn, images, labels, **run, loss=loss, targets=targets, eot=eot), None
 
 
-@functools.cache
-def _square(norm: str, first: bool) -> Callable:
-    def program(logits_fn, images, labels, keys, settings, carry):
-        run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
-        state = start_square(logits_fn, images, labels, **run) if first else carry
-        before = 0 if first else carry.queries
-        state = continue_square(
-            logits_fn, state, images, labels, **run, first=settings.number * BLOCK, count=BLOCK, queries=QUERIES
-        )
-        result: AttackResult = square_result(state, images)
-        return result._replace(queries=state.queries - before), state
+def _fab(norm, restarts, targeted, logits_fn, images, labels, keys, settings, carry):
+    targets = ranked(logits_fn(images), settings.number + 2) if targeted else None
+    run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
+    return fab(logits_fn, images, labels, **run, restarts=restarts, targets=targets), None
 
-    return program
+
+def _square(norm, first, logits_fn, images, labels, keys, settings, carry):
+    run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
+    state = start_square(logits_fn, images, labels, **run) if first else carry
+    before = 0 if first else carry.queries
+    run |= dict(first=settings.number * BLOCK, count=BLOCK, queries=QUERIES)
+    state = continue_square(logits_fn, state, images, labels, **run)
+    return square_result(state, images)._replace(queries=state.queries - before), state

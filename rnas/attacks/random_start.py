@@ -1,9 +1,13 @@
-"""Where an attack begins, and the random keys that say so."""
+"""Where an attack begins, and the random keys and draws of each example alone."""
+
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from rnas.attacks.projections import TINY, ball_radius, distance, over, project
+from rnas.attacks.epsilon_parsing import Length, ball_radius
+from rnas.attacks.projections import TINY, distance, over, project
 
 STARTS = ("uniform", "gaussian", "none")
 SPREAD = 0.001  # standard deviation of the Gaussian start (Zhang et al. 2019, arXiv 1901.08573)
@@ -12,11 +16,8 @@ SPREAD = 0.001  # standard deviation of the Gaussian start (Zhang et al. 2019, a
 def per_example_keys(key: jax.Array, examples: int) -> jax.Array:
     """Returns one key per example, [N]: `fold_in(key, i)`, or `key` itself if it already holds N keys.
 
-    Giving N keys, folded from positions in the whole data set, makes a result independent of how that set was
-    cut into batches.
-
-    Raises:
-      ValueError: if `key` is neither one typed key nor `examples` of them.
+    Giving N keys, folded from positions in the whole data set, makes a result independent of how that set was cut into
+    batches. What is neither one typed key nor N of them raises ValueError.
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"key must be a typed key, as jax.random.key(seed) makes; got {type(key).__name__}.")
@@ -32,12 +33,14 @@ def folded(keys: jax.Array, number: int | jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
+def noise(keys: jax.Array, images: jax.Array, norm: str) -> jax.Array:
+    """Returns noise [N, ...] for `images` [N, ...]: uniform in [-1, 1] in Linf, standard normal otherwise."""
+    draw = partial(jax.random.uniform, minval=-1.0, maxval=1.0) if norm == "linf" else jax.random.normal
+    return jax.vmap(lambda key: draw(key, images.shape[1:], images.dtype))(keys)
+
+
 def initial_images(
-    key: jax.Array,
-    images: jax.Array,
-    epsilon: str | float | jax.Array,
-    start: str = "uniform",
-    norm: str = "linf",
+    key: jax.Array, images: jax.Array, epsilon: Length, start: str = "uniform", norm: str = "linf"
 ) -> jax.Array:
     """Returns the first iterates [N, ...], in the ball and in [0, 1].
 
@@ -48,9 +51,6 @@ def initial_images(
       start: 'uniform' in the ball (L2: uniform direction, distance `epsilon * u**(1/d)`), clipped to the box;
         'gaussian' adds 0.001 * N(0, 1); 'none' is `images` itself.
       norm: 'linf' or 'l2'.
-
-    Raises:
-      ValueError: unknown `start` or `norm`, unreadable `epsilon`, wrong `key`.
     """
     epsilon = jnp.asarray(ball_radius(epsilon, norm), images.dtype)
     if start not in STARTS:
@@ -59,15 +59,25 @@ def initial_images(
     if start == "none":
         return images
     keys = per_example_keys(key, len(images))
-    shape, dtype = images.shape[1:], images.dtype
-
     if start == "gaussian":
-        noise = SPREAD * jax.vmap(lambda k: jax.random.normal(k, shape, dtype))(keys)
+        move = SPREAD * noise(keys, images, "l2")
     elif norm == "linf":
-        noise = epsilon * jax.vmap(lambda k: jax.random.uniform(k, shape, dtype, -1.0, 1.0))(keys)
+        move = epsilon * noise(keys, images, norm)
     else:
         keys = jax.vmap(jax.random.split)(keys)
-        noise = jax.vmap(lambda k: jax.random.normal(k, shape, dtype))(keys[:, 0])
-        share = jax.vmap(lambda k: jax.random.uniform(k, (), dtype))(keys[:, 1]) ** (1.0 / images[0].size)
-        noise = noise * over(epsilon * share / (distance(noise, "l2") + TINY), noise)
-    return jax.lax.stop_gradient(project(images + noise, images, epsilon, norm))
+        move = noise(keys[:, 0], images, norm)
+        draw = jax.vmap(lambda k: jax.random.uniform(k, (), images.dtype))
+        share = draw(keys[:, 1]) ** (1.0 / images[0].size)
+        move = move * over(epsilon * share / (distance(move, "l2") + TINY), move)
+    return jax.lax.stop_gradient(project(images + move, images, epsilon, norm))
+
+
+def run_model(logits_fn: Callable[..., jax.Array], images: jax.Array, *keys: jax.Array) -> jax.Array:
+    """Returns the logits [N, K] of `images` [N, H, W, C]; with `keys` [N], those of a model that draws random numbers.
+
+    Such a model takes (images, key). Each image is a batch of its own with its own key, so that what is drawn for it
+    does not depend on the other images of the batch.
+    """
+    if not keys:
+        return logits_fn(images)
+    return jax.vmap(lambda image, key: logits_fn(image[None], key)[0])(images, *keys)

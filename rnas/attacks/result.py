@@ -13,8 +13,7 @@ class AttackResult(NamedTuple):
     """One row per example; nothing in it carries a gradient. On the host its arrays are those of NumPy.
 
     Attributes:
-      images: [N, ...], the latest image seen that fools the model; where none does, the clean input, bit for
-        bit.
+      images: [N, ...], the latest image seen that fools the model; where none does, the clean input, bit for bit.
       success: bool [N], whether any image seen was misclassified, starts included.
       loss: [N], the highest value the attack's loss reached.
       queries: int32 [N], images of this example shown to the model.

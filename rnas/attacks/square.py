@@ -1,13 +1,13 @@
 """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): random search that needs no gradients.
 
-Each query changes one square of the image and is kept if the margin shrank. The size of squares falls with
-the number of the query by a fixed schedule. Settings are those of AutoAttack (Croce & Hein 2020, arXiv
-2003.01690); draws are made for each image alone, so that examples of a batch do not influence each other.
+Each query changes one square of the image and is kept if the margin shrank. The size of squares falls with the number
+of the query by a fixed schedule. Settings are those of AutoAttack (Croce & Hein 2020, arXiv 2003.01690); draws are made
+for each image alone, so that examples of a batch do not influence each other.
 
-A run may be cut into blocks, between which solved examples can be dropped: `start_square`, then
-`continue_square` for each block, then `square_result`. Query i of an example depends only on the example's key
-and on i. Direct calls of `square` are checked and compiled (see `direct.py`); `first` and `count` may be traced, so
-that one compilation serves all blocks.
+A run may be cut into blocks, between which solved examples can be dropped: `start_square`, then `continue_square` for
+each block, then `square_result`. Query i of an example depends only on the example's key and on i. Direct calls of
+`square` are checked and compiled (see `direct.py`); `first` and `count` may be traced, so that one compilation serves
+all blocks.
 """
 
 import math
@@ -20,10 +20,10 @@ import numpy as np
 
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
-from rnas.attacks.epsilon_parsing import pixel_radius
-from rnas.attacks.input_checks import check_types
-from rnas.attacks.pgd import Length, Logits, check_count
-from rnas.attacks.projections import over
+from rnas.attacks.epsilon_parsing import Length, pixel_radius
+from rnas.attacks.input_checks import check_count, check_logits, check_types
+from rnas.attacks.pgd import Logits
+from rnas.attacks.projections import select
 from rnas.attacks.random_start import folded, per_example_keys
 from rnas.attacks.result import Array, AttackResult
 from rnas.attacks.square_perturbations import LEAST_HEIGHT, bump_table, exchanged, fitted, placed_bumps, tiled_bumps
@@ -35,33 +35,20 @@ HALVINGS = (11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
 
 
 class SquareState(NamedTuple):
-    """A search under way, one row per example.
+    """A search under way, one row per example."""
 
-    Attributes:
-      points: [N, H, W, C], the best image so far.
-      loss: [N], its margin loss max_{i != y} z_i - z_y. From 0 on the example is not queried any more.
-      fooled: bool [N], whether it is misclassified; at a loss of exactly 0 it may not be.
-      queries: int32 [N], images of this example shown to the model.
-    """
-
-    points: Array
-    loss: Array
-    fooled: Array
-    queries: Array
+    points: Array  # [N, H, W, C], the best image so far
+    loss: Array  # [N], its margin loss max_{i != y} z_i - z_y; from 0 on the example is not queried any more
+    fooled: Array  # bool [N], whether it is misclassified; at a loss of exactly 0 it may not be
+    queries: Array  # int32 [N], images of this example shown to the model
 
 
 class SquareDraws(NamedTuple):
-    """Draws to replay in place of random ones, in Linf, those of a query shared by all examples.
+    """Draws to replay in place of random ones, in Linf, those of a query shared by all examples."""
 
-    Attributes:
-      start_signs: [N, 1, W, C], ±1.
-      corners: integers [queries, 2], first row and column of the square of each query.
-      signs: [queries, C], ±1.
-    """
-
-    start_signs: jax.Array
-    corners: jax.Array
-    signs: jax.Array
+    start_signs: jax.Array  # [N, 1, W, C], ±1
+    corners: jax.Array  # integers [queries, 2], first row and column of the square of each query
+    signs: jax.Array  # [queries, C], ±1
 
 
 @direct("draws")
@@ -83,30 +70,21 @@ def square(
     Costs `queries` + 1 forward passes of the batch, fewer if all examples are solved earlier.
 
     Args:
-      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K]; pure, in inference mode.
-      images: float32 [N, H, W, C] in [0, 1]; N may be 0. L2 and L1 need H >= 5.
-      labels: integers [N].
-      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
-      key: one key, folded with positions in the batch, or one key per example [N].
+      logits_fn, images, labels, epsilon, key: as for `pgd`, as are errors. L2 and L1 need H >= 5.
       norm: 'linf', 'l2' or 'l1'.
       queries: after the start, for each example.
       p_init: share of the image that the first squares cover.
-      rescale: whether the schedule of sizes, made for 10,000 queries, is stretched to `queries`. AutoAttack
-        does not, and so ends at squares of 1/128 of the first area.
+      rescale: whether the schedule of sizes, made for 10,000 queries, is stretched to `queries`. AutoAttack does not,
+        and so ends at squares of 1/128 of the first area.
       draws: replayed instead of random ones.
 
     Returns:
       An `AttackResult`, its loss the margin loss. Success is judged on the final image by its prediction.
-
-    Raises:
-      ValueError: wrong shapes or types, unreadable radius, unknown norm, counts or shares out of range.
     """
     run: dict[str, Any] = {"epsilon": epsilon, "key": key, "norm": norm, "draws": draws}
     state = start_square(logits_fn, images, labels, **run)
-    state = continue_square(
-        logits_fn, state, images, labels, **run, first=0, count=queries, queries=queries, p_init=p_init, rescale=rescale
-    )
-    return square_result(state, images)
+    run |= {"first": 0, "count": queries, "queries": queries, "p_init": p_init, "rescale": rescale}
+    return square_result(continue_square(logits_fn, state, images, labels, **run), images)
 
 
 def start_square(
@@ -124,8 +102,7 @@ def start_square(
     Arguments and errors are those of `square`.
     """
     images, radius, keys = _checked(images, labels, epsilon, key, norm, draws)
-    height, width, channels = images.shape[1:]
-    shape, dtype = (height, width, channels), images.dtype
+    shape, dtype = images.shape[1:], images.dtype
     if len(images) == 0:
         return SquareState(images, jnp.zeros(0, dtype), jnp.zeros(0, bool), jnp.zeros(0, jnp.int32))
     keys = folded(keys, 0)  # query i takes i + 1
@@ -159,8 +136,8 @@ def continue_square(
 ) -> SquareState:
     """Makes queries `first`, …, `first` + `count` - 1 of the `queries` in all; those beyond do not exist.
 
-    Blocks that follow each other give the same bits as one call. Where rows are dropped between blocks, `key`
-    must hold one key for each row that is left. Stops early once nothing is left to do.
+    Blocks that follow each other give the same bits as one call. Where rows are dropped between blocks, `key` must hold
+    one key for each row that is left. Stops early once nothing is left to do.
 
     Args:
       state: of `start_square` or of the block before, rows in the order of `images`.
@@ -170,9 +147,8 @@ def continue_square(
     The other arguments and errors are those of `square`.
     """
     images, radius, keys = _checked(images, labels, epsilon, key, norm, draws)
-    check_count("queries", queries, least=1)
-    check_count("first", first, least=0)
-    check_count("count", count, least=0)
+    for name, value, least in (("queries", queries, 1), ("first", first, 0), ("count", count, 0)):
+        check_count(name, value, least=least)
     if state.points.shape != images.shape:
         raise ValueError(f"state and images must have the same rows; got {state.points.shape} and {images.shape}.")
     state = lax.stop_gradient(state)
@@ -214,13 +190,8 @@ def continue_square(
         loss, fooled = _judged(logits_fn, points, labels)
         active = state.loss < 0
         better = active & (loss > state.loss)
-        state = SquareState(
-            points=jnp.where(over(better, points), points, state.points),
-            loss=jnp.where(better, loss, state.loss),
-            fooled=jnp.where(better, fooled, state.fooled),
-            queries=state.queries + active,
-        )
-        return query + 1, state
+        points, loss, fooled = select(better, (points, loss, fooled), (state.points, state.loss, state.fooled))
+        return query + 1, SquareState(points, loss, fooled, state.queries + active)
 
     first = jnp.asarray(first, jnp.int32)
     stop = first + jnp.minimum(count, queries - first)
@@ -230,18 +201,14 @@ def continue_square(
 
 def square_result(state: SquareState, images: jax.Array) -> AttackResult:
     """Returns what a search, finished or not, has found; `images` [N, H, W, C] are the clean ones."""
-    points = jnp.where(over(state.fooled, images), state.points, images)
+    points = select(state.fooled, state.points, images)
     return lax.stop_gradient(AttackResult(points, state.fooled, state.loss, state.queries, state.fooled))
 
 
 def square_sides(
     height: int, width: int, *, queries: int = 5000, p_init: float = 0.8, norm: str = "linf", rescale: bool = False
 ) -> np.ndarray:
-    """Returns the side of the square of each query, integers [queries], for images [H, W].
-
-    Raises:
-      ValueError: `p_init` outside (0, 1].
-    """
+    """Returns the side of the square of each query, integers [queries], for images [H, W]."""
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init is the share of the image that the first squares cover, in (0, 1]; got {p_init!r}.")
     number = np.arange(queries)
@@ -254,7 +221,7 @@ def square_sides(
 
 
 def check_height(shape: tuple[int, ...], norm: str) -> None:
-    """Raises ValueError if images of `shape` (H, W, C) have too few rows for the start in `norm`."""
+    """Refuses images of a `shape` (H, W, C) with too few rows for the start in `norm`."""
     if norm != "linf" and shape[0] < LEAST_HEIGHT:
         raise ValueError(
             f"in L2 and L1 the Square attack needs images of at least {LEAST_HEIGHT} rows, which its start cuts "
@@ -285,7 +252,6 @@ def _window(corner: jax.Array, side: jax.Array, size: tuple[int, int]) -> jax.Ar
 def _judged(logits_fn, points, labels):
     """Returns the margin loss, -inf where it is not a number, and whether the prediction is wrong, both [N]."""
     logits = lax.stop_gradient(logits_fn(points))  # here, as a loop of unknown length has no gradient
-    if logits.ndim != 2 or len(logits) != len(points):
-        raise ValueError(f"logits_fn must return [{len(points)}, K] logits; got shape {logits.shape}.")
+    check_logits(logits, points)
     loss = losses.margin(logits, labels).astype(points.dtype)
     return jnp.where(jnp.isnan(loss), -jnp.inf, loss), jnp.argmax(logits, axis=1) != labels

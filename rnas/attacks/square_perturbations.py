@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.attacks.l1_ball import project_l1
-from rnas.attacks.projections import TINY, distance, over
+from rnas.attacks.projections import TINY, distance, over, project_l1
 
 DECAY = {"l2": 2, "l1": 4}  # power with which a bump falls off from its centre
 TILES = 5  # across the height of the start
@@ -46,7 +45,7 @@ def bump_table(sides: tuple[int, ...], norm: str) -> np.ndarray:
     return np.stack([np.pad(bump(side, norm), (0, largest - side)) for side in sides])
 
 
-def tiled_bumps(keys: jax.Array, shape: tuple[int, int, int], norm: str) -> jax.Array:
+def tiled_bumps(keys: jax.Array, shape: tuple[int, ...], norm: str) -> jax.Array:
     """Returns a perturbation of `shape` [H, W, C] for each of `keys` [N], tiled with bumps of side H // 5.
 
     Each tile is transposed or not at random, and has a random sign for each channel. Tiles begin at the pixel
@@ -73,10 +72,8 @@ def tiled_bumps(keys: jax.Array, shape: tuple[int, int, int], norm: str) -> jax.
 def placed_bumps(pair: jax.Array, corners: jax.Array, flips: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Returns [N, H, W, 1]: a bump in each of N empty images of `size` (H, W).
 
-    Args:
-      pair: the bump [A, A], beyond its side padded with zeros, see `bump_table`.
-      corners: integers [N, 2], row and column of its first pixel.
-      flips: bool [N], whether it is transposed.
+    The bump is `pair` [A, A], beyond its side padded with zeros; its first pixel lies at `corners`, integers [N, 2] of
+    row and column, and it is transposed where `flips`, bool [N], are true.
     """
     across = len(pair)
     rows = jnp.arange(size[0])[None, :, None] - corners[:, 0, None, None]
@@ -95,8 +92,6 @@ def exchanged(
       move: the perturbations so far [N, H, W, C].
       fresh: what is added in the first window [N, H, W, C], 0 outside it.
       first, second: bool [N, H, W, 1], the window that receives and the one that is emptied.
-      epsilon: radius in pixel units.
-      norm: 'l2' or 'l1'.
 
     Returns:
       Perturbations [N, H, W, C] of about the length `epsilon`, to be fitted into ball and box by `fitted`.

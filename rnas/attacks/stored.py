@@ -10,8 +10,7 @@ def stored(x: jax.Array) -> jax.Array:
     XLA fuses elementwise work into whatever reads its outcome. On a CPU it does so for every reader, and so does the
     work once for each of them: an image nine times if a convolution reads it in nine shifts, a gradient as often as a
     search along it looks at it. A barrier alone is gone before that is decided; a branch that depends on the data
-    stays. Other platforms are left to weigh for themselves what fusing saves them. Writing costs a pass over memory;
-    it pays where readers are many.
+    stays. Other platforms weigh for themselves what fusing saves. Writing costs a pass; it pays for many readers.
     """
     if x.size == 0:
         return x

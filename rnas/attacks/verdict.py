@@ -9,8 +9,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import losses
-from rnas.attacks.random_models import one_by_one
-from rnas.attacks.random_start import folded
+from rnas.attacks.random_start import folded, run_model
 
 DRAWS = 20  # of a random model, to average over
 
@@ -21,34 +20,27 @@ def judge(
     """Judges `images` in a fresh pass: a program like that of an attack.
 
     Args:
-      eot: 1 for a model that is a function of its input; else the number of draws of a random one, which is then
-        called with a key, and wrong where at least half of the draws are.
+      eot: 1 for a model that is a function of its input; else the number of draws of a random one, which is then called
+        with a key, and wrong where at least half of the draws are.
 
     Returns:
-      wrong bool [N]; wrong_share [N], of the draws; margin [N], the label's lead over the best other class, mean
-      over draws; prediction [N], of the last draw.
+      wrong bool [N]; wrong_share [N], of the draws; margin [N], the label's lead over the best other class, mean over
+      draws; prediction [N], of the last draw.
     """
 
     def one(*draw):
-        logits = one_by_one(logits_fn)(images, *draw) if draw else logits_fn(images)
+        logits = run_model(logits_fn, images, *draw)
         prediction = jnp.argmax(logits, axis=1)
-        return {
-            "wrong": (prediction != labels).astype(jnp.float32),
-            "margin": -losses.margin(logits, labels),
-            "prediction": prediction,
-        }
+        wrong = (prediction != labels).astype(jnp.float32)
+        return {"wrong": wrong, "margin": -losses.margin(logits, labels), "prediction": prediction}
 
     if eot == 1:
         found = jax.tree.map(lambda leaf: leaf[None], one())
     else:
         found = lax.map(lambda draw: one(folded(keys, draw)), jnp.arange(eot))
     share = jnp.mean(found["wrong"], axis=0)
-    return {
-        "wrong": share >= 0.5,
-        "wrong_share": share,
-        "margin": jnp.mean(found["margin"], axis=0),
-        "prediction": found["prediction"][-1],
-    }
+    wrong, margin, prediction = share >= 0.5, jnp.mean(found["margin"], axis=0), found["prediction"][-1]
+    return {"wrong": wrong, "wrong_share": share, "margin": margin, "prediction": prediction}
 
 
 judge_once = functools.partial(judge, 1)

@@ -13,10 +13,9 @@ from rnas.artifacts.attack import IMAGES, AttackRow, AttackSummary, Cost, Foolin
 from rnas.artifacts.run_record import precision, versions
 from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.batching import concurrent_batches
-from rnas.attacks.check_result import Check
 from rnas.attacks.input_checks import SLACK
 from rnas.attacks.programs import AttackRun, in_turn, runs_of
-from rnas.attacks.sanity_checks import CAVEAT, check_stored
+from rnas.attacks.sanity_checks import CAVEAT, Check, check_stored
 from rnas.evaluation import sanity
 from rnas.evaluation.examples import Examples
 from rnas.evaluation.ledger import Ledger, wait_for_all

@@ -12,8 +12,8 @@ import numpy as np
 from rnas.artifacts.scores import Curve
 from rnas.attacks import measurements, sanity_checks
 from rnas.attacks.apgd import ascend
-from rnas.attacks.check_result import Check
 from rnas.attacks.programs import AttackRun, runs_of
+from rnas.attacks.sanity_checks import Check
 from rnas.evaluation.examples import Examples
 from rnas.evaluation.measuring import Measuring
 

@@ -8,8 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from rnas.layers.convolution import Conv
-from rnas.layers.initializers import HE_NORMAL
+from rnas.layers.convolution import HE_NORMAL, Conv
 
 Moments = tuple[jax.Array, jax.Array]
 
@@ -69,10 +68,7 @@ class BatchNorm(nn.Module):
     def affine(self, features: int, moments: Callable[[], Moments], *, train: bool) -> Moments:
         """Returns (multiplier, shift) [features], float32; normalising x is `x * multiplier + shift`.
 
-        Args:
-          features: number of channels C.
-          moments: gives mean and variance [C] of the batch; called only if `train`.
-          train: whether the batch or the running statistics are used.
+        `moments` gives mean and variance [features] of the batch, used if `train`; else the running ones are.
         """
         shape = (features,) if self.branches is None else (self.branches, features)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
@@ -126,16 +122,8 @@ class ConvBatchNorm(nn.Module):
         channels = x.shape[-1]
         if self.depthwise and channels != self.features:
             raise ValueError(f"a depthwise convolution keeps its {channels} channels, got features={self.features}.")
-        conv = Conv(
-            self.features,
-            self.kernel_size,
-            self.stride,
-            channels if self.depthwise else 1,
-            self.use_bias,
-            dtype=self.dtype,
-            kernel_init=self.kernel_init,
-            name="conv",
-        )
+        groups, own = channels if self.depthwise else 1, dict(dtype=self.dtype, kernel_init=self.kernel_init)
+        conv = Conv(self.features, self.kernel_size, self.stride, groups, self.use_bias, **own, name="conv")
         bn = BatchNorm(self.momentum, dtype=self.dtype, axis_name=self.axis_name, name="bn")
         if self.depthwise or self.kernel_size != 1 or self.stride != 1 or channels > self.features:
             return bn(conv(x), train=train)

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 
 from rnas.layers.dense import DENSE
 from rnas.layers.depthwise import DEPTHWISE
-from rnas.layers.initializers import HE_NORMAL
 from rnas.layers.trilinear import convolution
 from rnas.layers.window import IMAGES, Padding, Window
+
+HE_NORMAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+FLOATS = (jnp.float32, jnp.float64)  # types with forms of our own
 
 Fold = Callable[[jax.Array, jax.Array | None], tuple[jax.Array, jax.Array | None]]
 
@@ -29,68 +31,38 @@ def convolve(
     rhs: jax.Array,
     window_strides: Sequence[int],
     padding: str | Padding,
-    lhs_dilation: Sequence[int] | None = None,
+    *,
     rhs_dilation: Sequence[int] | None = None,
     dimension_numbers: Any = None,
     feature_group_count: int = 1,
-    batch_group_count: int = 1,
-    precision: Any = None,
-    preferred_element_type: Any = None,
+    **options: Any,
 ) -> jax.Array:
-    """`lax.conv_general_dilated`, with forms of our own on a CPU.
+    """`lax.conv_general_dilated`, whose arguments it takes, with forms of our own on a CPU.
 
-    These are for float images NHWC, kernels HWIO and one group or depthwise; the rest is left to XLA. Value
-    and derivatives are those of the native convolution up to rounding. Reverse mode, forward over reverse and
-    `jax.vmap` work; forward mode alone does not, as for every function with its own reverse rule.
-
-    Args:
-      lhs: images [N, H, W, C].
-      rhs: kernel [kh, kw, C / groups, F].
-      window_strides: along height and width.
-      padding: "SAME", "VALID", or pixels (before, after) along height and width.
-      lhs_dilation: of the images.
-      rhs_dilation: of the kernel.
-      dimension_numbers: meaning of the axes; images NHWC and kernels HWIO are what has other forms.
-      feature_group_count: groups of channels.
-      batch_group_count: groups of images.
-      precision: of the products.
-      preferred_element_type: of the sums.
-
-    Returns:
-      The convolution [N, h, w, F].
+    These are for float images [N, H, W, C], kernels [kh, kw, C / groups, F] and one group or depthwise, without other
+    `options`; the rest is left to XLA. Value and derivatives are those of the native convolution up to rounding, in any
+    mode and order, also under `jax.vmap`.
     """
+    options |= {"rhs_dilation": rhs_dilation, "dimension_numbers": dimension_numbers}
+    options["feature_group_count"] = groups = feature_group_count
     unusual = (
         not on_cpu()
         or lhs.ndim != 4
         or lhs.size == 0
         or lhs.dtype != rhs.dtype
-        or lhs.dtype not in (jnp.float32, jnp.float64)
-        or set(lhs_dilation or (1,)) != {1}
-        or batch_group_count != 1
-        or precision is not None
-        or preferred_element_type is not None
+        or lhs.dtype not in FLOATS
+        or not (groups == 1 or groups == lhs.shape[-1] == rhs.shape[-1])
+        or set(options.get("lhs_dilation") or (1,)) != {1}
+        or options.get("batch_group_count", 1) != 1
+        or any(options.get(name) is not None for name in ("precision", "preferred_element_type"))
         or lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
         != lax.conv_dimension_numbers(lhs.shape, rhs.shape, IMAGES)
     )
-    channels = lhs.shape[-1]
-    separate = feature_group_count == channels == rhs.shape[-1]
-    if unusual or not (separate or feature_group_count == 1):
-        return lax.conv_general_dilated(
-            lhs,
-            rhs,
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            batch_group_count,
-            precision,
-            preferred_element_type,
-        )
+    if unusual:
+        return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
     dilation = tuple(rhs_dilation or (1, 1))
     padding = pixels(padding, lhs.shape[1:3], rhs.shape[:2], window_strides, dilation)
-    return convolve_once(Window(rhs.shape[:2], tuple(window_strides), padding, dilation, feature_group_count), lhs, rhs)
+    return convolve_once(Window(rhs.shape[:2], tuple(window_strides), padding, dilation, groups), lhs, rhs)
 
 
 def on_cpu() -> bool:
@@ -99,11 +71,7 @@ def on_cpu() -> bool:
 
 
 def pixels(
-    padding: str | Padding,
-    size: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilation: Sequence[int],
+    padding: str | Padding, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
     """Returns the pixels (before, after) along height and width that `padding` means for images of that size."""
     if isinstance(padding, str):
@@ -130,20 +98,14 @@ def pointwise(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def convolve_branches(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns convolutions side by side, [B, N, h, w, F].
-
-    Args:
-      window: of every one of them.
-      x: images [B, N, H, W, C].
-      kernel: [B, kh, kw, C / groups, F].
-    """
+    """Returns convolutions side by side, [B, N, h, w, F]: of `x` [B, N, H, W, C] with `kernel` [B, kh, kw, *, F]."""
     if window.groups == 1 and window.kernel == (1, 1):
         # One batched matrix product on every platform: accelerators run it faster than a grouped convolution.
         (seen,) = jax.vmap(window.shifts)(x)
         product = jnp.matmul(seen.reshape(len(x), -1, seen.shape[-1]), kernel[:, 0, 0])
         return product.reshape(*seen.shape[:-1], -1)
     depthwise = window.groups == x.shape[-1] == kernel.shape[-1]
-    if on_cpu() and depthwise and x.dtype in (jnp.float32, jnp.float64):
+    if on_cpu() and depthwise and x.dtype in FLOATS:
         return convolution(DEPTHWISE, window, x, kernel)
     return jax.vmap(window.native)(x, kernel)
 
@@ -183,23 +145,20 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array, fold: Fold | None = None) -> jax.Array:
         """Returns the convolution [N, h, w, features] of `x` [N, H, W, C_in]; with `branches`, B of each.
 
-        Args:
-          x: images.
-          fold: maps (kernel, bias or None) to what is used in their place; this is how a following affine
-            map is folded into the product.
+        `fold` maps (kernel, bias or None) to what is used in their place: so a following affine map is folded into the
+        product.
         """
         branches = () if self.branches is None else (self.branches,)
         if x.ndim != 4 + len(branches) or x.shape[: len(branches)] != branches:
-            shape = ", ".join([*map(str, branches), "N, H, W, C"])
-            raise ValueError(f"Conv takes images of shape [{shape}], got {x.shape}; add the missing axis.")
+            axes = ", ".join([*map(str, branches), "N, H, W, C"])
+            raise ValueError(f"Conv takes images of shape [{axes}], got {x.shape}; add the missing axis.")
         side, channels = self.kernel_size, x.shape[-1]
         if channels % self.groups or self.features % self.groups:
             raise ValueError(
                 f"groups={self.groups} must divide both {channels} input and {self.features} output channels."
             )
-        kernel = self.param(
-            "kernel", self.initial_kernels, (*branches, side, side, channels // self.groups, self.features)
-        )
+        shape = (*branches, side, side, channels // self.groups, self.features)
+        kernel = self.param("kernel", self.initial_kernels, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (*branches, self.features)) if self.use_bias else None
         if fold is not None:
             kernel, bias = fold(kernel, bias)
@@ -211,15 +170,8 @@ class Conv(nn.Module):
             padding = pixels(padding, x.shape[2:4], size, strides, dilation)
             y = convolve_branches(Window(size, strides, padding, dilation, self.groups), x, kernel)
         else:
-            y = convolve(
-                x,
-                kernel,
-                strides,
-                padding,
-                rhs_dilation=dilation,
-                dimension_numbers=IMAGES,
-                feature_group_count=self.groups,
-            )
+            options: dict[str, Any] = {"rhs_dilation": dilation, "dimension_numbers": IMAGES}
+            y = convolve(x, kernel, strides, padding, feature_group_count=self.groups, **options)
         return y if bias is None else y + bias.reshape(*branches, 1, 1, 1, -1)
 
     def initial_kernels(self, key: jax.Array, shape: Sequence[int]) -> jax.Array:

@@ -11,36 +11,31 @@ columns are shifted back.
 """
 
 import math
+from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from rnas.layers.trilinear import Forms
-from rnas.layers.window import IMAGES, Pair, Window, block_size
+from rnas.layers.window import IMAGES, Pair, Window, block_size, sum_of_products
 
 ROWS = 2048  # of the matrix, which is to stay in the cache
 FEW = 4  # input channels up to which the gradient to the images goes by columns
 FEATURES = 16  # output channels up to which a grey image is convolved by shifted products
 
 
-def value(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def value(window: Window, size: Pair, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the convolution [N, h, w, F] of `x` [N, H, W, C] with `kernel` [kh, kw, C, F]."""
     if x.shape[-1] > 1 or kernel.shape[-1] > FEATURES:
         return window.native(x, kernel)
-    return shifted_products(window, x, kernel)
+    return sum_of_products(window.shifts(x), kernel)
 
 
 def to_images(window: Window, size: Pair, kernel: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient [N, *size, C] to the images, from that to the result, `g` [N, h, w, F]."""
     form = shifted_back if kernel.shape[2] <= FEW else turned_round
     return form(window, (len(g), *size, kernel.shape[2]), kernel, g)
-
-
-def shifted_products(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the convolution [N, h, w, F] of grey `x` [N, H, W, 1] with `kernel` [kh, kw, 1, F]."""
-    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-    return sum(seen * weight for seen, weight in zip(window.shifts(x), weights, strict=True))
 
 
 def shifted_back(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
@@ -53,24 +48,16 @@ def shifted_back(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: j
 
 def turned_round(window: Window, shape: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient to images of `shape` [N, H, W, C], from `kernel` and the result's gradient `g`."""
-    padding = []
-    for size, out, reach, stride, (before, _) in zip(
-        shape[1:3], g.shape[1:3], window.reach, window.strides, window.padding, strict=True
-    ):
-        first = reach - before
-        padding.append((first, size + reach - first - (out - 1) * stride - 1))
-    return lax.conv_general_dilated(
-        g,
-        jnp.swapaxes(kernel[::-1, ::-1], 2, 3),
-        (1, 1),
-        padding,
-        lhs_dilation=window.strides,
-        rhs_dilation=window.dilation,
-        dimension_numbers=IMAGES,
-    )
+    axes = zip(shape[1:3], g.shape[1:3], window.reach, window.strides, window.padding, strict=True)
+    padding = [
+        (reach - before, size + before - (out - 1) * stride - 1) for size, out, reach, stride, (before, _) in axes
+    ]
+    turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    options: dict[str, Any] = dict(lhs_dilation=window.strides, rhs_dilation=window.dilation, dimension_numbers=IMAGES)
+    return lax.conv_general_dilated(g, turned, (1, 1), padding, **options)
 
 
-def to_kernel(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+def to_kernel(window: Window, size: Pair, x: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient [kh, kw, C, F] to the kernel, from images `x` and the result's gradient `g`."""
     images, height, width, features = g.shape
     channels = x.shape[-1]

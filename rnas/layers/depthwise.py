@@ -13,12 +13,12 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.layers.trilinear import Forms
-from rnas.layers.window import Pair, Window, block_size
+from rnas.layers.window import Pair, Window, block_size, sum_of_products
 
 BLOCK = 8  # images at a time: enough for every core, few enough for the cache
 
 
-def value(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def value(window: Window, size: Pair, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns each channel of `x` [N, H, W, C] convolved with its own `kernel` [kh, kw, 1, C]."""
     return joined(lax.map(lambda x: sum_of_products(window.shifts(x), kernel), blocks(x)))
 
@@ -29,7 +29,7 @@ def to_images(window: Window, size: Pair, kernel: jax.Array, g: jax.Array) -> ja
     return joined(lax.map(lambda g: sum_of_products(window.shifts_back(g, size), kernel), blocks(g)))
 
 
-def to_kernel(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+def to_kernel(window: Window, size: Pair, x: jax.Array, g: jax.Array) -> jax.Array:
     """Returns the gradient [kh, kw, 1, C] to the kernel, from images `x` and the result's gradient `g`."""
 
     def step(sums, block):
@@ -53,12 +53,6 @@ def blocks(images: jax.Array) -> jax.Array:
 def joined(blocks: jax.Array) -> jax.Array:
     """Returns blocks [N / block, block, ...] as [N, ...]."""
     return blocks.reshape(-1, *blocks.shape[2:])
-
-
-def sum_of_products(shifts: list[jax.Array], kernel: jax.Array) -> jax.Array:
-    """Returns the sum [N, h, w, C] of kh * kw shifted images, each times its entry of `kernel` [kh, kw, 1, C]."""
-    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-    return sum(shift * weight for shift, weight in zip(shifts, weights, strict=True))
 
 
 def sum_together(arrays: list[jax.Array]) -> list[jax.Array]:

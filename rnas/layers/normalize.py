@@ -18,11 +18,7 @@ class Normalize(nn.Module):
     std: tuple[float, ...]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns `x` [N, H, W, C], normalised.
-
-        Raises:
-          ValueError: if `mean` and `std` do not have C entries each, or an entry of `std` is not positive.
-        """
+        """Returns `x` [N, H, W, C], normalised; `mean` and `std` must have C entries."""
         if not len(self.mean) == len(self.std) == x.shape[-1]:
             raise ValueError(
                 f"images have {x.shape[-1]} channels; mean={self.mean} and std={self.std} must have as many."

@@ -20,27 +20,20 @@ from rnas.layers.window import Window
 
 
 class Forms(NamedTuple):
-    """How a convolution is computed on a CPU.
+    """How a convolution of images of `size` (H, W) is computed on a CPU, by functions (window, size, *operands).
 
-    Attributes:
-      value: (window, x, kernel) to the result [N, h, w, F], of `x` [N, H, W, C] and `kernel` [kh, kw, C / groups, F].
-      to_images: (window, size, kernel, g) to the gradient to images of `size` (H, W), from that to the result, `g`.
-      to_kernel: (window, x, g) to the gradient to the kernel.
+    The operands are two of x [N, H, W, C], kernel [kh, kw, C / groups, F], and g, the gradient to the result.
     """
 
-    value: Callable[..., jax.Array]
-    to_images: Callable[..., jax.Array]
-    to_kernel: Callable[..., jax.Array]
+    value: Callable[..., jax.Array]  # x, kernel → the result [N, h, w, F]
+    to_images: Callable[..., jax.Array]  # kernel, g → the gradient to the images
+    to_kernel: Callable[..., jax.Array]  # x, g → the gradient to the kernel
 
 
 def convolution(forms: Forms, window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns B convolutions side by side, [B, N, h, w, F].
+    """Returns convolutions side by side, [B, N, h, w, F]: of `x` [B, N, H, W, C] with `kernel` [B, kh, kw, *, F].
 
-    Args:
-      forms: used on a CPU; other platforms have their own.
-      window: of every convolution.
-      x: images [B, N, H, W, C].
-      kernel: [B, kh, kw, C / groups, F].
+    The `forms` are used on a CPU; other platforms have their own.
     """
     return VALUE.bind(x, kernel, forms=forms, window=window, size=x.shape[2:4])
 
@@ -57,6 +50,10 @@ def _kernel_shape(window, size, x, g):
     return (g.shape[0], *window.kernel, x.shape[-1] // window.groups, g.shape[-1])
 
 
+def _native_value(window, size, x, kernel):
+    return window.native(x, kernel)
+
+
 def _native_to_images(window, size, kernel, g):
     x = jax.ShapeDtypeStruct((len(g), *size, kernel.shape[-2] * window.groups), g.dtype)
     return jax.linear_transpose(lambda x: window.native(x, kernel), x)(g)[0]
@@ -67,20 +64,19 @@ def _native_to_kernel(window, size, x, g):
     return jax.linear_transpose(lambda kernel: window.native(x, kernel), kernel)(g)[0]
 
 
-def _primitive(name: str, shape: Callable, own: Callable, native: Callable, kernel: int | None) -> Primitive:
+def _primitive(name: str, form: str, shape: Callable, native: Callable, kernel: int | None) -> Primitive:
     """Returns a primitive of two operands, each with an axis of branches first.
 
     Args:
-      name: of the primitive.
+      form: which of `Forms` computes one branch on a CPU.
       shape: (window, size, *operands) to the shape of the result.
-      own: (forms, window, size, *operands) to the result of one branch, on a CPU.
-      native: (window, size, *operands) to the same, elsewhere.
+      native: (window, size, *operands) to the result of one branch, elsewhere.
       kernel: which operand is the kernel, if one is: with one kernel, more images are just a larger batch.
     """
     primitive = Primitive(name)
 
     def on_cpu(*operands, forms, window, size):
-        one = functools.partial(own, forms, window, size)
+        one = functools.partial(getattr(forms, form), window, size)
         if len(operands[0]) == 1:
             return one(*(operand[0] for operand in operands))[None]
         return lax.map(lambda operands: one(*operands), operands)
@@ -127,27 +123,9 @@ def _primitive(name: str, shape: Callable, own: Callable, native: Callable, kern
     return primitive
 
 
-VALUE = _primitive(
-    "convolution",
-    _value_shape,
-    lambda forms, window, size, x, kernel: forms.value(window, x, kernel),
-    lambda window, size, x, kernel: window.native(x, kernel),
-    kernel=1,
-)
-TO_IMAGES = _primitive(
-    "convolution_to_images",
-    _images_shape,
-    lambda forms, window, size, kernel, g: forms.to_images(window, size, kernel, g),
-    _native_to_images,
-    kernel=0,
-)
-TO_KERNEL = _primitive(
-    "convolution_to_kernel",
-    _kernel_shape,
-    lambda forms, window, size, x, g: forms.to_kernel(window, x, g),
-    _native_to_kernel,
-    kernel=None,
-)
+VALUE = _primitive("convolution", "value", _value_shape, _native_value, kernel=1)
+TO_IMAGES = _primitive("convolution_to_images", "to_images", _images_shape, _native_to_images, kernel=0)
+TO_KERNEL = _primitive("convolution_to_kernel", "to_kernel", _kernel_shape, _native_to_kernel, kernel=None)
 
 # In the order of the operands; the first argument is the cotangent of the one result, of the shape of what it names.
 ad.defbilinear(

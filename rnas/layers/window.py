@@ -14,21 +14,13 @@ IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
 class Window(NamedTuple):
-    """Geometry of a convolution; every pair is (along the height, along the width).
+    """Geometry of a convolution; every pair is (along the height, along the width)."""
 
-    Attributes:
-      kernel: size of the kernel.
-      strides: steps between two positions.
-      padding: pixels added (before, after) along each axis.
-      dilation: steps between two entries of the kernel.
-      groups: groups of channels.
-    """
-
-    kernel: Pair
-    strides: Pair
-    padding: Padding
-    dilation: Pair
-    groups: int
+    kernel: Pair  # size of the kernel
+    strides: Pair  # steps between two positions
+    padding: Padding  # pixels added (before, after) along each axis
+    dilation: Pair  # steps between two entries of the kernel
+    groups: int  # of channels
 
     @property
     def reach(self) -> Pair:
@@ -56,20 +48,14 @@ class Window(NamedTuple):
 
     def shifts(self, x: jax.Array, fill: float = 0) -> list[jax.Array]:
         """Returns what each entry of the kernel meets, row by row: kh * kw arrays [N, h, w, C]; padding is `fill`."""
-        # Index of the last position, from the first entry's point of view.
-        last = [(count - 1) * stride for count, stride in zip(self.positions(x.shape[1:3]), self.strides, strict=True)]
-        x = lax.pad(
-            x,
-            jnp.asarray(fill, x.dtype),
-            ((0, 0, 0), *((before, after, 0) for before, after in self.padding), (0, 0, 0)),
-        )
+        # One behind the last position, from the first entry's point of view.
+        positions = zip(self.positions(x.shape[1:3]), self.strides, strict=True)
+        end = [(count - 1) * stride + 1 for count, stride in positions]
+        sides = ((before, after, 0) for before, after in self.padding)
+        x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *sides, (0, 0, 0)))
+        steps = (1, *self.strides, 1)
         return [
-            lax.slice(
-                x,
-                (0, row, column, 0),
-                (len(x), row + last[0] + 1, column + last[1] + 1, x.shape[-1]),
-                (1, *self.strides, 1),
-            )
+            lax.slice(x, (0, row, column, 0), (len(x), row + end[0], column + end[1], x.shape[-1]), steps)
             for row in range(0, self.reach[0] + 1, self.dilation[0])
             for column in range(0, self.reach[1] + 1, self.dilation[1])
         ]
@@ -82,14 +68,19 @@ class Window(NamedTuple):
         """
         # Where the window strides, g is spread out first.
         spread = [(length - 1) * stride + 1 for length, stride in zip(g.shape[1:3], self.strides, strict=True)]
-        g = lax.pad(
-            g, jnp.asarray(fill, g.dtype), ((0, 0, 0), *((0, 0, stride - 1) for stride in self.strides), (0, 0, 0))
-        )
+        between = ((0, 0, stride - 1) for stride in self.strides)
+        g = lax.pad(g, jnp.asarray(fill, g.dtype), ((0, 0, 0), *between, (0, 0, 0)))
         padding = tuple(
             (reach - before, length + before - width)
             for reach, (before, _), length, width in zip(self.reach, self.padding, size, spread, strict=True)
         )
         return self._replace(padding=padding, strides=(1, 1)).shifts(g, fill)
+
+
+def sum_of_products(shifts: list[jax.Array], kernel: jax.Array) -> jax.Array:
+    """Returns the sum [N, h, w, F] of kh * kw shifted images, each times its entry of `kernel` [kh, kw, 1, F]."""
+    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    return sum(shift * weight for shift, weight in zip(shifts, weights, strict=True))
 
 
 def block_size(images: int, limit: int) -> int:

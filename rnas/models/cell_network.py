@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rnas.layers import Conv, Normalize, average_pool
-from rnas.layers.classifier import classify
-from rnas.layers.initializers import UNIFORM_FAN_IN
+from rnas.layers.cell_layers import UNIFORM_FAN_IN, classify
 from rnas.models.cell import DropPath, FixedCell, MixedCell
 from rnas.models.image_classifier import ImageClassifier, Make, Output
 from rnas.spaces.cell_space import CONCAT, CellSpace, Genotype, get_space

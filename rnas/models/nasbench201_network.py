@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from rnas.layers import Conv, ConvBatchNorm, Normalize
-from rnas.layers.classifier import classify
-from rnas.layers.initializers import UNIFORM_FAN_IN
+from rnas.layers.cell_layers import UNIFORM_FAN_IN, classify
 from rnas.models.image_classifier import ImageClassifier, Make, Output
 from rnas.spaces import nasbench201
 from rnas.spaces.nasbench201 import EDGES, OPERATIONS, Arch

@@ -10,6 +10,7 @@ import functools
 import operator
 from typing import Any
 
+import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -20,6 +21,23 @@ Apply = Callable[[PyTree, jax.Array], Any]
 OUTPUTS = ("sum", "trace")
 PARAMETERS = ("all", "kernels")
 HELD_BYTES = 2**30  # of gradients at once, by default
+
+
+def frozen_statistics(model: nn.Module, variables: dict[str, Any], images: jax.Array, *inputs: Any) -> dict[str, Any]:
+    """Returns the variables with the BatchNorm statistics of this batch as the running ones.
+
+    In inference mode the network then gives on the batch what it gives in training mode, and any other image passes
+    through it without touching its neighbours. Statistics of what the batch does not pass through stay as they are.
+
+    Args:
+      model: of `rnas.models`, with an attribute `momentum`.
+      variables: its parameters and `batch_stats`.
+      images: [N, H, W, C] in [0, 1].
+      inputs: what the model takes after the images, such as an encoding.
+    """
+    # Without momentum nothing of the former statistics is kept.
+    _, moved = model.clone(momentum=0.0).apply(variables, images, *inputs, train=True, mutable=["batch_stats"])
+    return {**variables, **moved}
 
 
 def empirical_ntk(
@@ -34,9 +52,8 @@ def empirical_ntk(
 ) -> jax.Array:
     """Returns ⟨∇f(x1_i), ∇f(x2_j)⟩ for every pair of examples, [N1, N2] in the type of the gradients.
 
-    Per-example gradients are contracted with one another leaf by leaf. The whole Jacobian is held only where it fits;
-    otherwise blocks of examples are differentiated and contracted one after the other, those of `x2` once for every
-    block of `x1`.
+    Per-example gradients are contracted leaf by leaf. The whole Jacobian is held only where it fits; otherwise blocks
+    of examples are differentiated and contracted one after the other, those of `x2` once for every block of `x1`.
 
     Args:
       apply: (variables, images [N, ...]) → logits [N, K], or a tuple that begins with them, as the models of
@@ -54,8 +71,9 @@ def empirical_ntk(
       ValueError: an unknown `output` or `parameters`, a block below 1, no example, examples of two shapes, no leaf
         that is called 'kernel', or logits of another shape.
     """
-    if parameters not in PARAMETERS:
-        raise ValueError(f"unknown parameters {parameters!r}; expected one of {', '.join(PARAMETERS)}.")
+    for name, value, known in (("parameters", parameters, PARAMETERS), ("output", output, OUTPUTS)):
+        if value not in known:
+            raise ValueError(f"unknown {name} {value!r}; expected one of {', '.join(known)}.")
     if block is not None and block < 1:
         raise ValueError(f"block={block}: expected at least 1 example, or None.")
     given = (x1,) if x2 is None else (x1, x2)
@@ -64,11 +82,19 @@ def empirical_ntk(
             raise ValueError(f"examples of shape {x.shape}: expected at least one, each of shape {x1.shape[1:]}.")
     params, logits = split(apply, variables)
     leaves, structure = jax.tree.flatten_with_path(params)
-    chosen = [parameters == "all" or _name(path) == "kernel" for path, _ in leaves]
+    chosen = [parameters == "all" or getattr(path[-1] if path else None, "key", None) == "kernel" for path, _ in leaves]
     if not any(chosen):
         raise ValueError("no parameter is called 'kernel'; parameters='all' takes every one.")
     moving = [leaf for (_, leaf), is_chosen in zip(leaves, chosen, strict=True) if is_chosen]
-    directions = _directions(output, jax.eval_shape(lambda x: logits(params, x), x1[:1]))
+    one = jax.eval_shape(lambda x: logits(params, x), x1[:1])
+    if one.ndim != 2 or len(one) != 1:
+        raise ValueError(f"apply must return logits [N, K]; got shape {one.shape} for one example.")
+    classes = one.shape[1]
+    # [D, K]: the combinations of logits whose kernels are summed.
+    if output == "sum":
+        directions = jnp.ones((1, classes), one.dtype)
+    else:
+        directions = jnp.eye(classes, dtype=one.dtype) * classes**-0.5
 
     def directed(moving, example, direction):
         left = iter(moving)
@@ -103,10 +129,8 @@ def empirical_ntk(
     if len(directions) == 1:
         return kernel(directions[0])
     shape = jax.eval_shape(kernel, directions[0])
-    total, _ = lax.scan(
-        lambda total, direction: (total + kernel(direction), None), jnp.zeros(shape.shape, shape.dtype), directions
-    )
-    return total
+    zeros = jnp.zeros(shape.shape, shape.dtype)
+    return lax.scan(lambda total, direction: (total + kernel(direction), None), zeros, directions)[0]
 
 
 def split(apply: Apply, variables: PyTree) -> tuple[PyTree, Callable[[PyTree, jax.Array], jax.Array]]:
@@ -127,22 +151,6 @@ def inner_products(left: PyTree, right: PyTree) -> jax.Array:
         for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     )
     return functools.reduce(operator.add, products)
-
-
-def _directions(output: str, logits: jax.ShapeDtypeStruct) -> jax.Array:
-    """[D, K]: the combinations of logits whose kernels are summed."""
-    if output not in OUTPUTS:
-        raise ValueError(f"unknown output {output!r}; expected one of {', '.join(OUTPUTS)}.")
-    if logits.ndim != 2 or len(logits) != 1:
-        raise ValueError(f"apply must return logits [N, K]; got shape {logits.shape} for one example.")
-    classes = logits.shape[1]
-    if output == "sum":
-        return jnp.ones((1, classes), logits.dtype)
-    return jnp.eye(classes, dtype=logits.dtype) * classes**-0.5
-
-
-def _name(path: tuple[Any, ...]) -> Any:
-    return getattr(path[-1], "key", None) if path else None
 
 
 def _cut(x: jax.Array, block: int) -> jax.Array:

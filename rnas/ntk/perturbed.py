@@ -4,7 +4,6 @@ After Wu et al. 2024 (arXiv 2403.13134): training on (1 - β) times the clean an
 governed by mixtures of the kernel between clean images x, perturbed ones A(x), and twice perturbed ones A(A(x)).
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,9 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import cross_entropy, initial_images, projected_ascent, radius
-from rnas.attacks.pgd import check_count
+from rnas.attacks.epsilon_parsing import Length
+from rnas.attacks.input_checks import check_count
+from rnas.attacks.pgd import Logits
 from rnas.attacks.random_start import per_example_keys
 from rnas.ntk.kernel import Apply, PyTree, empirical_ntk
 
@@ -28,14 +29,10 @@ class Perturbed(NamedTuple):
 
 
 class Kernels(NamedTuple):
-    """Kernels [..., N, N] with g = ∇f; rows are i, columns j.
+    """Kernels [..., N, N] with g = ∇f; rows are i, columns j. The two that cross are not symmetric.
 
-    Attributes:
-      clean: K = ⟨g(x_i), g(x_j)⟩.
-      cross: K̄ = ⟨g(x_i), g(A(x_j))⟩, not symmetric.
-      robust: K̂ = ⟨g(A(x_i)), g(A(x_j))⟩.
-      twice_cross: K̄₂ = ⟨g(A(x_i)), g(A(A(x_j)))⟩, not symmetric.
-      twice: K̂₂ = ⟨g(A(A(x_i))), g(A(A(x_j)))⟩.
+    `clean` is K = ⟨g(x_i), g(x_j)⟩, `cross` K̄ = ⟨g(x_i), g(A(x_j))⟩, `robust` K̂ = ⟨g(A(x_i)), g(A(x_j))⟩,
+    `twice_cross` K̄₂ = ⟨g(A(x_i)), g(A(A(x_j)))⟩, and `twice` K̂₂ = ⟨g(A(A(x_i))), g(A(A(x_j)))⟩.
     """
 
     clean: jax.Array
@@ -46,23 +43,18 @@ class Kernels(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """Kernels [..., N, N] whose least eigenvalues bound the two errors; both are symmetric.
-
-    Attributes:
-      clean: K_all of clean error.
-      robust: K̃_all of robust error.
-    """
+    """Kernels [..., N, N] whose least eigenvalues bound the errors: K_all the clean, K̃_all the robust; symmetric."""
 
     clean: jax.Array
     robust: jax.Array
 
 
 def perturb(
-    logits_fn: Callable[[jax.Array], jax.Array],
+    logits_fn: Logits,
     images: jax.Array,
     labels: jax.Array,
     *,
-    epsilon: float | str | jax.Array,
+    epsilon: Length,
     key: jax.Array,
     steps: int | jax.Array = STEPS,
 ) -> Perturbed:
@@ -70,29 +62,17 @@ def perturb(
 
     The second attack starts from A(x) with a ball of its own, so that A(A(x)) may lie up to 2 ε from x.
 
-    Args:
-      logits_fn: images [N, H, W, C] in [0, 1] → logits [N, K], in inference mode.
-      images: [N, H, W, C] in [0, 1].
-      labels: integers [N].
-      epsilon: radius in pixel units, a number, a string such as '8/255', or traced.
-      key: of the starts; one key, or one for each example [N].
-      steps: of either attack, each 2.5 ε / steps long.
-
-    Raises:
-      ValueError: less than one step, or as `rnas.attacks.projected_ascent`.
+    Arguments and errors are those of `rnas.attacks.pgd`. Either attack takes `steps`, at least one, of 2.5 ε / steps.
     """
     check_count("steps", steps, least=1)
     keys = jax.vmap(jax.random.split, out_axes=1)(per_example_keys(key, len(images)))
 
     def attack(centre, keys):
-        found = projected_ascent(
-            lambda points: cross_entropy(logits_fn(points), labels),
-            initial_images(keys, centre, epsilon),
-            centre,
-            epsilon=epsilon,
-            step_size=REACH * radius(epsilon) / steps,
-            steps=steps,
-        )
+        def loss(points):
+            return cross_entropy(logits_fn(points), labels)
+
+        start, length = initial_images(keys, centre, epsilon), REACH * radius(epsilon) / steps
+        found = projected_ascent(loss, start, centre, epsilon=epsilon, step_size=length, steps=steps)
         return found, found
 
     _, (once, twice) = lax.scan(attack, images, keys)  # a scan, so that the network is compiled once
@@ -102,17 +82,9 @@ def perturb(
 def perturbed_kernels(
     apply: Apply, variables: PyTree, images: jax.Array, perturbed: Perturbed, **options: Any
 ) -> Kernels:
-    """Returns the five kernels, from one gradient for each of the 3 N images.
+    """Returns the five kernels of `images` [N, ...], clean and `perturbed`, from one gradient for each of the 3 N.
 
-    Args:
-      apply: see `empirical_ntk`.
-      variables: see `empirical_ntk`.
-      images: clean images [N, ...].
-      perturbed: the same images, perturbed.
-      options: `output`, `parameters` and `block` of `empirical_ntk`.
-
-    Raises:
-      ValueError: see `empirical_ntk`.
+    Other arguments and errors are those of `empirical_ntk`; its `output`, `parameters` and `block` are the `options`.
     """
     whole = empirical_ntk(apply, variables, jnp.concatenate([images, *perturbed]), **options)
     return blocks(whole, len(images), 0)
@@ -122,8 +94,7 @@ def blocks(whole: Any, examples: int, place: int) -> Kernels:
     """Cuts the five kernels of one radius out of a kernel of clean images and images perturbed at several radii.
 
     Args:
-      whole: [..., (1 + 2 R) N, (1 + 2 R) N], of the clean images, then once and twice perturbed ones for each of R
-        radii.
+      whole: [..., (1 + 2 R) N, (1 + 2 R) N], of N clean images, then once and twice perturbed ones for each of R radii.
       examples: N.
       place: of the radius, 0 to R - 1.
     """
@@ -141,14 +112,7 @@ def mixed_kernels(kernels: Kernels, beta: float | jax.Array) -> Mixed:
 
     K_all = (1-β)² K + β(1-β)(K̄ + K̄ᵀ) + β² K̂ for clean error, and for robust error the same one perturbation
     further, K̃_all = (1-β)² K̂ + β(1-β)(K̄₂ + K̄₂ᵀ) + β² K̂₂. Both are Gram matrices, of (1-β) g(x) + β g(A(x)) and of
-    (1-β) g(A(x)) + β g(A(A(x))).
-
-    Args:
-      kernels: of one radius, of JAX or NumPy.
-      beta: β in [0, 1].
-
-    Raises:
-      ValueError: a number outside [0, 1].
+    (1-β) g(A(x)) + β g(A(A(x))). The kernels are of one radius, of JAX or NumPy; a `beta` outside [0, 1] is refused.
     """
     if not isinstance(beta, jax.Array) and not 0 <= beta <= 1:
         raise ValueError(f"beta={beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")

@@ -1,7 +1,8 @@
 """Training-free scores that kernels are compared with: synflow, gradient norm, Jacobian norm, NASWOT.
 
 Each is a number for a network at initialisation; more is taken to be better. In place of batch statistics the network
-uses those of `frozen_statistics`; on the batch that they come from both are the same.
+uses those of `frozen_statistics`; on the batch that they come from both are the same. `apply` and `variables` are those
+of `rnas.ntk.empirical_ntk`.
 """
 
 from collections.abc import Mapping
@@ -23,14 +24,7 @@ SCALE = 1e-10  # of synflow's input and of its output: sums over paths outgrow f
 
 
 def gradient_norm(apply: Apply, variables: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns Σ ‖∂L/∂W‖₂ over all kernels W, L the mean cross-entropy (Abdelfattah et al. 2021, arXiv 2101.08134).
-
-    Args:
-      apply: see `rnas.ntk.empirical_ntk`.
-      variables: likewise.
-      images: [N, ...].
-      labels: integers [N].
-    """
+    """Returns Σ ‖∂L/∂W‖₂ over all kernels W, L the mean cross-entropy (Abdelfattah et al. 2021, arXiv 2101.08134)."""
     params, logits = split(apply, variables)
     gradient = jax.grad(lambda params: cross_entropy(logits(params, images), labels).mean())(params)
     return functools.reduce(operator.add, [jnp.sqrt(jnp.sum(lax.square(leaf))) for leaf in _kernels(gradient).values()])
@@ -40,11 +34,6 @@ def jacobian_norm(apply: Apply, variables: PyTree, images: jax.Array) -> jax.Arr
     """Returns the mean over images of ‖∂ logits / ∂ image‖_F, in logits per pixel unit (Hoffman et al. 2019).
 
     Exact, by one backward pass for each of the K logits (arXiv 1908.02729, equation 3 and appendix).
-
-    Args:
-      apply: see `rnas.ntk.empirical_ntk`.
-      variables: likewise.
-      images: [N, ...].
     """
     params, logits = split(apply, variables)
     found, pull = jax.vjp(lambda images: logits(params, images), images)
@@ -61,24 +50,20 @@ def synflow(apply: Apply, variables: PyTree, inputs: jax.Array) -> jax.Array:
 
     (Tanaka et al. 2020, arXiv 2006.05467, equation 2; as a score without BatchNorm, Abdelfattah et al. 2021.) The
     logarithm, because sums over paths span forty orders of magnitude; a network through which nothing flows has a
-    finite one that is far below all others.
-
-    Args:
-      apply: see `rnas.ntk.empirical_ntk`; should not shift its input, and be piecewise linear.
-      variables: likewise; BatchNorm counts as the identity.
-      inputs: ones [1, ...].
+    finite one that is far below all others. The network should not shift its `inputs`, ones [1, ...], and be piecewise
+    linear; BatchNorm counts as the identity.
     """
     params, logits = split(apply, jax.tree.map(jnp.abs, _without_normalization(variables)))
     flow = jax.grad(lambda params: SCALE * logits(params, SCALE * inputs).sum())(params)
-    total = functools.reduce(operator.add, [jnp.vdot(kernel, flow) for kernel, flow in _pairs(params, flow)])
+    flows = _kernels(flow)
+    total = functools.reduce(operator.add, [jnp.vdot(kernel, flows[path]) for path, kernel in _kernels(params).items()])
     return jnp.log(jnp.maximum(total, jnp.finfo(total.dtype).tiny)) - 2 * jnp.log(SCALE)
 
 
 def agreement(activations: jax.Array) -> jax.Array:
     """Returns on how many ReLUs each two examples agree, [N, N], whole numbers.
 
-    Args:
-      activations: [N, ...]; a ReLU is on where its activation is above 0, before or after it.
+    A ReLU is on where its entry of `activations` [N, ...], from before or after it, is above 0.
     """
     codes = (activations.reshape(len(activations), -1) > 0).astype(jnp.float32)
     both = jnp.matmul(codes, codes.T, precision=lax.Precision.HIGHEST)
@@ -89,14 +74,9 @@ def agreement(activations: jax.Array) -> jax.Array:
 def naswot(kernel: np.ndarray) -> float:
     """Returns log |K_H| of the agreements K_H of all ReLUs (Mellor et al. 2021, arXiv 2006.04647, equation 2).
 
-    Float64, on the host. Of a singular kernel, where two images have the same code, eigenvalues below rounding
-    (N · 2⁻⁵² · λ_max) count as that.
-
-    Args:
-      kernel: [N, N], the sum of `agreement` over all layers.
-
-    Raises:
-      ValueError: a network without ReLUs.
+    Float64, on the host. The `kernel` [N, N] sums `agreement` over all layers; that of a network without ReLUs is
+    refused. Of a singular one, where two images have the same code, eigenvalues below rounding (N · 2⁻⁵² · λ_max)
+    count as that.
     """
     values = np.linalg.eigvalsh(np.asarray(kernel, np.float64))
     if values[-1] <= 0:
@@ -119,8 +99,3 @@ def _without_normalization(variables: PyTree) -> PyTree:
 
 def _kernels(tree: Mapping[str, Any]) -> dict[tuple[str, ...], jax.Array]:
     return {path: leaf for path, leaf in flax.traverse_util.flatten_dict(tree).items() if path[-1] == "kernel"}
-
-
-def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[jax.Array, jax.Array]]:
-    others = _kernels(other)
-    return [(leaf, others[path]) for path, leaf in _kernels(one).items()]

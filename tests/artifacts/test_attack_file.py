@@ -9,7 +9,7 @@ import pytest
 from rnas.artifacts import attack
 from rnas.artifacts.attack import AttackSummary, FoolingImages
 from rnas.artifacts.scores import Curve, Score
-from rnas.attacks.check_result import Check
+from rnas.attacks.sanity_checks import Check
 
 EPSILON = 8 / 255
 

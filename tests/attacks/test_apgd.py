@@ -12,8 +12,7 @@ from traces import load_trace
 
 from rnas.attacks import cross_entropy
 from rnas.attacks.apgd import apgd, ascend, checkpoints, plan, sparse_direction
-from rnas.attacks.l1_ball import project_l1
-from rnas.attacks.projections import distance
+from rnas.attacks.projections import distance, project_l1
 from rnas.attacks.random_start import per_example_keys
 
 NORMS = ("linf", "l2", "l1")

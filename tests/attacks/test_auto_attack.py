@@ -25,7 +25,7 @@ module = importlib.import_module("rnas.attacks.auto_attack")  # the package has 
 @pytest.fixture(scope="module", autouse=True)
 def few_queries():
     """Square of 40 queries in blocks of 10. Programs made under one number must not be found under another."""
-    caches = (programs._square, direct._compiled)
+    caches = (programs._fixed, direct._compiled)
     for cache in caches:
         cache.cache_clear()
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnas.attacks import radius
-from rnas.attacks.projections import ball_radius
+from rnas.attacks.epsilon_parsing import ball_radius
 
 
 @pytest.mark.parametrize(

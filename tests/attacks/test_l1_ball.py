@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.attacks.l1_ball import project_l1
+from rnas.attacks.projections import project_l1
 
 SHAPE = (3, 5, 2)
 project = jax.jit(project_l1)

@@ -136,7 +136,7 @@ def test_refusals(name, norm, classes, words):
 @pytest.fixture
 def few_queries(monkeypatch):
     """Square of 40 queries in blocks of 10. Programs made under one number must not be found under another."""
-    caches = (programs._square, direct._compiled)
+    caches = (programs._fixed, direct._compiled)
     for cache in caches:
         cache.cache_clear()
     monkeypatch.setattr(programs, "QUERIES", 40)
