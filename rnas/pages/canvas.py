@@ -3,99 +3,110 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-DOTS_PER_PIXEL = 2  # PNG pixels per CSS pixel, sharp on dense screens
 COLUMN = 860  # CSS pixels of the page's column
-INK, FAINT, ACCENT = "#22262b", "#9aa0a6", "#d55e00"
-BLUE = "#0072b2"
-BOUNDARY = {"color": "#6b7177", "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}  # between two stages
-
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e7e9ec",
-    "grid.linewidth": 0.7,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.6,
-    "lines.solid_capstyle": "round",
-    "svg.hashsalt": "rnas",
-}
+INK, QUIET, FAINT, PALE = "#22262b", "#6b7177", "#9aa0a6", "#e7e9ec"
+BLUE, NAVY, ACCENT, GREEN, PURPLE, OLIVE = "#0072b2", "#00558a", "#d55e00", "#009e73", "#a84a8c", "#8a6d00"
+DOTS = (0, (1, 2))
+BOUNDARY = {"color": QUIET, "linewidth": 0.8, "linestyle": DOTS, "zorder": 1}  # between two stages
+_STYLE = Path(__file__).with_name("templates") / "figures.mplstyle"
+_TYPES = {"svg": "svg+xml", "png": "png"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing as it stands in the page and in files beside it.
+    """A drawing as it stands in the page and in a file beside it.
 
     Attributes:
-        name: of its files, without suffix.
-        png: pixels, two for each CSS pixel.
+        name: of its file, without suffix.
+        data: the file.
         alt: what it shows, in words.
         width, height: CSS pixels.
-        svg: the same as vectors; None of what is made of pixels alone.
+        form: `svg`, or `png` of what is made of pixels.
         labels: what its legends print.
         wide: whether it keeps its size and scrolls where the page is too narrow: else its labels could not be read.
     """
 
     name: str
-    png: bytes
+    data: bytes
     alt: str
     width: int
     height: int
-    svg: bytes | None = None
+    form: str = "svg"
     labels: tuple[str, ...] = ()
     wide: bool = False
 
     @property
+    def files(self) -> dict[str, bytes]:
+        """Its file by its name."""
+        return {f"figures/{self.name}.{self.form}": self.data}
+
+    @property
     def source(self) -> str:
-        """The smaller of its two forms as an address that holds the data itself."""
-        if self.svg is not None and len(self.svg) < len(self.png):
-            return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        """The file as an address that holds the data itself."""
+        return f"data:image/{_TYPES[self.form]};base64,{base64.b64encode(self.data).decode()}"
 
 
 def draw(
-    name: str, alt: str, size: tuple[float, float], paint: Callable[[Figure], None], wide: bool = False
+    name: str,
+    alt: str,
+    size: tuple[float, float],
+    paint: Callable[[Figure], None],
+    wide: bool = False,
+    form: str = "svg",
 ) -> Picture:
     """A picture of `size` CSS pixels (96 to the inch) on white, filled by `paint`; see `Picture` for the rest."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     # From the library's own defaults, so that a matplotlibrc on the machine changes nothing.
     with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(size[0] / 96, size[1] / 96), dpi=96 * DOTS_PER_PIXEL, facecolor="white")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=(size[0] / 96, size[1] / 96), dpi=192)  # pixels in it are sharp on dense screens
         paint(figure)
-        png, svg = io.BytesIO(), io.BytesIO()
-        figure.savefig(png, format="png")
-        # Without a date, so that the same data give the same bytes.
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        data = io.BytesIO()
+        # `savefig` would lay it out twice. Without a date, so that the same data give the same bytes.
+        if form == "svg":
+            FigureCanvasSVG(figure).print_svg(data, metadata={"Date": None, "Creator": None})
+        else:
+            FigureCanvasAgg(figure).print_png(data)
         legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
     labels = dict.fromkeys(text.get_text() for legend in legends if legend for text in legend.get_texts())
     width, height = map(round, size)
-    return Picture(name, png.getvalue(), alt, width, height, svg.getvalue(), tuple(labels), wide or width > COLUMN)
+    return Picture(name, data.getvalue(), alt, width, height, form, tuple(labels), wide or width > COLUMN)
+
+
+def heatmap(axes: Axes, values: np.ndarray, down: Sequence[str], across: Sequence[str], **looks: Any) -> ScalarMappable:
+    """Numbers [len(down), len(across)] as colours."""
+    image = axes.imshow(values, aspect="auto", **looks)
+    axes.set_xticks(range(len(across)), across)
+    axes.set_yticks(range(len(down)), down)
+    axes.set_xticks(np.arange(1, len(across)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(down)) - 0.5, minor=True)
+    axes.grid(False)
+    axes.grid(which="minor", color=PALE, linewidth=0.5)
+    axes.tick_params(which="both", length=0, labelsize=7)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def scale(figure: Figure, image: ScalarMappable, axes: Any, unit: str) -> None:
+    """The scale of colours, beside one or several axes."""
+    bar = figure.colorbar(image, ax=axes, aspect=24, pad=0.02)
+    bar.solids.set_alpha(1)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.set_title(unit, fontsize=8, fontweight="normal", loc="center")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnas.artifacts.architecture import Architecture
-from rnas.pages.canvas import ACCENT, BLUE, FAINT, INK, Picture, draw
-from rnas.pages.cells import Block, Edge, Graph, blocks, look
+from rnas.pages.canvas import ACCENT, BLUE, FAINT, INK, NAVY, QUIET, Picture, draw, heatmap, scale
+from rnas.pages.cells import Edge, Graph, blocks, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_QUIET, _OUTLINE, _ROOM = "#6b7177", "#a9bfd2", "#dfe9f2"
 
 # -- cells ---------------------------------------------------------------------------------------------------
 
@@ -41,9 +39,7 @@ def draw_cells(name: str, graphs: Sequence[Graph]) -> Picture:
     height = sum(above) + len(graphs) * _BELOW
 
     def paint(figure: Figure) -> None:
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set(xlim=(0, _WIDTH), ylim=(0, height))
+        axes = _sheet(figure, (0, _WIDTH), (0, height))
         top = height
         for graph, room in zip(graphs, above, strict=True):
             if title:
@@ -51,72 +47,67 @@ def draw_cells(name: str, graphs: Sequence[Graph]) -> Picture:
             _paint_cell(axes, graph, top - room)
             top -= room + _BELOW
 
-    alt = " ".join(f"{graph.title}: {', '.join(words(graph, edge) for edge in graph.edges)}." for graph in graphs)
+    each = [", ".join(f"{graph.words(edge)} to {edge.node}" for edge in graph.edges) for graph in graphs]
+    alt = " ".join(f"{graph.title}: {edges}." for graph, edges in zip(graphs, each, strict=True))
     return draw(name, alt, (_WIDTH, height), paint)
 
 
-def words(graph: Graph, edge: Edge) -> str:
-    """An edge in words: sep 3×3 from 0 to 2."""
-    return f"{look(edge.operation)[0]} from {graph.state(edge.source)} to {edge.node}"
+def _sheet(figure: Figure, across: tuple[float, float], up: tuple[float, float]) -> Axes:
+    """The whole figure to draw on, in units of its own."""
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=across, ylim=up)
+    return axes
 
 
 def _rise(edge: Edge) -> float:
     return _LOW + (edge.node - edge.source - 1) * _RISE
 
 
-def _across(graph: Graph, state: int) -> float:
-    """After two inputs the output has a place of its own; after one the last node is the output."""
-    steps = len(graph.states) if graph.inputs == 2 else graph.states[-1]
-    return _MARGIN + state * _SPAN / steps
-
-
 def _paint_cell(axes: Axes, graph: Graph, floor: float) -> None:
     """Paints a cell whose arcs stand on `floor`, the upper side of its states."""
-    middle = floor - _HALF
+    middle, last = floor - _HALF, len(graph.states)
+    # After two inputs the output has a place of its own; after one the last node is the output.
+    across = np.linspace(_MARGIN, _MARGIN + _SPAN, last + (graph.inputs == 2))
     for state in graph.states:
         given = state < graph.inputs
-        name = graph.formula(state)
-        _box(axes, _across(graph, state), middle, name, "white" if given else "#e3edf6", bold=not given)
-    for edge, start, end in _ends(graph):
+        looks = {"facecolor": "white" if given else "#e3edf6", "fontweight": "normal" if given else "bold"}
+        _box(axes, across[state], middle, graph.formula(state), **looks)
+    for edge, start, end in _ends(graph, across):
         _arc(axes, edge, start, end, floor)
-    if graph.inputs == 1:
-        return
-    bus, output = middle - _HALF - _BUS + 13, _across(graph, len(graph.states))
-    quiet = {"color": FAINT, "linewidth": 1.1, "zorder": 1}
-    axes.vlines([_across(graph, node) for node in graph.nodes], bus, middle - _HALF, **quiet)
-    axes.annotate(
-        "",
-        (output - _BOX / 2 - 4, bus),
-        (_across(graph, graph.nodes[0]), bus),
-        arrowprops={"arrowstyle": "-|>", "color": FAINT, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0},
-    )
-    _box(axes, output, bus, "output", "white")
+    if graph.inputs == 2:
+        bus, first = middle - _HALF - _BUS + 13, across[graph.nodes[0]]
+        quiet = {"color": FAINT, "linewidth": 1.1}
+        axes.vlines(across[list(graph.nodes)], bus, middle - _HALF, zorder=1, **quiet)
+        arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, **quiet}
+        axes.annotate("", (across[last] - _BOX / 2 - 4, bus), (first, bus), arrowprops=arrow)
+        _box(axes, across[last], bus, "output", "white")
 
 
-def _box(axes: Axes, x: float, y: float, text: str, colour: str, bold: bool = False) -> None:
+def _box(axes: Axes, x: float, y: float, text: str, facecolor: str, **looks: Any) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     corner, size = (x - _BOX / 2 + 4, y - _HALF + 4), (_BOX - 8, 2 * _HALF - 8)
-    looks = {"facecolor": colour, "edgecolor": _QUIET, "linewidth": 0.9, "zorder": 3}
-    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle="round,pad=4", **looks))
-    axes.text(x, y, text, ha="center", va="center", fontsize=8.5, zorder=4, fontweight="bold" if bold else "normal")
+    border = {"facecolor": facecolor, "edgecolor": QUIET, "linewidth": 0.9, "zorder": 3}
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle="round,pad=4", **border))
+    axes.text(x, y, text, ha="center", va="center", zorder=4, **looks)
 
 
-def _ends(graph: Graph) -> list[tuple[Edge, float, float]]:
+def _ends(graph: Graph, across: np.ndarray) -> list[tuple[Edge, float, float]]:
     """Where each arc leaves and arrives: side by side on top of a state, ordered so that nested arcs do not cross."""
-    starts: dict[int, float] = {}
-    ends: dict[int, float] = {}
-    edges = graph.edges
+    starts: dict[Edge, float] = {}
+    ends: dict[Edge, float] = {}
     for state in graph.states:
         # From left to right: what arrives, the nearest source first; then what leaves, the farthest node first.
-        arriving = sorted((at for at, edge in enumerate(edges) if edge.node == state), key=lambda at: -edges[at].source)
-        leaving = sorted((at for at, edge in enumerate(edges) if edge.source == state), key=lambda at: -edges[at].node)
+        arriving = sorted((edge for edge in graph.edges if edge.node == state), key=lambda edge: -edge.source)
+        leaving = sorted((edge for edge in graph.edges if edge.source == state), key=lambda edge: -edge.node)
         slots = len(arriving) + len(leaving)
         gap = min(_SLOT, (_BOX - 8) / max(1, slots - 1))
-        for slot, at in enumerate((*arriving, *leaving)):
-            place = ends if slot < len(arriving) else starts
-            place[at] = _across(graph, state) + (slot - (slots - 1) / 2) * gap
-    return [(edge, starts[at], ends[at]) for at, edge in enumerate(edges)]
+        places = across[state] + gap * (np.arange(slots) - (slots - 1) / 2)
+        ends |= zip(arriving, places, strict=False)
+        starts |= zip(leaving, places[len(arriving) :], strict=True)
+    return [(edge, starts[edge], ends[edge]) for edge in graph.edges]
 
 
 def _arc(axes: Axes, edge: Edge, start: float, end: float, floor: float) -> None:
@@ -124,33 +115,22 @@ def _arc(axes: Axes, edge: Edge, start: float, end: float, floor: float) -> None
     from matplotlib.path import Path
 
     name, colour, dashes = look(edge.operation)
-    height = _rise(edge)
-    lean = 0.07 * (end - start)
-    # The top of a cubic whose inner points are equally high is at three quarters of their height.
-    inner = floor + height / 0.75
-    path = Path(
-        [(start, floor), (start + lean, inner), (end - lean, inner), (end, floor + 1)],
-        [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
-    )
-    looks = {"color": colour, "linewidth": 1.5, "zorder": 2}
-    axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=8, linestyle=dashes, **looks))
-    axes.text(
-        (start + end) / 2,
-        floor + height,
-        name,
-        ha="center",
-        va="center",
-        fontsize=8,
-        color=INK if name == "skip" else colour,
-        zorder=5,
-        bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none"},
-    )
+    height, lean = _rise(edge), 0.07 * (end - start)
+    inner = floor + height / 0.75  # the top of a cubic is at three quarters of its inner points
+    points = [(start, floor), (start + lean, inner), (end - lean, inner), (end, floor + 1)]
+    path = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+    looks = {"color": colour, "linestyle": dashes, "linewidth": 1.5, "mutation_scale": 8, "zorder": 2}
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", **looks))
+    paper = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none"}
+    words = {"fontsize": 8, "color": INK if name == "skip" else colour, "zorder": 5, "bbox": paper}
+    axes.text((start + end) / 2, floor + height, name, ha="center", va="center", **words)
 
 
 # -- the network ---------------------------------------------------------------------------------------------
 
-_STAGE_COLOURS = (BLUE, "#00558a")
+_STAGE_COLOURS = (BLUE, NAVY)
 _KIND_COLOURS = {"reduce": "#8a9199", "robust": ACCENT}  # of cells; the others are blue
+_OUTLINE, _ROOM = "#a9bfd2", "#dfe9f2"
 _GAP, _END = 0.7, 2.4  # in widths of a bar: between stages, and for the words at either end
 
 
@@ -160,43 +140,41 @@ def draw_network(architecture: Architecture) -> Picture:
     Cells have the colour of their type, and the types below them.
     """
     built = blocks(architecture)
-    stages = [list(members) for _, members in groupby(built, key=lambda block: block.stage)]
-    tallest = max(block.most for block in built)
-    total = len(built) + _GAP * (len(stages) - 1) + 2 * _END
+    stage = np.array([block.stage for block in built])
+    centres = _END + 0.5 + np.arange(len(built)) + _GAP * np.cumsum(np.diff(stage, prepend=stage[0]))
+    total = float(centres[-1] + 0.5 + _END)
+    kept, most = (np.array([getattr(block, size) for block in built]) for size in ("width", "most"))
     shape = "\u00d7".join(map(str, architecture.image_shape))
 
     def paint(figure: Figure) -> None:
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set(xlim=(0, total), ylim=(-0.62 * tallest, 0.84 * tallest))
-        axes.plot([0.5 * _END, total - 0.5 * _END], [0, 0], color=FAINT, linewidth=1, zorder=0)
-        left = _END
-        for number, members in enumerate(stages):
-            first, last = members[0], members[-1]
-            axes.annotate(
-                f"stage {first.stage}\n{last.resolution}\u00d7{last.resolution}\nstride {first.stride}",
-                (left + len(members) / 2, 1),
-                (0, -6),
-                va="top",
-                ha="center",
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=_QUIET,
-            )
-            for kind, run in groupby(members, key=lambda block: block.kind):
-                alike = list(run)
-                colour = _KIND_COLOURS.get(kind, BLUE) if kind else _STAGE_COLOURS[number % 2]
-                for place, block in enumerate(alike):
-                    _bar(axes, block, left + place, colour)
-                if kind:
-                    text = kind if len(alike) == 1 else f"{len(alike)} {kind}"
-                    _under(axes, text, left + len(alike) / 2, alike[0], fontsize=7)
-                left += len(alike)
-            left += _GAP
-        ends = ((0.5 * _END, f"image\n{shape}"), (total - 0.5 * _END, f"{architecture.num_classes}\nclasses"))
-        for x, text in ends:
-            box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": FAINT, "linewidth": 0.8}
+        axes = _sheet(figure, (0, total), (-0.62 * max(most), 0.84 * max(most)))
+        axes.axhline(0, 0.5 * _END / total, 1 - 0.5 * _END / total, color=FAINT, linewidth=1, zorder=0)
+        colours = [
+            _KIND_COLOURS.get(block.kind, BLUE) if block.kind else _STAGE_COLOURS[(block.stage - 1) % 2]
+            for block in built
+        ]
+        axes.bar(centres, most, 0.76, bottom=-most / 2, facecolor=_ROOM, edgecolor=_OUTLINE, linewidth=0.8)
+        axes.bar(centres, kept, 0.76, bottom=-kept / 2, color=colours)
+        for block, x in zip(built, centres, strict=True):
+            for option in {*block.options} - {block.width, block.most}:
+                line = {"color": "white" if option < block.width else _OUTLINE, "linewidth": 0.5}
+                axes.hlines((-option / 2, option / 2), x - 0.38, x + 0.38, **line)
+            _note(axes, str(block.width), (x, block.most / 2), 2, fontsize=8, fontweight="bold")
+            if block.options:
+                _note(axes, f"of {block.most}", (x, -block.most / 2), -3, fontsize=6.5, color=QUIET)
+        for (_, kind), run in groupby(range(len(built)), key=lambda place: (built[place].stage, built[place].kind)):
+            alike = list(run)
+            words = kind if len(alike) == 1 else f"{len(alike)} {kind}"
+            if kind:
+                _note(axes, words, (centres[alike].mean(), -most[alike[0]] / 2), -3, fontsize=7, color=QUIET)
+        for number in dict.fromkeys(stage.tolist()):
+            of = np.flatnonzero(stage == number)
+            first, last = built[of[0]], built[of[-1]]
+            words = f"stage {number}\n{last.resolution}\u00d7{last.resolution}\nstride {first.stride}"
+            at = {"xycoords": ("data", "axes fraction"), "fontsize": 7.5, "color": QUIET}
+            _note(axes, words, (centres[of].mean(), 1), -6, **at)
+        box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": FAINT, "linewidth": 0.8}
+        for x, text in ((0.5 * _END, f"image\n{shape}"), (total - 0.5 * _END, f"{architecture.num_classes}\nclasses")):
             axes.text(x, 0, text, ha="center", va="center", fontsize=7.5, bbox=box)
 
     of = ", ".join(f"{block.kind} {block.width}" if block.kind else f"{block.width} of {block.most}" for block in built)
@@ -204,30 +182,10 @@ def draw_network(architecture: Architecture) -> Picture:
     return draw("architecture", alt, (max(560, 26 * total), 310), paint)
 
 
-def _bar(axes: Axes, block: Block, left: float, colour: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    most, kept = block.most, block.width
-    start, width, middle = left + 0.12, 0.76, left + 0.5
-    axes.add_patch(Rectangle((start, -most / 2), width, most, facecolor=_ROOM, edgecolor=_OUTLINE, linewidth=0.8))
-    axes.add_patch(Rectangle((start, -kept / 2), width, kept, facecolor=colour, edgecolor="none"))
-    inner = [option for option in block.options if option not in (most, kept)]
-    axes.hlines(
-        [side * option / 2 for option in inner for side in (-1, 1)],
-        start,
-        start + width,
-        linewidth=0.5,
-        colors=["white" if option < kept else _OUTLINE for option in inner for _ in (-1, 1)],
-    )
-    above = {"ha": "center", "va": "bottom", "textcoords": "offset points"}
-    axes.annotate(str(kept), (middle, most / 2), (0, 2), fontsize=8, fontweight="bold", **above)
-    if block.options:
-        _under(axes, f"of {most}", middle, block, fontsize=6.5)
-
-
-def _under(axes: Axes, text: str, x: float, block: Block, fontsize: float) -> None:
-    below = {"ha": "center", "va": "top", "textcoords": "offset points", "color": _QUIET}
-    axes.annotate(text, (x, -block.most / 2), (0, -3), fontsize=fontsize, **below)
+def _note(axes: Axes, text: str, point: tuple[float, float], above: float, **looks: Any) -> None:
+    """Text that many points above a point, or below it."""
+    side = {"va": "bottom" if above > 0 else "top", "ha": "center", "textcoords": "offset points"}
+    axes.annotate(text, point, (0, above), **side, **looks)
 
 
 # -- tutors --------------------------------------------------------------------------------------------------
@@ -241,53 +199,33 @@ def draw_tutors(architecture: Architecture) -> Picture:
     """
     tutelage = architecture.tutelage
     student, teacher = architecture.taps, tutelage.teacher_taps
-    chosen = np.array([teacher.index(tutor) for tutor in tutelage.tutors])
-    probabilities = np.zeros((len(student), len(teacher)))
-    if len(tutelage.probabilities):
-        probabilities[:] = tutelage.probabilities
+    chosen = [teacher.index(tutor) for tutor in tutelage.tutors]
+    known = len(tutelage.probabilities) > 0
+    probabilities = np.array(tutelage.probabilities) if known else np.zeros((len(student), len(teacher)))
     # Cells never smaller than a label is high, so that every axis label stays legible at any size.
     cell_x = float(np.clip(480 / len(teacher), 15, 34))
     cell_y = float(np.clip(420 / len(student), 13.5, 28))
     across, down = cell_x * len(teacher), cell_y * len(student)
     left, below = (16 + 5.6 * max(map(len, taps)) for taps in (student, teacher))
-    above, right = 62, 74
-    width, height = left + across + right, above + down + below + 18
 
     def paint(figure: Figure) -> None:
-        def place(x: float, y: float, w: float, h: float) -> Axes:
-            return figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
-
-        axes = place(left, above, across, down)
-        image = axes.imshow(probabilities, cmap="Blues", vmin=0, vmax=max(probabilities.max(), 1e-12), aspect="auto")
-        axes.set_xticks(range(len(teacher)), teacher, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(student)), student, fontsize=7)
-        axes.set_xticks(np.arange(len(teacher) + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(len(student) + 1) - 0.5, minor=True)
-        axes.grid(False)
-        axes.grid(which="minor", color="#e7e9ec", linewidth=0.5)
-        axes.tick_params(which="both", length=0)
-        axes.spines[:].set_visible(False)
+        bars, axes = figure.subplots(2, 1, sharex=True, height_ratios=(40, down))
+        image = heatmap(axes, probabilities, student, teacher, cmap="Blues", vmin=0)
+        if known:
+            scale(figure, image, axes, "p")
+        axes.tick_params(axis="x", rotation=90)
         size = min(0.36 * min(cell_x, cell_y), 7) ** 2
         looks = {"color": ACCENT, "edgecolors": "white", "linewidths": 0.9, "zorder": 3}
         axes.scatter(chosen, range(len(student)), s=size, **looks)
         axes.set_xlabel("teacher layer, input to output", fontsize=8)
-
         counts = np.bincount(chosen, minlength=len(teacher))
-        bars = place(left, 24, across, above - 30)
-        bars.bar(range(len(teacher)), counts, width=0.72, color=ACCENT)
-        bars.set(xlim=(-0.5, len(teacher) - 0.5), ylim=(0, counts.max() * 1.45))
+        named = bars.bar(range(len(teacher)), counts, width=0.72, color=ACCENT)
+        bars.bar_label(named, [count or "" for count in counts.tolist()], fontsize=6.5, padding=1)
+        bars.set_ylim(0, counts.max() * 1.45)
         bars.set_axis_off()
-        for at, count in enumerate(counts):
-            if count:
-                bars.annotate(str(count), (at, count), (0, 1), textcoords="offset points", ha="center", fontsize=6.5)
-        figure.text(left / width, 1 - 13 / height, "student layers per tutor", fontsize=8, va="center")
-
-        if probabilities.any():
-            scale = place(left + across + 14, above, 10, min(down, 150))
-            figure.colorbar(image, cax=scale).outline.set_visible(False)
-            scale.tick_params(labelsize=7, length=2)
-            scale.set_title("p", fontsize=8, fontweight="normal")
+        bars.set_title("student layers per tutor", fontsize=8, fontweight="normal")
 
     pairs = ", ".join(f"{layer} from {tutor}" for layer, tutor in zip(student, tutelage.tutors, strict=True))
+    size = (left + across + 74, 80 + down + below)
     # Never shrunk: its labels are the smallest of all.
-    return draw("tutors", f"Tutor of every student layer: {pairs}.", (width, height), paint, wide=True)
+    return draw("tutors", f"Tutor of every student layer: {pairs}.", size, paint, wide=True)

@@ -44,24 +44,18 @@ def gallery(
     """
     largest = float(np.abs(images.adversarial - images.images).max(initial=0.0))
     factor = 0.5 / (epsilon or largest or 0.5)
+    classes = np.stack([images.labels, images.clean_predictions, images.adversarial_predictions], axis=1).astype(int)
     examples = []
-    for i in range(min(shown, len(images.images))):
-        clean, adversarial = images.images[i], images.adversarial[i]
-        label, before, after = (
-            int(classes[i]) for classes in (images.labels, images.clean_predictions, images.adversarial_predictions)
-        )
+    pairs = zip(images.images[:shown], images.adversarial, classes.tolist(), strict=False)
+    for i, (clean, adversarial, (label, before, after)) in enumerate(pairs):
         alt = f"Clean image, adversarial image and difference: label {label}, predicted {before}, then {after}."
         strip = _strip(f"{name}_{i}", alt, (clean, adversarial, 0.5 + factor * (adversarial - clean)))
         seen = (("label", label), ("clean", before), ("adversarial", after))
-        classes = " \u00b7 ".join(f"{view} {names[k] if k < len(names) else k}" for view, k in seen)
-        examples.append(Example(strip, classes, _verdict(label, before, after)))
+        words = " \u00b7 ".join(f"{view} {names[k] if k < len(names) else k}" for view, k in seen)
+        verdict = Cell("correct", kind="passed") if after == label else Cell("fooled", kind="failed")
+        wrong = Cell("wrong without attack", kind="skipped")
+        examples.append(Example(strip, words, verdict if before == label else wrong))
     return Gallery(examples, factor) if examples else None
-
-
-def _verdict(label: int, clean: int, adversarial: int) -> Cell:
-    if clean != label:
-        return Cell("wrong without attack", kind="skipped")
-    return Cell("correct", kind="passed") if adversarial == label else Cell("fooled", kind="failed")
 
 
 def _strip(name: str, alt: str, panels: tuple[np.ndarray, ...]) -> Picture:
@@ -73,13 +67,9 @@ def _strip(name: str, alt: str, panels: tuple[np.ndarray, ...]) -> Picture:
         if panel.shape[-1] != 3:  # grey, or channels that are no colours
             panel = np.repeat(panel.mean(axis=-1, keepdims=True), 3, axis=-1)
         pixels = np.rint(np.clip(np.nan_to_num(panel), 0, 1) * 255).astype(np.uint8)
-        tiles.append(pixels.repeat(enlarge, axis=0).repeat(enlarge, axis=1))
-    height, width, _ = tiles[0].shape
-    sheet = np.zeros((height, 3 * width + 2 * _SPACE, 4), np.uint8)  # the space between panels stays transparent
-    for position, tile in enumerate(tiles):
-        start = position * (width + _SPACE)
-        sheet[:, start : start + width, :3] = tile
-        sheet[:, start : start + width, 3] = 255
+        opaque = np.insert(pixels, 3, 255, axis=-1).repeat(enlarge, axis=0).repeat(enlarge, axis=1)
+        tiles.append(np.pad(opaque, ((0, 0), (0, _SPACE), (0, 0))))  # the space between panels is transparent
+    sheet = np.concatenate(tiles, axis=1)[:, :-_SPACE]
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
-    return Picture(name, buffer.getvalue(), alt, sheet.shape[1], height)
+    return Picture(name, buffer.getvalue(), alt, *sheet.shape[1::-1], "png")
