@@ -11,8 +11,8 @@ import numpy as np
 from rnas.artifacts.attack import NORMS, AttackSummary
 from rnas.artifacts.evaluation import ExampleImages
 from rnas.attacks.catalogue import label_of
+from rnas.pages.canvas import Gallery, gallery
 from rnas.pages.curves import plot_radii
-from rnas.pages.pictures import Gallery, gallery
 from rnas.pages.quantity import decimals, exact, norm_label, percent
 from rnas.pages.results import suite_cautions, threat
 from rnas.pages.site import dotted, publish, sections

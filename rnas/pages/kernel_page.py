@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rnas.artifacts.kernel_results import KernelGain, KernelResults, ScoreCorrelation, TableAgreement
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
-from rnas.pages.quantity import duration, exact
-from rnas.pages.site import Fold, Tile, dotted, publish, sections
+from rnas.pages.quantity import exact
+from rnas.pages.site import Fold, dotted, publish, sections
 from rnas.pages.table import Cell, Table, whole
 
 if TYPE_CHECKING:
@@ -53,23 +53,35 @@ def study_context(results: KernelResults) -> dict[str, Any]:
     # Title and tiles are about PGD-20 at 8/255 where it is among the columns, else about the last one.
     column = found and next((name for name in found.columns if name.endswith("/pgd_8")), found.columns[-1])
     count = exact(len(results.architectures))
+    strongest = {kernels: found and _strongest(found, column, kernels) for kernels in (True, False)}
     title = f"Scores of {count} cells before training"
-    if column and (best := _strongest(found, column, kernels=True)):
-        score = f"{LABELS[best.kind]} of the {_kernel(best.kernel)} kernel"
+    if first := strongest[True]:
+        score = f"{LABELS[first.kind]} of the {_kernel(first.kernel)} kernel"
         title = f"Of {count} cells the {score} ranks {column} best of all kernel scores"
+    pictures = found and {name: _plot_strength(results, name) for name in found.columns}
+    others = found and [Fold(name, picture) for name, picture in pictures.items() if name != column]
+    best = found and found.best
     return {
         "title": title,
         "eyebrow": dotted("rnas", "tangent kernels", results.dataset["name"], "NAS-Bench-201"),
         "degenerate": [cell.code for cell in results.architectures if cell.degenerate],
-        "tiles": _tiles(results, column),
+        "results": results,
+        "strongest": {
+            f"Best {noun} score, |\u03c1| with {column}": (one, f"{LABELS[one.kind]} {_kernel(one.kernel)}".strip())
+            for noun, one in (("kernel", strongest[True]), ("other", strongest[False]))
+            if one
+        },
         "column": column,
         "sections": sections(
-            strength=("Against attack strength", found and _strength(results, column)),
-            scores=("All scores", found and _scores(found)),
+            strength=("Against attack strength", found and {"picture": pictures[column], "others": others}),
+            scores=(
+                "All scores",
+                found and {"picture": _plot_correlations(found), "table": _figures("", found.correlations, found)},
+            ),
             gains=("What an attack adds to a kernel", found and _gains(found.gains, column)),
-            best=("Among the best cells", found and found.best and _best(found)),
+            best=("Among the best cells", best and {"of": best, "table": _figures("_best", best.correlations, found)}),
             cells=("Cells", Fold(f"Scores of {count} cells", _cells(results))),
-            protocol=("Protocol", results),
+            protocol=("Protocol", results.settings),
         ),
     }
 
@@ -86,39 +98,6 @@ def _strongest(found: TableAgreement, column: str, kernels: bool) -> ScoreCorrel
     return max((row for row in rows if bool(row.kernel) is kernels), key=lambda row: abs(row.spearman), default=None)
 
 
-def _tiles(results: KernelResults, column: str | None) -> list[Tile]:
-    seconds = results.seconds
-    shown = [
-        Tile("Cells", exact(len(results.architectures)), {"images": exact(results.settings.images)}),
-        Tile("Time of a cell, median", duration(seconds["median"]), {"in all": duration(seconds["total"])}),
-    ]
-    for title, kernels in (("Best kernel score", True), ("Best other score", False)):
-        if column and (best := _strongest(results.agreement, column, kernels)):
-            name = " ".join(filter(None, (LABELS[best.kind], _kernel(best.kernel))))
-            shown.append(Tile(f"{title}, |\u03c1| with {column}", f"{abs(best.spearman):.2f}", {name: ""}))
-    return shown
-
-
-def _strength(results: KernelResults, column: str) -> dict[str, Any]:
-    found, epsilons = results.agreement, results.settings.ascending_epsilons
-    pictures = {name: _plot_strength(found.correlations, epsilons, name) for name in found.columns}
-    return {"picture": pictures.pop(column), "others": [Fold(name, picture) for name, picture in pictures.items()]}
-
-
-def _scores(found: TableAgreement) -> dict[str, Any]:
-    table = _correlation_table("correlations", found.correlations, found.columns)
-    return {
-        "picture": _plot_correlations(found.correlations, found.shown, found.columns),
-        "table": Fold("In figures", table),
-    }
-
-
-def _best(found: TableAgreement) -> dict[str, Any]:
-    best = found.best
-    table = _correlation_table("correlations_best", best.correlations, found.columns)
-    return {"count": best.count, "share": best.share, "by": best.by, "table": Fold("In figures", table)}
-
-
 # -- tables --------------------------------------------------------------------------------------------------
 
 
@@ -129,16 +108,18 @@ def _coefficient(row: ScoreCorrelation | KernelGain, value: float | None, form: 
     return Cell(f"{value:{form}}", ends, value, kind="strong" if clear else "")
 
 
-def _correlation_table(name: str, rows: Sequence[ScoreCorrelation], columns: Sequence[str]) -> Table:
+def _figures(suffix: str, rows: Sequence[ScoreCorrelation], found: TableAgreement) -> Fold:
     """A row a score and kernel, the kernels of a score one below the other."""
     at = {(row.score, row.column): row for row in rows}
     order = list(LABELS)
-    lines = [
-        [LABELS[row.kind], _kernel(row.kernel), *(_coefficient(one, one.spearman, ".2f") for one in others)]
-        for row in sorted({row.score: row for row in rows}.values(), key=lambda row: order.index(row.kind))
-        for others in [[at[row.score, column] for column in columns]]
-    ]
-    return Table(name, ["Score", "Kernel", *columns], lines, "Spearman\u2019s \u03c1", below=_INTERVAL, kind="accuracy")
+    lines = []
+    for row in sorted({row.score: row for row in rows}.values(), key=lambda row: order.index(row.kind)):
+        others = [at[row.score, column] for column in found.columns]
+        lines.append(
+            [LABELS[row.kind], _kernel(row.kernel), *(_coefficient(one, one.spearman, ".2f") for one in others)]
+        )
+    head, caption = ["Score", "Kernel", *found.columns], "Spearman\u2019s \u03c1"
+    return Fold("In figures", Table(f"correlations{suffix}", head, lines, caption, below=_INTERVAL, kind="accuracy"))
 
 
 def _gains(gains: Sequence[KernelGain], column: str) -> Table:
@@ -171,14 +152,9 @@ _AXIS = "Spearman\u2019s \u03c1, with its 95 % interval"
 Points = Iterable[tuple[float, ScoreCorrelation | None]]
 
 
-def _plot_correlations(rows: Sequence[ScoreCorrelation], kernels: Sequence[str], columns: Sequence[str]) -> Picture:
-    """Spearman's coefficient of every score with its interval, one panel a column of the table.
-
-    Args:
-      rows: of every score with every column.
-      kernels: those that are shown, seven at most.
-      columns: of the table, one panel each.
-    """
+def _plot_correlations(agreement: TableAgreement) -> Picture:
+    """Spearman's coefficient of every score with its interval, one panel a column; of seven kernels at most."""
+    rows, kernels, columns = agreement.correlations, agreement.shown, agreement.columns
     found = {(row.score, row.column): row for row in rows if row.spearman is not None}
     names, lines = list(LABELS), -(-len(columns) // _PANELS)
     series = [(_kernel(kernel), f"{kernel}/", looks) for kernel, looks in zip(kernels, _LOOKS, strict=False)]
@@ -206,16 +182,12 @@ def _plot_correlations(rows: Sequence[ScoreCorrelation], kernels: Sequence[str],
     return draw("scores", words, (COLUMN, 90 + lines * (_ROW * len(names) + 40)), paint)
 
 
-def _plot_strength(rows: Sequence[ScoreCorrelation], epsilons: Sequence[str], column: str) -> Picture:
+def _plot_strength(results: KernelResults, column: str) -> Picture:
     """Spearman's coefficient of kernel scores against the radius of the attack, with its interval; a panel a score.
 
     At radius 0 every kernel is the clean one.
-
-    Args:
-      rows: of every score with every column.
-      epsilons: radii as written, smallest first.
-      column: of the table.
     """
+    rows, epsilons = results.agreement.correlations, results.settings.ascending_epsilons
     found = {row.score: row for row in rows if row.spearman is not None and row.column == column}
     scores = [name for name in LABELS if f"clean/{name}" in found]
     families = dict.fromkeys(name.partition("@")[0] for name in found if "@" in name)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnas.attacks.catalogue import AUTO_ATTACK, label_of
+from rnas.attacks.catalogue import label_of
 from rnas.pages.attack_page import attack_suite
+from rnas.pages.canvas import gallery
 from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
-from rnas.pages.pictures import gallery
 from rnas.pages.quantity import compact, exact, norm_label, percent
 from rnas.pages.results import (
     HEADLINE_ATTACK,
@@ -58,25 +58,25 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
     results = read_results(files)
     runs = read_runs([Path(workdir), *map(Path, beside)]) if beside else []
     missing = {stage: status for stage in STAGES if (status := files.status(stage)) in ("unfinished", "not run")}
-    held_out = files.setting("data.held_out")
+    dataset = files.evaluation.dataset if files.evaluation else {}
+    images = files.images and gallery(files.images, results.epsilon, dataset.get("class_names") or (), _SHOWN)
+    config = Fold("Configuration", settings_table("config", files.config))
     warnings = [
         f"{graph.title} has collapsed: {graph.weightless} of its {len(graph.edges)} operations are pools or skips, so "
         "few of its operations have weights to learn."
         for graph in graphs(files.architecture).values()
         if graph.collapsed
     ]
-    warnings += [*cautions(results, held_out), *suite_cautions(files.attacks, files.evaluation)]
+    warnings += [*cautions(results, files.setting("data.held_out")), *suite_cautions(files.attacks, files.evaluation)]
     return {
         "title": _title(files, results),
         "eyebrow": _eyebrow(files),
-        "noun": files.noun,
+        "files": files,
         "results": results,
         "lead": _lead(results),
         "tiles": _tiles(files, results),
         "missing": missing,
-        "unfinished_attacks": files.unfinished,
         "warnings": warnings,
-        "two_stages": files.second_stage is not None,
         "sections": sections(
             results=("Results", _results(results)),
             beside=("Beside other runs", comparison(runs)),
@@ -85,9 +85,9 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             search=("How the search decided", _search(files)),
             tutors=("Tutors of the student layers", _tutors(files)),
             learning=("Learning", _learning(files)),
-            images=("Adversarial images", _images(files, results)),
-            protocol=("Protocol", _protocol(files, results)),
-            run=("The run", _run(files)),
+            images=("Adversarial images", images and {"gallery": images, "attack": label_of(HEADLINE_ATTACK)}),
+            protocol=("Protocol", results.student and _protocol(files, results)),
+            run=("The run", {"stages": _stage_table(files), "config": config}),
         ),
     }
 
@@ -217,7 +217,6 @@ def _network(files: Workdir) -> dict[str, Any] | None:
         return None
     others = {name: list(graphs(other).values()) for name, other in files.others.items()}
     return {
-        "size": files.size if len(files.size) == 2 else None,
         "tabular": "cell" in found,
         "cells": [(graph, draw_cells(f"cell_{kind}", [graph])) for kind, graph in found.items()],
         "drawing": draw_network(files.architecture) if built else None,
@@ -274,14 +273,8 @@ def _tutors(files: Workdir) -> dict[str, Any] | None:
     rows: list[list[Any]] = [[layer, tutor, ""] for layer, tutor in zip(taps, tutelage.tutors, strict=True)]
     for row, odds in zip(rows, tutelage.probabilities, strict=False):
         row[2] = Cell(f"{odds[teacher.index(row[1])]:.3f}", value=odds[teacher.index(row[1])])
-    return {
-        "layers": len(taps),
-        "choices": len(teacher),
-        "teacher": tutelage.teacher.get("architecture", ""),
-        "used": len(set(tutelage.tutors)),
-        "map": draw_tutors(files.architecture),
-        "table": Fold("Tutors in words", Table("tutors", ["Student layer", "Tutor", "Probability"], rows)),
-    }
+    table = Table("tutors", ["Student layer", "Tutor", "Probability"], rows)
+    return {"of": tutelage, "map": draw_tutors(files.architecture), "table": Fold("Tutors in words", table)}
 
 
 def _learning(files: Workdir) -> list[Fold]:
@@ -295,30 +288,17 @@ def _learning(files: Workdir) -> list[Fold]:
     return shown
 
 
-def _images(files: Workdir, results: Results) -> dict[str, Any] | None:
-    """A few images before and after the attack."""
-    names = files.evaluation.dataset.get("class_names") or () if files.evaluation else ()
-    found = files.images and gallery(files.images, results.epsilon, names, _SHOWN)
-    return found and {"gallery": found, "attack": label_of(HEADLINE_ATTACK)}
-
-
 # -- how to repeat it ----------------------------------------------------------------------------------------
 
 
-def _protocol(files: Workdir, results: Results) -> dict[str, Any] | None:
+def _protocol(files: Workdir, results: Results) -> dict[str, Any]:
     """How the figures were measured."""
-    if results.student is None:
-        return None
     seeds = {"training": files.setting("seed"), "evaluation": files.evaluation.seed}
     return {
         "norm": norm_label(results.norm),
         "radii": ", ".join(map(results.radius, by_radius(results.student))),
-        "images": results.student.clean.count,
-        "held_out": files.setting("data.held_out"),
         "seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
         "attacks": _attack_table(results),
-        "auto_attack": results.attack == AUTO_ATTACK,
-        "rnas_cl": files.origin is None,
         "dataset": Fold("Data", settings_table("data", files.evaluation.dataset)),
     }
 
@@ -339,17 +319,6 @@ def _attack_table(results: Results) -> Table | None:
         "Images": lambda row: whole(row[1].count),
     }
     return Table.of("attacks", measured, columns, "Attacks", "", "version") if measured else None
-
-
-def _run(files: Workdir) -> dict[str, Any]:
-    """The command, versions, wall times, and every setting."""
-    return {
-        "record": files.run,
-        "versions": next((made.versions for made in (files.run, files.evaluation) if made), {}),
-        "teacher": files.architecture.tutelage.teacher if files.architecture else {},
-        "stages": _stage_table(files),
-        "config": Fold("Configuration", settings_table("config", files.config)),
-    }
 
 
 def _stage_table(files: Workdir) -> Table:

@@ -13,8 +13,8 @@ from rnas.artifacts.table_of_runs import METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
 from rnas.attacks import catalogue
 from rnas.pages.quantity import decimals, exact, number_of, percent
-from rnas.pages.site import Fold, Tile, dotted, publish, sections
-from rnas.pages.table import DASH, UNIT, Cell, Table, settings_table, share, short, whole
+from rnas.pages.site import Fold, dotted, publish, sections
+from rnas.pages.table import UNIT, Cell, Table, settings_table, share, short, whole
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import queries
@@ -63,13 +63,17 @@ def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) 
 
 def table_context(table: RobBench, answers: Mapping[str, Any]) -> dict[str, Any]:
     """The data of the page of a table; see `rnas.pages.site`."""
-    by, best = answers["front"]["columns"][1], answers["rank"]["top"][0]
+    best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
+    by = columns[1]
     return {
         "title": f"The best of {exact(len(table.ids))} cells, {best['code']}, {_keeps(best, by)}",
         "eyebrow": dotted("rnas", "table of cells", _dataset(by), "NAS-Bench-201"),
         "unfinished": "",
         "warnings": [],
-        "tiles": _tiles(table, answers),
+        "size": len(table.ids),
+        "networks": None,
+        "best": _best_of(answers, columns),
+        "pair": answers["agreement"] and _coefficient(queries.correlate(table, columns)),
         "sections": sections(
             front=("Clean against robust", _front(table, answers["front"])),
             best=(f"Best by {_label(by)}", _best(answers["rank"])),
@@ -104,6 +108,12 @@ def _figure(column: str, value: float | None) -> Cell:
     return short(value) if is_cost(column) else share(value, 2)
 
 
+def _best_of(answers: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Answer]:
+    """Label -> summary of the columns that the tiles are about."""
+    summary = answers["rank"]["summary"]
+    return {_label(name): summary[name] | {"code": nasbench201.to_code(summary[name]["best_id"])} for name in columns}
+
+
 def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     """Of the first two columns of an answer."""
     value = answer[kind][0][1] if answer else None
@@ -119,22 +129,6 @@ def _cells(name: str, cells: Sequence[Answer], columns: Mapping[str, Any], capti
 def _value(column: str) -> dict[Cell, Any]:
     """The heading of a column, and its figure of a cell."""
     return {_heading(column): lambda cell: _figure(column, cell["values"].get(column))}
-
-
-def _best_tile(column: str, summary: Mapping[str, Answer], **beside: str) -> Tile:
-    best, median = (percent(summary[column][kind], 2) for kind in ("best", "median"))
-    return Tile(f"Best, {_label(column)}", best, {**beside, "median": median})
-
-
-def _tiles(table: RobBench, answers: Mapping[str, Any]) -> list[Tile]:
-    summary, columns, best = answers["rank"]["summary"], answers["front"]["columns"], answers["best"]
-    shown = [Tile("Classes of cells", exact(len(table.ids)), {"cells": exact(nasbench201.SIZE)})]
-    shown += [_best_tile(name, summary, mean=percent(summary[name]["mean"], 2)) for name in dict.fromkeys(columns)]
-    if answers["agreement"]:
-        among = {f"best {percent(best['best'], 0)}": _coefficient(best).text or DASH} if best else {}
-        pair = _coefficient(queries.correlate(table, columns))
-        shown.append(Tile("Rank correlation of the two", pair.text or DASH, among))
-    return shown
 
 
 def _front(table: RobBench, answer: Answer) -> dict[str, Any] | None:
@@ -173,15 +167,11 @@ def _best(answer: Answer) -> dict[str, Any]:
 
 
 def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
+    best = answers["best"]
     if not answers["agreement"]:
         return None
-    best = answers["best"]
-    among = best and {
-        "share": best["best"],
-        "count": best["count"][0][1],
-        "robust": _label(best["columns"][1]),
-        "coefficient": _coefficient(best),
-    }
+    among = best and {"robust": _label(best["columns"][1]), "coefficient": _coefficient(best)}
+    among = among and {"share": best["best"], "count": best["count"][0][1], **among}
     return {"picture": plot_agreement(answers["agreement"]), "among_best": among}
 
 
@@ -249,25 +239,22 @@ def training_context(workdir: Path, published: RobBench | None = None) -> dict[s
             for result in written
             if result.failed_checks
         ],
-        "tiles": [],
+        "networks": len(written),
+        "size": 0,
+        "best": {},
+        "pair": None,
     }
     if not written:
         return page | {"sections": sections(protocol=("Protocol", {"first": None, "settings": settings}))}
     table = RobBench(str(workdir), "", *columns_of_runs(merge([workdir])))
     by = next(f"{dataset}/{metric}" for metric in _RANKED_BY if f"{dataset}/{metric}" in table.values)
     answers = queries.overview(table, by, top=len(table.ids), best=None)
-    best, summary = answers["rank"]["top"][0], answers["rank"]["summary"]
-    measured = dict.fromkeys((*answers["front"]["columns"], f"{dataset}/autoattack"))
+    best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
+    measured = dict.fromkeys((*columns, f"{dataset}/autoattack"))
     return page | {
         "title": f"{progress} trained: {best['code']} {_keeps(best, by)}",
-        "tiles": [
-            Tile("Networks", exact(len(written)), {"classes of cells": exact(len(table.ids))}),
-            *(
-                _best_tile(name, summary, cell=nasbench201.to_code(summary[name]["best_id"]))
-                for name in measured
-                if name in summary
-            ),
-        ],
+        "size": len(table.ids),
+        "best": _best_of(answers, [name for name in measured if name in table.values]),
         "sections": sections(
             results=("Results", _results(table, answers["rank"], written)),
             front=("Clean against robust", _front(table, answers["front"])),
