@@ -120,9 +120,6 @@ def scale(figure: Figure, image: ScalarMappable, axes: Any, unit: str) -> None:
     bar.ax.set_title(unit, fontsize=8, fontweight="normal", loc="center")
 
 
-# -- adversarial images --------------------------------------------------------------------------------------
-
-
 class Example(NamedTuple):
     """A strip of three panels, the classes that go with it in words, and whether the attack succeeded."""
 

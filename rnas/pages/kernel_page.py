@@ -98,9 +98,6 @@ def _strongest(found: TableAgreement, column: str, kernels: bool) -> ScoreCorrel
     return max((row for row in rows if bool(row.kernel) is kernels), key=lambda row: abs(row.spearman), default=None)
 
 
-# -- tables --------------------------------------------------------------------------------------------------
-
-
 def _coefficient(row: ScoreCorrelation | KernelGain, value: float | None, form: str, clear: bool = True) -> Cell:
     if value is None or row.low is None:
         return Cell()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 import statistics
 from typing import NamedTuple
 
@@ -12,7 +11,9 @@ from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.scores import AttackScore, Score
 from rnas.attacks.catalogue import AUTO_ATTACK, label_of
-from rnas.pages.quantity import norm_label, number_of, percent, radius
+from rnas.pages.cells import Graph
+from rnas.pages.quantity import norm_label, number_of, radius
+from rnas.pages.site import lines
 from rnas.pages.workdir import AttackFolder, Workdir
 
 HEADLINE_ATTACK = "pgd_100"
@@ -124,9 +125,6 @@ def _same_clean(summary: AttackSummary, model: ModelScores) -> bool:
     return abs(summary.clean.accuracy - model.clean.accuracy) <= max(0.005, 1.5 / max(1, summary.clean.count))
 
 
-# -- several values ------------------------------------------------------------------------------------------
-
-
 class Spread(NamedTuple):
     """Mean and range of `size` values, and their standard deviation (of a sample; None of a single one)."""
 
@@ -158,56 +156,9 @@ def overlap(one: Score | None, other: Score | None) -> bool:
     return one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
 
 
-# -- caution -------------------------------------------------------------------------------------------------
-
-
-def cautions(results: Results, held_out: int | None) -> list[str]:
+def cautions(results: Results, held_out: int | None, cells: Iterable[Graph] = ()) -> list[str]:
     """What a reader must know before believing the figures of a run; empty when nothing was noticed."""
-    notes = []
-    if held_out == 0:
-        notes.append(
-            "No model was chosen on held-out images: data.held_out is 0, so only the test set could have chosen "
-            "between models."
-        )
-    for name, model in results.models.items():
-        for epsilon in by_radius(model):
-            at = f"{model.label}, \u03b5 = {results.radius(epsilon)}: accuracy is lower under"
-            notes += [f"{at} {words}" for words in _attack_notes(results.at(name, epsilon))]
-        notes += [f"{model.label}: {words}" for words in _curve_notes(model, results)]
-    return notes
-
-
-def _attack_notes(attacks: Mapping[str, AttackScore]) -> Iterable[str]:
-    """More effort must not find less than a weaker attack does, by more than 0.2 points."""
-    one_step, long, auto = (attacks.get(name) for name in ("fgsm", HEADLINE_ATTACK, AUTO_ATTACK))
-    if one_step and long and long.accuracy - one_step.accuracy > 0.002:
-        yield (
-            f"one step (FGSM, {percent(one_step.accuracy)}) than under a hundred (PGD-100, "
-            f"{percent(long.accuracy)}), which may be a sign of masked gradients."
-        )
-    if long and auto and long.count == auto.count and auto.accuracy - long.accuracy > 0.002:
-        yield (
-            f"PGD-100 ({percent(long.accuracy)}) than under AutoAttack ({percent(auto.accuracy)}); quote the lower "
-            "figure."
-        )
-
-
-def _curve_notes(model: ModelScores, results: Results) -> Iterable[str]:
-    """A larger ball cannot be safer, by more than 0.5 points, and a ball of radius 0 is the clean image."""
-    points = model.curve.points if model.curve else ()
-    for (low, before), (high, after) in pairwise(points):
-        if after.accuracy - before.accuracy > 0.005:
-            yield (
-                f"accuracy rises from {percent(before.accuracy)} at \u03b5 = {results.radius(low)} to "
-                f"{percent(after.accuracy)} at {results.radius(high)}. A larger ball cannot be safer: the attack is "
-                "weak there."
-            )
-    start = next((score for epsilon, score in points if epsilon == 0), None)
-    if start and abs(start.accuracy - model.clean.accuracy) > 1e-6:
-        yield (
-            f"the curve starts at {percent(start.accuracy)}, but clean accuracy is {percent(model.clean.accuracy)}; "
-            "at \u03b5 = 0 they must agree."
-        )
+    return lines("cautions.txt", {"results": results, "held_out": held_out, "cells": cells, "by_radius": by_radius})
 
 
 def threat(summary: AttackSummary) -> str:
@@ -217,23 +168,10 @@ def threat(summary: AttackSummary) -> str:
 
 def suite_cautions(folders: Iterable[AttackFolder], evaluation: Evaluation | None = None) -> list[str]:
     """Failed checks, warnings, and evaluations that contradict the run's own; empty when nothing was noticed."""
-    verdicts = {"failed": "failed", "warning": "gave a warning"}
-    notes = []
-    for summary in (folder.summary for folder in folders):
-        found = []
-        for check in summary.checks:
-            if check.status in verdicts:
-                reason = ". ".join(words.rstrip(".") for words in (check.figure, check.advice) if words)
-                verdict = f"check {check.letter} ({check.name}) {verdicts[check.status]}"
-                found.append(f"{verdict}: {reason}." if reason else f"{verdict}.")
-        found += summary.warnings
-        if evaluation and _belongs(summary, evaluation):
-            model = evaluation.models[summary.model.name]
-            if not _same_clean(summary, model):
-                found.append(
-                    f"clean accuracy is {percent(summary.clean.accuracy)} here and {percent(model.clean.accuracy)} in "
-                    "the run's evaluation. Model or images differ, so this evaluation is left out of the tables."
-                )
-        where = f"{summary.model.label}, {label_of(summary.attack)}, {threat(summary)}"
-        notes += [f"{where}: {words}" for words in dict.fromkeys(found)]
-    return notes
+
+    def contradicted(summary: AttackSummary) -> ModelScores | None:
+        model = evaluation.models[summary.model.name] if evaluation and _belongs(summary, evaluation) else None
+        return None if model is None or _same_clean(summary, model) else model
+
+    words = {"contradicted": contradicted, "threat": threat, "label_of": label_of}
+    return lines("suite_cautions.txt", {"summaries": [folder.summary for folder in folders], **words})

@@ -61,13 +61,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
     dataset = files.evaluation.dataset if files.evaluation else {}
     images = files.images and gallery(files.images, results.epsilon, dataset.get("class_names") or (), _SHOWN)
     config = Fold("Configuration", settings_table("config", files.config))
-    warnings = [
-        f"{graph.title} has collapsed: {graph.weightless} of its {len(graph.edges)} operations are pools or skips, so "
-        "few of its operations have weights to learn."
-        for graph in graphs(files.architecture).values()
-        if graph.collapsed
-    ]
-    warnings += [*cautions(results, files.setting("data.held_out")), *suite_cautions(files.attacks, files.evaluation)]
+    warnings = cautions(results, files.setting("data.held_out"), graphs(files.architecture).values())
     return {
         "title": _title(files, results),
         "eyebrow": _eyebrow(files),
@@ -76,7 +70,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
         "lead": _lead(results),
         "tiles": _tiles(files, results),
         "missing": missing,
-        "warnings": warnings,
+        "warnings": [*warnings, *suite_cautions(files.attacks, files.evaluation)],
         "sections": sections(
             results=("Results", _results(results)),
             beside=("Beside other runs", comparison(runs)),
@@ -90,9 +84,6 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             run=("The run", {"stages": _stage_table(files), "config": config}),
         ),
     }
-
-
-# -- the top -------------------------------------------------------------------------------------------------
 
 
 def _eyebrow(files: Workdir) -> str:
@@ -164,9 +155,6 @@ def _tiles(files: Workdir, results: Results) -> list[Tile]:
     return tiles
 
 
-# -- results -------------------------------------------------------------------------------------------------
-
-
 def _results(results: Results) -> dict[str, Any] | None:
     """Accuracy of every model at every radius, in figures and as curves."""
     if not results.models:
@@ -205,9 +193,6 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Table:
     radius = results.radius(epsilon)
     name, caption = (f"accuracy_{radius.replace('/', '_')}", f"\u03b5 = {radius}") if radius else ("clean", "Clean")
     return Table(name, columns, rows, caption, UNIT, INTERVAL, "accuracy first")
-
-
-# -- the network and its search ------------------------------------------------------------------------------
 
 
 def _network(files: Workdir) -> dict[str, Any] | None:
@@ -286,9 +271,6 @@ def _learning(files: Workdir) -> list[Fold]:
         if plot := plot_learning(stage, *splits, files.second_stage if stage == "search" else None):
             shown.append(Fold(titles.get(stage) or files.label(stage), plot, stage in ("search", "train")))
     return shown
-
-
-# -- how to repeat it ----------------------------------------------------------------------------------------
 
 
 def _protocol(files: Workdir, results: Results) -> dict[str, Any]:

@@ -63,6 +63,11 @@ def render(template: str, context: Mapping[str, Any], folder: str = "report") ->
     return _environment().get_template(template).render(**context, folder=folder)
 
 
+def lines(template: str, context: Mapping[str, Any]) -> list[str]:
+    """The lines of a template of plain text, each once."""
+    return list(dict.fromkeys(filter(None, render(template, context).splitlines())))
+
+
 def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     """Writes a page, and the files of its tables and pictures in a folder of its name; returns `path`.
 
@@ -100,7 +105,7 @@ def contents(context: Any) -> list[Table | Picture]:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rnas.pages"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(disabled_extensions=("txt",), default=True),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -151,9 +151,6 @@ def _latex(cell: Cell) -> str:
     return rf"{text} {{\scriptsize {cell.below.translate(_LATEX)}}}" if cell.below else text
 
 
-# -- cells of a kind; a dash where the value is None ---------------------------------------------------------
-
-
 def share(value: float | None, places: int = 1, below: str = "", kind: str = "") -> Cell:
     """A share in [0, 1] as a percentage without its sign."""
     if value is None:

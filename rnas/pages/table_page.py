@@ -58,9 +58,6 @@ def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) 
     return publish(workdir / "report.html", "table.html", training_context(workdir, published))
 
 
-# -- a table -----------------------------------------------------------------------------------------------
-
-
 def table_context(table: RobBench, answers: Mapping[str, Any]) -> dict[str, Any]:
     """The data of the page of a table; see `rnas.pages.site`."""
     best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
@@ -215,9 +212,6 @@ def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
         "table": Table.of("searches", answers, columns, *more),
         **{key: answers[0][key] for key in ("random_search", "repeats", "budget", "seed")},
     }
-
-
-# -- a table in the making ---------------------------------------------------------------------------------
 
 
 def training_context(workdir: Path, published: RobBench | None = None) -> dict[str, Any]:
