@@ -16,8 +16,9 @@ from rnas.artifacts.scores import Score
 from rnas.attacks.catalogue import label_of
 from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
-from rnas.pages.quantity import percent, radius
+from rnas.pages.quantity import radius
 from rnas.pages.results import Results, threat
+from rnas.pages.site import say
 from rnas.spaces.cell_space import EdgeSpace
 
 if TYPE_CHECKING:
@@ -80,13 +81,7 @@ def plot_robustness(results: Results) -> Picture | None:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, loc="outside upper left")
 
-    ends = "; ".join(
-        f"{model.label} from {percent(first.accuracy)} at {results.radius(low)} "
-        f"to {percent(last.accuracy)} at {results.radius(high)}"
-        for model in shown.values()
-        for (low, first), *_, (high, last) in [(*model.curve.points[:1], *model.curve.points)]
-    )
-    return draw("robustness", f"Accuracy under attack against the radius: {ends}.", (740, 360 + 18 * lines), paint)
+    return draw("robustness", say("robustness", results, shown), (740, 360 + 18 * lines), paint)
 
 
 def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
@@ -95,11 +90,11 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
     if not points:
         return None
     radii = np.array([epsilon for epsilon, _ in points])
-    attack, classes, robust = label_of(summary.curve.attack), summary.model.num_classes, summary.robust
+    classes, robust = summary.model.num_classes, summary.robust
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        _curve(axes, points, 1, color=BLUE, marker="o", label=attack)
+        _curve(axes, points, 1, color=BLUE, marker="o", label=label_of(summary.curve.attack))
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
         diamond = {**_SYMBOL, "color": ACCENT, "marker": "D", "markersize": 6, "capsize": 3, "zorder": 4}
         diamond |= {"linewidth": 1.2, "linestyle": "none", "label": f"{label_of(summary.attack)}, {threat(summary)}"}
@@ -117,9 +112,7 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
         axes.set(xlim=(0, max(radii[-1], summary.epsilon)), ylim=(0, 100), ylabel="Accuracy, %", xlabel="Radius \u03b5")
         figure.legend(ncols=3, loc="outside upper left")
 
-    each = ", ".join(f"{percent(score.accuracy)} at {radius(epsilon, summary.norm)}" for epsilon, score in points)
-    alt = f"Accuracy of {summary.model.label} under {attack} against the radius: {each}."
-    return draw(name, alt, (740, 360), paint)
+    return draw(name, say("radii", summary), (740, 360), paint)
 
 
 def _curve(axes: Axes, points: Sequence[tuple[float, Score]], scale: float, band: bool = True, **line: Any) -> None:
@@ -323,15 +316,8 @@ def plot_choices(choices: Choices, kept: Graph | None, mark: float | None = None
         axes = panel(grid[1, columns - 1], "undecided, 1 = uniform", undecided, True, True)
         axes.set(ylim=(0, 1.05), yticks=(0, 1))
 
-    ends = ", ".join(
-        f"{look(operation)[0]} from {graph.state(source)} to {node} "
-        f"{choices.probabilities[-1, pairs.index((node, source)), choices.operations.index(operation)]:.2f}"
-        for (node, source), operation in chosen.items()
-        if operation in choices.operations
-    )
-    of = "" if graph.kind == "cell" else f"{graph.kind} "
-    alt = f"Probability of every operation on every edge of the {of}cell{f'; kept: {ends}' if ends else ''}."
-    return draw(f"choices_{graph.kind}", alt, (56 + 138 * columns, 48 + 110 * rows), paint)
+    size = (56 + 138 * columns, 48 + 110 * rows)
+    return draw(f"choices_{graph.kind}", say("choices", choices, kept, pairs), size, paint)
 
 
 def _line_look(operation: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from rnas.artifacts.architecture import Architecture
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, NAVY, Picture, draw, heatmap, scale
 from rnas.pages.cells import Edge, Graph, blocks, look
-from rnas.pages.site import render
+from rnas.pages.site import render, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,10 +38,8 @@ def draw_cells(name: str, graphs: Sequence[Graph]) -> Picture:
             {"graph": graph, "top": top, "floor": floor, "across": across, "arcs": _arcs(graph, across, floor)}
         )
         top = floor + _BELOW
-    each = [", ".join(f"{graph.words(edge)} to {edge.node}" for edge in graph.edges) for graph in graphs]
-    alt = " ".join(f"{graph.title}: {edges}." for graph, edges in zip(graphs, each, strict=True))
     context = {"drawn": drawn, "width": 2 * _MARGIN + _SPAN, "height": top}
-    return Picture(name, render("cells.svg", context).encode(), alt, context["width"], top)
+    return Picture(name, render("cells.svg", context).encode(), say("cells", graphs), context["width"], top)
 
 
 def _rise(edge: Edge) -> int:
@@ -101,10 +99,8 @@ def draw_network(architecture: Architecture) -> Picture:
         "shape": "\u00d7".join(map(str, architecture.image_shape)),
         "classes": architecture.num_classes,
     }
-    of = ", ".join(f"{block.kind} {block.width}" if block.kind else f"{block.width} of {block.most}" for block in built)
-    alt = f"Channels of each block, of the most it could have where that was searched: {of}."
-    picture = render("network.svg", context).encode()
-    return Picture("architecture", picture, alt, context["width"], 310, wide=context["width"] > COLUMN)
+    width, picture = context["width"], render("network.svg", context).encode()
+    return Picture("architecture", picture, say("network", built), width, 310, wide=width > COLUMN)
 
 
 # -- tutors --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rnas.artifacts.kernel_results import KernelGain, KernelResults, ScoreCorrelation, TableAgreement
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
 from rnas.pages.quantity import exact
-from rnas.pages.site import Fold, dotted, publish, sections
+from rnas.pages.site import Fold, dotted, publish, say, sections
 from rnas.pages.table import Cell, Table, whole
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ def _plot_correlations(agreement: TableAgreement) -> Picture:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=6)
 
     best = max(found.values(), key=lambda row: abs(row.spearman), default=None)
-    largest = f"; the largest is {best.spearman:.2f}, of {best.score} with {best.column}" if best else ""
-    words = f"Rank correlations of training-free scores with {', '.join(columns)}{largest}."
-    return draw("scores", words, (COLUMN, 90 + lines * (_ROW * len(names) + 40)), paint)
+    return draw("scores", say("correlations", columns, best), (COLUMN, 90 + lines * (_ROW * len(names) + 40)), paint)
 
 
 def _plot_strength(results: KernelResults, column: str) -> Picture:
@@ -215,8 +213,7 @@ def _plot_strength(results: KernelResults, column: str) -> Picture:
         figure.supxlabel("Radius \u03b5 of the attack on the images of the kernel", fontsize=8.5)
         figure.supylabel(_AXIS, fontsize=8.5)
 
-    clean = ", ".join(f"{LABELS[name]} {found[f'clean/{name}'].spearman:.2f}" for name in scores)
-    words = f"Rank correlations of kernel scores with {column} by the attack's radius; of the clean kernel: {clean}."
+    words = say("strength", found, scores, LABELS, column)
     return draw(f"strength_{column.replace('/', '_')}", words, (COLUMN, 60 + 186 * lines), paint)
 
 

@@ -13,7 +13,7 @@ from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
-from rnas.pages.quantity import compact, exact, norm_label, percent
+from rnas.pages.quantity import compact, norm_label, percent
 from rnas.pages.results import (
     HEADLINE_ATTACK,
     Results,
@@ -25,7 +25,7 @@ from rnas.pages.results import (
     spread,
     suite_cautions,
 )
-from rnas.pages.site import Fold, Tile, dotted, publish, sections
+from rnas.pages.site import Fold, Tile, publish, say, sections
 from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, seconds, settings_table, share, short, text, whole
 from rnas.pages.workdir import STAGES, Workdir, read_workdir
 
@@ -63,8 +63,8 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
     config = Fold("Configuration", settings_table("config", files.config))
     warnings = cautions(results, files.setting("data.held_out"), graphs(files.architecture).values())
     return {
-        "title": _title(files, results),
-        "eyebrow": _eyebrow(files),
+        "title": say("run_title", files, results),
+        "eyebrow": say("run_eyebrow", files, method(files)),
         "files": files,
         "results": results,
         "lead": _lead(results),
@@ -84,28 +84,6 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             run=("The run", {"stages": _stage_table(files), "config": config}),
         ),
     }
-
-
-def _eyebrow(files: Workdir) -> str:
-    """Program, data, search space and, of cells, where they come from, as far as the run names them."""
-    dataset = files.evaluation.dataset.get("name") if files.evaluation else None
-    space = getattr(getattr(files.architecture, "space", None), "name", None) or files.setting("space")
-    cells = files.origin and method(files)
-    if cells and "published" not in files.origin:
-        cells = f"cells by {cells}"
-    return dotted("rnas", dataset or files.setting("data.name"), space and f"space {space}", cells)
-
-
-def _title(files: Workdir, results: Results) -> str:
-    """As much of the result as there is."""
-    params, score = files.size.get("params"), results.headline("student")
-    subject = f"The {files.noun}" if params is None else f"A {files.noun} of {exact(params)} parameters"
-    if score:
-        at = f"{label_of(results.attack)} at \u03b5 = {results.radius(results.epsilon)}"
-        return f"{subject} keeps {percent(score.accuracy)} accuracy under {at}"
-    if results.student:
-        return f"{subject} reaches {percent(results.student.clean.accuracy)} clean accuracy"
-    return f"No {files.noun} yet" if params is None else f"{subject}, not yet evaluated"
 
 
 def _lead(results: Results) -> dict[str, Any] | None:

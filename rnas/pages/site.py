@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import functools
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 import jinja2
 
 from rnas.artifacts import files
+from rnas.attacks.catalogue import label_of
 from rnas.pages import quantity
 from rnas.pages.canvas import Picture
 from rnas.pages.table import DASH, Cell, Table
@@ -68,6 +70,11 @@ def lines(template: str, context: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(filter(None, render(template, context).splitlines())))
 
 
+def say(name: str, *given: Any) -> str:
+    """A sentence of `words.txt`, by the name of its macro."""
+    return re.sub(r"[ \n]+", " ", getattr(_environment().get_template("words.txt").module, name)(*given)).strip()
+
+
 def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     """Writes a page, and the files of its tables and pictures in a folder of its name; returns `path`.
 
@@ -110,7 +117,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(quantity, name) for name in ("compact", "duration", "exact", "percent")}
+    filters = ("compact", "duration", "exact", "percent", "radius")
+    environment.filters |= {name: getattr(quantity, name) for name in filters} | {"attack": label_of}
     environment.tests |= {"cell": lambda item: isinstance(item, Cell), "table": lambda item: isinstance(item, Table)}
     environment.globals |= {"dash": DASH}
     return environment

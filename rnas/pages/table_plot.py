@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, PURPLE, Picture, draw, heatmap, scale
+from rnas.pages.site import say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +49,7 @@ def plot_search(searches: Sequence[Mapping[str, Any]], form: str = "svg") -> Pic
             axes.set_ylim(min(starts), best + 0.04 * (best - min(starts)))  # better is up, also for a cost
         figure.legend(loc="outside upper left", ncols=3)
 
-    reached = "; ".join(
-        f"{name} has a median of {curve['quantiles']['0.5'][-1]:.4g} after {curve['queries'][-1]} queries"
-        for name, curve in curves.items()
-    )
-    alt = f"{label} by the number of queries: {reached}; the best is {best:.4g}."
-    return draw("search", alt, (740, 400), paint, form=form)
+    return draw("search", say("search", label, curves, best), (740, 400), paint, form=form)
 
 
 def plot_front(
@@ -91,9 +87,7 @@ def plot_front(
             _name(panels[1], on_front, [codes[row] for row in members])
         scale(figure, dots, panels, "MMACs")
 
-    front = ", ".join(f"{codes[row]} ({points[row, 0]:.1%}, {points[row, 1]:.1%})" for row in members)
-    alt = f"{columns[1]} against {columns[0]} of {len(points)} cells; on the Pareto front: {front}."
-    return draw("front", alt, (COLUMN, 400), paint)
+    return draw("front", say("front", columns, points, members, codes), (COLUMN, 400), paint)
 
 
 def _name(axes: Axes, points: np.ndarray, names: Sequence[str]) -> None:
@@ -133,8 +127,6 @@ def plot_agreement(answer: Mapping[str, Any]) -> Picture:
             words = f"{shown[i, j]:.3f}".replace("0.", ".", 1)
             axes.text(j, i, words, ha="center", va="center", fontsize=7, color="white" if strong else INK)
 
-    pairs = spearman[above][np.isfinite(spearman[above])]
-    ends = f"; Spearman's from {pairs.min():.3f} to {pairs.max():.3f}" if len(pairs) else ""
-    alt = f"Rank correlations of {', '.join(names)}{ends}."
+    pairs = spearman[above][np.isfinite(spearman[above])].tolist()
     width, height = 94 + 6.3 * longest + cell * size, 36 + 5.2 * longest + 0.72 * cell * size
-    return draw("agreement", alt, (width, height), paint)
+    return draw("agreement", say("agreement", names, pairs), (width, height), paint)
