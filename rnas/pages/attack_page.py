@@ -24,17 +24,12 @@ _STATUSES = ("skipped", "failed", "warning", "passed")
 
 
 def write_attack_page(folder: str | Path) -> Path:
-    """Writes `report.html` and `report/` of one evaluation of the attack suite into its own folder.
+    """Writes `report.html` and `report/` of one evaluation of the attack suite into its own folder; returns the path.
 
-    Args:
-        folder: of `attack.json` and arrays; it needs no run beside it.
-
-    Returns:
-        The path of the page. The same files give the same bytes.
+    It needs no run beside it. The same files give the same bytes.
 
     Raises:
-        ValueError: `folder` holds no finished evaluation, or one of its files cannot be read or contradicts
-            itself; the message names the file.
+        ValueError: the evaluation is not finished, or a file cannot be read or contradicts itself; it is named.
     """
     found = read_attack(Path(folder))
     if found is None:

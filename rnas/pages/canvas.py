@@ -121,7 +121,7 @@ def scale(figure: Figure, image: ScalarMappable, axes: Any, unit: str) -> None:
 
 
 class Example(NamedTuple):
-    """A strip of three panels, the classes that go with it in words, and whether the attack succeeded."""
+    """A strip of three panels: clean image, adversarial image, and their magnified difference."""
 
     strip: Picture
     classes: str
@@ -141,7 +141,6 @@ def gallery(
     """The first images, in their order; None where there are none.
 
     Args:
-        images: at least `shown` of them, or all there are.
         epsilon: a change of this size has full contrast in the difference; None: the largest change has.
         names: of the classes, or none.
         name: of the files, before a number.

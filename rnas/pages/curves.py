@@ -149,13 +149,7 @@ Rows = Sequence[MetricsRow]
 
 
 def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None = None) -> Picture | None:
-    """Small panels of one stage's metrics; None where neither split recorded a metric that is shown here.
-
-    Args:
-        stage: names the file.
-        train, validation: rows in order of step, either may be empty.
-        mark: an epoch to mark.
-    """
+    """Small panels of one stage's metrics, `mark` an epoch in them; None where nothing was recorded that is shown."""
     series = {metric: (_points(train, metric), _points(validation, metric)) for _, of in _PANELS for metric, *_ in of}
     recorded = {metric for metric, splits in series.items() if any(map(len, splits))}
     panels = [(title, kept) for title, of in _PANELS if (kept := [line for line in of if line[0] in recorded])]
@@ -236,14 +230,10 @@ class Choices:
 
 
 def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:
-    """Type -> what was recorded of it; empty without rows.
-
-    Args:
-        rows: of metrics.jsonl, in order of step, with keys `type/edge/operation`.
-        space: of the search.
+    """Type -> what rows of metrics.jsonl with keys `type/edge/operation` recorded of it; empty without rows.
 
     Raises:
-        ValueError: a row lacks what the others have, or an edge or operation is not of the space.
+        ValueError: a row lacks what the others have, or an edge or operation is not of the space of the search.
     """
     epochs = np.array([row.epoch for row in rows], float)
     recorded = dict.fromkeys(key for row in rows for key in row.values if key.count("/") == 2)
@@ -268,12 +258,7 @@ def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:
 
 
 def plot_choices(choices: Choices, kept: Graph | None, mark: float | None = None) -> Picture:
-    """A panel an edge, nodes down and sources across; edges the cell kept are tinted and named.
-
-    Args:
-        kept: the cell; None while the search has not ended.
-        mark: an epoch to mark.
-    """
+    """A panel an edge, nodes down and sources across; edges of the cell that was kept are tinted and named."""
     graph = choices.graph
     pairs = [(node, source) for node in graph.nodes for source in range(node)]
     columns, rows = max(graph.nodes), len(graph.nodes)

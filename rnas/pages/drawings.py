@@ -107,11 +107,7 @@ def draw_network(architecture: Architecture) -> Picture:
 
 
 def draw_tutors(architecture: Architecture) -> Picture:
-    """Student layers by teacher layers: the probability of every tutor if known, the chosen ones marked and counted.
-
-    Args:
-        architecture: with a tutor for every tap.
-    """
+    """Student layers by teacher layers: the probability of every tutor if known, the chosen ones marked and counted."""
     tutelage = architecture.tutelage
     student, teacher = architecture.taps, tutelage.teacher_taps
     chosen = [teacher.index(tutor) for tutor in tutelage.tutors]

@@ -37,12 +37,7 @@ _CELL_SCORES = ("clean/lambda_min", "clean/condition", "clean/fit", "synflow", "
 
 
 def write_study_page(folder: str | Path) -> Path:
-    """Writes `report.html` and its files into the folder of a study, from its `ntk.json`; returns the path.
-
-    Raises:
-      ValueError: the file cannot be read.
-      OSError: a file could not be written.
-    """
+    """Writes `report.html` and its files into the folder of a study, from its `ntk.json`; returns the path."""
     folder = Path(folder)
     return publish(folder / "report.html", "kernels.html", study_context(KernelResults.read(folder)))
 

@@ -6,6 +6,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
+from rnas.artifacts.scores import Score
+
 _THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
 _NORMS = {"linf": "L\u221e", "l2": "L2", "l1": "L1"}
 
@@ -53,6 +55,12 @@ def radius(value: Any, norm: str = "linf") -> str:
     if norm.lower() == "linf" and abs(value - round(value, 2)) > 1e-6 and abs(steps - round(steps, 1)) < 1e-3:
         return f"{round(steps, 1):g}/255"
     return f"{round(value, 6):.4g}"
+
+
+def overlap(one: Score | None, other: Score | None) -> bool:
+    """Whether both were measured and their intervals overlap."""
+    known = one is not None and other is not None
+    return known and one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
 
 
 def duration(seconds: float) -> str:

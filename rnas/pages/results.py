@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.evaluation import Evaluation, ModelScores
-from rnas.artifacts.scores import AttackScore, Score
+from rnas.artifacts.scores import AttackScore
 from rnas.attacks.catalogue import AUTO_ATTACK, label_of
 from rnas.pages.cells import Graph
 from rnas.pages.quantity import norm_label, number_of, radius
@@ -142,18 +142,6 @@ def spread(values: Iterable[float | None]) -> Spread | None:
         return None
     deviation = statistics.stdev(known) if len(known) > 1 else None
     return Spread(statistics.fmean(known), deviation, min(known), max(known), len(known))
-
-
-def accuracy_of(score: Score | None) -> float | None:
-    """The accuracy, None where nothing was measured."""
-    return None if score is None else score.accuracy
-
-
-def overlap(one: Score | None, other: Score | None) -> bool:
-    """Whether the intervals of two scores overlap."""
-    if one is None or other is None:
-        return False
-    return one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
 
 
 def cautions(results: Results, held_out: int | None, cells: Iterable[Graph] = ()) -> list[str]:

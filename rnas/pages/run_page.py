@@ -13,18 +13,8 @@ from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
-from rnas.pages.quantity import compact, norm_label, percent
-from rnas.pages.results import (
-    HEADLINE_ATTACK,
-    Results,
-    accuracy_of,
-    by_radius,
-    cautions,
-    overlap,
-    read_results,
-    spread,
-    suite_cautions,
-)
+from rnas.pages.quantity import compact, norm_label, overlap, percent
+from rnas.pages.results import HEADLINE_ATTACK, Results, by_radius, cautions, read_results, spread, suite_cautions
 from rnas.pages.site import Fold, Tile, publish, say, sections
 from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, seconds, settings_table, share, short, text, whole
 from rnas.pages.workdir import STAGES, Workdir, read_workdir
@@ -33,7 +23,7 @@ _SHOWN = 8  # adversarial images
 
 
 def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
-    """Writes `report.html`, one file with everything in it, and its tables and figures as files under `report/`.
+    """Writes `report.html`, one file with all in it, and its tables and figures under `report/`; returns its path.
 
     What the run has not made yet is left out, and named as missing. The same files give the same bytes.
 
@@ -41,12 +31,8 @@ def write_report(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path
         workdir: the work directory of a run, finished or not.
         beside: work directories of other runs, to show in one table with it.
 
-    Returns:
-        The path of the page.
-
     Raises:
-        ValueError: `workdir` holds no run, or one of its files cannot be read or contradicts itself (the
-            message names the file); the same of a directory of `beside`, or one is given twice.
+        ValueError: a directory holds no run or is given twice, or a file cannot be read or contradicts itself.
         OSError: a file could not be written.
     """
     return publish(Path(workdir) / "report.html", "run.html", run_context(workdir, beside))
@@ -100,9 +86,9 @@ def _lead(results: Results) -> dict[str, Any] | None:
         "clean": results.student.clean.accuracy,
         "attack": label_of(attack),
         "is_headline": attack == results.attack,
-        "own": accuracy_of(own),
-        "kept": {kind: accuracy_of(score) for kind, name in alone.items() if (score := results.headline(name, attack))},
-        "random": spread(map(accuracy_of, drawn)),
+        "own": own and own.accuracy,
+        "kept": {kind: score.accuracy for kind, name in alone.items() if (score := results.headline(name, attack))},
+        "random": spread(score.accuracy for score in drawn),
         "as_good": sum(score.accuracy >= own.accuracy for score in drawn) if own else 0,
         "random_overlaps": overlap(own, best),
         "untaught_overlaps": overlap(own, results.headline(alone["no_distillation"], attack)),
@@ -118,7 +104,7 @@ def _tiles(files: Workdir, results: Results) -> list[Tile]:
     ]
     shown.append(("Clean accuracy", percent, {name: model.clean.accuracy for name, model in models.items()}, None))
     for attack in dict.fromkeys((results.attack, HEADLINE_ATTACK)):
-        kept = {name: accuracy_of(results.headline(name, attack)) for name in models}
+        kept = {name: (score := results.headline(name, attack)) and score.accuracy for name in models}
         shown.append((f"{label_of(attack)}, \u03b5 = {radius}" if radius else label_of(attack), percent, kept, None))
     tiles = []
     for title, in_words, values, before_evaluation in shown:
@@ -159,7 +145,8 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Table:
         models = [results.models[name] for name in random]
         sizes = [spread(getattr(model, size) for model in models) for size in ("params", "macs")]
         shares = [spread(model.clean.accuracy for model in models)]
-        shares += [spread(accuracy_of(scores[name].get(attack)) for name in random) for attack in versions]
+        kept = [[scores[name].get(attack) for name in random] for attack in versions]
+        shares += [spread(score and score.accuracy for score in of) for of in kept]
         mean: list[Any] = [Cell(f"Random networks, mean of {len(models)}", "\u00b1 standard deviation")]
         for size in sizes:
             mean.append(Cell(compact(size.mean), f"\u00b1 {compact(size.deviation)}", size.mean) if size else "")

@@ -13,7 +13,7 @@ from rnas.artifacts.table_of_runs import METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
 from rnas.attacks import catalogue
 from rnas.pages.quantity import decimals, exact, number_of, percent
-from rnas.pages.site import Fold, dotted, publish, sections
+from rnas.pages.site import Fold, dotted, publish, say, sections
 from rnas.pages.table import UNIT, Cell, Table, settings_table, share, short, whole
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
@@ -28,28 +28,15 @@ _HEADINGS = {"params": "Parameters", "macs": "MACs", "clean": "Clean"}
 
 
 def write_table_page(table: RobBench, answers: Mapping[str, Any], path: str | Path) -> Path:
-    """Writes the page of a table, complete or not, and its files; returns the path.
-
-    Args:
-      table: its figures.
-      answers: of `rnas.tabular.queries.overview`.
-      path: of the HTML file.
-
-    Raises:
-      OSError: a file could not be written.
-    """
+    """Writes the page of a table, complete or not, from the answers of `rnas.tabular.queries.overview`."""
     return publish(Path(path), "table.html", table_context(table, answers))
 
 
 def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
     """Writes `report.html` and its files into the work directory of `rnas tabular train`; returns its path.
 
-    Args:
-      workdir: may still be worked in.
-      beside: a published table, or none, whose ranking stands beside that of the work directory.
-
-    Raises:
-      ValueError: a result or a table that cannot be read, or several tables.
+    The ranking of a published table may stand beside its own. Raises ValueError where a result or a table cannot be
+    read, or several tables are given.
     """
     workdir = Path(workdir)
     if len(beside) > 1:
@@ -63,7 +50,7 @@ def table_context(table: RobBench, answers: Mapping[str, Any]) -> dict[str, Any]
     best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
     by = columns[1]
     return {
-        "title": f"The best of {exact(len(table.ids))} cells, {best['code']}, {_keeps(best, by)}",
+        "title": f"The best of {exact(len(table.ids))} cells, {best['code']}, {say('keeps', best, by, _label(by))}",
         "eyebrow": dotted("rnas", "table of cells", _dataset(by), "NAS-Bench-201"),
         "unfinished": "",
         "warnings": [],
@@ -94,11 +81,6 @@ def _heading(column: str) -> Cell:
 def _label(column: str) -> str:
     """A column in words, without its data set."""
     return ", ".join(filter(None, column_label(column.partition("/")[2])))
-
-
-def _keeps(cell: Answer, by: str) -> str:
-    accuracy = percent(cell["values"][by], 2)
-    return f"reaches {accuracy} clean accuracy" if by.endswith("/clean") else f"keeps {accuracy} under {_label(by)}"
 
 
 def _figure(column: str, value: float | None) -> Cell:
@@ -173,14 +155,13 @@ def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _summary(summary: Mapping[str, Answer]) -> dict[str, Any]:
+    code = nasbench201.to_code
     columns = {
         "Column": lambda name: Cell(name, _label(name) if _heading(name).below else ""),
         "Median": lambda name: _figure(name, summary[name]["median"]),
         "Mean": lambda name: _figure(name, summary[name]["mean"]),
         "Best": lambda name: _figure(name, summary[name]["best"]),
-        "Of cell (id)": lambda name: "{} ({:,})".format(
-            nasbench201.to_code(summary[name]["best_id"]), summary[name]["best_id"]
-        ),
+        "Of cell (id)": lambda name: f"{code(summary[name]['best_id'])} ({exact(summary[name]['best_id'])})",
         "Classes": lambda name: whole(summary[name]["count"]),
     }
     return {
@@ -246,7 +227,7 @@ def training_context(workdir: Path, published: RobBench | None = None) -> dict[s
     best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
     measured = dict.fromkeys((*columns, f"{dataset}/autoattack"))
     return page | {
-        "title": f"{progress} trained: {best['code']} {_keeps(best, by)}",
+        "title": f"{progress} trained: {best['code']} {say('keeps', best, by, _label(by))}",
         "size": len(table.ids),
         "best": _best_of(answers, [name for name in measured if name in table.values]),
         "sections": sections(

@@ -21,9 +21,7 @@ _NEAR = 0.02  # share of the cells, the best by either column, that the second p
 def plot_search(searches: Sequence[Mapping[str, Any]], form: str = "svg") -> Picture:
     """Median, the middle half and the middle four fifths of the repeats, against the number of queries.
 
-    Args:
-      searches: answers of `rnas.tabular.queries.search`, of one set of objectives.
-      form: of the picture.
+    `searches` are answers of `rnas.tabular.queries.search`, of one set of objectives.
     """
     curves = {answer["algorithm"]: answer["curve"] for answer in searches}
     label, best = "Share of the hypervolume of the table's front", 1.0
@@ -99,11 +97,7 @@ def _name(axes: Axes, points: np.ndarray, names: Sequence[str]) -> None:
 
 
 def plot_agreement(answer: Mapping[str, Any]) -> Picture:
-    """Rank correlations of all pairs of columns: Spearman's above the diagonal, Kendall's below.
-
-    Args:
-      answer: of `rnas.tabular.queries.correlate`.
-    """
+    """Rank correlations by `rnas.tabular.queries.correlate`: Spearman's above the diagonal, Kendall's below."""
     names = answer["columns"]
     size = len(names)
     spearman, kendall = (np.array(answer[kind], float) for kind in ("spearman", "kendall"))

@@ -46,8 +46,7 @@ class Workdir:
     Attributes:
         config: the object of config.json.
         size: params and macs of the network, as architecture.json states them.
-        others: name -> networks trained for comparison that have cells of their own; as a model each is
-            `baseline_<name>`.
+        others: name -> networks for comparison that have cells of their own; as a model each is `baseline_<name>`.
         evaluation: as it was written.
         metrics: (stage, split) -> its rows in order of step, each step once.
         attacks: of the attack suite: the student's first, smaller radii before larger ones.
@@ -131,18 +130,13 @@ class Workdir:
 
 
 def read_workdir(workdir: str | Path) -> Workdir:
-    """Reads what exists of a run.
-
-    Raises:
-        ValueError: `workdir` is no directory or holds no run; a file is not what it should be (the message
-            names the file).
-    """
+    """Reads what exists of a run; raises ValueError where there is none, or one that names the file that is broken."""
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
-    stated = _if_there(read_json, workdir / "architecture.json") or {}
+    stated = _if_there(read_json, workdir / "architecture.json", {})
     others = sorted(workdir.glob("architectures/*.json"), key=lambda path: _numbered(path.stem))
     attacks = [(folder.name, read_attack(folder)) for folder in sorted(workdir.glob("attacks/*")) if folder.is_dir()]
     finished = [folder for _, folder in attacks if folder]
@@ -154,7 +148,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         return order.get(model, len(order)), model, summary.norm, summary.epsilon
 
     return Workdir(
-        config=_if_there(_read_object, workdir / "config.json") or {},
+        config=_if_there(_read_object, workdir / "config.json", {}),
         run=_if_there(RunRecord.read, workdir / run_record.FILE),
         architecture=_if_there(load_architecture, workdir / "architecture.json"),
         size={key: stated[key] for key in ("params", "macs") if key in stated},
@@ -168,22 +162,17 @@ def read_workdir(workdir: str | Path) -> Workdir:
 
 
 def read_attack(folder: Path) -> AttackFolder | None:
-    """The evaluation of one folder; None while it is unfinished.
-
-    Raises:
-        ValueError: a file is not what it should be; the message names it.
-    """
+    """The evaluation of one folder; None while it is unfinished. Raises ValueError as `read_workdir`."""
     summary = _if_there(AttackSummary.read, folder / attack.FILE)
     if summary is None:
         return None
     examples = read_examples(folder) if (folder / attack.EXAMPLES).exists() else {}
     images = FoolingImages.read(folder) if (folder / attack.IMAGES).exists() else None
-    count = len(examples["label"]) if examples else 0
-    if images is not None and examples and len(images.row) and not 0 <= images.row.min() <= images.row.max() < count:
-        raise ValueError(
-            f"{folder / attack.IMAGES}: rows {images.row.min()} to {images.row.max()}, but {attack.EXAMPLES} holds "
-            f"{count} examples."
-        )
+    if images is not None and examples and len(images.row):
+        first, last, count = images.row.min(), images.row.max(), len(examples["label"])
+        if not 0 <= first <= last < count:
+            rows = f"rows {first} to {last}, but {attack.EXAMPLES} holds {count} examples"
+            raise ValueError(f"{folder / attack.IMAGES}: {rows}.")
     return AttackFolder(folder.name, summary, examples, images)
 
 
@@ -194,8 +183,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _if_there(read: Callable[[Path], Any], path: Path) -> Any:
-    return read(path) if path.exists() else None
+def _if_there(read: Callable[[Path], Any], path: Path, otherwise: Any = None) -> Any:
+    return read(path) if path.exists() else otherwise
 
 
 def _numbered(name: str) -> tuple[str, int]:
