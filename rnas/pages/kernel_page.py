@@ -204,7 +204,10 @@ def _plot_strength(results: KernelResults, column: str) -> Picture:
             panel.set(ylim=(-1.05, 1.05), xlim=(-0.25, len(epsilons) + 0.25))
         for panel in panels[len(scores) :]:
             panel.set_axis_off()
-        panels[len(scores)].legend(*panels[0].get_legend_handles_labels(), loc="upper left", ncols=2)
+        for panel in panels[max(0, len(scores) - _PANELS) : len(scores)]:  # nothing below it
+            panel.tick_params(labelbottom=True)
+        legend = panels[len(scores)].legend(*panels[0].get_legend_handles_labels(), loc="upper left", ncols=2)
+        legend.set_in_layout(False)
         figure.supxlabel("Radius \u03b5 of the attack on the images of the kernel", fontsize=8.5)
         figure.supylabel(_AXIS, fontsize=8.5)
 

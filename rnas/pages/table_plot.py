@@ -73,7 +73,7 @@ def plot_front(
             dots = axes.scatter(*100 * points.T, c=macs / 1e6, cmap="viridis", linewidths=0, **dot)
             axes.plot(*100 * on_front.T, **front, label=f"Pareto front, {len(members)}")
             axes.set(xlabel=f"{columns[0]}, %", ylabel=f"{columns[1]}, %")
-        panels[0].legend(loc="upper left")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left")
         if few:
             _name(panels[0], points, codes)
             panels[0].margins(0.09)
