@@ -102,7 +102,7 @@ def _parts(folder: AttackFolder) -> dict[str, Any]:
         "attacks": _attack_table(f"{name}_attacks", summary) if summary.attacks else None,
         "distances": _distance_table(f"{name}_distances", folder),
         "counted": _counted(summary),
-        "checks": summary.checks and Table.of(f"{name}_checks", summary.checks, checks, "", "", "", "checks"),
+        "checks": summary.checks and Table.of(f"{name}_checks", summary.checks, checks, kind="checks"),
         "radii": plot_radii(f"{name}_radii", summary),
         "transfer": summary.transfer and Table.of(f"{name}_transfer", summary.transfer, transfer, "", UNIT, INTERVAL),
         "gallery": _gallery(name, folder),

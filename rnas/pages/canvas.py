@@ -175,4 +175,5 @@ def _strip(name: str, alt: str, panels: tuple[np.ndarray, ...]) -> Picture:
     sheet = np.concatenate(tiles, axis=1)[:, :-_SPACE]
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
-    return Picture(name, buffer.getvalue(), alt, *sheet.shape[1::-1], "png")
+    height, width, _ = sheet.shape
+    return Picture(name, buffer.getvalue(), alt, width, height, "png")

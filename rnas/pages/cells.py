@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, WidthArchitecture
 from rnas.pages.canvas import ACCENT, BLUE, FAINT, NAVY, PURPLE, QUIET
@@ -26,7 +26,7 @@ LOOKS = {
 }
 
 
-def look(operation: str) -> tuple[str, str, object]:
+def look(operation: str) -> tuple[str, str, Any]:
     """Short name, colour and dashes of an operation."""
     return LOOKS.get(operation, (operation, QUIET, "-"))
 

@@ -60,7 +60,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any] | None:
         return lambda run: short(run.workdir.size.get(name, getattr(run.student, name, None)))
 
     def under(attack: str) -> Callable[[Run], Cell]:
-        return lambda run: accuracy(_score(first, run, attack), run.student and run.student.clean.count)
+        return lambda run: accuracy(_score(first, run, attack), run.student.clean.count if run.student else None)
 
     columns = {
         "Run": lambda run: Cell(run.name, "see below" if run.name in reasons else ""),

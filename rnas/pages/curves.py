@@ -75,7 +75,7 @@ def plot_robustness(results: Results) -> Picture | None:
             x = results.epsilon * scale
             axes.axvline(x, color=FAINT, linewidth=0.8, linestyle=DOTS)
             end = x > 0.8 * axes.get_xlim()[1]
-            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
             place |= {"xytext": (-4 if end else 4, -2), "ha": "right" if end else "left"}
             axes.annotate(f"\u03b5 = {results.radius(results.epsilon)}", (x, 1), color=QUIET, fontsize=8, **place)
         handles, labels = axes.get_legend_handles_labels()

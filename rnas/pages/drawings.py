@@ -38,8 +38,9 @@ def draw_cells(name: str, graphs: Sequence[Graph]) -> Picture:
             {"graph": graph, "top": top, "floor": floor, "across": across, "arcs": _arcs(graph, across, floor)}
         )
         top = floor + _BELOW
-    context = {"drawn": drawn, "width": 2 * _MARGIN + _SPAN, "height": top}
-    return Picture(name, render("cells.svg", context).encode(), say("cells", graphs), context["width"], top)
+    width = 2 * _MARGIN + _SPAN
+    picture = render("cells.svg", {"drawn": drawn, "width": width, "height": top}).encode()
+    return Picture(name, picture, say("cells", graphs), width, top)
 
 
 def _rise(edge: Edge) -> int:
@@ -90,7 +91,7 @@ def draw_network(architecture: Architecture) -> Picture:
         x = unit * (_END + 0.5 + place + _GAP * (block.stage - built[0].stage))
         colour = _KIND_COLOURS.get(block.kind, BLUE) if block.kind else _STAGE_COLOURS[(block.stage - 1) % 2]
         bars.append({"block": block, "x": round(x, 1), "colour": colour})
-    context = {
+    context: dict[str, Any] = {
         "bars": bars,
         "width": round(unit * total),
         "wide": round(0.76 * unit, 1),

@@ -44,41 +44,38 @@ def write_study_page(folder: str | Path) -> Path:
 
 def study_context(results: KernelResults) -> dict[str, Any]:
     """The data of the page; see `rnas.pages.site`."""
-    found = results.agreement
-    # Title and tiles are about PGD-20 at 8/255 where it is among the columns, else about the last one.
-    column = found and next((name for name in found.columns if name.endswith("/pgd_8")), found.columns[-1])
     count = exact(len(results.architectures))
-    strongest = {kernels: found and _strongest(found, column, kernels) for kernels in (True, False)}
-    title = f"Scores of {count} cells before training"
-    if first := strongest[True]:
-        score = f"{LABELS[first.kind]} of the {_kernel(first.kernel)} kernel"
-        title = f"Of {count} cells the {score} ranks {column} best of all kernel scores"
-    pictures = found and {name: _plot_strength(results, name) for name in found.columns}
-    others = found and [Fold(name, picture) for name, picture in pictures.items() if name != column]
-    best = found and found.best
-    return {
-        "title": title,
+    page: dict[str, Any] = {
+        "title": f"Scores of {count} cells before training",
         "eyebrow": dotted("rnas", "tangent kernels", results.dataset["name"], "NAS-Bench-201"),
         "degenerate": [cell.code for cell in results.architectures if cell.degenerate],
         "results": results,
-        "strongest": {
-            f"Best {noun} score, |\u03c1| with {column}": (one, f"{LABELS[one.kind]} {_kernel(one.kernel)}".strip())
-            for noun, one in (("kernel", strongest[True]), ("other", strongest[False]))
-            if one
-        },
-        "column": column,
-        "sections": sections(
-            strength=("Against attack strength", found and {"picture": pictures[column], "others": others}),
-            scores=(
-                "All scores",
-                found and {"picture": _plot_correlations(found), "table": _figures("", found.correlations, found)},
-            ),
-            gains=("What an attack adds to a kernel", found and _gains(found.gains, column)),
-            best=("Among the best cells", best and {"of": best, "table": _figures("_best", best.correlations, found)}),
-            cells=("Cells", Fold(f"Scores of {count} cells", _cells(results))),
-            protocol=("Protocol", results.settings),
-        ),
+        "strongest": {},
     }
+    parts: dict[str, Any] = {}
+    if found := results.agreement:
+        # Title and tiles are about PGD-20 at 8/255 where it is among the columns, else about the last one.
+        column = next((name for name in found.columns if name.endswith("/pgd_8")), found.columns[-1])
+        for noun, kernels in (("kernel", True), ("other", False)):
+            if one := _strongest(found, column, kernels):
+                name = f"{LABELS[one.kind]} {_kernel(one.kernel)}".strip()
+                page["strongest"][f"Best {noun} score, |\u03c1| with {column}"] = (one, name)
+        if one := _strongest(found, column, kernels=True):
+            score = f"{LABELS[one.kind]} of the {_kernel(one.kernel)} kernel"
+            page["title"] = f"Of {count} cells the {score} ranks {column} best of all kernel scores"
+        pictures = {name: _plot_strength(results, name) for name in found.columns}
+        others = [Fold(name, picture) for name, picture in pictures.items() if name != column]
+        all_scores = {"picture": _plot_correlations(found), "table": _figures("", found.correlations, found)}
+        best = found.best and {"of": found.best, "table": _figures("_best", found.best.correlations, found)}
+        page["column"] = column
+        parts = {
+            "strength": ("Against attack strength", {"picture": pictures[column], "others": others}),
+            "scores": ("All scores", all_scores),
+            "gains": ("What an attack adds to a kernel", _gains(found.gains, column)),
+            "best": ("Among the best cells", best),
+        }
+    parts["cells"] = ("Cells", Fold(f"Scores of {count} cells", _cells(results)))
+    return page | {"sections": sections(**parts, protocol=("Protocol", results.settings))}
 
 
 def _kernel(name: str) -> str:

@@ -98,13 +98,14 @@ def _lead(results: Results) -> dict[str, Any] | None:
 def _tiles(files: Workdir, results: Results) -> list[Tile]:
     """Parameters, MACs, clean and adversarial accuracy of the student, large; what it is compared with below."""
     models, radius = results.models, results.radius(results.epsilon)
-    shown = [
+    shown: list[tuple[str, Callable[[float], str], dict[str, Any], Any]] = [
         (title, compact, {name: getattr(model, size) for name, model in models.items()}, files.size.get(size))
         for title, size in (("Parameters", "params"), ("MACs per image", "macs"))
     ]
     shown.append(("Clean accuracy", percent, {name: model.clean.accuracy for name, model in models.items()}, None))
     for attack in dict.fromkeys((results.attack, HEADLINE_ATTACK)):
-        kept = {name: (score := results.headline(name, attack)) and score.accuracy for name in models}
+        under = {name: results.headline(name, attack) for name in models}
+        kept = {name: score.accuracy if score else None for name, score in under.items()}
         shown.append((f"{label_of(attack)}, \u03b5 = {radius}" if radius else label_of(attack), percent, kept, None))
     tiles = []
     for title, in_words, values, before_evaluation in shown:
@@ -145,8 +146,8 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Table:
         models = [results.models[name] for name in random]
         sizes = [spread(getattr(model, size) for model in models) for size in ("params", "macs")]
         shares = [spread(model.clean.accuracy for model in models)]
-        kept = [[scores[name].get(attack) for name in random] for attack in versions]
-        shares += [spread(score and score.accuracy for score in of) for of in kept]
+        drawn = [[scores[name].get(attack) for name in random] for attack in versions]
+        shares += [spread(score.accuracy if score else None for score in of) for of in drawn]
         mean: list[Any] = [Cell(f"Random networks, mean of {len(models)}", "\u00b1 standard deviation")]
         for size in sizes:
             mean.append(Cell(compact(size.mean), f"\u00b1 {compact(size.deviation)}", size.mean) if size else "")
@@ -232,8 +233,8 @@ def _learning(files: Workdir) -> list[Fold]:
     titles = {"search": "Search", "train": files.label("student"), "finetune": f"{files.label('student')}, fine-tuning"}
     shown = []
     for stage in files.learning_stages:
-        splits = (files.metrics.get((stage, split), []) for split in ("train", "validation"))
-        if plot := plot_learning(stage, *splits, files.second_stage if stage == "search" else None):
+        train, validation = (files.metrics.get((stage, split), []) for split in ("train", "validation"))
+        if plot := plot_learning(stage, train, validation, files.second_stage if stage == "search" else None):
             shown.append(Fold(titles.get(stage) or files.label(stage), plot, stage in ("search", "train")))
     return shown
 
@@ -265,7 +266,7 @@ def _attack_table(results: Results) -> Table | None:
         **{key.capitalize(): setting(key) for key in ("steps", "restarts", "start", "loss")},
         "Images": lambda row: whole(row[1].count),
     }
-    return Table.of("attacks", measured, columns, "Attacks", "", "version") if measured else None
+    return Table.of("attacks", measured, columns, "Attacks", below="version") if measured else None
 
 
 def _stage_table(files: Workdir) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 from dataclasses import dataclass
 import io
@@ -80,9 +80,9 @@ class Table:
         object.__setattr__(self, "rows", tuple(rows))
 
     @classmethod
-    def of(cls, name: str, items: Iterable[Any], columns: Mapping[Any, Callable[[Any], Any]], *more: str) -> Table:
-        """A row an item; `columns`: heading -> its cell of an item."""
-        return cls(name, tuple(columns), [[cell(item) for cell in columns.values()] for item in items], *more)
+    def of(cls, name: str, items: Iterable[Any], columns: Mapping[Any, Any], *more: str, **named: str) -> Table:
+        """A row an item; `columns`: heading -> function that makes the cell of an item."""
+        return cls(name, tuple(columns), [[cell(item) for cell in columns.values()] for item in items], *more, **named)
 
     @property
     def note(self) -> str:

@@ -99,9 +99,9 @@ def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     return Cell() if value is None else Cell(f"{value:.3f}", value=value)
 
 
-def _cells(name: str, cells: Sequence[Answer], columns: Mapping[str, Any], caption: str, *more: str) -> Table:
+def _cells(name: str, cells: Sequence[Answer], columns: dict[Any, Any], caption: str, *more: str) -> Table:
     """A row a cell with its names; `columns`: heading -> figure of a cell."""
-    names = {"Cell": lambda cell: cell["code"], "Id": lambda cell: whole(cell["id"])}
+    names: dict[Any, Any] = {"Cell": lambda cell: cell["code"], "Id": lambda cell: whole(cell["id"])}
     return Table.of(name, cells, names | columns, caption, *more)
 
 
