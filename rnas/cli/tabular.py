@@ -156,7 +156,7 @@ def _search(table: RobBench, arguments: argparse.Namespace) -> Answer:
     if arguments.plot:
         from rnas.pages.table_plot import plot_search
 
-        Path(arguments.plot).write_bytes(plot_search([answer]).png)
+        Path(arguments.plot).write_bytes(plot_search([answer], "png").data)
     return answer
 
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, WidthArchitecture
-from rnas.pages.canvas import FAINT
+from rnas.pages.canvas import ACCENT, BLUE, FAINT, NAVY, PURPLE, QUIET
 from rnas.spaces import cell_space, nasbench201, width_space
 
-COLLAPSED = cell_space.COLLAPSED
+_POOL, _SKIP = "#007d5a", (0, (4, 2))
 
 # Operation -> (short name, colour, dashes). Others are drawn by their own name, grey.
 LOOKS = {
     "none": ("none", FAINT, (0, (1, 1.5))),
-    "max_pool_3x3": ("max 3\u00d73", "#007d5a", "-"),
-    "avg_pool_3x3": ("avg 3\u00d73", "#007d5a", "-"),
-    "skip_connect": ("skip", "#6b7177", (0, (4, 2))),
-    "sep_conv_3x3": ("sep 3\u00d73", "#0072b2", "-"),
-    "sep_conv_5x5": ("sep 5\u00d75", "#0072b2", "-"),
-    "dil_conv_3x3": ("dil 3\u00d73", "#d55e00", "-"),
-    "dil_conv_5x5": ("dil 5\u00d75", "#d55e00", "-"),
-    "nor_conv_1x1": ("conv 1\u00d71", "#a84a8c", "-"),
-    "nor_conv_3x3": ("conv 3\u00d73", "#00558a", "-"),
+    "max_pool_3x3": ("max 3\u00d73", _POOL, "-"),
+    "avg_pool_3x3": ("avg 3\u00d73", _POOL, "-"),
+    "skip_connect": ("skip", QUIET, _SKIP),
+    "sep_conv_3x3": ("sep 3\u00d73", BLUE, "-"),
+    "sep_conv_5x5": ("sep 5\u00d75", BLUE, "-"),
+    "dil_conv_3x3": ("dil 3\u00d73", ACCENT, "-"),
+    "dil_conv_5x5": ("dil 5\u00d75", ACCENT, "-"),
+    "nor_conv_1x1": ("conv 1\u00d71", PURPLE, "-"),
+    "nor_conv_3x3": ("conv 3\u00d73", NAVY, "-"),
 }
 
 
-def look(operation: str) -> tuple[str, str, object]:
+def look(operation: str) -> tuple[str, str, Any]:
     """Short name, colour and dashes of an operation."""
-    return LOOKS.get(operation, (operation, "#6b7177", "-"))
+    return LOOKS.get(operation, (operation, QUIET, "-"))
 
 
 class Edge(NamedTuple):
@@ -68,6 +68,11 @@ class Graph(NamedTuple):
         """How many of its operations have no weights: pools and skips."""
         return sum(edge.operation in cell_space.WITHOUT_KERNEL for edge in self.edges)
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether few of its operations have weights to learn."""
+        return self.weightless >= cell_space.COLLAPSED
+
     def state(self, number: int) -> str:
         """A state in text: of two inputs c_{k-2} and c_{k-1}, all else by its number."""
         return ("c\u2096\u208b\u2082", "c\u2096\u208b\u2081")[number] if number < self.inputs == 2 else str(number)
@@ -75,6 +80,10 @@ class Graph(NamedTuple):
     def formula(self, number: int) -> str:
         """The same as matplotlib sets it."""
         return f"$c_{{k-{2 - number}}}$" if number < self.inputs == 2 else str(number)
+
+    def words(self, edge: Edge) -> str:
+        """An edge into a node in words: sep 3\u00d73 from 0."""
+        return f"{look(edge.operation)[0]} from {self.state(edge.source)}"
 
 
 def empty_graph(space: cell_space.EdgeSpace, kind: str) -> Graph:
@@ -85,18 +94,18 @@ def empty_graph(space: cell_space.EdgeSpace, kind: str) -> Graph:
 
 def graphs(architecture: Architecture | None) -> dict[str, Graph]:
     """Type -> cell of a network; empty if it is not made of cells."""
+    found = {}
     if isinstance(architecture, CellArchitecture):
-        found = {}
-        for kind, pairs in architecture.genotype.cells:
-            nodes = (node for node in cell_space.CONCAT for _ in range(2))
-            edges = tuple(Edge(operation, source, node) for (operation, source), node in zip(pairs, nodes, strict=True))
-            found[kind] = empty_graph(architecture.space, kind)._replace(edges=edges)
-        return found
-    if isinstance(architecture, NASBench201Architecture):
-        operations = (nasbench201.OPERATIONS[int(digit)] for digit in architecture.code)
-        edges = tuple(Edge(name, *ends) for name, ends in zip(operations, nasbench201.EDGES, strict=True))
-        return {"cell": empty_graph(nasbench201.EDGE_SPACE, "cell")._replace(edges=edges)}
-    return {}
+        space, nodes = architecture.space, [node for node in cell_space.CONCAT for _ in range(2)]
+        found = {
+            kind: [Edge(*pair, node) for pair, node in zip(pairs, nodes, strict=True)]
+            for kind, pairs in architecture.genotype.cells
+        }
+    elif isinstance(architecture, NASBench201Architecture):
+        space, digits = nasbench201.EDGE_SPACE, map(int, architecture.code)
+        ends = zip(digits, nasbench201.EDGES, strict=True)
+        found = {"cell": [Edge(nasbench201.OPERATIONS[digit], *pair) for digit, pair in ends]}
+    return {kind: empty_graph(space, kind)._replace(edges=tuple(edges)) for kind, edges in found.items()}
 
 
 def search_space(name: str | None) -> cell_space.EdgeSpace | None:
@@ -145,8 +154,8 @@ def blocks(architecture: Architecture | None) -> Sequence[Block]:
     widths = space.widths(count, architecture.channels, architecture.width_ratio)
     found, reductions = [], 0
     for number, (kind, width) in enumerate(zip(space.placement(count), widths, strict=True)):
-        reductions += kind == "reduce"
-        side = -(-architecture.image_shape[0] // 2**reductions)
         stride = 2 if kind == "reduce" else 1
+        reductions += stride - 1
+        side = -(-architecture.image_shape[0] // 2**reductions)
         found.append(Block(f"cell{number}", kind, reductions + 1, width, (), stride, None, side))
     return found

@@ -14,19 +14,18 @@ from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.scores import Score
 from rnas.attacks.catalogue import label_of
-from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, FAINT, INK, Picture, draw
+from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
-from rnas.pages.quantity import norm_label, percent, radius
-from rnas.pages.results import Results
+from rnas.pages.quantity import radius
+from rnas.pages.results import Results, threat
+from rnas.pages.site import say
 from rnas.spaces.cell_space import EdgeSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_QUIET = "#6b7177"
 _SYMBOL = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6, "clip_on": False, "zorder": 3}
-_LEGEND = {"loc": "upper left", "bbox_to_anchor": (0.07, 1.0), "columnspacing": 1.6, "handlelength": 2.6}
 
 # -- accuracy over the radius --------------------------------------------------------------------------------
 
@@ -35,13 +34,13 @@ _KINDS = {  # of models -> colour, dashes, marker: told apart without colour too
     "student_last": (BLUE, (0, (1, 1)), "o"),
     "teacher": (INK, (0, (5, 2)), "s"),
     "no_distillation": ("#c46f00", "-", "^"),
-    "plain": ("#a84a8c", (0, (2, 1.5)), "v"),
+    "plain": (PURPLE, (0, (2, 1.5)), "v"),
     "random": ("#8a9199", "-", ""),
 }
 _OTHERS = tuple(  # take turns
     (colour, dashes, marker)
     for dashes in ((0, (1, 1)), (0, (4, 1.2)))
-    for colour, marker in (("#009e73", "D"), ("#8a6d00", "P"), (INK, "X"))
+    for colour, marker in ((GREEN, "D"), (OLIVE, "P"), (INK, "X"))
 )
 _COLUMNS = 4  # entries a line of the legend
 _CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
@@ -58,14 +57,9 @@ def plot_robustness(results: Results) -> Picture | None:
     lines = -(-(len(shown) - max(0, len(random) - 1)) // _COLUMNS)  # of the legend
     in_255ths = results.epsilon is not None and results.radius(results.epsilon).endswith("/255")
     scale = 255 if in_255ths else 1
-    height = 364 + 36 * lines
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.985, bottom=52 / height, top=1 - (4 + 36 * lines) / height)
-        if results.epsilon is not None:
-            last = results.epsilon > 0.8 * max(model.curve.points[-1][0] for model in shown.values())
-            _mark_radius(axes, results.epsilon * scale, results.radius(results.epsilon), left=last)
         for name, model in reversed(shown.items()):  # the student last, on top
             colour, dashes, marker = looks[name]
             label = model.label
@@ -77,56 +71,53 @@ def plot_robustness(results: Results) -> Picture | None:
         axes.set(ylim=(0, 100), ylabel="Accuracy, %")
         axes.set_xlim(left=0)
         axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if in_255ths else ", pixels in [0, 1]"))
+        if results.epsilon is not None:
+            x = results.epsilon * scale
+            axes.axvline(x, color=FAINT, linewidth=0.8, linestyle=DOTS)
+            end = x > 0.8 * axes.get_xlim()[1]
+            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+            place |= {"xytext": (-4 if end else 4, -2), "ha": "right" if end else "left"}
+            axes.annotate(f"\u03b5 = {results.radius(results.epsilon)}", (x, 1), color=QUIET, fontsize=8, **place)
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, **_LEGEND)
+        figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, loc="outside upper left")
 
-    ends = "; ".join(
-        f"{model.label} from {percent(first.accuracy)} at {results.radius(low)} "
-        f"to {percent(last.accuracy)} at {results.radius(high)}"
-        for model in shown.values()
-        for (low, first), (high, last) in [(model.curve.points[0], model.curve.points[-1])]
-    )
-    return draw("robustness", f"Accuracy under attack against the radius: {ends}.", (740, height), paint)
+    return draw("robustness", say("robustness", results, shown), (740, 360 + 18 * lines), paint)
 
 
 def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
-    """Accuracy over the radius, each attacked on its own, with chance and the worst case; None without a curve.
-
-    Args:
-        name: of the file.
-    """
+    """Accuracy over the radius, each attacked on its own, with chance and the worst case; None without a curve."""
     points = summary.curve.points
     if not points:
         return None
     radii = np.array([epsilon for epsilon, _ in points])
-    attack, classes, robust = label_of(summary.curve.attack), summary.model.num_classes, summary.robust
-    norm, epsilon = summary.threat.norm, summary.threat.epsilon
+    classes, robust = summary.model.num_classes, summary.robust
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.965, bottom=0.14, top=0.9)
-        _curve(axes, points, 1, color=BLUE, marker="o", label=attack)
+        _curve(axes, points, 1, color=BLUE, marker="o", label=label_of(summary.curve.attack))
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
-        threat = f"{norm_label(norm)} \u03b5 = {summary.threat.epsilon_text}"
         diamond = {**_SYMBOL, "color": ACCENT, "marker": "D", "markersize": 6, "capsize": 3, "zorder": 4}
-        diamond |= {"linewidth": 1.2, "linestyle": "none", "label": f"{label_of(summary.attack)}, {threat}"}
-        axes.errorbar([epsilon], [100 * robust.accuracy], yerr=100 * ends[:, None], **diamond)
+        diamond |= {"linewidth": 1.2, "linestyle": "none", "label": f"{label_of(summary.attack)}, {threat(summary)}"}
+        axes.errorbar([summary.threat.epsilon], [100 * robust.accuracy], yerr=100 * ends[:, None], **diamond)
         if classes <= _CHANCE_SHOWN:
-            axes.axhline(100 / classes, color=_QUIET, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+            axes.axhline(100 / classes, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label="chance")
         positive = radii[radii > 0]
         if len(positive) and positive[-1] > 16 * positive[0]:  # doubling radii: equal steps, 0 in front of them
             axes.set_xscale("symlog", base=2, linthresh=positive[0], linscale=0.5)
         # The threat's own radius has a mark of its own; its label gives way to that of a close neighbour.
         near = [any(r != own and r > 0 and 1 / 1.4 < own / r < 1.4 for r in radii) for own in radii]
-        shown = ~(np.isclose(radii, epsilon) & near)
-        axes.set_xticks(radii[shown], [radius(value, norm) for value in radii[shown]])
+        shown = ~(np.isclose(radii, summary.threat.epsilon) & near)
+        axes.set_xticks(radii[shown], [radius(value, summary.threat.norm) for value in radii[shown]])
         axes.minorticks_off()
-        axes.set(xlim=(0, max(radii[-1], epsilon)), ylim=(0, 100), ylabel="Accuracy, %", xlabel="Radius \u03b5")
-        figure.legend(ncols=3, **_LEGEND)
+        axes.set(
+            xlim=(0, max(radii[-1], summary.threat.epsilon)),
+            ylim=(0, 100),
+            ylabel="Accuracy, %",
+            xlabel="Radius \u03b5",
+        )
+        figure.legend(ncols=3, loc="outside upper left")
 
-    each = ", ".join(f"{percent(score.accuracy)} at {radius(at, norm)}" for at, score in points)
-    alt = f"Accuracy of {summary.model.label} under {attack} against the radius: {each}."
-    return draw(name, alt, (740, 360), paint)
+    return draw(name, say("radii", summary), (740, 360), paint)
 
 
 def _curve(axes: Axes, points: Sequence[tuple[float, Score]], scale: float, band: bool = True, **line: Any) -> None:
@@ -138,29 +129,14 @@ def _curve(axes: Axes, points: Sequence[tuple[float, Score]], scale: float, band
     axes.plot(x, y, **_SYMBOL, **line)
 
 
-def _mark_radius(axes: Axes, x: float, text: str, left: bool) -> None:
-    axes.axvline(x, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
-    axes.annotate(
-        f"\u03b5 = {text}",
-        (x, 1),
-        (-4 if left else 4, -2),
-        ha="right" if left else "left",
-        color=_QUIET,
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        va="top",
-        fontsize=8,
-    )
-
-
 # -- learning ------------------------------------------------------------------------------------------------
 
 # Title, then (metric, name in the legend, colour); shown where any of the metrics was recorded.
 _PANELS = (
     ("Loss", (("loss", "loss", INK),)),
     ("Accuracy, %", (("accuracy", "clean", BLUE), ("adversarial_accuracy", "adversarial", ACCENT))),
-    ("Classification and KL", (("classification", "classification", BLUE), ("kl", "KL to teacher", "#009e73"))),
-    ("Attention distance", (("attention", "attention", "#a84a8c"),)),
+    ("Classification and KL", (("classification", "classification", BLUE), ("kl", "KL to teacher", GREEN))),
+    ("Attention distance", (("attention", "attention", PURPLE),)),
     ("Losses that move the cells", (("natural_loss", "natural", BLUE), ("adversarial_loss", "adversarial", ACCENT))),
     ("Weight \u03b3* of the natural gradient", (("gamma", "\u03b3*", INK),)),
     ("Cosine of the two gradients", (("cosine", "cosine", INK),)),
@@ -170,7 +146,7 @@ _PANELS = (
     ("Learning rate", (("learning_rate", "learning rate", INK),)),
 )
 _UNITS = {"accuracy": 100.0, "adversarial_accuracy": 100.0, "cost": 1e-6, "macs": 1e-6}
-_BOUNDS = {"gamma": (0, 1), "cosine": (-1, 1)}
+_BOUNDS = {"gamma": (-0.04, 1.04), "cosine": (-1.08, 1.08)}
 _OPTIONAL = ("kl", "attention", "accuracy")  # a stage without a teacher, or without clean images, records zeros
 _POINTS = 200  # means over this many equal runs of steps are all a small panel can show
 
@@ -178,89 +154,59 @@ Rows = Sequence[MetricsRow]
 
 
 def plot_learning(stage: str, train: Rows, validation: Rows, mark: float | None = None) -> Picture | None:
-    """Small panels of one stage's metrics; None where neither split recorded a metric that is shown here.
-
-    Args:
-        stage: names the file.
-        train, validation: rows in order of step, either may be empty.
-        mark: an epoch to mark.
-    """
-    panels = [
-        (title, kept)
-        for title, series in _PANELS
-        if (kept := [line for line in series if any(_recorded(row, line[0]) for row in (*train, *validation))])
-    ]
+    """Small panels of one stage's metrics, `mark` an epoch in them; None where nothing was recorded that is shown."""
+    series = {metric: (_points(train, metric), _points(validation, metric)) for _, of in _PANELS for metric, *_ in of}
+    recorded = {metric for metric, splits in series.items() if any(map(len, splits))}
+    panels = [(title, kept) for title, of in _PANELS if (kept := [line for line in of if line[0] in recorded])]
     if not panels:
         return None
     columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     rows = -(-len(panels) // columns)
 
     def paint(figure: Figure) -> None:
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-        width, height = figure.get_size_inches()
-        figure.subplots_adjust(
-            left=0.42 / width,
-            right=1 - 0.12 / width,
-            bottom=0.42 / height,
-            top=1 - 0.26 / height,
-            wspace=0.24,
-            hspace=0.42,
-        )
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         held_out = {"linewidth": 1.4, "marker": "o", "markersize": 2.6, "linestyle": (0, (3, 1.2))}
-        for place, (axes, (title, series)) in enumerate(zip(grid.flat, panels, strict=False)):
-            for metric, label, colour in series:
-                both = any(_recorded(row, metric) for row in train)  # then their colour is named once
-                _line(axes, train, metric, color=colour, label=label, linewidth=1.1, alpha=0.75)
-                other = None if both else f"{label}, held out"
-                _line(axes, validation, metric, color=colour, label=other, **held_out)
-            if bounds := next((_BOUNDS[metric] for metric, *_ in series if metric in _BOUNDS), None):
-                low, high = bounds
-                axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
-            else:
-                _level(axes)
+        for place, (axes, (title, lines)) in enumerate(zip(grid, panels, strict=False)):
+            for metric, label, colour in lines:
+                trained, validated = series[metric]
+                if len(trained):
+                    axes.plot(*trained.T, color=colour, label=label, linewidth=1.1, alpha=0.75)
+                if len(validated):
+                    other = None if len(trained) else f"{label}, held out"  # the colour of both is named once
+                    axes.plot(*validated.T, color=colour, label=other, **held_out)
+            values = np.concatenate([line.get_ydata() for line in axes.lines])
+            if bounds := _BOUNDS.get(lines[0][0]):
+                axes.set_ylim(bounds)
+            elif values.min() > 0 and np.ptp(values) < 1e-3 * values.max():
+                axes.set_ylim(0, 2 * values.max())  # what never changes: else the axis would show how it was rounded
             if mark is not None:
                 axes.axvline(mark, **BOUNDARY)
             axes.set_title(title)
             axes.margins(x=0.02)
             if place + columns >= len(panels):  # nothing below it
                 axes.set_xlabel("epoch")
-            if len(series) > 1:
+            if len(lines) > 1:
                 axes.legend(fontsize=7, handlelength=1.8, borderaxespad=0.1, labelspacing=0.25)
             axes.tick_params(labelbottom=True, labelsize=7.5)
-        for axes in grid.flat[len(panels) :]:
+        for axes in grid[len(panels) :]:
             axes.set_axis_off()
 
     alt = f"Learning curves of stage {stage}: {', '.join(title.split(',')[0].lower() for title, _ in panels)}."
     return draw(f"learning_{stage}", alt, (740, 40 + 180 * rows), paint)
 
 
-def _recorded(row: MetricsRow, metric: str) -> bool:
-    value = row.values.get(metric)
-    return isinstance(value, int | float) and not (metric in _OPTIONAL and value == 0)
-
-
-def _line(axes: Axes, rows: Rows, metric: str, **looks: Any) -> None:
-    points = np.array([(row.epoch, row.values[metric]) for row in rows if _recorded(row, metric)], float).reshape(-1, 2)
-    if len(points) == 0:
-        return
+def _points(rows: Rows, metric: str) -> np.ndarray:
+    """Epochs and values [n, 2] of the rows that recorded a metric, in the unit of its panel."""
+    found = [(row.epoch, value) for row in rows if isinstance(value := row.values.get(metric), int | float)]
+    points = np.array([pair for pair in found if pair[1] != 0 or metric not in _OPTIONAL], float).reshape(-1, 2)
     points[:, 1] *= _UNITS.get(metric, 1.0)
     if len(points) > _POINTS:
         points = np.array([run.mean(axis=0) for run in np.array_split(points, _POINTS)])
-    axes.plot(points[:, 0], points[:, 1], **looks)
-
-
-def _level(axes: Axes) -> None:
-    """Draws what never changes at half the height, above zero: else the axis would show how it was rounded."""
-    values = np.concatenate([line.get_ydata() for line in axes.lines])
-    if values.min() > 0 and np.ptp(values) < 1e-3 * values.max():
-        axes.set_ylim(0, 2 * values.max())
+    return points
 
 
 # -- choices of a cell search --------------------------------------------------------------------------------
 
-# CSS pixels: panels stand in a triangle, nodes down and sources across.
-_PANEL_WIDTH, _PANEL_HEIGHT, _COLUMN_GAP, _ROW_GAP = 122, 84, 17, 26
-_LEFT, _TOP, _RIGHT, _BELOW = 42, 26, 10, 40
 _SECOND = ("max_pool_3x3", "sep_conv_5x5", "dil_conv_5x5")  # of two of a colour: dashed
 
 
@@ -289,14 +235,10 @@ class Choices:
 
 
 def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:
-    """Type -> what was recorded of it; empty without rows.
-
-    Args:
-        rows: of metrics.jsonl, in order of step, with keys `type/edge/operation`.
-        space: of the search.
+    """Type -> what rows of metrics.jsonl with keys `type/edge/operation` recorded of it; empty without rows.
 
     Raises:
-        ValueError: a row lacks what the others have, or an edge or operation is not of the space.
+        ValueError: a row lacks what the others have, or an edge or operation is not of the space of the search.
     """
     epochs = np.array([row.epoch for row in rows], float)
     recorded = dict.fromkeys(key for row in rows for key in row.values if key.count("/") == 2)
@@ -305,98 +247,69 @@ def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:
         # A space may offer `none`, which a search need not weigh.
         operations = tuple(name for name in space.operations if f"{kind}/0/{name}" in recorded)
         keys = [f"{kind}/{edge}/{name}" for edge in range(len(space.edges)) for name in operations]
-        if not operations:
-            continue
         for row in rows:
             if absent := [key for key in keys if not isinstance(row.values.get(key), int | float)]:
                 raise ValueError(f"metrics.jsonl: step {row.step} lacks the probabilities {', '.join(absent[:3])}")
-        for key in keys:
-            recorded.pop(key)
-        values = np.array([[row.values[key] for key in keys] for row in rows], float)
-        values = values.reshape(len(rows), len(space.edges), len(operations))
-        found[kind] = Choices(empty_graph(space, kind), epochs, operations, values)
+        if keys:
+            values = np.array([[row.values[key] for key in keys] for row in rows], float)
+            shaped = values.reshape(len(rows), len(space.edges), len(operations))
+            found[kind] = Choices(empty_graph(space, kind), epochs, operations, shaped)
+        recorded = {key: None for key in recorded if key not in set(keys)}
     if recorded:
         where = f"space {space.name}" if space else "any known space of cells"
-        raise ValueError(
-            f"metrics.jsonl: probability {next(iter(recorded))!r} is of no type, edge and operation of {where}"
-        )
+        first = next(iter(recorded))
+        raise ValueError(f"metrics.jsonl: probability {first!r} is of no type, edge and operation of {where}")
     return found
 
 
 def plot_choices(choices: Choices, kept: Graph | None, mark: float | None = None) -> Picture:
-    """A panel an edge, nodes down and sources across; edges the cell kept are tinted and named.
-
-    Args:
-        kept: the cell; None while the search has not ended.
-        mark: an epoch to mark.
-    """
+    """A panel an edge, nodes down and sources across; edges of the cell that was kept are tinted and named."""
     graph = choices.graph
     pairs = [(node, source) for node in graph.nodes for source in range(node)]
     columns, rows = max(graph.nodes), len(graph.nodes)
-    width = _LEFT + columns * _PANEL_WIDTH + (columns - 1) * _COLUMN_GAP + _RIGHT
-    height = _TOP + rows * _PANEL_HEIGHT + (rows - 1) * _ROW_GAP + _BELOW
     chosen = {(edge.node, edge.source): edge.operation for edge in (kept.edges if kept else ())}
     top = float(np.nanmax(choices.probabilities)) * 100
 
     def paint(figure: Figure) -> None:
-        def place(row: int, column: int, across: int = 1) -> Axes:
-            left = _LEFT + column * (_PANEL_WIDTH + _COLUMN_GAP)
-            above = _TOP + row * (_PANEL_HEIGHT + _ROW_GAP)
-            wide = across * _PANEL_WIDTH + (across - 1) * _COLUMN_GAP
-            corner = (left / width, 1 - (above + _PANEL_HEIGHT) / height)
-            return figure.add_axes((*corner, wide / width, _PANEL_HEIGHT / height))
+        grid, thin = figure.add_gridspec(rows, columns), {"linewidth": 1.0, "zorder": 2}
+
+        def panel(place: Any, title: str, curves: Sequence[tuple[np.ndarray, Any]], left: bool, lowest: bool) -> Axes:
+            axes = figure.add_subplot(place)
+            axes.set_title(title, fontsize=7.5, pad=3, fontweight="normal")
+            for values, looks in curves:
+                axes.plot(choices.epochs, values, **looks)
+            if mark is not None:
+                axes.axvline(mark, **BOUNDARY)
+            axes.set_xlim(choices.epochs[0], max(choices.epochs[-1], choices.epochs[0] + 1))
+            axes.locator_params(nbins=4)
+            axes.tick_params(labelsize=6.5, labelleft=left, labelbottom=lowest, length=2, pad=2)
+            if lowest:
+                axes.set_xlabel("epoch", fontsize=7, labelpad=1)
+            return axes
 
         for number, (node, source) in enumerate(pairs):
-            axes = place(graph.nodes.index(node), source)
             operation = chosen.get((node, source))
-            for at, name in enumerate(choices.operations):
-                thick = {"linewidth": 2.4, "zorder": 3} if name == operation else {"linewidth": 1.0, "zorder": 2}
-                axes.plot(choices.epochs, 100 * choices.probabilities[:, number, at], **thick, **_line_look(name))
+            widths = [{"linewidth": 2.4, "zorder": 3} if name == operation else thin for name in choices.operations]
+            looks = [width | _line_look(name) for width, name in zip(widths, choices.operations, strict=True)]
+            curves = list(zip(100 * choices.probabilities[:, number].T, looks, strict=True))
+            way = f"{graph.formula(source)} \u2192 {node}" + (f": {look(operation)[0]}" if operation else "")
+            axes = panel(grid[graph.nodes.index(node), source], way, curves, source == 0, node == graph.nodes[-1])
+            axes.set_ylim(0, 1.06 * top)
             if operation:
                 axes.set_facecolor("#fff3d6")
-            way = f"{graph.formula(source)} \u2192 {node}"
-            _title(axes, f"{way}: {look(operation)[0]}" if operation else way)
-            axes.set_ylim(0, 1.06 * top)
-            _frame(axes, choices, mark, left=source == 0, lowest=node == graph.nodes[-1])
-        legend = place(0, columns - 2, 2)
-        legend.set_axis_off()
-        lines = [
-            legend.plot([], [], linewidth=1.6, label=look(name)[0], **_line_look(name))[0]
-            for name in choices.operations
-        ]
-        legend.legend(handles=lines, loc="upper right", ncols=2, fontsize=7.5, handlelength=3, borderaxespad=0)
-        axes = place(1, columns - 1)
-        axes.plot(choices.epochs, choices.uncertainty, color=INK, linewidth=1.4)
-        _title(axes, "undecided, 1 = uniform")
-        _frame(axes, choices, mark, left=True, lowest=True)
+        corner = figure.add_subplot(grid[0, columns - 2 :])
+        corner.set_axis_off()
+        for name in choices.operations:
+            corner.plot([], [], label=look(name)[0], **_line_look(name))
+        corner.legend(loc="upper right", ncols=2, fontsize=7.5, borderaxespad=0).set_in_layout(False)
+        undecided = [(choices.uncertainty, {"color": INK, "linewidth": 1.4})]
+        axes = panel(grid[1, columns - 1], "undecided, 1 = uniform", undecided, True, True)
         axes.set(ylim=(0, 1.05), yticks=(0, 1))
 
-    ends = ", ".join(
-        f"{look(operation)[0]} from {graph.state(source)} to {node} "
-        f"{choices.probabilities[-1, pairs.index((node, source)), choices.operations.index(operation)]:.2f}"
-        for (node, source), operation in chosen.items()
-        if operation in choices.operations
-    )
-    of = "" if graph.kind == "cell" else f"{graph.kind} "
-    alt = f"Probability of every operation on every edge of the {of}cell{f'; kept: {ends}' if ends else ''}."
-    return draw(f"choices_{graph.kind}", alt, (width, height), paint)
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, fontsize=7.5, pad=3, fontweight="normal")
+    size = (56 + 138 * columns, 48 + 110 * rows)
+    return draw(f"choices_{graph.kind}", say("choices", choices, kept, pairs), size, paint)
 
 
 def _line_look(operation: str) -> dict[str, Any]:
     _, colour, dashes = look(operation)
     return {"color": colour, "linestyle": (0, (3.2, 1.4)) if operation in _SECOND else dashes}
-
-
-def _frame(axes: Axes, choices: Choices, mark: float | None, left: bool, lowest: bool) -> None:
-    if mark is not None:
-        axes.axvline(mark, **BOUNDARY)
-    axes.set_xlim(choices.epochs[0], max(choices.epochs[-1], choices.epochs[0] + 1))
-    axes.locator_params(axis="x", nbins=4)
-    axes.locator_params(axis="y", nbins=4)
-    axes.tick_params(labelsize=6.5, labelleft=left, labelbottom=lowest, length=2, pad=2)
-    if lowest:
-        axes.set_xlabel("epoch", fontsize=7, labelpad=1)

@@ -2,56 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnas.artifacts.kernel_results import FILE, KernelGain, KernelResults, ScoreCorrelation, TableAgreement
-from rnas.pages.kernel_plot import LABELS, kernel_label, plot_correlations, plot_strength
-from rnas.pages.quantity import duration, exact
-from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
+from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
+from rnas.pages.quantity import exact
+from rnas.pages.site import Fold, dotted, publish, say, sections
 from rnas.pages.table import Cell, Table, whole
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELS = {
+    "lambda_min": "\u03bb min",
+    "frobenius": "Frobenius norm",
+    "trace": "trace",
+    "condition": "condition number",
+    "log_det": "log determinant",
+    "mean": "mean entry",
+    "fit": "\u221a(y\u1d40K\u207b\u00b9y / N)",
+    "synflow": "synflow",
+    "naswot": "NASWOT",
+    "gradient_norm": "gradient norm",
+    "jacobian_norm": "Jacobian norm",
+    "params": "parameters",
+    "macs": "MACs",
+    "conv_3x3": "3\u00d73 edges",
+}
 _INTERVAL = "95\u202f% interval"
 _CELL_SCORES = ("clean/lambda_min", "clean/condition", "clean/fit", "synflow", "naswot", "params")
 
 
 def write_study_page(folder: str | Path) -> Path:
-    """Writes `report.html` and its files into the folder of a study, from its `ntk.json`; returns the path.
-
-    Raises:
-      ValueError: the file cannot be read.
-      OSError: a file could not be written.
-    """
+    """Writes `report.html` and its files into the folder of a study, from its `ntk.json`; returns the path."""
     folder = Path(folder)
     return publish(folder / "report.html", "kernels.html", study_context(KernelResults.read(folder / FILE)))
 
 
 def study_context(results: KernelResults) -> dict[str, Any]:
     """The data of the page; see `rnas.pages.site`."""
-    found = results.agreement
-    column = _headline(found.columns) if found else None
-    cells = Fold(f"Scores of {exact(len(results.architectures))} cells", _cells(results))
-    return {
-        "title": _title(results, column),
+    count = exact(len(results.architectures))
+    page: dict[str, Any] = {
+        "title": f"Scores of {count} cells before training",
         "eyebrow": dotted("rnas", "tangent kernels", results.dataset["name"], "NAS-Bench-201"),
         "degenerate": [cell.code for cell in results.architectures if cell.degenerate],
-        "tiles": _tiles(results, column),
-        "column": column,
-        "sections": sections(
-            strength=("Against attack strength", found and _strength(results, column)),
-            scores=("All scores", found and _scores(found)),
-            gains=("What an attack adds to a kernel", found and _gains(found.gains, column)),
-            best=("Among the best cells", found and found.best and _best(found)),
-            cells=("Cells", cells),
-            protocol=("Protocol", _protocol(results)),
-        ),
+        "results": results,
+        "strongest": {},
     }
+    parts: dict[str, Any] = {}
+    if found := results.agreement:
+        # Title and tiles are about PGD-20 at 8/255 where it is among the columns, else about the last one.
+        column = next((name for name in found.columns if name.endswith("/pgd_8")), found.columns[-1])
+        for noun, kernels in (("kernel", True), ("other", False)):
+            if one := _strongest(found, column, kernels):
+                name = f"{LABELS[one.kind]} {_kernel(one.kernel)}".strip()
+                page["strongest"][f"Best {noun} score, |\u03c1| with {column}"] = (one, name)
+        if one := _strongest(found, column, kernels=True):
+            score = f"{LABELS[one.kind]} of the {_kernel(one.kernel)} kernel"
+            page["title"] = f"Of {count} cells the {score} ranks {column} best of all kernel scores"
+        pictures = {name: _plot_strength(results, name) for name in found.columns}
+        others = [Fold(name, picture) for name, picture in pictures.items() if name != column]
+        all_scores = {"picture": _plot_correlations(found), "table": _figures("", found.correlations, found)}
+        best = found.best and {"of": found.best, "table": _figures("_best", found.best.correlations, found)}
+        page["column"] = column
+        parts = {
+            "strength": ("Against attack strength", {"picture": pictures[column], "others": others}),
+            "scores": ("All scores", all_scores),
+            "gains": ("What an attack adds to a kernel", _gains(found.gains, column)),
+            "best": ("Among the best cells", best),
+        }
+    parts["cells"] = ("Cells", Fold(f"Scores of {count} cells", _cells(results)))
+    return page | {"sections": sections(**parts, protocol=("Protocol", results.settings))}
 
 
-def _headline(columns: Sequence[str]) -> str:
-    """The column that title and tiles are about: PGD-20 at 8/255 where it is among them, else the last one."""
-    return next((name for name in columns if name.endswith("/pgd_8")), columns[-1])
+def _kernel(name: str) -> str:
+    """'robust@8/255' → 'robust (8/255)'."""
+    family, _, radius = name.replace("_", " ").partition("@")
+    return f"{family} ({radius})" if radius else family
 
 
 def _strongest(found: TableAgreement, column: str, kernels: bool) -> ScoreCorrelation | None:
@@ -60,82 +90,38 @@ def _strongest(found: TableAgreement, column: str, kernels: bool) -> ScoreCorrel
     return max((row for row in rows if bool(row.kernel) is kernels), key=lambda row: abs(row.spearman), default=None)
 
 
-def _title(results: KernelResults, column: str | None) -> str:
-    count = exact(len(results.architectures))
-    best = _strongest(results.agreement, column, kernels=True) if column else None
-    if best is None:
-        return f"Scores of {count} cells before training"
-    kernel = kernel_label(best.kernel)
-    return f"Of {count} cells the {LABELS[best.kind]} of the {kernel} kernel ranks {column} best of all kernel scores"
+def _coefficient(row: ScoreCorrelation | KernelGain, value: float | None, form: str, clear: bool = True) -> Cell:
+    if value is None or row.low is None:
+        return Cell()
+    ends = f"{row.low:{form}} to {row.high:{form}}"
+    return Cell(f"{value:{form}}", ends, value, kind="strong" if clear else "")
 
 
-def _tiles(results: KernelResults, column: str | None) -> list[Tile]:
-    seconds = results.seconds
-    shown = [
-        Tile("Cells", exact(len(results.architectures)), {"images": exact(results.settings.images)}),
-        Tile("Time of a cell, median", duration(seconds["median"]), {"in all": duration(seconds["total"])}),
-    ]
-    for title, kernels in (("Best kernel score", True), ("Best other score", False)):
-        if column and (best := _strongest(results.agreement, column, kernels)):
-            name = " ".join(filter(None, (LABELS[best.kind], kernel_label(best.kernel))))
-            shown.append(Tile(f"{title}, |\u03c1| with {column}", f"{abs(best.spearman):.2f}", {name: ""}))
-    return shown
-
-
-def _strength(results: KernelResults, column: str) -> dict[str, Any]:
-    found, epsilons = results.agreement, results.settings.ascending_epsilons
-    pictures = {name: plot_strength(found.correlations, epsilons, name) for name in found.columns}
-    return {"picture": pictures.pop(column), "others": [Fold(name, picture) for name, picture in pictures.items()]}
-
-
-def _scores(found: TableAgreement) -> dict[str, Any]:
-    return {
-        "picture": plot_correlations(found.correlations, found.shown, found.columns),
-        "table": Fold("In figures", _correlation_table("correlations", found.correlations, found.columns)),
-    }
-
-
-def _correlation_table(name: str, rows: Sequence[ScoreCorrelation], columns: Sequence[str]) -> Table:
+def _figures(suffix: str, rows: Sequence[ScoreCorrelation], found: TableAgreement) -> Fold:
     """A row a score and kernel, the kernels of a score one below the other."""
     at = {(row.score, row.column): row for row in rows}
     order = list(LABELS)
-    scores = sorted({row.score: row for row in rows}.values(), key=lambda row: order.index(row.kind))
-    lines = [
-        [LABELS[row.kind], kernel_label(row.kernel), *(_coefficient(at[row.score, column]) for column in columns)]
-        for row in scores
-    ]
-    return Table(name, ["Score", "Kernel", *columns], lines, "Spearman\u2019s \u03c1", below=_INTERVAL, kind="accuracy")
-
-
-def _coefficient(row: ScoreCorrelation) -> Cell:
-    if row.spearman is None or row.low is None:
-        return Cell()
-    return Cell(f"{row.spearman:.2f}", f"{row.low:.2f} to {row.high:.2f}", row.spearman, kind="strong")
+    lines = []
+    for row in sorted({row.score: row for row in rows}.values(), key=lambda row: order.index(row.kind)):
+        others = [at[row.score, column] for column in found.columns]
+        lines.append(
+            [LABELS[row.kind], _kernel(row.kernel), *(_coefficient(one, one.spearman, ".2f") for one in others)]
+        )
+    head, caption = ["Score", "Kernel", *found.columns], "Spearman\u2019s \u03c1"
+    return Fold("In figures", Table(f"correlations{suffix}", head, lines, caption, below=_INTERVAL, kind="accuracy"))
 
 
 def _gains(gains: Sequence[KernelGain], column: str) -> Table:
-    """A row a score, a column a pair of kernels."""
-    rows = [row for row in gains if row.column == column]
-    lines: dict[str, list[Cell]] = {}
-    for row in rows:
-        lines.setdefault(row.score, []).append(_gain(row))
-    pairs = dict.fromkeys((row.kernel, row.over) for row in rows)
-    head = [Cell(kernel_label(one), f"over {kernel_label(other)}") for one, other in pairs]
-    body = [[LABELS[score], *cells] for score, cells in lines.items()]
-    return Table("gains", ["Score", *head], body, f"Gain in |\u03c1| with {column}", below=_INTERVAL, kind="accuracy")
-
-
-def _gain(row: KernelGain) -> Cell:
-    if row.gain is None or row.low is None:
-        return Cell()
-    clear = row.low > 0 or row.high < 0
-    return Cell(f"{row.gain:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}", row.gain, kind="strong" if clear else "")
-
-
-def _best(found: TableAgreement) -> dict[str, Any]:
-    best = found.best
-    table = _correlation_table("correlations_best", best.correlations, found.columns)
-    return {"count": best.count, "share": best.share, "by": best.by, "table": Fold("In figures", table)}
+    """A row a score, a column a pair of kernels; bold where the interval lacks 0."""
+    lines: dict[str, list[Any]] = {}
+    pairs: dict[tuple[str, str], Cell] = {}
+    for row in gains:
+        if row.column == column:
+            clear = row.low is not None and (row.low > 0 or row.high < 0)
+            lines.setdefault(row.score, [LABELS[row.score]]).append(_coefficient(row, row.gain, "+.3f", clear))
+            pairs[row.kernel, row.over] = Cell(_kernel(row.kernel), f"over {_kernel(row.over)}")
+    head, caption = ["Score", *pairs.values()], f"Gain in |\u03c1| with {column}"
+    return Table("gains", head, list(lines.values()), caption, below=_INTERVAL, kind="accuracy")
 
 
 def _cells(results: KernelResults) -> Table:
@@ -146,21 +132,94 @@ def _cells(results: KernelResults) -> Table:
     return Table("cells", ["Cell", "Id", *(LABELS[name.rpartition("/")[2]] for name in _CELL_SCORES)], rows)
 
 
-def _protocol(results: KernelResults) -> Mapping[str, Any]:
-    settings = results.settings
-    table = results.agreement and results.agreement.table
-    return facts(
-        {
-            "Images": f"{settings.images} training images of {results.dataset['name']}, balanced over classes: "
-            f"{results.dataset['description']}",
-            "Initialisations": f"{settings.initialisations}, seed {settings.seed}",
-            "Network": f"{settings.channels} channels, cells in each of the three stages: {settings.cells}",
-            "Kernel": f"{settings.output} of the logits, {settings.parameters} parameters; "
-            f"\u03b2 = {settings.beta:g} in the mixed ones",
-            "Attack": f"{settings.attack_label} on the cross-entropy, L\u221e, radii {', '.join(settings.epsilons)}",
-            "Table": table and f"{table['source']}, SHA-256 {table['sha256'][:12]}\u2026",
-            "Processor time": f"{duration(results.cpu_seconds['total'])} in all, one compilation included",
-            "Device": results.device,
-            "Versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
-        }
-    )
+# -- plots ---------------------------------------------------------------------------------------------------
+
+_LOOKS = ((INK, "s"), (BLUE, "o"), (ACCENT, "D"), (GREEN, "^"), (PURPLE, "v"), (OLIVE, "P"), (QUIET, "X"))
+_ROW, _PANELS = 26, 3  # CSS pixels; panels beside one another
+_AXIS = "Spearman\u2019s \u03c1, with its 95 % interval"
+
+Points = Iterable[tuple[float, ScoreCorrelation | None]]
+
+
+def _plot_correlations(agreement: TableAgreement) -> Picture:
+    """Spearman's coefficient of every score with its interval, one panel a column; of seven kernels at most."""
+    rows, kernels, columns = agreement.correlations, agreement.shown, agreement.columns
+    found = {(row.score, row.column): row for row in rows if row.spearman is not None}
+    names, lines = list(LABELS), -(-len(columns) // _PANELS)
+    series = [(_kernel(kernel), f"{kernel}/", looks) for kernel, looks in zip(kernels, _LOOKS, strict=False)]
+    shifts = [(place - (len(series) - 1) / 2) * 0.8 / len(series) for place in range(len(series))]
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(lines, min(len(columns), _PANELS), sharex=True, sharey=True, squeeze=False).ravel()
+        for panel, column in zip(panels, columns, strict=False):
+            panel.axvline(0, color=FAINT, linewidth=0.8)
+            of = [*zip(series, shifts, strict=True), (("without a kernel", "", (FAINT, "o")), 0)]
+            for (label, prefix, looks), shift in of:
+                points = ((i + shift, found.get((f"{prefix}{name}", column))) for i, name in enumerate(names))
+                _coefficients(panel, points, looks, label)
+            panel.set_title(column)
+            panel.set(yticks=range(len(names)), yticklabels=LABELS.values(), xlim=(-1.08, 1.08))
+            panel.set_ylim(len(names) - 0.5, -0.5)
+        for panel in panels[len(columns) :]:
+            panel.set_visible(False)
+        figure.supxlabel(_AXIS, fontsize=8.5)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=6)
+
+    best = max(found.values(), key=lambda row: abs(row.spearman), default=None)
+    return draw("scores", say("correlations", columns, best), (COLUMN, 90 + lines * (_ROW * len(names) + 40)), paint)
+
+
+def _plot_strength(results: KernelResults, column: str) -> Picture:
+    """Spearman's coefficient of kernel scores against the radius of the attack, with its interval; a panel a score.
+
+    At radius 0 every kernel is the clean one.
+    """
+    rows, epsilons = results.agreement.correlations, results.settings.ascending_epsilons
+    found = {row.score: row for row in rows if row.spearman is not None and row.column == column}
+    scores = [name for name in LABELS if f"clean/{name}" in found]
+    families = dict.fromkeys(name.partition("@")[0] for name in found if "@" in name)
+    lines = -(-(len(scores) + 1) // _PANELS)
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(lines, _PANELS, sharex=True, sharey=True, squeeze=False).ravel()
+        for panel, name in zip(panels, scores, strict=False):
+            panel.axhline(0, color=FAINT, linewidth=0.8)
+            if "params" in found:
+                dots = {"color": INK, "linewidth": 1, "linestyle": DOTS, "label": "parameters alone"}
+                panel.axhline(found["params"].spearman, **dots)
+            clean = found[f"clean/{name}"]
+            for number, (family, looks) in enumerate(zip(families, _LOOKS[1:], strict=False)):
+                shift = 0.05 * (number - (len(families) - 1) / 2)
+                attacked = [found.get(f"{family}@{epsilon}/{name}") for epsilon in epsilons]
+                points = [(place + shift, row) for place, row in enumerate(attacked, start=1) if row]
+                line = [(0, clean), *points]
+                panel.plot([x for x, _ in line], [row.spearman for _, row in line], color=looks[0], linewidth=0.9)
+                _coefficients(panel, points, looks, family.replace("_", " "), upright=True)
+            _coefficients(panel, [(0, clean)], _LOOKS[0], "clean", upright=True)
+            panel.set_title(LABELS[name])
+            panel.set(xticks=range(len(epsilons) + 1), xticklabels=["0", *epsilons])
+            panel.set(ylim=(-1.05, 1.05), xlim=(-0.25, len(epsilons) + 0.25))
+        for panel in panels[len(scores) :]:
+            panel.set_axis_off()
+        for panel in panels[max(0, len(scores) - _PANELS) : len(scores)]:  # nothing below it
+            panel.tick_params(labelbottom=True)
+        legend = panels[len(scores)].legend(*panels[0].get_legend_handles_labels(), loc="upper left", ncols=2)
+        legend.set_in_layout(False)
+        figure.supxlabel("Radius \u03b5 of the attack on the images of the kernel", fontsize=8.5)
+        figure.supylabel(_AXIS, fontsize=8.5)
+
+    words = say("strength", found, scores, LABELS, column)
+    return draw(f"strength_{column.replace('/', '_')}", words, (COLUMN, 60 + 186 * lines), paint)
+
+
+def _coefficients(panel: Axes, points: Points, looks: tuple[str, str], label: str, upright: bool = False) -> None:
+    """Coefficients with their intervals; a point without a coefficient is left out."""
+    known = [(place, row) for place, row in points if row]
+    if not known:
+        return
+    places, rows = zip(*known, strict=True)
+    at = [row.spearman for row in rows]
+    ends = [[max(0.0, row.spearman - row.low) for row in rows], [max(0.0, row.high - row.spearman) for row in rows]]
+    colour, marker = looks
+    style = {"fmt": marker, "color": colour, "markersize": 3.4, "elinewidth": 0.9, "label": label}
+    panel.errorbar(*((places, at) if upright else (at, places)), **{"yerr" if upright else "xerr": ends}, **style)

@@ -6,6 +6,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
+from rnas.artifacts.scores import Score
+
 _THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
 _NORMS = {"linf": "L\u221e", "l2": "L2", "l1": "L1"}
 
@@ -25,13 +27,10 @@ def percent(share: float, places: int = 1, unit: bool = True) -> str:
 def compact(number: float) -> str:
     """A count in three figures (46.2 M); below 100,000 in full (18,930)."""
     if number < 99_999.5:
-        return f"{number:,.0f}"
-    for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        value = number / scale
-        if value >= 0.9995:
-            places = 2 if value < 9.995 else 1 if value < 99.95 else 0
-            return f"{value:.{places}f}{_THIN}{letter}"
-    raise AssertionError(number)
+        return exact(number)
+    scales = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    value, letter = next((number / scale, letter) for scale, letter in scales if number / scale >= 0.9995)
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}{_THIN}{letter}"
 
 
 def exact(number: float) -> str:
@@ -58,12 +57,17 @@ def radius(value: Any, norm: str = "linf") -> str:
     return f"{round(value, 6):.4g}"
 
 
+def overlap(one: Score | None, other: Score | None) -> bool:
+    """Whether both were measured and their intervals overlap."""
+    known = one is not None and other is not None
+    return known and one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
+
+
 def duration(seconds: float) -> str:
     """A wall time: 7.4 s, 12 min 05 s, 3 h 20 min."""
     if seconds < 59.95:
         return f"{seconds:.1f}{_THIN}s"
-    whole = round(seconds)
+    whole, minutes = round(seconds), round(seconds / 60)
     if whole < 3600:
         return f"{whole // 60}{_THIN}min {whole % 60:02d}{_THIN}s"
-    minutes = round(seconds / 60)
     return f"{minutes // 60}{_THIN}h {minutes % 60:02d}{_THIN}min"

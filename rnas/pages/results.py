@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 import statistics
 from typing import NamedTuple
 
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.evaluation import Evaluation, ModelScores
-from rnas.artifacts.scores import AttackScore, Score
+from rnas.artifacts.scores import AttackScore
 from rnas.attacks.catalogue import AUTO_ATTACK, label_of
-from rnas.pages.quantity import norm_label, number_of, percent, radius
+from rnas.pages.cells import Graph
+from rnas.pages.quantity import norm_label, number_of, radius
+from rnas.pages.site import lines
 from rnas.pages.workdir import AttackFolder, Workdir
 
 HEADLINE_ATTACK = "pgd_100"
@@ -64,9 +65,9 @@ class Results:
         alike = None not in scores and len({score.count for score in scores}) == 1
         return self.attack if alike else HEADLINE_ATTACK
 
-    def radius(self, value: float) -> str:
-        """A radius or step size in words."""
-        return radius(value, self.norm)
+    def radius(self, value: float | None) -> str:
+        """A radius or step size in words; empty for None."""
+        return "" if value is None else radius(value, self.norm)
 
 
 def read_results(workdir: Workdir) -> Results:
@@ -76,10 +77,9 @@ def read_results(workdir: Workdir) -> Results:
         return Results({})
     models = dict(sorted(evaluation.models.items(), key=lambda item: _ORDER.index(item[1].kind)))
     for folder in workdir.attacks:
-        summary = folder.summary
-        model = models.get(summary.model.name)
-        if _belongs(summary, model, evaluation) and _same_clean(summary, model):
-            models[summary.model.name] = _with_auto_attack(model, summary)
+        name = folder.summary.model.name
+        if _belongs(folder.summary, evaluation) and _same_clean(folder.summary, models[name]):
+            models[name] = _with_auto_attack(models[name], folder.summary)
     student = models["student"].attacks
     first = student.get(HEADLINE_ATTACK) or next(iter(student.values()), None)
     return Results(models, evaluation.threat_model, None if first is None else radius_key(first.epsilon))
@@ -87,50 +87,42 @@ def read_results(workdir: Workdir) -> Results:
 
 def by_radius(model: ModelScores) -> dict[float, Mapping[str, AttackScore]]:
     """Radius -> attack -> score: the headline's radius first, then ascending."""
-    groups = {radius_key(number_of(text)): scores for text, scores in model.epsilons.items()}
+    groups = {radius_key(text): scores for text, scores in model.epsilons.items()}
     first = {radius_key(score.epsilon) for score in model.attacks.values()}
     assert len(first) < 2, f"{model.label}: attacks of several radii {first} stand at the headline's"
     return {**dict.fromkeys(first, model.attacks), **dict(sorted(groups.items()))}
 
 
-def radius_key(epsilon: float) -> float:
+def radius_key(epsilon: float | str) -> float:
     """Radii as dictionary keys: 8/255 written as a fraction and as a float32 are one radius."""
-    return round(epsilon, 7)
+    return round(number_of(epsilon), 7)
 
 
 def _with_auto_attack(model: ModelScores, summary: AttackSummary) -> ModelScores:
     """The model with the worst case of an AutoAttack beside its other attacks, unless a lower one stands there."""
     key = radius_key(summary.threat.epsilon)
     known = by_radius(model).get(key, {}).get(AUTO_ATTACK)
-    if key not in by_radius(model) or (known is not None and known.accuracy <= summary.robust.accuracy):
+    if known is not None and known.accuracy <= summary.robust.accuracy:
         return model
     settings = {"version": summary.version}
     score = {AUTO_ATTACK: AttackScore(**vars(summary.robust), epsilon=summary.threat.epsilon, settings=settings)}
     if any(radius_key(other.epsilon) == key for other in model.attacks.values()):
         return replace(model, attacks={**model.attacks, **score})
-    epsilons = {
-        text: {**scores, **score} if radius_key(number_of(text)) == key else scores
-        for text, scores in model.epsilons.items()
-    }
-    return replace(model, epsilons=epsilons)
+    same = {text: {**scores, **score} for text, scores in model.epsilons.items() if radius_key(text) == key}
+    return replace(model, epsilons={**model.epsilons, **same})
 
 
-def _belongs(summary: AttackSummary, model: ModelScores | None, evaluation: Evaluation) -> bool:
+def _belongs(summary: AttackSummary, evaluation: Evaluation) -> bool:
     """Whether an evaluation of the suite states that it attacked what the results are about."""
-    return (
-        summary.attack == AUTO_ATTACK
-        and model is not None
-        and summary.threat.norm == evaluation.threat_model.lower()
-        and summary.clean.count == model.clean.count
-    )
+    model = evaluation.models.get(summary.model.name)
+    if summary.attack != AUTO_ATTACK or model is None:
+        return False
+    return summary.threat.norm == evaluation.threat_model.lower() and summary.clean.count == model.clean.count
 
 
 def _same_clean(summary: AttackSummary, model: ModelScores) -> bool:
     """Two passes over the same images may differ by rounding: by an example, or by half a point."""
     return abs(summary.clean.accuracy - model.clean.accuracy) <= max(0.005, 1.5 / max(1, summary.clean.count))
-
-
-# -- several values ------------------------------------------------------------------------------------------
 
 
 class Spread(NamedTuple):
@@ -152,69 +144,9 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     return Spread(statistics.fmean(known), deviation, min(known), max(known), len(known))
 
 
-def accuracy_of(score: Score | None) -> float | None:
-    """The accuracy, None where nothing was measured."""
-    return None if score is None else score.accuracy
-
-
-def overlap(one: Score | None, other: Score | None) -> bool:
-    """Whether the intervals of two scores overlap."""
-    if one is None or other is None:
-        return False
-    return one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
-
-
-# -- caution -------------------------------------------------------------------------------------------------
-
-
-def cautions(results: Results, held_out: int | None) -> list[str]:
+def cautions(results: Results, held_out: int | None, cells: Iterable[Graph] = ()) -> list[str]:
     """What a reader must know before believing the figures of a run; empty when nothing was noticed."""
-    notes = []
-    if held_out == 0:
-        notes.append(
-            "No model was chosen on held-out images: data.held_out is 0, so only the test set could have chosen "
-            "between models."
-        )
-    for name, model in results.models.items():
-        for epsilon in by_radius(model):
-            notes += _attack_notes(model.label, results.at(name, epsilon), results.radius(epsilon))
-        notes += _curve_notes(model, results)
-    return notes
-
-
-def _attack_notes(label: str, attacks: Mapping[str, AttackScore], epsilon: str) -> list[str]:
-    """More effort must not find less than a weaker attack does, by more than 0.2 points."""
-    one_step, long, auto = (attacks.get(name) for name in ("fgsm", HEADLINE_ATTACK, AUTO_ATTACK))
-    notes = []
-    if one_step and long and long.accuracy - one_step.accuracy > 0.002:
-        notes.append(
-            f"{label}, \u03b5 = {epsilon}: accuracy is lower under one step (FGSM, {percent(one_step.accuracy)}) than "
-            f"under a hundred (PGD-100, {percent(long.accuracy)}), which may be a sign of masked gradients."
-        )
-    if long and auto and long.count == auto.count and auto.accuracy - long.accuracy > 0.002:
-        notes.append(
-            f"{label}, \u03b5 = {epsilon}: accuracy is lower under PGD-100 ({percent(long.accuracy)}) than under "
-            f"AutoAttack ({percent(auto.accuracy)}); quote the lower figure."
-        )
-    return notes
-
-
-def _curve_notes(model: ModelScores, results: Results) -> list[str]:
-    """A larger ball cannot be safer, by more than 0.5 points, and a ball of radius 0 is the clean image."""
-    points = model.curve.points if model.curve else ()
-    notes = [
-        f"{model.label}: accuracy rises from {percent(before.accuracy)} at \u03b5 = {results.radius(low)} to "
-        f"{percent(after.accuracy)} at {results.radius(high)}. A larger ball cannot be safer: the attack is weak there."
-        for (low, before), (high, after) in pairwise(points)
-        if after.accuracy - before.accuracy > 0.005
-    ]
-    start = next((score for epsilon, score in points if epsilon == 0), None)
-    if start and abs(start.accuracy - model.clean.accuracy) > 1e-6:
-        notes.append(
-            f"{model.label}: the curve starts at {percent(start.accuracy)}, but clean accuracy is "
-            f"{percent(model.clean.accuracy)}; at \u03b5 = 0 they must agree."
-        )
-    return notes
+    return lines("cautions.txt", {"results": results, "held_out": held_out, "cells": cells, "by_radius": by_radius})
 
 
 def threat(summary: AttackSummary) -> str:
@@ -224,21 +156,10 @@ def threat(summary: AttackSummary) -> str:
 
 def suite_cautions(folders: Iterable[AttackFolder], evaluation: Evaluation | None = None) -> list[str]:
     """Failed checks, warnings, and evaluations that contradict the run's own; empty when nothing was noticed."""
-    notes = []
-    for summary in (folder.summary for folder in folders):
-        found = []
-        for check in summary.checks:
-            if check.status in ("failed", "warning"):
-                reason = ". ".join(words.rstrip(".") for words in (check.figure, check.advice) if words)
-                verdict = "failed" if check.status == "failed" else "gave a warning"
-                found.append(f"check {check.letter} ({check.name}) {verdict}" + (f": {reason}." if reason else "."))
-        found += summary.warnings
-        model = evaluation.models.get(summary.model.name) if evaluation else None
-        if evaluation and _belongs(summary, model, evaluation) and not _same_clean(summary, model):
-            found.append(
-                f"clean accuracy is {percent(summary.clean.accuracy)} here and {percent(model.clean.accuracy)} in the "
-                "run's evaluation. Model or images differ, so this evaluation is left out of the tables."
-            )
-        where = f"{summary.model.label}, {label_of(summary.attack)}, {threat(summary)}"
-        notes += [f"{where}: {words}" for words in dict.fromkeys(found)]
-    return notes
+
+    def contradicted(summary: AttackSummary) -> ModelScores | None:
+        model = evaluation.models[summary.model.name] if evaluation and _belongs(summary, evaluation) else None
+        return None if model is None or _same_clean(summary, model) else model
+
+    words = {"contradicted": contradicted, "threat": threat, "label_of": label_of}
+    return lines("suite_cautions.txt", {"summaries": [folder.summary for folder in folders], **words})

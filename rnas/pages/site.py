@@ -12,19 +12,19 @@ which expects:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import functools
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 import jinja2
 
 from rnas.artifacts import files
+from rnas.attacks.catalogue import label_of
 from rnas.pages import quantity
 from rnas.pages.canvas import Picture
 from rnas.pages.table import DASH, Cell, Table
-
-FIGURES, TABLES = "figures", "tables"
 
 
 class Section(NamedTuple):
@@ -55,38 +55,30 @@ def sections(**given: tuple[str, Any]) -> dict[str, Section]:
     return {anchor: Section(*section) for anchor, section in given.items() if section[1]}
 
 
-def facts(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Term -> text, cell or list of them, without the terms of which nothing is known."""
-    kept = {name: [item for item in fact if item] if isinstance(fact, list) else fact for name, fact in known.items()}
-    return {name: fact for name, fact in kept.items() if fact}
-
-
 def dotted(*words: Any) -> str:
     """What a page is about, in one line, without what is not known."""
     return " \u00b7 ".join(str(word) for word in words if word)
 
 
 def render(template: str, context: Mapping[str, Any], folder: str = "report") -> str:
-    """The HTML of a page.
-
-    Args:
-        template: file name in `templates/`.
-        context: its data, see the module.
-        folder: where the page's files lie, relative to it.
-
-    Raises:
-        jinja2.UndefinedError: the template prints what the context lacks.
-    """
+    """The HTML of a page, whose files lie in `folder`. Raises jinja2.UndefinedError where the context lacks data."""
     return _environment().get_template(template).render(**context, folder=folder)
 
 
+def lines(template: str, context: Mapping[str, Any]) -> list[str]:
+    """The lines of a template of plain text, each once."""
+    return list(dict.fromkeys(filter(None, render(template, context).splitlines())))
+
+
+def say(name: str, *given: Any) -> str:
+    """A sentence of `words.txt`, by the name of its macro."""
+    return re.sub(r"[ \n]+", " ", getattr(_environment().get_template("words.txt").module, name)(*given)).strip()
+
+
 def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
-    """Writes a page, and in a folder of its name its tables (`tables/NAME.csv`, `.tex`) and `figures/NAME.png`, `.svg`.
+    """Writes a page, and the files of its tables and pictures in a folder of its name; returns `path`.
 
     The same context gives the same bytes. Files there of an earlier page that this one lacks are removed.
-
-    Returns:
-        `path`.
 
     Raises:
         OSError: a file could not be written.
@@ -95,19 +87,11 @@ def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     html = render(template, context, folder.name)
     written: dict[Path, bytes] = {}
     for item in contents(context):
-        if isinstance(item, Table):
-            place = folder / TABLES / item.name
-            forms = {".csv": item.csv().encode(), ".tex": item.latex().encode()}
-        else:
-            place = folder / FIGURES / item.name
-            forms = {".png": item.png} | ({".svg": item.svg} if item.svg is not None else {})
-        for suffix, content in forms.items():
-            target = place.with_name(place.name + suffix)
-            assert written.get(target, content) == content, f"two items of {path} have the name {target.name}"
-            written[target] = content
+        for name, content in item.files.items():
+            assert written.setdefault(folder / name, content) == content, f"two items of {path} have the name {name}"
     for target, content in written.items():
         files.write_bytes(target, content)
-    for former in (*folder.glob(f"{TABLES}/*"), *folder.glob(f"{FIGURES}/*")):
+    for former in (*folder.glob("tables/*"), *folder.glob("figures/*")):
         if former.suffix in (".csv", ".tex", ".png", ".svg") and former not in written:
             former.unlink()
     files.write_text(path, html)
@@ -116,36 +100,25 @@ def publish(path: Path, template: str, context: Mapping[str, Any]) -> Path:
 
 def contents(context: Any) -> list[Table | Picture]:
     """Every table and picture of a context, in order, each once."""
-    return list({id(item): item for item in _contents(context)}.values())
-
-
-def _contents(context: Any) -> Iterable[Table | Picture]:
     if isinstance(context, Table | Picture):
-        yield context
-    elif isinstance(context, Mapping):
-        for item in context.values():
-            yield from _contents(item)
-    elif isinstance(context, Sequence) and not isinstance(context, str | bytes):
-        for item in context:
-            yield from _contents(item)
+        return [context]
+    if isinstance(context, str | bytes) or not isinstance(context, Mapping | Sequence):
+        return []
+    inner = context.values() if isinstance(context, Mapping) else context
+    return list({id(item): item for one in inner for item in contents(one)}.values())
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rnas.pages"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(disabled_extensions=("txt",), default=True),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        name: getattr(quantity, name) for name in ("compact", "duration", "exact", "percent", "radius")
-    }
-    environment.tests |= {
-        "cell": lambda item: isinstance(item, Cell),
-        "picture": lambda item: isinstance(item, Picture),
-        "table": lambda item: isinstance(item, Table),
-    }
+    filters = ("compact", "duration", "exact", "percent", "radius")
+    environment.filters |= {name: getattr(quantity, name) for name in filters} | {"attack": label_of}
+    environment.tests |= {"cell": lambda item: isinstance(item, Cell), "table": lambda item: isinstance(item, Table)}
     environment.globals |= {"dash": DASH}
     return environment

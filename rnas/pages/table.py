@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 from dataclasses import dataclass
 import io
 from typing import Any
 
 from rnas.artifacts.scores import Score
-from rnas.pages.quantity import compact, decimals, exact, percent
+from rnas.pages.quantity import compact, decimals, duration, exact, percent
 
 DASH = "\u2013"
 UNIT, INTERVAL = "accuracy in %", "95\u202f% Wilson interval"
 
+_MATHS = r"\cdot \times \pm ^2 - \sqrt{} _\infty \beta \gamma \varepsilon \lambda \rho \tau _k _- _1 _2 ^\top ^- ^1"
 _LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "\u2013": "--",
-        "\u2026": r"\dots{}",
-        "\u202f": r"\,",
-        "\u2019": "'",
-        "\u00b7": r"$\cdot$",
-        "\u00d7": r"$\times$",
-        "\u00b1": r"$\pm$",
-        "\u00b2": r"$^2$",
-        "\u2212": "$-$",
-        "\u221a": r"$\sqrt{}$",
-        "\u221e": r"$_\infty$",
-        "\u03b2": r"$\beta$",
-        "\u03b3": r"$\gamma$",
-        "\u03b5": r"$\varepsilon$",
-        "\u03bb": r"$\lambda$",
-        "\u03c1": r"$\rho$",
-        "\u03c4": r"$\tau$",
-        "\u2096": r"$_k$",
-        "\u208b": r"$_-$",
-        "\u2081": r"$_1$",
-        "\u2082": r"$_2$",
-        "\u1d40": r"$^\top$",
-        "\u207b": r"$^-$",
-        "\u00b9": r"$^1$",
-    }
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {character: rf"\text{name}{{}}" for character, name in zip("<>", ("less", "greater"), strict=True)}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {DASH: "--", "…": r"\dots{}", "\u202f": r"\,", "\u2019": "'"}
+    | {character: f"${code}$" for character, code in zip("·×±²−√∞βγελρτₖ₋₁₂ᵀ⁻¹", _MATHS.split(), strict=True)}
 )
 
 
@@ -67,6 +41,11 @@ class Cell:
     value: float | None = None
     hint: str = ""
     kind: str = ""
+
+    @property
+    def line(self) -> str:
+        """Both parts, on one line."""
+        return f"{self.text}, {self.below}" if self.below else self.text
 
 
 @dataclass(frozen=True)
@@ -92,76 +71,74 @@ class Table:
     kind: str = ""
 
     def __post_init__(self):
-        columns, rows = _cells(self.columns), tuple(map(_cells, self.rows))
+        columns, *rows = (
+            tuple(cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
+            for row in (self.columns, *self.rows)
+        )
         assert all(len(row) == len(columns) for row in rows), (self.name, [len(row) for row in rows], len(columns))
         object.__setattr__(self, "columns", columns)
-        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "rows", tuple(rows))
+
+    @classmethod
+    def of(cls, name: str, items: Iterable[Any], columns: Mapping[Any, Any], *more: str, **named: str) -> Table:
+        """A row an item; `columns`: heading -> function that makes the cell of an item."""
+        return cls(name, tuple(columns), [[cell(item) for cell in columns.values()] for item in items], *more, **named)
 
     @property
     def note(self) -> str:
         """The unit of the figures, and what stands below them."""
-        below = f"below it the {self.below}" if self.below and self._has_below() else ""
-        return ", ".join(filter(None, (self.unit, below)))
+        has_below = any(cell.below for row in self.rows for cell in row)
+        return ", ".join(filter(None, (self.unit, self.below and has_below and f"below it the {self.below}")))
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """Which columns hold numbers alone."""
-        columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
+        """Which columns hold numbers alone; the first never does."""
+        filled = [[cell for cell in cells if cell.text] for cells in self._by_column]
         return tuple(
-            place > 0
-            and any(cell.text for cell in cells)
-            and all(cell.value is not None or not cell.text for cell in cells)
-            for place, cells in enumerate(columns)
+            place > 0 and bool(cells) and all(cell.value is not None for cell in cells)
+            for place, cells in enumerate(filled)
         )
+
+    @property
+    def _by_column(self) -> list[list[Cell]]:
+        return [[row[place] for row in self.rows] for place in range(len(self.columns))]
 
     def records(self) -> list[dict[str, str]]:
         """The rows as printed: column -> text. Columns are named as in the CSV file."""
-        names = [_heading(column) for column in self.columns]
+        names = [column.line for column in self.columns]
         return [dict(zip(names, (cell.text for cell in row), strict=True)) for row in self.rows]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Its files by their names."""
+        return {f"tables/{self.name}.csv": self.csv().encode(), f"tables/{self.name}.tex": self.latex().encode()}
 
     def csv(self) -> str:
         """The table as CSV; what is printed below a figure has a column of its own."""
-        paired = [any(row[place].below for row in self.rows) for place in range(len(self.columns))]
-        heads = []
-        for column, pair in zip(self.columns, paired, strict=True):
-            name = _heading(column)
-            heads += [name, f"{name}: {self.below or 'note'}"] if pair else [name]
+        columns: list[list[Any]] = []
+        for head, cells in zip(self.columns, self._by_column, strict=True):
+            values = [cell.text if cell.value is None else f"{cell.value:.10g}" for cell in cells]
+            columns.append([head.line, *values])
+            if any(cell.below for cell in cells):
+                columns.append([f"{head.line}: {self.below or 'note'}", *(cell.below for cell in cells)])
         stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(heads)
-        for row in self.rows:
-            line: list[Any] = []
-            for cell, pair in zip(row, paired, strict=True):
-                line += [cell.text if cell.value is None else f"{cell.value:.10g}", *([cell.below] if pair else [])]
-            writer.writerow(line)
+        csv.writer(stream, lineterminator="\n").writerows(zip(*columns, strict=True))
         return stream.getvalue()
 
     def latex(self) -> str:
         """The table as a `tabular` of LaTeX's package booktabs."""
-        columns = "".join("r" if number else "l" for number in self.numeric)
         lines = [
-            "% \\usepackage{booktabs}",
+            r"% \usepackage{booktabs}",
             *(f"% {line}" for line in filter(None, (self.caption, self.note))),
-            f"\\begin{{tabular}}{{{columns}}}",
-            "\\toprule",
+            rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in self.numeric)}}}",
+            r"\toprule",
             _latex_row(self.columns),
-            "\\midrule",
+            r"\midrule",
             *map(_latex_row, self.rows),
-            "\\bottomrule",
-            "\\end{tabular}",
+            r"\bottomrule",
+            r"\end{tabular}",
         ]
         return "\n".join(lines) + "\n"
-
-    def _has_below(self) -> bool:
-        return any(cell.below for row in self.rows for cell in row)
-
-
-def _cells(row: Sequence[str | Cell]) -> tuple[Cell, ...]:
-    return tuple(cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
-
-
-def _heading(column: Cell) -> str:
-    return f"{column.text}, {column.below}" if column.below else column.text
 
 
 def _latex_row(cells: Sequence[Cell]) -> str:
@@ -174,54 +151,57 @@ def _latex(cell: Cell) -> str:
     return rf"{text} {{\scriptsize {cell.below.translate(_LATEX)}}}" if cell.below else text
 
 
-# -- cells of a kind -----------------------------------------------------------------------------------------
-
-
 def share(value: float | None, places: int = 1, below: str = "", kind: str = "") -> Cell:
-    """A share in [0, 1] as a percentage without its sign; a dash where it is None."""
+    """A share in [0, 1] as a percentage without its sign."""
     if value is None:
         return Cell()
     return Cell(percent(value, places, unit=False), below, value=round(100 * value, 6), kind=kind)
 
 
+def interval(score: Score) -> str:
+    """The ends of a score's interval in %."""
+    return DASH.join(percent(end, decimals(score.count), unit=False) for end in score.interval)
+
+
 def accuracy(score: Score | None, images: int | None = None) -> Cell:
-    """An accuracy in %, below it its interval, and its number of images where that is not `images`; a dash for None."""
+    """An accuracy in %, below it its interval, and its number of images where that is not `images`."""
     if score is None:
         return Cell()
-    places = decimals(score.count)
-    below = DASH.join(percent(end, places, unit=False) for end in score.interval)
-    if images is not None and score.count != images:
-        below += f", of {exact(score.count)}"
-    return share(score.accuracy, places, below, "strong")
+    of = "" if images in (None, score.count) else f", of {exact(score.count)}"
+    return share(score.accuracy, decimals(score.count), interval(score) + of, "strong")
 
 
 def whole(number: float | None) -> Cell:
-    """A count in full; a dash where it is None."""
+    """A count in full."""
     return Cell() if number is None else Cell(exact(number), value=number)
 
 
 def short(number: float | None) -> Cell:
-    """A count in three figures, in full where the pointer rests; a dash where it is None."""
+    """A count in three figures, in full where the pointer rests."""
     return Cell() if number is None else Cell(compact(number), value=number, hint=exact(number))
 
 
+def seconds(number: float | None, below: str = "") -> Cell:
+    """A wall time."""
+    return Cell() if number is None else Cell(duration(number), below, number)
+
+
 def text(value: Any) -> Cell:
-    """Any value as text; a dash where it is None."""
+    """Any value as text."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
     return Cell() if value is None else Cell(str(value), value=number)
 
 
-def settings_table(name: str, settings: Mapping[str, Any]) -> Table:
-    """A nested mapping as dotted keys and their values."""
-    return Table(name, ("Key", "Value"), [(key, Cell(value, kind="code")) for key, value in flat(settings).items()])
+def settings_table(name: str, settings: Mapping[str, Any]) -> Table | None:
+    """A nested mapping as dotted keys and their values; None where it is empty."""
+    rows = [(key, Cell(value, kind="code")) for key, value in flat(settings).items()]
+    return Table(name, ("Key", "Value"), rows) if rows else None
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Dotted keys and values, as text."""
     found: dict[str, str] = {}
     for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = str(value)
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": str(value)}
     return found

@@ -12,9 +12,9 @@ from rnas.artifacts.files import read_json
 from rnas.artifacts.table_of_runs import METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
 from rnas.attacks import catalogue
-from rnas.pages.quantity import compact, decimals, exact, number_of, percent
-from rnas.pages.site import Fold, Tile, dotted, facts, publish, sections
-from rnas.pages.table import DASH, Cell, Table, settings_table, share, short, whole
+from rnas.pages.quantity import decimals, exact, number_of, percent
+from rnas.pages.site import Fold, dotted, publish, say, sections
+from rnas.pages.table import UNIT, Cell, Table, settings_table, share, short, whole
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import queries
@@ -24,36 +24,19 @@ from rnas.tabular.reading import columns_of_runs, load_robbench
 from rnas.tabular.table import RobBench, is_cost
 
 _RANKED_BY = ("pgd_8", "fgsm_8", "pgd_3", "fgsm_3", "clean")  # a table in the making, by the first that it has
-_UNIT = "accuracy in %"
 _HEADINGS = {"params": "Parameters", "macs": "MACs", "clean": "Clean"}
 
 
 def write_table_page(table: RobBench, answers: Mapping[str, Any], path: str | Path) -> Path:
-    """Writes the page of a table and its files; returns the path.
-
-    Args:
-      table: complete, or not.
-      answers: of `rnas.tabular.queries.overview`.
-      path: of the HTML file.
-
-    Raises:
-      OSError: a file could not be written.
-    """
+    """Writes the page of a table, complete or not, from the answers of `rnas.tabular.queries.overview`."""
     return publish(Path(path), "table.html", table_context(table, answers))
 
 
 def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) -> Path:
-    """Writes `report.html` and its files into the work directory of `rnas tabular train`: the results so far.
+    """Writes `report.html` and its files into the work directory of `rnas tabular train`; returns its path.
 
-    Args:
-      workdir: may still be worked in.
-      beside: a published table, or none, whose ranking stands beside that of the work directory.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      ValueError: a result or a table that cannot be read, or several tables.
+    The ranking of a published table may stand beside its own. Raises ValueError where a result or a table cannot be
+    read, or several tables are given.
     """
     workdir = Path(workdir)
     if len(beside) > 1:
@@ -62,26 +45,26 @@ def write_training_page(workdir: str | Path, beside: Sequence[str | Path] = ()) 
     return publish(workdir / "report.html", "table.html", training_context(workdir, published))
 
 
-# -- a table -----------------------------------------------------------------------------------------------
-
-
 def table_context(table: RobBench, answers: Mapping[str, Any]) -> dict[str, Any]:
     """The data of the page of a table; see `rnas.pages.site`."""
-    clean, by = answers["front"]["columns"]
-    best = answers["rank"]["top"][0]
+    best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
+    by = columns[1]
     return {
-        "title": f"The best of {exact(len(table.ids))} cells, {best['code']}, {_keeps(best, by)}",
+        "title": f"The best of {exact(len(table.ids))} cells, {best['code']}, {say('keeps', best, by, _label(by))}",
         "eyebrow": dotted("rnas", "table of cells", _dataset(by), "NAS-Bench-201"),
         "unfinished": "",
         "warnings": [],
-        "tiles": _tiles(table, answers),
+        "size": len(table.ids),
+        "networks": None,
+        "best": _best_of(answers, columns),
+        "pair": answers["agreement"] and _coefficient(queries.correlate(table, columns)),
         "sections": sections(
             front=("Clean against robust", _front(table, answers["front"])),
             best=(f"Best by {_label(by)}", _best(answers["rank"])),
             agreement=("Agreement of columns", _agreement(answers)),
             search=("Searching the table", answers["searches"] and _searches(by, answers["searches"])),
             columns=("All columns", _summary(answers["rank"]["summary"])),
-            table=("The table", _source(table)),
+            table=("The table", table),
         ),
     }
 
@@ -100,13 +83,14 @@ def _label(column: str) -> str:
     return ", ".join(filter(None, column_label(column.partition("/")[2])))
 
 
-def _keeps(cell: Answer, by: str) -> str:
-    accuracy = percent(cell["values"][by], 2)
-    return f"reaches {accuracy} clean accuracy" if by.endswith("/clean") else f"keeps {accuracy} under {_label(by)}"
-
-
 def _figure(column: str, value: float | None) -> Cell:
-    return short(None if value is None else int(value)) if is_cost(column) else share(value, 2)
+    return short(value) if is_cost(column) else share(value, 2)
+
+
+def _best_of(answers: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Answer]:
+    """Label -> summary of the columns that the tiles are about."""
+    summary = answers["rank"]["summary"]
+    return {_label(name): summary[name] | {"code": nasbench201.to_code(summary[name]["best_id"])} for name in columns}
 
 
 def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
@@ -115,133 +99,100 @@ def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
     return Cell() if value is None else Cell(f"{value:.3f}", value=value)
 
 
-def _best_tile(column: str, summary: Mapping[str, Answer], **beside: str) -> Tile:
-    best, median = (percent(summary[column][kind], 2) for kind in ("best", "median"))
-    return Tile(f"Best, {_label(column)}", best, {**beside, "median": median})
+def _cells(name: str, cells: Sequence[Answer], columns: dict[Any, Any], caption: str, *more: str) -> Table:
+    """A row a cell with its names; `columns`: heading -> figure of a cell."""
+    names: dict[Any, Any] = {"Cell": lambda cell: cell["code"], "Id": lambda cell: whole(cell["id"])}
+    return Table.of(name, cells, names | columns, caption, *more)
 
 
-def _tiles(table: RobBench, answers: Mapping[str, Any]) -> list[Tile]:
-    summary, columns, best = answers["rank"]["summary"], answers["front"]["columns"], answers["best"]
-    shown = [Tile("Classes of cells", exact(len(table.ids)), {"cells": exact(nasbench201.SIZE)})]
-    shown += [_best_tile(name, summary, mean=percent(summary[name]["mean"], 2)) for name in dict.fromkeys(columns)]
-    if answers["agreement"]:
-        among = {f"best {percent(best['best'], 0)}": _coefficient(best).text or DASH} if best else {}
-        pair = _coefficient(queries.correlate(table, columns))
-        shown.append(Tile("Rank correlation of the two", pair.text or DASH, among))
-    return shown
+def _value(column: str) -> dict[Cell, Any]:
+    """The heading of a column, and its figure of a cell."""
+    return {_heading(column): lambda cell: _figure(column, cell["values"].get(column))}
 
 
 def _front(table: RobBench, answer: Answer) -> dict[str, Any] | None:
     clean, robust = answer["columns"]
+    members = answer["members"]
     if answer["count"] < 2 or clean == robust:
         return None
     costs = [f"{_dataset(clean)}/{kind}" for kind in ("params", "macs")]
-    rows = [
-        [
-            cell["code"],
-            whole(cell["id"]),
-            *(share(cell["values"][name], 2) for name in (clean, robust)),
-            *(_figure(name, table.query(cell["id"], *name.split("/"))) for name in costs),
-        ]
-        for cell in answer["members"]
-    ]
-    head = ["Cell", "Id", *map(_heading, (clean, robust, *costs))]
-    caption = f"The front, {len(rows)} of {exact(answer['count'])} classes"
     points = np.stack([table.column(clean), table.column(robust)], axis=1)
     known = np.flatnonzero(np.isfinite(points).all(1))
     ids = [table.ids[row] for row in known]
-    members = np.array([ids.index(cell["id"]) for cell in answer["members"]])
     codes = [nasbench201.to_code(number) for number in ids]
+    on_front = [ids.index(cell["id"]) for cell in members]
+    valued = [
+        cell | {"values": cell["values"] | {name: table.query(cell["id"], *name.split("/")) for name in costs}}
+        for cell in members
+    ]
+    columns = _value(clean) | _value(robust) | _value(costs[0]) | _value(costs[1])
+    caption = f"The front, {len(members)} of {exact(answer['count'])} classes"
     return {
-        "picture": plot_front(points[known], table.column(costs[1])[known], codes, members, (clean, robust)),
-        "table": Table("front", head, rows, caption, unit=_UNIT),
+        "picture": plot_front(points[known], table.column(costs[1])[known], codes, on_front, (clean, robust)),
+        "table": _cells("front", valued, columns, caption, UNIT),
     }
 
 
 def _best(answer: Answer) -> dict[str, Any]:
-    dataset = _dataset(answer["by"])
-    names = [name for name in answer["summary"] if _dataset(name) == dataset]
-    rows = [
-        [cell["code"], whole(cell["id"]), *(_figure(name, cell["values"].get(name)) for name in names)]
-        for cell in answer["top"]
-    ]
+    dataset, cells = _dataset(answer["by"]), answer["top"]
+    columns = {}
+    for name in answer["summary"]:
+        columns |= _value(name) if _dataset(name) == dataset else {}
     return {
-        "table": Table("best", ["Cell", "Id", *map(_heading, names)], rows, f"The first {len(rows)}", unit=_UNIT),
-        "edges": len(nasbench201.EDGES) * len(rows),
+        "table": _cells("best", cells, columns, f"The first {len(cells)}", UNIT),
+        "edges": len(nasbench201.EDGES) * len(cells),
         "operations": answer["operations"],
     }
 
 
 def _agreement(answers: Mapping[str, Any]) -> dict[str, Any] | None:
+    best = answers["best"]
     if not answers["agreement"]:
         return None
-    best = answers["best"]
-    among = best and {
-        "share": best["best"],
-        "count": best["count"][0][1],
-        "robust": _label(best["columns"][1]),
-        "coefficient": _coefficient(best),
-    }
+    among = best and {"robust": _label(best["columns"][1]), "coefficient": _coefficient(best)}
+    among = among and {"share": best["best"], "count": best["count"][0][1], **among}
     return {"picture": plot_agreement(answers["agreement"]), "among_best": among}
 
 
 def _summary(summary: Mapping[str, Answer]) -> dict[str, Any]:
-    def figure(column: str, value: float) -> Cell:
-        return Cell(compact(value), value=value) if is_cost(column) else share(value, 2)
-
-    rows = [
-        [
-            Cell(name, _label(name) if _heading(name).below else ""),
-            *(figure(name, row[kind]) for kind in ("median", "mean", "best")),
-            f"{nasbench201.to_code(row['best_id'])} ({exact(row['best_id'])})",
-            whole(row["count"]),
-        ]
-        for name, row in summary.items()
-    ]
-    head = ["Column", "Median", "Mean", "Best", "Of cell (id)", "Classes"]
+    code = nasbench201.to_code
+    columns = {
+        "Column": lambda name: Cell(name, _label(name) if _heading(name).below else ""),
+        "Median": lambda name: _figure(name, summary[name]["median"]),
+        "Mean": lambda name: _figure(name, summary[name]["mean"]),
+        "Best": lambda name: _figure(name, summary[name]["best"]),
+        "Of cell (id)": lambda name: f"{code(summary[name]['best_id'])} ({exact(summary[name]['best_id'])})",
+        "Classes": lambda name: whole(summary[name]["count"]),
+    }
     return {
-        "table": Table("columns", head, rows, "Over all classes", _UNIT, "attack"),
+        "table": Table.of("columns", summary, columns, "Over all classes", UNIT, "attack"),
         "standard": any("/standard_" in name for name in summary),
         "scores": any("/score_" in name for name in summary),
     }
 
 
 def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
-    rows = []
-    for answer in answers:
-        chosen, queries_until = answer["chosen"][by], answer["optimum"]["queries"]
-        rows.append(
-            [
-                answer["algorithm"].replace("_", " "),
-                share(chosen["mean"], 2, f"\u00b1 {percent(chosen['std'], 2, unit=False)}", "strong"),
-                share(answer["curve"]["quantiles"]["0.5"][-1], 2),
-                share(answer["regret"]["mean"], 2),
-                share(answer["optimum"]["reached"]),
-                Cell(f"{queries_until['mean']:.0f}", value=queries_until["mean"]) if queries_until else Cell(),
-            ]
-        )
-    head = ["Algorithm", _heading(by), "Median", "Short of the best", "Found the best", "Queries until then"]
+    def until(found: Answer | None) -> Cell:
+        return Cell(f"{found['mean']:.0f}", value=found["mean"]) if found else Cell()
+
+    def chosen(answer: Answer) -> Cell:
+        found = answer["chosen"][by]
+        return share(found["mean"], 2, f"\u00b1 {percent(found['std'], 2, unit=False)}", "strong")
+
+    columns = {
+        "Algorithm": lambda answer: answer["algorithm"].replace("_", " "),
+        _heading(by): chosen,
+        "Median": lambda answer: share(answer["curve"]["quantiles"]["0.5"][-1], 2),
+        "Short of the best": lambda answer: share(answer["regret"]["mean"], 2),
+        "Found the best": lambda answer: share(answer["optimum"]["reached"]),
+        "Queries until then": lambda answer: until(answer["optimum"]["queries"]),
+    }
+    more = ("What the searches choose", "means, shares in %", "standard deviation")
     return {
         "picture": plot_search(answers),
-        "table": Table("searches", head, rows, "What the searches choose", "means, shares in %", "standard deviation"),
-        "random_search": answers[0]["random_search"],
-        **{key: answers[0][key] for key in ("repeats", "budget", "seed")},
+        "table": Table.of("searches", answers, columns, *more),
+        **{key: answers[0][key] for key in ("random_search", "repeats", "budget", "seed")},
     }
-
-
-def _source(table: RobBench) -> dict[str, Any]:
-    return facts(
-        {
-            "File": Path(table.source).name,
-            "SHA-256": table.sha256 and Cell(table.sha256, kind="code"),
-            "Classes": exact(len(table.ids)),
-            "Data sets": ", ".join(table.datasets),
-            "Seeds": ", ".join(sorted({seed for runs in table.seeds.values() for seed in runs})),
-        }
-    )
-
-
-# -- a table in the making ---------------------------------------------------------------------------------
 
 
 def training_context(workdir: Path, published: RobBench | None = None) -> dict[str, Any]:
@@ -257,49 +208,40 @@ def training_context(workdir: Path, published: RobBench | None = None) -> dict[s
         "title": "No network is finished yet",
         "eyebrow": dotted("rnas", "table in the making", dataset, "NAS-Bench-201"),
         "unfinished": f"{progress} have a result." if len(written) < len(planned) else "",
-        "warnings": _failed_checks(written),
-        "tiles": [],
+        "warnings": [
+            f"Sanity checks {', '.join(result.failed_checks)} of AutoAttack on {result.code}, seed {result.seed}, "
+            "failed: its accuracy may be too high."
+            for result in written
+            if result.failed_checks
+        ],
+        "networks": len(written),
+        "size": 0,
+        "best": {},
+        "pair": None,
     }
     if not written:
-        return page | {"sections": sections(protocol=("Protocol", {"facts": {}, "settings": settings}))}
+        return page | {"sections": sections(protocol=("Protocol", {"first": None, "settings": settings}))}
     table = RobBench(str(workdir), "", *columns_of_runs(merge([workdir])))
     by = next(f"{dataset}/{metric}" for metric in _RANKED_BY if f"{dataset}/{metric}" in table.values)
     answers = queries.overview(table, by, top=len(table.ids), best=None)
-    best = answers["rank"]["top"][0]
+    best, columns = answers["rank"]["top"][0], answers["front"]["columns"]
+    measured = dict.fromkeys((*columns, f"{dataset}/autoattack"))
     return page | {
-        "title": f"{progress} trained: {best['code']} {_keeps(best, by)}",
-        "tiles": _training_tiles(table, answers, written),
+        "title": f"{progress} trained: {best['code']} {say('keeps', best, by, _label(by))}",
+        "size": len(table.ids),
+        "best": _best_of(answers, [name for name in measured if name in table.values]),
         "sections": sections(
             results=("Results", _results(table, answers["rank"], written)),
             front=("Clean against robust", _front(table, answers["front"])),
             beside=("Beside the published table", published and _beside(table, published)),
             agreement=("Agreement of columns", _agreement(answers)),
-            protocol=("Protocol", {"facts": _protocol(written[0]), "settings": settings}),
+            protocol=("Protocol", _protocol(written[0]) | {"settings": settings}),
         ),
     }
 
 
-def _failed_checks(written: Sequence[NetworkResult]) -> list[str]:
-    return [
-        f"Sanity checks {', '.join(result.failed_checks)} of AutoAttack on {result.code}, seed {result.seed}, "
-        "failed: its accuracy may be too high."
-        for result in written
-        if result.failed_checks
-    ]
-
-
-def _training_tiles(table: RobBench, answers: Answer, written: Sequence[NetworkResult]) -> list[Tile]:
-    summary, columns = answers["rank"]["summary"], answers["front"]["columns"]
-    shown = [Tile("Networks", exact(len(written)), {"classes of cells": exact(len(table.ids))})]
-    for name in dict.fromkeys((*columns, f"{_dataset(columns[0])}/autoattack")):
-        if name in summary:
-            shown.append(_best_tile(name, summary, cell=nasbench201.to_code(summary[name]["best_id"])))
-    return shown
-
-
 def _results(table: RobBench, answer: Answer, written: Sequence[NetworkResult]) -> Table:
     """A row a cell, best first; below the mean over seeds the accuracy of each."""
-    metrics = [metric for metric in METRICS if any(metric in result.accuracy for result in written)]
     places = decimals(min(result.protocol["count"] or 10_000 for result in written))
     runs: dict[int, dict[int, Mapping[str, float]]] = {}
     for result in sorted(written, key=lambda result: result.network):
@@ -312,17 +254,12 @@ def _results(table: RobBench, answer: Answer, written: Sequence[NetworkResult]) 
         each = ", ".join(percent(value, places, unit=False) for value in found) if len(found) > 1 else ""
         return share(table.query(number, written[0].dataset, metric), places, each, "strong")
 
-    rows = [
-        [
-            cell["code"],
-            whole(cell["id"]),
-            ", ".join(map(str, runs[cell["id"]])),
-            *(figure(cell["id"], metric) for metric in metrics),
-        ]
-        for cell in answer["top"]
-    ]
-    head = ["Cell", "Id", "Seeds", *(_heading(f"/{metric}") for metric in metrics)]
-    return Table("results", head, rows, "Best first", f"{_UNIT}, mean over seeds", "accuracy of each", "accuracy")
+    columns: dict[Any, Any] = {"Seeds": lambda cell: ", ".join(map(str, runs[cell["id"]]))}
+    for metric in METRICS:
+        if any(metric in result.accuracy for result in written):
+            columns[_heading(f"/{metric}")] = lambda cell, metric=metric: figure(cell["id"], metric)
+    more = ("Best first", f"{UNIT}, mean over seeds", "accuracy of each", "accuracy")
+    return _cells("results", answer["top"], columns, *more)
 
 
 def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:
@@ -344,34 +281,24 @@ def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:
     by = next((pair for name, pair in pairs.items() if name.endswith("/pgd_8")), pairs[names[0]])
     ranked = [queries.rank(both, name, len(both.ids))["top"] for name in by]
     here, there = ([cell for cell in cells if cell["id"] in shared] for cells in ranked)
-    place = {cell["id"]: rank for rank, cell in enumerate(there, start=1)}
-    order = [
-        [cell["code"], whole(rank), whole(place[cell["id"]]), *(share(cell["values"].get(name), 2) for name in by)]
-        for rank, cell in enumerate(here, start=1)
-        if cell["id"] in place
-    ]
-    head = ["Cell", "Rank here", "Rank there", "Here", "There"]
-    columns = ["Column", "Spearman\u2019s \u03c1", "Kendall\u2019s \u03c4-b", "Classes"]
+    places = [{cell["id"]: rank for rank, cell in enumerate(cells, start=1)} for cells in (here, there)]
+    columns = {
+        "Cell": lambda cell: cell["code"],
+        "Rank here": lambda cell: whole(places[0][cell["id"]]),
+        "Rank there": lambda cell: whole(places[1][cell["id"]]),
+        "Here": lambda cell: share(cell["values"].get(by[0]), 2),
+        "There": lambda cell: share(cell["values"].get(by[1]), 2),
+    }
+    order = [cell for cell in here if cell["id"] in places[1]]
+    head = ["Column", "Spearman\u2019s \u03c1", "Kendall\u2019s \u03c4-b", "Classes"]
     return found | {
-        "order": Table("order", head, order, f"In the order of {_label(by[0])}", unit=_UNIT),
-        "agreement": Table("agreement", columns, agreement, "Agreement"),
+        "order": Table.of("order", order, columns, f"In the order of {_label(by[0])}", UNIT),
+        "agreement": Table("agreement", head, agreement, "Agreement"),
     }
 
 
 def _protocol(first: NetworkResult) -> dict[str, Any]:
-    train, attack = first.protocol["train"], first.protocol["adversarial"]
+    attack = first.protocol["adversarial"]
     length = attack.get("step_size") or attack["step"]  # the name in results of former versions
     step = number_of(length) / number_of(attack["epsilon"])
-    held_out = first.protocol["data"]["held_out"]
-    images = f"of {exact(held_out)} held-out training images" if held_out else "test images"
-    networks = "one supernet for all cells" if train["weights"] == "shared" else "a network for each cell and seed"
-    return facts(
-        {
-            "Data": f"{first.dataset}, SHA-256 {first.protocol['images'][:12]}\u2026",
-            "Training": f"{train['epochs']} epochs, batches of {train['batch_size']}, {networks}",
-            "Attack in training": f"{catalogue.pgd(attack['steps'], step).label}, \u03b5 = {attack['epsilon']}",
-            "Judged on": first.count and f"{exact(first.count)} {images}, the network of the last epoch",
-            "Device": first.device,
-            "Versions": ", ".join(f"{name} {version}" for name, version in (first.versions or {}).items()),
-        }
-    )
+    return {"first": first, "attack": catalogue.pgd(attack["steps"], step).label, "epsilon": attack["epsilon"]}

@@ -12,13 +12,12 @@ import numpy as np
 from rnas.artifacts import attack, evaluation, metrics, run_record
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
-from rnas.artifacts.evaluation import Evaluation, ExampleImages, ModelScores
+from rnas.artifacts.evaluation import Evaluation, ExampleImages
 from rnas.artifacts.files import read_json
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.run_record import RunRecord
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
-_LEARNING = ("teacher", "search", "train", "finetune")
 _FILES = ("config.json", run_record.FILE, metrics.FILE, "architecture.json", evaluation.FILE)
 
 Metrics = Mapping[tuple[str, str], list[MetricsRow]]
@@ -47,8 +46,7 @@ class Workdir:
     Attributes:
         config: the object of config.json.
         size: params and macs of the network, as architecture.json states them.
-        others: name -> networks trained for comparison that have cells of their own; as a model each is
-            `baseline_<name>`.
+        others: name -> networks for comparison that have cells of their own; as a model each is `baseline_<name>`.
         evaluation: as it was written.
         metrics: (stage, split) -> its rows in order of step, each step once.
         attacks: of the attack suite: the student's first, smaller radii before larger ones.
@@ -65,11 +63,6 @@ class Workdir:
     metrics: Metrics
     attacks: tuple[AttackFolder, ...]
     unfinished: tuple[str, ...]
-
-    @property
-    def models(self) -> Mapping[str, ModelScores]:
-        """Name -> figures, as evaluation.json holds them; empty before the evaluation."""
-        return self.evaluation.models if self.evaluation else {}
 
     @property
     def origin(self) -> Mapping[str, str] | None:
@@ -97,7 +90,8 @@ class Workdir:
 
     def label(self, model: str) -> str:
         """What people read for a model: its label in evaluation.json; before the evaluation its name."""
-        return self.models[model].label if model in self.models else model
+        models = self.evaluation.models if self.evaluation else {}
+        return models[model].label if model in models else model
 
     def setting(self, name: str) -> Any:
         """A configuration value by its dotted name; None if there is none."""
@@ -112,7 +106,15 @@ class Workdir:
         """`complete`, `not requested`, `unfinished` or `not run`: from run.json, else from the files."""
         if self.run and stage in self.run.stages:
             return "complete" if self.run.is_complete(stage) else "unfinished"  # a killed run is still `running`
-        if self._not_requested(stage):
+        cells, tuned = self.origin is not None, self.setting("finetune.epochs")
+        distils = any(self.setting(f"{part}.{key}") for part in ("search", "train") for key in ("gamma", "kl_weight"))
+        needless = {
+            "teacher": cells and not distils,
+            "search": cells and "published" in self.origin,
+            "finetune": tuned == 0 or (cells and tuned is None),
+            "baselines": self.setting("baselines") == [],
+        }
+        if needless.get(stage):
             return "not requested"
         results = {"search": self.architecture, "derive": self.architecture, "evaluate": self.evaluation}
         if results.get(stage):
@@ -120,58 +122,36 @@ class Workdir:
         trains = "baseline_" if stage == "baselines" else stage
         return "unfinished" if any(name.startswith(trains) for name, _ in self.metrics) else "not run"
 
-    def _not_requested(self, stage: str) -> bool:
-        cells, tuned = self.origin is not None, self.setting("finetune.epochs")
-        distils = any(self.setting(f"{part}.{key}") for part in ("search", "train") for key in ("gamma", "kl_weight"))
-        return {
-            "teacher": cells and not distils,
-            "search": cells and "published" in self.origin,
-            "finetune": tuned == 0 or (cells and tuned is None),
-            "baselines": self.setting("baselines") == [],
-        }.get(stage, False)
-
     @property
     def learning_stages(self) -> list[str]:
         """The stages that recorded metrics, in the order a run goes through them."""
         recorded = dict.fromkeys(stage for stage, split in self.metrics if split != "architecture")
-        known = [stage for stage in _LEARNING if stage in recorded]
-        return known + [stage for stage in recorded if stage not in _LEARNING]
+        return sorted(recorded, key=lambda stage: STAGES.index(stage) if stage in STAGES else len(STAGES))
 
 
 def read_workdir(workdir: str | Path) -> Workdir:
-    """Reads what exists of a run.
-
-    Raises:
-        ValueError: `workdir` is no directory or holds no run; a file is not what it should be (the message
-            names the file).
-    """
+    """Reads what exists of a run; raises ValueError where there is none, or one that names the file that is broken."""
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
-    architecture = workdir / "architecture.json"
-    found = _if_there(read_json, architecture) or {}
+    stated = _if_there(read_json, workdir / "architecture.json", {})
     others = sorted(workdir.glob("architectures/*.json"), key=lambda path: _numbered(path.stem))
     attacks = [(folder.name, read_attack(folder)) for folder in sorted(workdir.glob("attacks/*")) if folder.is_dir()]
     finished = [folder for _, folder in attacks if folder]
     measured = _if_there(Evaluation.read, workdir / evaluation.FILE)
-    order = list(measured.models) if measured else []
+    order = {name: place for place, name in enumerate(measured.models)} if measured else {}
 
     def place(folder: AttackFolder) -> tuple:
-        model = folder.summary.model.name
-        return (
-            order.index(model) if model in order else len(order),
-            model,
-            folder.summary.threat.norm,
-            folder.summary.threat.epsilon,
-        )
+        summary, model = folder.summary, folder.summary.model.name
+        return order.get(model, len(order)), model, summary.threat.norm, summary.threat.epsilon
 
     return Workdir(
-        config=_if_there(read_object, workdir / "config.json") or {},
+        config=_if_there(_read_object, workdir / "config.json", {}),
         run=_if_there(RunRecord.read, workdir / run_record.FILE),
-        architecture=_if_there(load_architecture, architecture),
-        size={key: found[key] for key in ("params", "macs") if key in found},
+        architecture=_if_there(load_architecture, workdir / "architecture.json"),
+        size={key: stated[key] for key in ("params", "macs") if key in stated},
         others={path.stem: load_architecture(path) for path in others},
         evaluation=measured,
         images=_if_there(ExampleImages.read, workdir / evaluation.IMAGES),
@@ -182,35 +162,29 @@ def read_workdir(workdir: str | Path) -> Workdir:
 
 
 def read_attack(folder: Path) -> AttackFolder | None:
-    """The evaluation of one folder; None while it is unfinished.
-
-    Raises:
-        ValueError: a file is not what it should be; the message names it.
-    """
+    """The evaluation of one folder; None while it is unfinished. Raises ValueError as `read_workdir`."""
     summary = _if_there(AttackSummary.read, folder / attack.FILE)
     if summary is None:
         return None
     examples = read_examples(folder) if (folder / attack.EXAMPLES).exists() else {}
     images = FoolingImages.read(folder / attack.IMAGES) if (folder / attack.IMAGES).exists() else None
-    count = len(examples["label"]) if examples else 0
-    if images is not None and examples and len(images.row) and not 0 <= images.row.min() <= images.row.max() < count:
-        raise ValueError(
-            f"{folder / attack.IMAGES}: rows {images.row.min()} to {images.row.max()}, but {attack.EXAMPLES} holds "
-            f"{count} examples."
-        )
+    if images is not None and examples and len(images.row):
+        first, last, count = images.row.min(), images.row.max(), len(examples["label"])
+        if not 0 <= first <= last < count:
+            rows = f"rows {first} to {last}, but {attack.EXAMPLES} holds {count} examples"
+            raise ValueError(f"{folder / attack.IMAGES}: {rows}.")
     return AttackFolder(folder.name, summary, examples, images)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object of a file; raises ValueError where it holds none."""
+def _read_object(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a JSON {type(content).__name__}, expected an object")
     return content
 
 
-def _if_there(read: Callable[[Path], Any], path: Path) -> Any:
-    return read(path) if path.exists() else None
+def _if_there(read: Callable[[Path], Any], path: Path, otherwise: Any = None) -> Any:
+    return read(path) if path.exists() else otherwise
 
 
 def _numbered(name: str) -> tuple[str, int]:

@@ -138,7 +138,7 @@ def test_what_is_kept(answer, made_up):
     found, folder = answer
     assert found == json.loads((folder / "ntk.json").read_text())
     assert KernelResults.read(folder / "ntk.json").to_json() == KernelResults.from_json(found).to_json()
-    assert (folder / "report" / "figures" / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report" / "figures" / "scores.svg").read_bytes().startswith(b"<?xml")
     text = (folder / "ntk.md").read_text()
     assert "60 architectures on 4 training images of digits/" in text and "2 initialisations, seed 0" in text
     assert f"does not depend on the image: {to_code(made_up.architectures[3].id)}." in text
@@ -157,7 +157,7 @@ def test_the_page_shows_the_same_figures(answer):
     page = study_context(KernelResults.read(folder / "ntk.json"))
     assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in page["title"]
     assert len(page["degenerate"]) == 1
-    assert page["sections"]["protocol"].content["Images"].startswith("4 training images of digits/")
+    assert "<dd>4 training images of digits/" in (folder / "report.html").read_text()
     strength = page["sections"]["strength"].content
     assert strength["picture"].name == "strength_cifar10_pgd_8" and len(strength["others"]) == len(METRICS) - 1
     at = {(row["score"], row["column"]): row for row in found["correlations"]}

@@ -494,6 +494,8 @@ def painted(monkeypatch):
     """`painted(module, function, *args)`: the figure that a function of `module` draws, to look into."""
 
     def paint(module, function, *args):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
         figures = []
 
         def keep(name, alt, size, fill, wide=False):
@@ -505,6 +507,7 @@ def painted(monkeypatch):
 
         monkeypatch.setattr(module, "draw", keep)
         function(*args)
+        FigureCanvasAgg(figures[0]).draw()  # so that its parts have extents
         return figures[0]
 
     return paint

@@ -47,6 +47,8 @@ def test_a_page_and_its_files(read_page, request, run, count):
     assert {base64.b64decode(image["src"].split(",")[1]) for image in images} <= saved
     for png in (folder / "figures").glob("*.png"):
         assert np.asarray(Image.open(png).convert("L")).std() > 1  # not blank
+    for svg in (folder / "figures").glob("*.svg"):
+        assert svg.read_text().count("<path") + svg.read_text().count("<rect") > 10
     anchors = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     links = {link["href"] for link in page.all("a")}
     assert {link for link in links if link.startswith("#")} == {f"#{anchor}" for anchor in anchors}
@@ -211,7 +213,7 @@ def test_verdicts_of_images(context_of, write_run, evaluation):
 
 def test_difference_of_epsilon_is_full_contrast(context_of, write_run):
     gallery = context_of(write_run(NO_METRICS))["sections"]["images"].content["gallery"]
-    strip = np.asarray(Image.open(io.BytesIO(gallery.examples[0].strip.png)))
+    strip = np.asarray(Image.open(io.BytesIO(gallery.examples[0].strip.data)))
     size = strip.shape[0]
     assert strip.shape == (size, 3 * size + 12, 4)
     assert (strip[:, -size:, :3] == 255).all()  # every pixel was raised by epsilon, the clean ones being far below 1
