@@ -109,12 +109,8 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
         shown = ~(np.isclose(radii, summary.threat.epsilon) & near)
         axes.set_xticks(radii[shown], [radius(value, summary.threat.norm) for value in radii[shown]])
         axes.minorticks_off()
-        axes.set(
-            xlim=(0, max(radii[-1], summary.threat.epsilon)),
-            ylim=(0, 100),
-            ylabel="Accuracy, %",
-            xlabel="Radius \u03b5",
-        )
+        span, top = (0, max(radii[-1], summary.threat.epsilon)), (0, 100)
+        axes.set(xlim=span, ylim=top, ylabel="Accuracy, %", xlabel="Radius \u03b5")
         figure.legend(ncols=3, loc="outside upper left")
 
     return draw(name, say("radii", summary), (740, 360), paint)
