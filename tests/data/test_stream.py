@@ -1,10 +1,15 @@
 """The stream: crops, exact evaluation, position as a function of the step, shards, class subsets."""
 
+import json
+import shutil
+
 import numpy as np
 from PIL import Image
 import pytest
 
+from rnas.config.defaults import rnas_cl
 from rnas.data.stream import Stream, load_held_parts, random_resized_crop, resize_and_center_crop
+from rnas.runs.stages import execute
 
 
 def open_stream(pictures_dir, part="train", **arguments):
@@ -176,3 +181,31 @@ def test_held_parts_are_a_dataset_whose_training_images_stay_on_disk(pictures_di
     assert found.fingerprint["counts"] == {"train": 24, "validation": 6, "test": 11}
     assert found.image_shape == found.train.images.shape[1:] == (8, 8, 3)
     assert (found.num_classes, found.class_names) == (3, ("red", "green", "blue"))
+
+
+@pytest.mark.slow
+def test_a_streamed_training_resumed_ends_as_the_uninterrupted_one(pictures_dir, tmp_path):
+    config = rnas_cl.get_config()
+    data = config.data
+    data.name, data.dir, data.image_shape, data.num_classes = "pictures", str(pictures_dir), (8, 8, 3), 3
+    data.held_out, data.streaming, data.crop_padding, data.flip = 6, True, 0, False
+    config.space, config.attention.size, config.baselines = "tiny", 8, ()
+    config.gamma = config.kl_weight = 0.0
+    config.adversarial.objective = "none"
+    config.search.epochs, config.search.batch_size = 1, 4
+    config.train.epochs, config.train.batch_size = 2, 4
+    config.validation.count, config.validation.steps = 6, 1
+    config.log_every_steps, config.checkpoint_every_steps = 2, 4
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    execute(config, whole, command="", until="train")
+    shutil.copytree(whole, resumed)
+    record = json.loads((resumed / "run.json").read_text())
+    del record["stages"]["train"]
+    (resumed / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(resumed / "checkpoints" / "train" / "12")  # the last of 2 · 24 / 4
+    execute(config, resumed, command="", until="train")
+    one, other = (
+        json.loads((folder / "checkpoints" / "train" / "12" / "record" / "metadata").read_text())
+        for folder in (whole, resumed)
+    )
+    assert one["sha256"] == other["sha256"]
