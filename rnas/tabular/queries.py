@@ -179,21 +179,20 @@ def overview(
     if is_cost(by):
         raise ValueError(f"{by} is a cost; expected a column of accuracies.")
     clean = table.check_column(f"{table.check_column(by).partition('/')[0]}/clean")
+    shown = front(table, (clean, by))
     in_common = np.isfinite(list(table.values.values())).all(0).sum()
-    found: Answer = {
-        "front": front(table, (clean, by)),
+    complete = all(np.isfinite(table.column(name)).sum() == len(nasbench201.classes()) for name in (clean, by))
+    algorithms, settings = (simulation.ALGORITHMS, searches) if searches and complete else ((), {})
+    among_best = None
+    if best and best * shown["count"] >= 3 and by != clean:
+        among_best = correlate(table, (clean, by), best=best, by=clean)
+    return {
+        "front": shown,
         "rank": rank(table, by, top),
         "agreement": correlate(table) if len(table.values) > 1 and in_common > 2 else None,
-        "best": None,
-        "searches": [],
+        "best": among_best,
+        "searches": [search(table, simulation.simulate(table, [by], name, **settings)) for name in algorithms],
     }
-    if best and best * found["front"]["count"] >= 3 and by != clean:
-        found["best"] = correlate(table, (clean, by), best=best, by=clean)
-    if searches and all(np.isfinite(table.column(name)).sum() == len(nasbench201.classes()) for name in (clean, by)):
-        found["searches"] = [
-            search(table, simulation.simulate(table, [by], name, **searches)) for name in simulation.ALGORITHMS
-        ]
-    return found
 
 
 def _sign(column: str) -> int:

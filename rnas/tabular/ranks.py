@@ -79,9 +79,6 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
         return ranks / np.sqrt((ranks**2).sum(-1, keepdims=True))
 
 
-# -- of a table ------------------------------------------------------------------------------------------
-
-
 class Summary(NamedTuple):
     """A column over the classes that were evaluated."""
 
