@@ -73,8 +73,8 @@ def apgd(
 ) -> AttackResult:
     """Auto-PGD with restarts, judged on every iterate.
 
-    Costs `steps + 1` gradients for each restart, `steps + 3` in L1. There the radius is 3, 2 and 1 epsilon for 0.3, 0.3
-    and 0.4 of the steps, and only what is seen at the last one counts in `images`, `success` and `loss`; given
+    Costs `steps + 1` gradients for each restart and draw, `steps + 3` in L1. There the radius is 3, 2 and 1 epsilon for
+    0.3, 0.3 and 0.4 of the steps, and only what is seen at the last one counts in `images`, `success` and `loss`; given
     `initial_images`, all steps are made at the last one.
 
     Args:
@@ -91,10 +91,9 @@ def apgd(
         maximised.
       steps: iterations of each restart; default 100.
       targets: integers [N], the classes that 'dlr_targeted' strives for. Every misclassification is a success.
-      eot: draws of a random model averaged at every point (expectation over transformation, Athalye et al. 2018, arXiv
-        1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken for the prediction.
-        Keys of draws derive from the example's key, the restart, the evaluation and the draw. `queries` counts every
-        draw. Default 1, for a model that draws nothing.
+      eot: draws of a random model (default 1) averaged at every point (expectation over transformation, Athalye et al.
+        2018, arXiv 1802.00420): the loss, its gradient, and the softmax probabilities, whose argmax is taken for the
+        prediction. Keys of draws derive from the example's key, the restart, the evaluation and the draw.
     """
     check_types(images, labels)
     check_count("restarts", restarts, least=1)

@@ -115,7 +115,7 @@ def fab(
         fooled = jnp.argmax(logits_fn(tested), axis=1) != labels
         length = distance(tested - images, norm)
         nearest = keep_nearest(nearest, tested, length, fooled)
-        points = select(fooled, images + beta * (tested - images), tested)
+        points = jnp.where(over(fooled, tested), images + beta * (tested - images), tested)
         return points, fooled & (length <= epsilon), nearest
 
     def run(restart, carry):
@@ -129,8 +129,9 @@ def fab(
     infinitely_far = jnp.full(len(images), jnp.inf, images.dtype)
     last_success, nearest = lax.fori_loop(0, restarts, run, (none, Nearest(images, infinitely_far)))
     success = nearest.distance <= epsilon
-    found, queries = select(success, nearest.images, images), jnp.full(len(images), 2 * steps * restarts, jnp.int32)
-    return lax.stop_gradient(AttackResult(found, success, -nearest.distance, queries, last_success))
+    found, loss = select(success, nearest.images, images), -nearest.distance
+    queries = jnp.full(len(images), 2 * steps * restarts, jnp.int32)
+    return lax.stop_gradient(AttackResult(found, success, loss, queries, last_success))
 
 
 def linearise(

@@ -189,9 +189,9 @@ def continue_square(
         points = stored(proposal(query, state.points))
         loss, fooled = _judged(logits_fn, points, labels)
         active = state.loss < 0
-        better = active & (loss > state.loss)
-        points, loss, fooled = select(better, (points, loss, fooled), (state.points, state.loss, state.fooled))
-        return query + 1, SquareState(points, loss, fooled, state.queries + active)
+        points, loss, fooled = select(active & (loss > state.loss), (points, loss, fooled), state[:3])
+        state = SquareState(points, loss, fooled, state.queries + active)
+        return query + 1, state
 
     first = jnp.asarray(first, jnp.int32)
     stop = first + jnp.minimum(count, queries - first)
