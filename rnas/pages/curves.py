@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _SYMBOL = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.6, "clip_on": False, "zorder": 3}
 
-# -- accuracy over the radius --------------------------------------------------------------------------------
 
 _KINDS = {  # of models -> colour, dashes, marker: told apart without colour too
     "student": (BLUE, "-", "o"),
@@ -125,8 +124,6 @@ def _curve(axes: Axes, points: Sequence[tuple[float, Score]], scale: float, band
     axes.plot(x, y, **_SYMBOL, **line)
 
 
-# -- learning ------------------------------------------------------------------------------------------------
-
 # Title, then (metric, name in the legend, colour); shown where any of the metrics was recorded.
 _PANELS = (
     ("Loss", (("loss", "loss", INK),)),
@@ -200,8 +197,6 @@ def _points(rows: Rows, metric: str) -> np.ndarray:
         points = np.array([run.mean(axis=0) for run in np.array_split(points, _POINTS)])
     return points
 
-
-# -- choices of a cell search --------------------------------------------------------------------------------
 
 _SECOND = ("max_pool_3x3", "sep_conv_5x5", "dil_conv_5x5")  # of two of a colour: dashed
 

@@ -15,7 +15,6 @@ from rnas.pages.site import render, say
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# -- cells ---------------------------------------------------------------------------------------------------
 
 # All in CSS pixels. Arcs of one span are equally high and their tops a step apart; of two spans, one is higher.
 # So no two labels can meet.
@@ -73,8 +72,6 @@ def _arcs(graph: Graph, across: Sequence[float], floor: int) -> list[dict[str, A
     return arcs
 
 
-# -- the network ---------------------------------------------------------------------------------------------
-
 _STAGE_COLOURS = (BLUE, NAVY)
 _KIND_COLOURS = {"reduce": "#8a9199", "robust": ACCENT}  # of cells; the others are blue
 _GAP, _END = 0.7, 2.4  # in widths of a bar: between stages, and for the words at either end
@@ -102,9 +99,6 @@ def draw_network(architecture: Architecture) -> Picture:
     }
     width, picture = context["width"], render("network.svg", context).encode()
     return Picture("architecture", picture, say("network", built), width, 310, wide=width > COLUMN)
-
-
-# -- tutors --------------------------------------------------------------------------------------------------
 
 
 def draw_tutors(architecture: Architecture) -> Picture:

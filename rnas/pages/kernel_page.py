@@ -132,8 +132,6 @@ def _cells(results: KernelResults) -> Table:
     return Table("cells", ["Cell", "Id", *(LABELS[name.rpartition("/")[2]] for name in _CELL_SCORES)], rows)
 
 
-# -- plots ---------------------------------------------------------------------------------------------------
-
 _LOOKS = ((INK, "s"), (BLUE, "o"), (ACCENT, "D"), (GREEN, "^"), (PURPLE, "v"), (OLIVE, "P"), (QUIET, "X"))
 _ROW, _PANELS = 26, 3  # CSS pixels; panels beside one another
 _AXIS = "Spearman\u2019s \u03c1, with its 95 % interval"

@@ -58,9 +58,7 @@ def plot_front(
     Args:
       points: accuracies [R, 2] in [0, 1], of the two columns.
       macs: multiply-accumulates [R] of the networks, their colour.
-      codes: of the classes.
       members: rows of the front, in the order of the first column.
-      columns: names of the two.
     """
     few, on_front = len(points) <= _NAMED, points[members]
 
