@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")  # a broadcast between ranks is written out
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -34,16 +35,10 @@ for _noisy in ("absl", "jax", "orbax", "tensorboardX"):
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
-    parser.addoption("--all-strict", action="store_true", help="implicit broadcasts between ranks are errors")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than a few seconds; runs with --slow")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
-    jax.config.update("jax_numpy_rank_promotion", "raise" if item.config.getoption("--all-strict") else "allow")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -106,7 +106,7 @@ def fab(
         # The projections pass over slopes many times.
         here, slope = points.reshape(clean.shape), stored(plane.slope).reshape(clean.shape)
         offset = jnp.sum(slope * here, axis=1) - plane.lead
-        moves = onto_hyperplane(jnp.stack([here, clean]), slope, offset, norm)
+        moves = onto_hyperplane(jnp.stack([here, clean]), slope[None], offset[None], norm)
         near, far = (jnp.maximum(distance(move, norm), SHORTEST) for move in moves)
         alpha = jnp.minimum(near / (near + far), alpha_max)[:, None]
         mixed = (here + eta * moves[0]) * (1 - alpha) + (clean + eta * moves[1]) * alpha

@@ -75,8 +75,8 @@ def batch_normalised(logits_fn):
     """Begins with BatchNorm in training mode: statistics of the batch, then scale and shift of uniform pixels."""
 
     def model(images):
-        mean = images.mean((0, 1, 2))
-        deviation = jnp.sqrt(images.var((0, 1, 2)) + 1e-5)
+        mean = images.mean((0, 1, 2), keepdims=True)
+        deviation = jnp.sqrt(images.var((0, 1, 2), keepdims=True) + 1e-5)
         return logits_fn(0.5 + 0.23 * (images - mean) / deviation)
 
     return model
