@@ -57,7 +57,8 @@ def replaced(path: str | os.PathLike) -> Iterator[Path]:
 def read_arrays(path: str | os.PathLike, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Reads the named arrays of an .npz file, or all. Raises ValueError where one cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Of a damaged file that it opens itself, np.load forgets the handle.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in (archive.files if names is None else names)}
     except Exception as error:  # errors of zipfile, of the system, of headers and of missing arrays share no base class
         expected = "" if names is None else f"; expected arrays {', '.join(names)}"

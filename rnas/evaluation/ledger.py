@@ -10,18 +10,15 @@ import re
 import shutil
 import time
 from typing import Any
-import zipfile
-import zlib
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from rnas.artifacts.files import read_json, write_arrays, write_json
+from rnas.artifacts.files import read_arrays, read_json, write_arrays, write_json
 
 IDENTITY = "identity.json"
 CARRY, CARRY_FILE = "carry_", ".carry.npz"
-DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of a file of arrays
 
 
 def check_identity(former: Mapping[str, Any], identity: Mapping[str, Any], folder: Path) -> None:
@@ -74,8 +71,8 @@ class Ledger:
         for path in sorted(folder.glob("?????.npz")):
             try:
                 beside = path.with_suffix(CARRY_FILE)
-                batches.append(_read(path) | (_read(beside) if beside.exists() else {}))
-            except DAMAGED:
+                batches.append(read_arrays(path) | (read_arrays(beside) if beside.exists() else {}))
+            except ValueError:
                 path.unlink(missing_ok=True)  # done again below
         done = np.concatenate([batch["rows"] for batch in batches]) if batches else rows[:0]
         wait_for_all()
@@ -119,11 +116,6 @@ class Ledger:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def wait_for_all() -> None:

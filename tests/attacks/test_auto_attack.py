@@ -288,7 +288,7 @@ def test_a_lucky_draw_is_no_success(monkeypatch):
 
     def lucky(logits_fn, images, labels, keys, settings, carry):
         draws = jax.vmap(lambda number: logits_fn(images, jax.random.fold_in(keys[0], number)))(jnp.arange(30))
-        fooled = (jnp.argmax(draws, axis=2) != labels).any(0)
+        fooled = (jnp.argmax(draws, axis=2) != labels[None]).any(0)
         jax.debug.callback(
             lambda level, claim: claims.update({float(level): bool(claim)}), images[0, 0, 0, 0], fooled[0]
         )

@@ -261,7 +261,7 @@ def test_a_fooling_start_counts():
 
 def test_the_latest_fooling_iterate_is_returned():
     grey = jnp.full((1, *SHAPE), 0.5)
-    result = climb(lambda images: hill(0.6, images) + jnp.array([0.0, 0.04, 0.0]), grey)
+    result = climb(lambda images: hill(0.6, images) + jnp.array([[0.0, 0.04, 0.0]]), grey)
     np.testing.assert_allclose(result.images[0, 0, 0, 0], 0.65, atol=1e-6)
 
 

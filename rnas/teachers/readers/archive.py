@@ -126,7 +126,7 @@ def _unpack(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     content = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         for name in arrays:
             try:
                 content[name] = arrays[name]
