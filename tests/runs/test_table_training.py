@@ -349,7 +349,7 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, images, encoding, *, train=False):
         conv = ConvBatchNorm(4, momentum=self.momentum, axis_name=self.axis_name, name="conv")
-        x = nn.relu(conv(images, train=train) + 0.5 * jnp.sin(encoding[:4]))
+        x = nn.relu(conv(images, train=train) + 0.5 * jnp.sin(encoding[None, None, None, :4]))
         return nn.Dense(10, name="classifier")(x.reshape(len(x), -1)), {}
 
 
