@@ -145,8 +145,8 @@ def test_nothing_to_do(norm):
 def test_neighbours_do_not_matter(norm):
     """Rows that need more passes leave the others' bits alone, also along leading axes."""
     points, w, b, _ = problems()
-    together = onto(np.stack([points, 1 - points]), w, b, norm)
-    np.testing.assert_array_equal(together[0], onto(np.stack([points, points]), w, b, norm)[1])
+    together = onto(np.stack([points, 1 - points]), w[None], b[None], norm)
+    np.testing.assert_array_equal(together[0], onto(np.stack([points, points]), w[None], b[None], norm)[1])
     np.testing.assert_allclose(together[1], onto(1 - points, w, b, norm), atol=1e-4)
 
 

@@ -97,7 +97,7 @@ def test_hard_samples_are_one_hot_where_the_soft_ones_peak(tau):
     assert len(np.unique(np.argmax(soft, axis=1))) > 1
 
     def weighted(logits, hard):
-        return jnp.sum(gumbel_softmax(key, logits, tau, hard) * jnp.arange(6.0))
+        return jnp.sum(gumbel_softmax(key, logits, tau, hard) * jnp.arange(6.0)[None])
 
     gradients = [jax.jit(jax.grad(weighted), static_argnums=1)(logits, hard) for hard in (False, True)]
     assert np.all(np.isfinite(gradients[0]))
