@@ -41,6 +41,14 @@ def number(cell):
     return int(cell.replace(",", ""))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def numpy_broadcasts():
+    """The models of the page are code of a user, which need not write out its broadcasts."""
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
 @pytest.fixture(scope="module")
 def document(tmp_path_factory):
     """The names that its code leaves behind, run from top to bottom with two folders in place of one's own."""
