@@ -71,7 +71,7 @@ def test_a_linear_model_has_the_kernel_of_its_inputs():
     expected = np.asarray(x, np.float64) @ np.asarray(x, np.float64).T + 1
 
     def apply(variables, x):
-        return x @ variables["w"] + variables["b"]
+        return x @ variables["w"] + variables["b"][None]
 
     close(empirical_ntk(apply, weights, x), 4 * expected)
     close(empirical_ntk(apply, weights, x, output="trace"), expected)
