@@ -72,6 +72,7 @@ def plot_robustness(results: Results) -> Picture | None:
         axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if in_255ths else ", pixels in [0, 1]"))
         if results.epsilon is not None:
             x = results.epsilon * scale
+            axes.set_xlim(right=max(x, axes.get_xlim()[1]))  # wherever the curves end
             axes.axvline(x, color=FAINT, linewidth=0.8, linestyle=DOTS)
             end = x > 0.8 * axes.get_xlim()[1]
             place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}

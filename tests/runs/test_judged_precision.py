@@ -29,7 +29,7 @@ def run(tmp_path):
     run.save_architecture(WidthArchitecture(space=space, widths=space.smallest, image_shape=(8, 8, 1), num_classes=10))
     variables = weights(run.search.network(run.architecture))
     with checkpoints(run, "train") as stored:
-        stored.save(1, jax.device_get(first_state(recipe(run.config, "train"), variables)), {}, {"score": 0.5})
+        stored.save(1, jax.device_get(first_state(recipe(run.config, "train"), variables)), {"score": 0.5})
     name = run.config.teacher.architecture
     teacher = build_model(name, num_classes=10, mean=(0.5,), std=(0.25,))
     save_teacher(tmp_path / "teacher", teacher, weights(teacher), architecture=name, image_shape=(8, 8, 1), origin={})
