@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnas.spaces.registry import Registry
+
 if TYPE_CHECKING:  # imported late, so that queries to the table answer without it
     import jax
 
@@ -133,22 +135,8 @@ class CellSpace(EdgeSpace):
         return tuple(found)
 
 
-SPACES: dict[str, CellSpace] = {}
-
-
-def register(space: CellSpace) -> CellSpace:
-    """Adds a space to `SPACES`, under its name; raises ValueError where the name belongs to another space."""
-    if SPACES.setdefault(space.name, space) != space:
-        raise ValueError(f"a cell space {space.name!r} exists already; choose another name.")
-    return space
-
-
-def get_space(name: str) -> CellSpace:
-    """Returns the space called `name`; raises ValueError naming the known ones."""
-    if name not in SPACES:
-        raise ValueError(f"unknown space {name!r}; known spaces: {', '.join(SPACES)}.")
-    return SPACES[name]
-
+SPACES: Registry[CellSpace] = Registry("cell")
+register, get_space = SPACES.register, SPACES.get_space
 
 register(CellSpace("dsara", OPERATIONS, ("accurate", "reduce", "robust"), EDGES, (1, 2, 2)))
 register(CellSpace("darts", (NO_OPERATION, *OPERATIONS), ("normal", "reduce"), EDGES, (1, 2, 4)))

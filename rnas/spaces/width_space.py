@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnas.spaces.registry import Registry
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -96,22 +98,8 @@ class WidthSpace:
         return tuple(int(width) for width in widths)
 
 
-SPACES: dict[str, WidthSpace] = {}
-
-
-def register(space: WidthSpace) -> WidthSpace:
-    """Adds a space to `SPACES`, under its name; raises ValueError where the name belongs to another space."""
-    if SPACES.setdefault(space.name, space) != space:
-        raise ValueError(f"a width space {space.name!r} exists already; choose another name.")
-    return space
-
-
-def get_space(name: str) -> WidthSpace:
-    """Returns the space called `name`; raises ValueError naming the known ones."""
-    if name not in SPACES:
-        raise ValueError(f"unknown space {name!r}; known spaces: {', '.join(SPACES)}.")
-    return SPACES[name]
-
+SPACES: Registry[WidthSpace] = Registry("width")
+register, get_space = SPACES.register, SPACES.get_space
 
 # For 8×8 digits: no downsampling in the stem, two resolutions.
 register(WidthSpace("tiny", (Stage(16, 2, 1, 2), Stage(32, 2, 2, 4)), stem_stride=1))
