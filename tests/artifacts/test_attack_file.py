@@ -104,7 +104,8 @@ def test_examples_go_there_and_back(tmp_path):
     attack.write_examples(tmp_path, columns)
     read = attack.read_examples(tmp_path)
     assert read.keys() == columns.keys()
-    rows = list(csv.DictReader((tmp_path / "examples.csv").open()))
+    with open(tmp_path / "examples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert rows[1]["fooled_by"] == "fgsm"
     assert rows[2]["label"] == "2"
 
