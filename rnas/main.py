@@ -16,6 +16,7 @@ VERBS = {  # verb: module of `rnas.cli`, help
     "search": ("run", "up to the derived architecture"),
     "train": ("run", "up to the trained student"),
     "evaluate": ("run", "up to the attacks on the test set"),
+    "study": ("study", "all arms of a configuration over several seeds, compared on the same images"),
     "attack": ("attack", "AutoAttack and others on a trained model, with sanity checks"),
     "describe": ("describe", "parameters, MACs and taps of supernet, teacher and derived network"),
     "status": ("status", "which stages of a work directory are complete"),

@@ -1,7 +1,9 @@
-"""RNAS-CL on 8×8 handwritten digits: the whole pipeline in a few minutes on two CPU cores.
+"""RNAS-CL on 8×8 handwritten digits: does a small network inherit robustness from a robust teacher?
 
-A WideResNet teacher is trained adversarially, the `tiny` space is searched under attack with cross-layer
-distillation, and the derived network is trained with the joint objective beside two baselines.
+A WideResNet teacher is trained adversarially, and the `tiny` space is searched under attack with cross-layer
+distillation. The network that is found is trained with the joint objective, and again, as its baselines, without
+attack: plainly, with KL or attention or both, with random tutors; and with TRADES alone. `rnas study` does so for five
+seeds.
 
 Variants, joined by commas:
   pgd_at, trades, mart, score, ard, rslad, akd2, iad_1, iad_2, mtard   the student trained by this method alone, without
@@ -10,6 +12,7 @@ Variants, joined by commas:
   average   the student is a moving average of the weights, decay 0.995
   methods   a baseline for every method beside the student of the joint objective: one architecture, one start, one
             budget; AutoAttack judges the student and each baseline
+  arms      for `rnas study`: every kind of tutors and widths without attack, and the terms of distillation with TRADES
 
 Cost: about 4 minutes of training and 2 of evaluation on two CPU cores.
 Expect (seed 0): 98 to 99 % clean for every network; under PGD-100 at ε = 0.15 about 70 %, give or take 3, for the
@@ -28,14 +31,58 @@ def _perturb_weights(config):
     config.train.perturbation.update(published)
 
 
+# Without attack in training, the paper's own setting; and the joint objective's method alone.
+TABLE = (
+    "plain",
+    "kl_only+none",
+    "attention_only+none",
+    "attention_only+none+tutors_random_0",
+    "kl_and_attention+none",
+    "no_distillation",
+)
+COMPARISONS = (
+    "kl_only+none : plain",
+    "attention_only+none : plain",
+    "attention_only+none : attention_only+none+tutors_random_0",
+    "kl_and_attention+none : kl_only+none",
+    "student : no_distillation",
+)
+TUTORS = ("random_0", "random_1", "same_depth", "last_layer", "hub", "anew", "robust")
+WIDTHS = ("random_0", "random_1", "uniform", "smallest", "largest")
+ARMS = (
+    *TABLE[:-1],
+    *(f"attention_only+none+tutors_{name}" for name in TUTORS[1:]),
+    *(f"kl_and_attention+none+tutors_{name}" for name in TUTORS),
+    *(f"kl_and_attention+none+{name}" for name in WIDTHS),
+    "no_distillation",
+    "kl_only",
+    "attention_only",
+    "attention_only+tutors_random_0",
+    "tutors_random_0",
+    "tutors_robust",
+)
+ARM_COMPARISONS = (
+    *COMPARISONS,
+    *(f"attention_only+none : attention_only+none+tutors_{name}" for name in TUTORS[1:]),
+    *(f"kl_and_attention+none : kl_and_attention+none+tutors_{name}" for name in TUTORS),
+    *(f"kl_and_attention+none : kl_and_attention+none+{name}" for name in WIDTHS),
+    "kl_only : no_distillation",
+    "attention_only : no_distillation",
+    "attention_only : attention_only+tutors_random_0",
+    "student : kl_only",
+    "student : tutors_random_0",
+    "student : tutors_robust",
+)
 VARIANTS = {
     **{name: {"train.objective": name, "train.gamma": 0.0, "train.kl_weight": 0.0} for name in choices.METHODS},
     "awp": _perturb_weights,
     "average": {"train.weight_average": 0.995},
     "methods": {
         "baselines": BASELINES,
-        "evaluation.auto_attack": ("student", *(f"baseline_{name}" for name in BASELINES)),
+        "comparisons": (),
+        "evaluation.auto_attack": ("student", "baselines"),
     },
+    "arms": {"baselines": ARMS, "comparisons": ARM_COMPARISONS},
 }
 
 
@@ -61,8 +108,11 @@ def get_config(argument: str = ""):
     config.validation.steps = 10
     config.evaluation.batch_size = 120
     config.evaluation.pgd_100_restarts = 2
-    config.evaluation.epsilons = ("0.15",)
-    config.evaluation.curve = ("0", "0.05", "0.1", "0.15", "0.2", "0.3")
+    config.evaluation.epsilons = ("0.1", "0.05", "0.15")
+    config.evaluation.curve = ("0", "0.025", "0.05", "0.075", "0.1", "0.15", "0.2", "0.3")
+    config.evaluation.auto_attack = ("student", "strongest_baseline", "teacher")
+    config.baselines = TABLE
+    config.comparisons = COMPARISONS
     config.checkpoint_every_steps = 100
     common.scale_first_epochs(config)
     return with_variants(config, VARIANTS, argument)

@@ -20,7 +20,7 @@ FILE = "evaluation.json"
 IMAGES = "adversarial.npz"
 # What a model of a run is. `method`: the student's network, trained by one adversarial method alone; `random` and
 # `published`: networks with random and with published cells.
-KINDS = ("student", "student_last", "teacher", "no_distillation", "plain", "method", "random", "published")
+KINDS = ("student", "student_last", "teacher", "no_distillation", "plain", "method", "ablation", "random", "published")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--workdir": dict(metavar="DIR", help="work directory; default: runs/<folder>/<name> of the configuration file"),
     "--data-dir": dict(metavar="DIR", help="where that set is"),
     "--partial": dict(action="store_true", help="accept a table of runs without some classes, data sets or metrics"),
+    "--shard": dict(default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all"),
     "--distributed": dict(action="store_true", help="one process of several (Slurm, TPU pod)"),
     "--json": dict(action="store_true", help="print one JSON object and nothing else"),
 }
@@ -25,15 +27,26 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
         parser.add_argument(name, **OPTIONS[name])
 
 
-def read_config(arguments: argparse.Namespace, overrides: list[str]) -> tuple[ConfigDict, Path]:
-    """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7."""
+def read_config(arguments: argparse.Namespace, overrides: list[str], *words: str) -> tuple[ConfigDict, Path]:
+    """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7.
+
+    `words` are added to the name of the directory, if it is not given.
+    """
     from rnas.config.load import load_config
 
     config = load_config(arguments.config, overrides)
     name, _, argument = arguments.config.partition(":")
     file = Path(name)
-    default = Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument]))
+    default = Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument, *words]))
     return config, Path(arguments.workdir or default)
+
+
+def read_shard(arguments: argparse.Namespace) -> tuple[int, int]:
+    """The two numbers of --shard; raises ValueError where it does not hold two."""
+    shard = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
+    if not shard:
+        raise ValueError(f"--shard={arguments.shard}: expected I/N, such as 0/8.")
+    return int(shard[1]), int(shard[2])
 
 
 def show(result: dict[str, Any], *, as_json: bool) -> int:

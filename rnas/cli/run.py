@@ -21,11 +21,11 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     platform.prepare(distributed=arguments.distributed)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=_draw)
+        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=draw)
     return 0
 
 
-def _draw(workdir: Path) -> None:
+def draw(workdir: Path) -> None:
     """Draws the page of the run, and those of its AutoAttacks."""
     from rnas.pages import write_attack_page, write_report
 

@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
-import re
 
 from rnas.artifacts.files import read_json, write_arrays, write_json
 from rnas.artifacts.table_results import merge
-from rnas.cli.arguments import add_shared, read_config
+from rnas.cli.arguments import add_shared, read_config, read_shard
 from rnas.cli.text_table import text_table
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
@@ -74,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made = actions.add_parser("train", help=words, description=words)
     made.set_defaults(act=_train)
     add_shared(made, "--config", "--workdir")
-    made.add_argument("--shard", default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all")
+    add_shared(made, "--shard")
 
     words = "write the results of `train` as one table, for --table of the queries"
     made = actions.add_parser("merge", help=words, description=words)
@@ -96,9 +95,6 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
 
 
 def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
-    shard = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
-    if not shard:
-        raise ValueError(f"--shard={arguments.shard}: expected I/N, such as 0/8.")
     # Imported late: the queries need no device.
     from rnas.cli import platform
     from rnas.pages import write_attack_page
@@ -108,7 +104,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     platform.prepare()
     config, workdir = read_config(arguments, list(overrides))
     with interruptible():
-        train_table(config, workdir, int(shard[1]), int(shard[2]), report=write_attack_page)
+        train_table(config, workdir, *read_shard(arguments), report=write_attack_page)
     return 0
 
 

@@ -15,6 +15,10 @@ from rnas.artifacts.files import read_json, write_json
 from rnas.config.defaults import system
 
 FILE = "config.json"
+FREE = (
+    "study.",
+    "comparisons",
+)  # keys that may change from start to start: they say what is repeated and compared, not how
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 
 
@@ -48,7 +52,10 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
 
 
 def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
-    """Writes `config.json` into a work directory, or raises ValueError where the one there is another one's."""
+    """Writes `config.json` into a work directory, or raises ValueError where the one there is another one's.
+
+    Keys in `FREE` may differ; the new ones are then recorded.
+    """
     path = Path(workdir) / FILE
     if not path.exists():
         write_json(path, config.to_dict())
@@ -56,9 +63,10 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     # Through JSON and back, so that a tuple equals the list it is stored as.
     given = _flatten(json.loads(json.dumps(config.to_dict())))
     recorded = _flatten(read_json(path))
+    keys = [key for key in given.keys() | recorded.keys() if not key.startswith(FREE)]
     differences = [
         f"  {key}: {_shown(key, recorded)} recorded, {_shown(key, given)} given"
-        for key in sorted(given.keys() | recorded.keys())
+        for key in sorted(keys)
         if _shown(key, given) != _shown(key, recorded)
     ]
     if differences:
@@ -66,6 +74,8 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
             f"{workdir} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
             "Use another --workdir for this one, or give the recorded values to go on with that run."
         )
+    if given != recorded:
+        write_json(path, config.to_dict())
 
 
 def recorded_config(workdir: str | os.PathLike) -> ConfigDict:

@@ -15,7 +15,12 @@ Taps = Mapping[str, jax.Array]  # activations [N,H,W,C] by name
 
 
 def soft_tutor_loss(
-    out: Taps, taps: Sequence[str], teacher_maps: jax.Array, objective: Objective, draw: Callable[[], jax.Array]
+    out: Taps,
+    taps: Sequence[str],
+    teacher_maps: jax.Array,
+    objective: Objective,
+    draw: Callable[[], jax.Array],
+    penalty: Sequence[float] = (),
 ) -> jax.Array:
     """Returns the cross-layer loss [N] where every student layer has a mixture of tutors (RNAS-CL, eq. 1).
 
@@ -24,10 +29,14 @@ def soft_tutor_loss(
       teacher_maps: [N,n_t,P].
       objective: size, normalisation and reduction of the maps.
       draw: gives the mixtures [n_s,n_t], whose rows sum to 1.
+      penalty: [n_t], added to the distances from each teacher tap; it moves the mixtures alone. Empty for none.
     """
     maps = attention_maps(out, taps, objective.size, objective.normalise)
     weights = draw()
-    return cross_layer_loss(attention_distances(maps, teacher_maps), weights, objective.reduction)
+    distances = attention_distances(maps, teacher_maps)
+    if len(penalty):
+        distances += jnp.asarray(penalty, distances.dtype)[None, None, :]
+    return cross_layer_loss(distances, weights, objective.reduction)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,9 @@ from ml_collections import ConfigDict
 
 from rnas import attacks
 from rnas.attacks import catalogue
+from rnas.config.checks import value_of
 from rnas.runs import recipes
+from rnas.runs.baselines import parse
 from rnas.runs.run import Run
 from rnas.runs.teacher_sources import cache_folder, cache_identity
 from rnas.steps.optimizer import make_optimizer
@@ -34,10 +36,13 @@ def check_config(run: Run) -> None:
         raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
     recipes.recipe(config, "finetune")
     run.search.check()
+    _check_baselines(config)
     _check_first_epochs(config)
     names = recipes.model_names(config)
-    if unknown := sorted(set(evaluation.auto_attack) - set(names)):
-        raise ValueError(f"evaluation.auto_attack names {', '.join(unknown)}; this run will have {', '.join(names)}.")
+    for key in ("evaluation.auto_attack", "study.auto_attack"):
+        if unknown := sorted(set(value_of(config, key)) - {*names, *recipes.GROUPS}):
+            known = ", ".join((*names, *recipes.GROUPS))
+            raise ValueError(f"{key} names {', '.join(unknown)}; this run will have {known}.")
     _check_cache(config)
 
 
@@ -64,6 +69,20 @@ def check_cacheable(config: ConfigDict) -> None:
         raise ValueError("teacher.cache.views is 0, so nothing is kept; give --config.teacher.cache.views=N.")
     if not recipes.uses_teacher(config):
         raise ValueError("no stage learns from a teacher (gamma and kl_weight are 0): there is nothing to keep.")
+
+
+def _check_baselines(config: ConfigDict) -> None:
+    """Refuses baselines that keep a term which the student does not have, and tutors where none are searched."""
+    for name in config.baselines:
+        own = parse(name)
+        kept = {"kl_only": ("kl_weight",), "attention_only": ("gamma",), "kl_and_attention": ("gamma", "kl_weight")}
+        for key in kept.get(own.terms or "", ("gamma",) if own.tutors else ()):
+            if not config.train[key]:
+                raise ValueError(f"baseline {name!r} needs train.{key}, which is 0: set it, or drop the baseline.")
+        if own.tutors and not recipes.joint_objective(config, "search").gamma:
+            raise ValueError(f"baseline {name!r} needs a search with tutors, but search.gamma is 0.")
+        if own.tutors == "tutors_robust" and not config.data.held_out:
+            raise ValueError(f"baseline {name!r} needs held-out images: set data.held_out.")
 
 
 def _check_first_epochs(config: ConfigDict) -> None:

@@ -14,28 +14,24 @@ from ml_collections import ConfigDict
 
 from rnas import attacks
 from rnas.objectives import METHODS, Objective
+from rnas.runs.baselines import ALONE, Baseline, parse
 from rnas.steps import AXIS, Augmentation
 from rnas.training.trainer import stage_key
 
-ALONE = dict(gamma=0.0, kl_weight=0.0, view="clean")
 BASELINE = "baseline_"  # prefix of the stages and models of baselines
+GROUPS = (
+    "baselines",
+    "strongest_baseline",
+    "teacher",
+)  # what evaluation.auto_attack may name whether there is one or not
 TEACHERS = ("teacher", "natural_teacher")
 # Keys of a stage's section that are fields of its objective, as those of `attention` are.
 OF_STAGE = ("gamma", "kl_weight", "step_size", "start", "attack_bn", "bn_update", "clean_pass")
 
 
-def baselines() -> dict[str, dict[str, Any]]:
-    """Baselines with the student's architecture: name → fields of the objective that differ from the student's.
-
-    They train without parts of the joint objective, or by one method alone; every registered method is one.
-    """
-    return {
-        "no_distillation": ALONE,
-        "plain": dict(ALONE, adversarial="none"),
-        **{name: dict(ALONE, adversarial=name) for name in METHODS if name != "none"},
-        "pgd_at_awp": dict(ALONE, adversarial="pgd_at"),
-        "trades_awp": dict(ALONE, adversarial="trades"),
-    }
+def baseline(stage: str) -> Baseline:
+    """What the stage of a baseline does otherwise than the student's."""
+    return parse(stage.removeprefix(BASELINE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +39,7 @@ class Recipe:
     """How a stage trains a fixed network."""
 
     stage: str
+    randomness: str  # names the order of images and the keys of steps; all that learn share the student's
     objective: Objective
     optimizer: ConfigDict  # section of the configuration
     epochs: int
@@ -59,11 +56,12 @@ def recipe(config: ConfigDict, stage: str) -> Recipe:
     name, tuned = ("teacher" if stage in TEACHERS else "train"), stage == "finetune"
     section, trained = config[name], config.finetune if tuned else config[name]
     perturbation = section.perturbation
-    if stage.endswith("_awp"):
-        perturbation = config.baseline_perturbation[stage.removeprefix(BASELINE).removesuffix("_awp")]
+    if stage.startswith(BASELINE) and (method := baseline(stage).perturbed):
+        perturbation = config.baseline_perturbation[method]
     gamma = 0.0 if stage == "natural_teacher" else perturbation.gamma
     return Recipe(
         stage=stage,
+        randomness="train" if stage.startswith(BASELINE) else stage,
         objective=_objective(config, stage),
         optimizer=trained.optimizer,
         epochs=trained.epochs,
@@ -91,11 +89,13 @@ def _objective(config: ConfigDict, stage: str) -> Objective:
         # A method in fine-tuning needs no first epochs of another kind.
         tuned = dataclasses.replace(method, first_epoch=0) if method.first_epoch else method
         return dataclasses.replace(objective, adversarial=tuned)
-    name = stage.removeprefix(BASELINE)
-    objective = joint_objective(config, "train", **baselines().get(name, {}))
-    if name == "no_distillation" and objective.needs_teacher:
+    if not stage.startswith(BASELINE):
+        return joint_objective(config, "train")
+    own = baseline(stage)
+    objective = joint_objective(config, "train", **own.objective)
+    if own.terms == "no_distillation" and own.method is None and objective.needs_teacher:
         # A method of distillation without a teacher is nothing; trades is the closest kin of most.
-        return joint_objective(config, "train", **ALONE, adversarial="trades")
+        return joint_objective(config, "train", **own.objective, adversarial="trades")
     return objective
 
 

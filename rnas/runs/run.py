@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from rnas import attacks
 from rnas.artifacts.architecture import FILE as ARCHITECTURE
-from rnas.artifacts.architecture import Architecture, load_architecture
+from rnas.artifacts.architecture import Architecture, TutorAssignment, load_architecture
 from rnas.attacks import catalogue
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, Split, load_dataset
@@ -22,7 +22,9 @@ from rnas.evaluation import Evaluator
 from rnas.evaluation.robustness_table import CURVE_ATTACK
 from rnas.layers.counting import count
 from rnas.runs import recipes
+from rnas.runs.baselines import SEARCHED_TUTORS, parse
 from rnas.runs.searches import Search
+from rnas.runs.tutor_assignments import fixed_assignment
 from rnas.steps.state import State
 from rnas.teachers import Teacher, load_teacher
 
@@ -132,16 +134,29 @@ class Run:
         """What the search found, from `architecture.json`."""
         return load_architecture(self.workdir / ARCHITECTURE)
 
-    def save_architecture(self, architecture: Architecture, name: str = ARCHITECTURE) -> None:
-        """Writes an architecture into the work directory, with the size of its network."""
+    def save_architecture(self, architecture: Architecture, path: Path | None = None) -> None:
+        """Writes an architecture with the size of its network, by default that which the search found."""
         size = count(self.search.network(architecture), architecture.image_shape)
-        architecture.save(self.workdir / name, params=size.params, macs=size.macs)
+        architecture.save(path or self.workdir / ARCHITECTURE, params=size.params, macs=size.macs)
 
     def baseline_architecture(self, name: str) -> Architecture:
-        """The architecture of a baseline: the student's own, or other cells with the student's tutors."""
-        if name in recipes.baselines():
-            return self.architecture
-        return dataclasses.replace(self.search.baseline(name), tutor_assignment=self.architecture.tutor_assignment)
+        """The network of a baseline and its tutors: the student's own but for what its name changes.
+
+        Tutors that a search of their own chooses are missing until `train_baselines` has written them.
+        """
+        found, own = parse(name), self.architecture
+        architecture = self.search.baseline(found.architecture, own) if found.architecture else own
+        assignment = own.tutor_assignment
+        if found.tutors in SEARCHED_TUTORS:
+            path = self.baseline_file(name)
+            assignment = load_architecture(path).tutor_assignment if path.exists() else TutorAssignment()
+        elif found.tutors:
+            assignment = fixed_assignment(found.tutors, assignment, self.config.seed)
+        return dataclasses.replace(architecture, tutor_assignment=assignment)
+
+    def baseline_file(self, name: str) -> Path:
+        """Where the architecture of a baseline is written, if it is not the student's with the student's tutors."""
+        return self.workdir / "architectures" / f"{name}.json"
 
     # -- judging ------------------------------------------------------------------------------------------
 

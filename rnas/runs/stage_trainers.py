@@ -27,22 +27,23 @@ def checkpoints(run: Run, stage: str) -> Checkpoints:
     return Checkpoints(run.workdir / "checkpoints" / stage, best="score")
 
 
-def sampler(run: Run, stage: str, rows: np.ndarray, batch_size: int) -> Sampler:
-    """The order of `rows` in a stage: a function of the seed and the stage's name."""
-    return Sampler(rows, batch_size, (run.config.seed << 32) + zlib.crc32(stage.encode()))
+def sampler(run: Run, randomness: str, rows: np.ndarray, batch_size: int) -> Sampler:
+    """The order of `rows` in a stage: a function of the seed and a name, for most stages their own."""
+    return Sampler(rows, batch_size, (run.config.seed << 32) + zlib.crc32(randomness.encode()))
 
 
-def make_loader(run: Run, stage: str, batch_size: int, key: str, rows_at: Callable | None = None) -> Loader:
+def make_loader(run: Run, randomness: str, batch_size: int, key: str, rows_at: Callable | None = None) -> Loader:
     """Training images of a stage.
 
     Args:
+      randomness: names their order.
       key: of the configuration, for messages about `batch_size`.
       rows_at: (first step, count) → rows, in place of one shuffled order of all images.
     """
     if run.config.data.streaming:
         return StreamLoader(run.stream("train", batch_size).batches, batch_size=batch_size, what=key)
     train = run.dataset.train
-    rows_at = rows_at or sampler(run, stage, np.arange(len(train)), batch_size).rows_at
+    rows_at = rows_at or sampler(run, randomness, np.arange(len(train)), batch_size).rows_at
     most = run.config.log_every_steps
     return ResidentLoader(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=key)
 
@@ -53,7 +54,7 @@ def training_images(run: Run) -> int:
 
 def make_trainer(
     run: Run, stage: str, step: Any, source: TeacherSource, *, epochs: int, steps_per_epoch: int,
-    validate: Callable | None, validate_from: int = 0, observe: Callable | None = None,
+    validate: Callable | None, validate_from: int = 0, observe: Callable | None = None, randomness: str | None = None,
 ) -> Trainer:  # fmt: skip
     """The trainer of a stage by one of the steps of `rnas.steps`; before epoch `validate_from` nothing is scored."""
     config = run.config
@@ -67,6 +68,7 @@ def make_trainer(
         validate_from=validate_from * steps_per_epoch,
         observe_every=steps_per_epoch if observe else 0,
         seed=config.seed,
+        randomness=randomness,
     )
     program = run_steps(step, step.metrics, streaming=source.loader.streaming, cached_teacher=source.cached_teacher)
     kept, log = checkpoints(run, stage), MetricsLog(run.workdir, stage)
@@ -79,7 +81,7 @@ def network_trainer(
     """The trainer of a stage that trains the fixed network `model`."""
     objective, epochs = recipe.objective, recipe.epochs
     per_epoch = training_images(run) // recipe.batch_size
-    loader = make_loader(run, recipe.stage, recipe.batch_size, recipe.batch_size_key)
+    loader = make_loader(run, recipe.randomness, recipe.batch_size, recipe.batch_size_key)
     teacher, natural = (
         run.teacher if objective.needs_teacher else None,
         run.natural_teacher if objective.needs_natural_teacher else None,
@@ -99,6 +101,7 @@ def network_trainer(
     return make_trainer(
         run, recipe.stage, step, source, epochs=epochs, steps_per_epoch=per_epoch,
         validate=run.validate(predict(model)), validate_from=run.config.validation.first_epoch,
+        randomness=recipe.randomness,
     )  # fmt: skip
 
 

@@ -6,12 +6,14 @@ import flax.linen as nn
 
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher, in_float32
 from rnas.layers.counting import count
-from rnas.objectives import METHODS
-from rnas.runs.recipes import BASELINE, baselines, model_names, recipe
+from rnas.runs.baselines import RANDOM, parse
+from rnas.runs.recipes import BASELINE, model_names, recipe
 from rnas.runs.run import Run, predict
 from rnas.runs.stage_trainers import trained
 from rnas.steps.state import State
 from rnas.teachers import content_hash
+
+PLAIN = "plain training"
 
 
 def evaluated_model(run: Run, name: str) -> EvaluatedModel:
@@ -40,21 +42,25 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
 
 def _kind_and_label(run: Run, name: str) -> tuple[str, str]:
     """What a model is, of `rnas.artifacts.evaluation.KINDS`, and what people read."""
-    own, baseline = run.search.student_label, name.removeprefix(BASELINE)
-    labels = {
-        "student": own,
-        "student_last": f"{own}, last epoch",
-        "no_distillation": "Baseline, no distillation",
-        "plain": "Baseline, plain training",
-    }
-    if baseline in labels:
-        return baseline, labels[baseline]
-    if baseline in baselines():
-        method = METHODS[baseline.removesuffix("_awp")].label
-        return "method", f"Baseline, {method} with AWP" if baseline.endswith("_awp") else f"Baseline, {method}"
-    if baseline in run.search.published:
-        return "published", f"{run.search.published[baseline]} network"
-    return "random", f"Random network {baseline.removeprefix('random_')}"
+    own = run.search.student_label
+    if not name.startswith(BASELINE):
+        return name, own if name == "student" else f"{own}, last epoch"
+    name = name.removeprefix(BASELINE)
+    baseline = parse(name)
+    cells = baseline.architecture
+    if cells in run.search.published:
+        network = f"{run.search.published[cells]} network"
+    elif cells and (draw := RANDOM.fullmatch(cells)):
+        network = f"Random network {draw[1]}"
+    else:
+        network = f"{cells.capitalize()} network" if cells else "Baseline"
+    label = ", ".join(filter(None, (network, PLAIN if name == "plain" else baseline.label)))
+    if name in ("no_distillation", "plain"):
+        return name, label
+    if cells:
+        return "published" if cells in run.search.published else "random", label
+    # A method alone is compared with the student as a whole, an ablation shares parts with it.
+    return "method" if baseline.terms == "no_distillation" and not baseline.tutors else "ablation", label
 
 
 def _variables(run: Run, name: str, network: nn.Module) -> Any:

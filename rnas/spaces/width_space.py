@@ -280,3 +280,63 @@ def narrow_to_budget(space: WidthSpace, logits: Sequence[np.ndarray], target: fl
                 prices.append((loss / (now - cost_of(widths(narrower))), b))
         choice[min(prices)[1]] += 1
     return widths(choice)
+
+
+# -- networks to compare a found one with ----------------------------------------------------------------
+
+
+def uniform_widths(space: WidthSpace, target: float, cost_of) -> tuple[int, ...]:
+    """The widths, all at the same place of their options, whose `cost_of(widths)` is nearest to `target`.
+
+    A place q in [0, 1] stands for option q·(n_b - 1) of each block, halves rounded up; of equals the widest.
+    """
+    lengths = np.array([len(block.options) - 1 for block in space.blocks])
+    places = sorted({0.0, *((i + 0.5) / length for length in set(lengths[lengths > 0]) for i in range(length))})
+
+    def widths(place):
+        indices = np.floor(place * lengths + 0.5).astype(int)
+        return tuple(block.options[i] for block, i in zip(space.blocks, indices, strict=True))
+
+    return min(map(widths, places), key=lambda found: abs(cost_of(found) - target))
+
+
+def random_widths(
+    space: WidthSpace, found: Sequence[int], cost_of, generator: np.random.Generator, tolerance: float = 0.02
+) -> tuple[int, ...]:
+    """Random widths other than `found`, at the same cost up to the share `tolerance`.
+
+    Widths are drawn uniformly; then random blocks take the next width towards the cost of `found` until it is met.
+    Raises ValueError, naming the nearest cost that was met, where many draws lead to none.
+    """
+    blocks, target, found = space.blocks, cost_of(tuple(found)), tuple(found)
+    nearest = np.inf
+    for _ in range(500):
+        choice = [int(generator.integers(len(block.options))) for block in blocks]
+        for _ in range(10 * len(blocks)):
+            widths = tuple(block.options[i] for block, i in zip(blocks, choice, strict=True))
+            excess = cost_of(widths) / target - 1
+            if widths != found:
+                nearest = min(nearest, abs(excess))
+                if abs(excess) <= tolerance:
+                    return widths
+            step = 1 if excess > 0 else -1  # options are widest first
+            able = [b for b, block in enumerate(blocks) if 0 <= choice[b] + step < len(block.options)]
+            if not able:
+                break
+            choice[able[int(generator.integers(len(able)))]] += step
+    raise ValueError(
+        f"space {space.name!r} has no other network found within {tolerance:.0%} of the cost of {list(found)}; the "
+        f"nearest is {nearest:.1%} away."
+    )
+
+
+def frozen(space: WidthSpace, widths: Sequence[int]) -> WidthSpace:
+    """The space of the one network at `widths`, with the blocks, strides and taps of `space`.
+
+    A block is a stage of its own there: the 'released' cost, which counts stages, does not apply.
+    """
+    stages = tuple(
+        Stage(width, 1, block.stride, 1, expansion=block.expansion)
+        for block, width in zip(space.blocks, space.check_widths(widths), strict=True)
+    )
+    return dataclasses.replace(space, name=f"{space.name} {list(widths)}", stages=stages)

@@ -26,6 +26,7 @@ class SearchStep:
       sampling: of widths and tutors.
       teacher: (variables, images) -> (logits, out), frozen; None where the objective needs none.
       teacher_taps: that tutors are chosen from.
+      tutor_penalty: of each of these taps, added to its distance from every student tap; empty for none.
     """
 
     supernet: nn.Module
@@ -37,6 +38,7 @@ class SearchStep:
     _: dataclasses.KW_ONLY
     teacher: objectives.TeacherApply | None = None
     teacher_taps: tuple[str, ...] = ()
+    tutor_penalty: tuple[float, ...] = ()
 
     def teacher_outputs(self, variables: PyTree, images: jax.Array) -> objectives.TeacherOutputs:
         return objectives.run_teacher(self.teacher, variables, images, self.objective, self.teacher_taps)
@@ -55,7 +57,7 @@ class SearchStep:
         def attention_loss(out: Mapping[str, jax.Array]) -> jax.Array:
             draw: Callable = functools.partial(self.sampling.tutors, tutor_key, architecture["tutors"], step)
             maps = batch.teacher_outputs.maps
-            return objectives.soft_tutor_loss(out, self.supernet.taps, maps, objective, draw)
+            return objectives.soft_tutor_loss(out, self.supernet.taps, maps, objective, draw, self.tutor_penalty)
 
         terms, stats, _ = objectives.joint_terms(network, objective, batch, attention_loss)
         return terms, stats

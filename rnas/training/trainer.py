@@ -41,6 +41,7 @@ class Plan:
     seed: int
     validate_from: int = 0
     observe_every: int = 0
+    randomness: str | None = None  # names the root key of the steps; None: the stage
 
     def next_stop(self, step: int, most: int) -> int:
         """The step after which the host acts next; a dispatch never runs past it."""
@@ -90,7 +91,7 @@ class Trainer:
             step = int(state.step)
             log.rewind(step if restored else -1)
             state, teacher_variables = replicate((state, self.teacher_variables))
-            root = stage_key(plan.seed, plan.stage)
+            root = stage_key(plan.seed, plan.randomness or plan.stage)
             reports = Reports(plan, checkpoints, log)
             if restored is None:
                 self._observe(state, step)
@@ -124,8 +125,8 @@ class Trainer:
         return jax.device_get(state)
 
     def _observe(self, state: State, step: int) -> None:
-        if self.observe is not None:
-            self.log.write(step, step / self.plan.steps_per_epoch, "architecture", self.observe(state))
+        if self.observe is not None and (figures := self.observe(state)):
+            self.log.write(step, step / self.plan.steps_per_epoch, "architecture", figures)
 
 
 class Reports:

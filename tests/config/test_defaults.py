@@ -6,7 +6,7 @@ from rnas.config import check, choices
 from rnas.config.defaults import SYSTEMS, sections, system
 from rnas.config.keys import keys
 from rnas.objectives import METHODS
-from rnas.runs.recipes import baselines
+from rnas.runs.baselines import PERTURBED
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -51,7 +51,7 @@ def test_an_unknown_system_is_refused():
 
 def test_names_are_those_of_the_program():
     assert tuple(METHODS) == choices.METHODS
-    assert tuple(baselines()) == choices.BASELINES
+    assert ("no_distillation", "plain", *tuple(METHODS)[1:], *PERTURBED) == choices.BASELINES
 
 
 def test_first_epochs_keep_their_share_of_training():

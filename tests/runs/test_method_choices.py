@@ -12,7 +12,8 @@ from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.defaults import dsara, rnas_cl
 from rnas.config.load import load_config
 from rnas.objectives import METHODS
-from rnas.runs.recipes import baselines, joint_objective, model_names, recipe, uses_natural_teacher, uses_teacher
+from rnas.runs.baselines import PERTURBED
+from rnas.runs.recipes import joint_objective, model_names, recipe, uses_natural_teacher, uses_teacher
 from rnas.runs.stage_trainers import checkpoints, first_state, trained
 from rnas.runs.stages import open_run
 
@@ -76,7 +77,7 @@ def test_baselines_have_one_network_and_one_start(tmp_path):
         space=experiment.search.space, widths=experiment.search.space.largest, image_shape=(8, 8, 1), num_classes=10
     )
     experiment.save_architecture(largest)
-    assert set(experiment.config.baselines) == set(baselines()) - {"no_distillation"}
+    assert set(experiment.config.baselines) == {"plain", *METHODS, *PERTURBED} - {"none"}
     for name in experiment.config.baselines:
         assert experiment.baseline_architecture(name).widths == largest.widths
         objective = recipe(experiment.config, f"baseline_{name}").objective
@@ -152,7 +153,10 @@ def test_what_training_kept_is_found_again(tmp_path):
             ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
             "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
         ),
-        (("baselines=('fgsm',)",), "unknown baseline .fgsm.; known: no_distillation, plain, pgd_at"),
+        (
+            ("baselines=('fgsm',)",),
+            "unknown baseline .fgsm.; known, .*: no_distillation, kl_only, .*plain, none, pgd_at.*tutors_hub.*smallest",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, message):

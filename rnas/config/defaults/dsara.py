@@ -84,12 +84,16 @@ def get_config() -> ConfigDict:
     # alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
     config.baselines = ()
 
+    # Paired comparisons 'ARM : REFERENCE', of baselines, student or teacher; empty: every baseline with the student.
+    config.comparisons = ()
     config.baseline_perturbation = common.baseline_perturbation()
+    config.baseline_selector = common.baseline_selector()
 
     config.validation = common.validation()
     config.validation.every_epochs = 1
     config.validation.first_epoch = 90  # robust overfitting: the best model comes just after the first drop
     config.evaluation = common.evaluation()
+    config.study = common.study()
     config.evaluation.last = True
     config.evaluation.auto_attack = ("student",)
 

@@ -71,14 +71,21 @@ def get_config() -> ConfigDict:
 
     config.finetune = common.finetune(common.optimizer("adam", 0.004, 4e-5))  # the paper's optional one has 20 epochs
 
-    # The same student trained otherwise, for comparison: no_distillation (gamma = kl_weight = 0), plain (also without
-    # attack), or one method alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
+    # What the student is compared with, see `rnas.runs.baselines`: parts of other kinds joined by '+', as in
+    # 'kl_only+none'. Terms: no_distillation, kl_only, attention_only, kl_and_attention. Methods, which stand alone
+    # unless terms are named: none, pgd_at, trades, …, mtard, pgd_at_awp, trades_awp; plain: none alone. Tutors:
+    # tutors_same_depth, tutors_last_layer, tutors_hub, tutors_random_1, …, tutors_anew, tutors_robust. Widths:
+    # random_1, … and uniform, both at the student's MACs, smallest, largest.
     config.baselines = ("no_distillation", "plain")
 
+    # Paired comparisons 'ARM : REFERENCE', of baselines, student or teacher; empty: every baseline with the student.
+    config.comparisons = ()
     config.baseline_perturbation = common.baseline_perturbation()
+    config.baseline_selector = common.baseline_selector()
 
     config.validation = common.validation()
     config.evaluation = common.evaluation()
+    config.study = common.study()
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
     config.checkpoint_every_steps = 200  # steps between two checkpoints

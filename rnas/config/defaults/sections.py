@@ -152,6 +152,16 @@ def selector() -> ConfigDict:
     """How a student layer draws its tutor."""
     config = ConfigDict()
     config.hard = False  # straight-through one-hot samples
+    # Weight of how far an attack on the teacher moves the attention map of a layer, added to the distance from it:
+    # the selector then prefers layers that withstand attack. 0: the nearest layer alone, as published.
+    config.robustness = 0.0
+    return config
+
+
+def baseline_selector() -> ConfigDict:
+    """How the tutors of the baselines tutors_robust are searched."""
+    config = ConfigDict()
+    config.robustness = 1.0  # as selector.robustness; ours, not tuned
     return config
 
 
@@ -216,7 +226,18 @@ def evaluation() -> ConfigDict:
     # Radii of the robustness curve.
     config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
     config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose
-    config.auto_attack = ()  # models that AutoAttack judges too, at the headline radius: student, teacher, baseline_…
+    # Models that AutoAttack judges too, at the headline radius: student, teacher, baseline_<name>, baselines (all),
+    # strongest_baseline (the one with the highest accuracy under PGD-100).
+    config.auto_attack = ("student", "baselines", "teacher")
+    config.auto_attack_count = 1000  # first images of those counted above that it attacks; 0: all
+    return config
+
+
+def study() -> ConfigDict:
+    """What `rnas study` repeats and compares; a single run does not read it."""
+    config = ConfigDict()
+    config.seeds = (0, 1, 2, 3, 4)  # of one run each
+    config.auto_attack = ("student", "baselines", "teacher")  # in place of evaluation.auto_attack
     return config
 
 

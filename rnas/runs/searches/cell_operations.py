@@ -1,7 +1,6 @@
 """Cell search for accuracy and robustness together: DSARA (arXiv 2212.14049), ARNAS (2405.05502), and their kin."""
 
 from collections.abc import Callable, Iterable
-import re
 from typing import Any
 import zlib
 
@@ -15,14 +14,13 @@ from rnas.config.checks import check_allowed
 from rnas.data.sampler import permutation
 from rnas.objectives import SEARCH_METHODS, Curvature, LookAhead, ProbabilityPerturbation, SearchMethod, TeacherApply
 from rnas.runs import recipes
+from rnas.runs.baselines import RANDOM
 from rnas.runs.searches.cell_families import families
 from rnas.runs.searches.search import Search
 from rnas.spaces import cell_space
 from rnas.steps import Augmentation, CellSearchStep
 from rnas.steps.state import State
 from rnas.training.loaders import paired_rows
-
-RANDOM = re.compile(r"random_(\d+)")
 
 
 class CellSearch(Search):
@@ -70,14 +68,16 @@ class CellSearch(Search):
             return self.family.named(self.config.genotype)
         return None if self.searches else self._random("student")
 
-    def baseline(self, name: str) -> Architecture:
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        return ("random_0, random_1, …", *self.published)
+
+    def has_baseline(self, name: str) -> bool:
+        return name in self.published or bool(RANDOM.fullmatch(name))
+
+    def baseline(self, name: str, found: Architecture) -> Architecture:
         """Random or published cells, which are trained exactly like the student."""
-        if name in self.published:
-            return self.family.named(name)
-        if RANDOM.fullmatch(name):
-            return self._random(name)
-        known = ", ".join((*recipes.baselines(), "random_0, random_1, …", *self.published))
-        raise ValueError(f"unknown baseline {name!r}; known: {known}.")
+        return self.family.named(name) if name in self.published else self._random(name)
 
     def _random(self, word: str) -> Architecture:
         draw = np.random.Generator(np.random.Philox(key=np.array([self.config.seed, zlib.crc32(word.encode())], "u8")))
@@ -118,7 +118,12 @@ class CellSearch(Search):
         return self._state(architecture, cell_space.probabilities(architecture["cells"]))
 
     def make_step(
-        self, steps_per_epoch: int, augmentation: Augmentation, teacher: TeacherApply | None, taps: tuple[str, ...]
+        self,
+        steps_per_epoch: int,
+        augmentation: Augmentation,
+        teacher: TeacherApply | None,
+        taps: tuple[str, ...],
+        tutor_penalty: tuple[float, ...] = (),
     ) -> CellSearchStep:
         stage = self.config.search
         return CellSearchStep(
@@ -128,7 +133,7 @@ class CellSearch(Search):
                       stage.optimizer.l2),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, steps_per_epoch),
             ProbabilityPerturbation(stage.epochs, steps_per_epoch),
-            teacher=teacher, teacher_taps=taps,
+            teacher=teacher, teacher_taps=taps, tutor_penalty=tutor_penalty,
         )  # fmt: skip
 
     def choice(self, state: State) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """RNAS-CL (arXiv 2301.08092): widths of a channel-masked supernet, and a tutor for each of its layers."""
 
 from collections.abc import Callable, Iterable
+import dataclasses
 import functools
 from typing import Any
 import zlib
@@ -8,12 +9,14 @@ import zlib
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
+import numpy as np
 
-from rnas.artifacts.architecture import WidthArchitecture
+from rnas.artifacts.architecture import TutorAssignment, WidthArchitecture
 from rnas.data.sampler import permutation
 from rnas.models.width_network import FBNet, slice_variables
 from rnas.objectives import Alternation, SearchCost, TeacherApply
 from rnas.runs import recipes
+from rnas.runs.baselines import RANDOM
 from rnas.runs.searches.search import Search
 from rnas.spaces import width_space
 from rnas.steps import Augmentation, WidthSearchStep
@@ -23,6 +26,8 @@ from rnas.training.loaders import alternating_rows
 
 class WidthSearch(Search):
     """The search over channel widths."""
+
+    searches_tutors_alone = True
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -57,6 +62,32 @@ class WidthSearch(Search):
         fields = recipes.network_fields(config)
         return FBNet(space=self.space, widths=widths, momentum=config.bn_momentum, **options, **fields)
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        return ("random_0, random_1, …", "uniform", "smallest", "largest")
+
+    def has_baseline(self, name: str) -> bool:
+        return name in ("uniform", "smallest", "largest") or bool(RANDOM.fullmatch(name))
+
+    def baseline(self, name: str, found: WidthArchitecture) -> WidthArchitecture:
+        """Widths that no search chose: random or uniform ones at the MACs of `found`, the smallest, the largest."""
+        macs = self.cost_of("macs")
+        if name == "uniform":
+            widths = width_space.uniform_widths(self.space, macs(found.widths), macs)
+        elif RANDOM.fullmatch(name):
+            key = np.array([self.config.seed, zlib.crc32(name.encode())], "u8")
+            widths = width_space.random_widths(
+                self.space, found.widths, macs, np.random.Generator(np.random.Philox(key=key))
+            )
+        else:
+            widths = getattr(self.space, name)
+        return dataclasses.replace(found, widths=widths, width_probabilities=(), tutor_assignment=TutorAssignment())
+
+    def over_tutors(self, architecture: WidthArchitecture) -> "WidthSearch":
+        search = WidthSearch(self.config)
+        search.space = width_space.frozen(self.space, architecture.widths)
+        return search
+
     def cost_of(self, kind: str) -> Callable:
         """Widths → cost of their network."""
         config = self.config
@@ -84,7 +115,12 @@ class WidthSearch(Search):
         return self._state({"widths": width_space.initial_width_logits(self.space), "tutors": tutors})
 
     def make_step(
-        self, steps_per_epoch: int, augmentation: Augmentation, teacher: TeacherApply | None, taps: tuple[str, ...]
+        self,
+        steps_per_epoch: int,
+        augmentation: Augmentation,
+        teacher: TeacherApply | None,
+        taps: tuple[str, ...],
+        tutor_penalty: tuple[float, ...] = (),
     ) -> WidthSearchStep:
         config, factor, budget = self.config, self.config.cost, self.config.budget
         limited = self.cost_of(budget.kind) if budget.mode == "soft" else None
@@ -94,13 +130,20 @@ class WidthSearch(Search):
         return WidthSearchStep(
             self.supernet, recipes.joint_objective(config, "search"), augmentation,
             *self._optimizers(steps_per_epoch), self._sampling(steps_per_epoch), self._alternation(steps_per_epoch),
-            cost, teacher=teacher, teacher_taps=taps,
+            cost, teacher=teacher, teacher_taps=taps, tutor_penalty=tutor_penalty,
         )  # fmt: skip
 
     def choice(self, state: State) -> Any:
         """Masks of the widths that the supernet would be cut to now."""
         widths = width_space.derive_widths(self.space, jax.device_get(state.architecture["widths"]))
         return width_space.channel_masks(self.space, width_space.one_hot_widths(self.space, widths))
+
+    def probabilities(self, state: State) -> dict[str, np.ndarray]:
+        widths = enumerate(jax.device_get(state.architecture["widths"]))
+        return {
+            **super().probabilities(state),
+            **{f"width_{block}": np.asarray(jax.nn.softmax(logits)) for block, logits in widths},
+        }
 
     # -- what was found -----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -12,6 +13,7 @@ from rnas.artifacts.architecture import Architecture
 from rnas.data.sampler import Sampler
 from rnas.objectives import Sampling, TeacherApply
 from rnas.runs import recipes
+from rnas.runs.baselines import SEARCHED_TUTORS, known_parts, parse
 from rnas.steps import Augmentation
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
@@ -21,10 +23,9 @@ class Search(abc.ABC):
     """A search over one space, built from the configuration alone; see `rnas.runs.searches.make_search`."""
 
     searches = True  # whether there is anything to search; else `given` returns the architecture
+    searches_tutors_alone = False
     student_label = "Student"  # what people read of the network that it finds
     published: Mapping[str, str] = {}  # baselines that others found, name → what people read
-    # state → figures of the architecture worth recording every epoch
-    observe: Callable[[State], dict[str, float]] | None = None
 
     def __init__(self, config: ConfigDict):
         self.config = config
@@ -32,8 +33,12 @@ class Search(abc.ABC):
     def check(self) -> None:
         """Raises ValueError for a configuration that this search cannot work with."""
         for name in self.config.baselines:
-            if name not in recipes.baselines():
-                self.baseline(name)
+            part = parse(name)
+            if part.architecture and not self.has_baseline(part.architecture):
+                known = ", ".join((*known_parts(), *self.baselines))
+                raise ValueError(f"unknown baseline {part.architecture!r}; known, to be joined by '+': {known}.")
+            if part.tutors in SEARCHED_TUTORS and not self.searches_tutors_alone:
+                raise ValueError(f"baseline {name!r}: this space has no search over the tutors alone.")
 
     # -- networks -----------------------------------------------------------------------------------------
 
@@ -54,9 +59,26 @@ class Search(abc.ABC):
         """The architecture that the configuration names or draws; None where it is to be searched."""
         return None
 
-    def baseline(self, name: str) -> Architecture:
-        """The architecture of a baseline that does not have the student's own; raises ValueError for an unknown one."""
-        raise ValueError(f"unknown baseline {name!r}; known: {', '.join(recipes.baselines())}.")
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of architectures to compare with, as a message lists them."""
+        return ()
+
+    def has_baseline(self, name: str) -> bool:
+        """Whether `baseline` knows an architecture of this name."""
+        return False
+
+    def baseline(self, name: str, found: Any) -> Architecture:
+        """The architecture, without tutors, of a name that `has_baseline`.
+
+        Args:
+          found: the student's, which some are made to resemble. Raises ValueError where none does.
+        """
+        raise NotImplementedError(name)
+
+    def over_tutors(self, architecture: Any) -> "Search":
+        """The same search with all but the tutors fixed; there is one where `searches_tutors_alone`."""
+        raise NotImplementedError
 
     # -- search -------------------------------------------------------------------------------------------
 
@@ -82,13 +104,27 @@ class Search(abc.ABC):
 
     @abc.abstractmethod
     def make_step(
-        self, steps_per_epoch: int, augmentation: Augmentation, teacher: TeacherApply | None, taps: tuple[str, ...]
+        self,
+        steps_per_epoch: int,
+        augmentation: Augmentation,
+        teacher: TeacherApply | None,
+        taps: tuple[str, ...],
+        tutor_penalty: tuple[float, ...] = (),
     ) -> Any:
-        """The step of the search, see `rnas.steps`; `taps` are the teacher's."""
+        """The step of the search, see `rnas.steps`; `taps` are the teacher's, with a `tutor_penalty` each."""
 
     @abc.abstractmethod
     def choice(self, state: State) -> Any:
         """What the supernet takes beside images to be the network that the search would derive now."""
+
+    def observe(self, state: State) -> dict[str, float]:
+        """Figures of the architecture that metrics record every epoch."""
+        return {}
+
+    def probabilities(self, state: State) -> dict[str, np.ndarray]:
+        """What the search holds to be likely, as `rnas.artifacts.search_history` keeps it every epoch."""
+        tutors = state.architecture.get("tutors")
+        return {} if tutors is None else {"tutors": np.asarray(jax.nn.softmax(jax.device_get(tutors)))}
 
     def pack(self, state: State) -> dict[str, Any]:
         """What `predict` takes as variables."""

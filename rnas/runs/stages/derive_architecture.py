@@ -3,14 +3,11 @@
 import dataclasses
 from typing import Any
 
-import jax
-import numpy as np
-
-from rnas import objectives
 from rnas.artifacts.architecture import TutorAssignment
 from rnas.runs.recipes import joint_objective
 from rnas.runs.run import Run, say
 from rnas.runs.stages.search_architecture import searched_state
+from rnas.runs.tutor_assignments import searched_assignment
 
 
 def derive_architecture(run: Run) -> None:
@@ -28,11 +25,4 @@ def _tutor_assignment(run: Run, selector: Any) -> TutorAssignment:
     """Reads tutors off the searched selector [n_s, n_t]; there are none where the search did not match maps."""
     if not joint_objective(run.config, "search").gamma:
         return TutorAssignment()
-    taps = run.teacher.tap_names
-    return TutorAssignment(
-        tutors=tuple(taps[j] for j in np.asarray(objectives.choose(selector))),
-        teacher_taps=taps,
-        probabilities=jax.nn.softmax(selector),
-        logits=selector,
-        teacher=run.teacher.identity,
-    )
+    return searched_assignment(run.teacher, selector)

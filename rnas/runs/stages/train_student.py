@@ -1,13 +1,15 @@
 """Stages `train`, `finetune` and `baselines`: they train the network that was found, and what it is compared with."""
 
+import dataclasses
 from typing import Any
 
 from rnas.artifacts.architecture import Architecture
 from rnas.objectives import FixedTutors, SampledTutors
-from rnas.runs.recipes import BASELINE, baselines, initial_variables, recipe
+from rnas.runs.baselines import SEARCHED_TUTORS, parse
+from rnas.runs.recipes import BASELINE, initial_variables, recipe
 from rnas.runs.run import Run
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
-from rnas.runs.stages.search_architecture import searched_state
+from rnas.runs.stages.search_architecture import search_tutors, searched_state
 from rnas.steps.state import State
 from rnas.training.programs import forget_programs
 from rnas.training.trainer import Trainer
@@ -29,12 +31,16 @@ def finetune_student(run: Run) -> None:
 
 
 def train_baselines(run: Run) -> None:
-    """Trains the networks that the student is compared with; cells other than its own go to `architectures/`."""
-    architectures = {name: run.baseline_architecture(name) for name in run.config.baselines}
-    for name, architecture in architectures.items():
-        if name not in baselines():
-            run.save_architecture(architecture, f"architectures/{name}.json")
-    for name, architecture in architectures.items():
+    """Trains the networks that the student is compared with; architectures and tutors of their own go to a file."""
+    for name in run.config.baselines:
+        architecture, own = run.baseline_architecture(name), parse(name)
+        if own.tutors in SEARCHED_TUTORS:
+            weight = run.config.baseline_selector.robustness if own.tutors == "tutors_robust" else 0.0
+            searched = "+".join(filter(None, (own.architecture, own.tutors)))  # baselines of other terms share it
+            tutors = search_tutors(run, architecture, searched, weight)
+            architecture = dataclasses.replace(architecture, tutor_assignment=tutors)
+        if own.architecture or own.tutors:
+            run.save_architecture(architecture, run.baseline_file(name))
         trainer, state = _prepare(run, f"{BASELINE}{name}", architecture)
         trainer.fit(state)
         forget_programs()
@@ -65,6 +71,6 @@ def _tutors(run: Run, architecture: Architecture) -> FixedTutors | SampledTutors
             f"the tutors of {run.workdir / 'architecture.json'} are layers of another teacher "
             f"({assignment.teacher}); this one is {own}."
         )
-    if run.config.derive.tutor == "sampled":
+    if run.config.derive.tutor == "sampled" and len(assignment.logits):
         return SampledTutors(architecture.taps, assignment.teacher_taps, tuple(map(tuple, assignment.logits)))
     return FixedTutors(architecture.taps, assignment.tutors, len(assignment.teacher_taps))

@@ -1,0 +1,199 @@
+"""A study: the arms of a configuration, its student and baselines, over several seeds, and statistics between them.
+
+Every seed is an ordinary run in a folder of its own, `seed_<n>`, with its search, its teacher (unless teacher.path
+names one) and all arms, which start from the same weights and see the same images. Processes share a study by seeds;
+each resumes in the middle of an arm, and whoever finishes the last seed writes `study.json`.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+import time
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from rnas import attacks
+from rnas.artifacts.evaluation import FILE as EVALUATION
+from rnas.artifacts.evaluation import Evaluation, ModelScores
+from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
+from rnas.artifacts.study_results import FILE, StudyArm, StudyComparison, StudyResults
+from rnas.attacks.catalogue import AUTO_ATTACK
+from rnas.config import record_config
+from rnas.evaluation.paired_statistics import Comparison, compare, detectable_difference
+from rnas.evaluation.robustness_table import HEADLINE_ATTACK
+from rnas.runs.recipes import BASELINE, model_names
+from rnas.runs.run import say
+from rnas.runs.stages import execute, open_run
+from rnas.runs.training_cost import training_macs
+
+VERSUS = " : "  # in comparisons, between an arm and its reference
+
+
+def run_study(
+    config: ConfigDict, workdir: Path, index: int = 0, count: int = 1, *, command: str,
+    report: Callable[[Path], object] = lambda workdir: None,
+    report_study: Callable[[Path], object] = lambda workdir: None,
+) -> None:  # fmt: skip
+    """Runs the share `index` of `count` of the seeds of a study, and compares its arms once all seeds are there.
+
+    Args:
+      command: what started it, for the record of every run.
+      report, report_study: draw the page of a run and of the study.
+
+    Raises ValueError for a configuration that cannot work, or is not the directory's.
+    """
+    seeds = tuple(config.study.seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"study.seeds={seeds}: expected one seed or more, all different.")
+    if not 0 <= index < count:
+        raise ValueError(f"shard {index}/{count}: expected i/n, with i from 0 to n - 1.")
+    if count > len(seeds):
+        raise ValueError(f"shard {index}/{count}: the study has {len(seeds)} seeds to share, so n is at most that.")
+    comparisons_of(config)
+    run = open_run(_of_seed(config, seeds[0]), folder(workdir, seeds[0]))
+    images = min(config.evaluation.count or np.inf, len(run.dataset.test))
+    record_config(workdir, config)
+    mine = seeds[index::count]
+    _announce(config, training_macs(run), mine, int(images))
+    start, trained = time.monotonic(), 0
+    for place, seed in enumerate(mine):
+        own, waiting = folder(workdir, seed), [each for each in mine[place:] if not _finished(workdir, each)]
+        left = f"; about {_minutes((time.monotonic() - start) / trained * len(waiting))} left" if trained else ""
+        say(f"study: seed {seed}, {place + 1} of {len(mine)}{left if waiting else ''}")
+        was_finished = _finished(workdir, seed)
+        execute(_of_seed(config, seed), own, command=command, report=report)
+        trained += not was_finished
+    missing = [seed for seed in seeds if not _finished(workdir, seed)]
+    if missing:
+        say(f"study: seeds {', '.join(map(str, missing))} are not finished yet; other processes may be at them.")
+        return
+    if jax.process_index() == 0:
+        results = collect(config, workdir)
+        results.write(workdir / FILE)
+        report_study(workdir)
+        say(conclusions(results))
+
+
+def folder(workdir: Path, seed: int) -> Path:
+    """The work directory of a seed's run."""
+    return workdir / f"seed_{seed}"
+
+
+def comparisons_of(config: ConfigDict) -> list[tuple[str, str]]:
+    """(arm, reference) of each comparison, as names of models; without any in the configuration, all with the student.
+
+    Raises ValueError for a comparison of what is no arm.
+    """
+    names = model_names(config)
+    given = tuple(config.comparisons)
+    if not given:
+        return [(name, "student") for name in names if name.startswith(BASELINE)]
+    pairs = []
+    for text in given:
+        arms = [arm if arm in ("student", "teacher") else f"{BASELINE}{arm}" for arm in text.split(VERSUS)]
+        if len(arms) != 2 or arms[0] == arms[1] or not set(arms) <= set(names):
+            known = ", ".join(name.removeprefix(BASELINE) for name in names)
+            raise ValueError(f"comparisons has {text!r}: expected 'ARM{VERSUS}REFERENCE', two of {known}.")
+        pairs.append((arms[0], arms[1]))
+    return pairs
+
+
+def collect(config: ConfigDict, workdir: Path) -> StudyResults:
+    """Reads all seeds and compares the arms.
+
+    Raises ValueError where a seed is not finished, or seeds were judged on different images.
+    """
+    seeds, names, epsilons = tuple(config.study.seeds), model_names(config), tuple(config.evaluation.epsilons)
+    evaluations = [Evaluation.read(folder(workdir, seed) / EVALUATION) for seed in seeds]
+    outcomes = {
+        name: [Outcomes.read(folder(workdir, seed) / FOLDER / f"{name}.npz") for seed in seeds] for name in names
+    }
+    first = outcomes["student"][0]
+    for name, of_seeds in outcomes.items():
+        for seed, found in zip(seeds, of_seeds, strict=True):
+            first.check_same_images(found, f"student of seed {seeds[0]} and {name} of seed {seed}")
+    pairs = comparisons_of(config)
+    judged = {arm for pair in pairs for arm in pair}
+    strongest = measurement(AUTO_ATTACK, epsilons[0])
+    by_auto_attack = all(strongest in found.right for name in judged for found in outcomes[name])
+    measured = [measurement(HEADLINE_ATTACK.name, epsilon) for epsilon in epsilons]
+    measured += [strongest] if by_auto_attack else []
+    comparisons = [
+        _comparison(what, found)
+        for what in ("clean", *measured)
+        for found in compare({name: np.stack([one.right[what] for one in outcomes[name]]) for name in judged}, pairs)
+    ]
+    return StudyResults(
+        seeds=seeds,
+        images=len(first.ids),
+        dataset=evaluations[0].dataset,
+        epsilons=epsilons,
+        training_epsilon=attacks.radius(config.adversarial.epsilon),
+        headline=strongest if by_auto_attack else measured[0],
+        detectable=detectable_difference(len(first.ids)),
+        arms=tuple(_arm(name, [found.models[name] for found in evaluations], outcomes[name]) for name in names),
+        comparisons=tuple(comparisons),
+        versions=evaluations[0].versions,
+        precision=evaluations[0].precision,
+    )
+
+
+def conclusions(results: StudyResults) -> str:
+    """The comparisons at the headline, one line each."""
+    lines = [f"accuracy under {results.headline}, difference in points (95 % interval), p after Holm:"]
+    for row in results.comparisons:
+        if row.measurement == results.headline:
+            low, high = (100 * bound for bound in row.interval)
+            arms = f"{results.arm(row.arm).label} : {results.arm(row.reference).label}"
+            lines.append(
+                f"  {100 * row.difference:+6.1f} ({low:+.1f} to {high:+.1f}), p = {row.p_adjusted:.2g}  {arms}"
+            )
+    return "\n".join(lines)
+
+
+def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:
+    own = config.copy_and_resolve_references()
+    with own.unlocked():
+        own.seed = seed
+        own.evaluation.auto_attack = config.study.auto_attack
+    return own.lock()
+
+
+def _finished(workdir: Path, seed: int) -> bool:
+    return (folder(workdir, seed) / EVALUATION).exists()
+
+
+def _announce(config: ConfigDict, macs: dict[str, float], seeds: Sequence[int], images: int) -> None:
+    arms = len(config.baselines) + 1
+    detectable = 100 * detectable_difference(images)
+    say(
+        f"study: {arms} arms, {len(seeds)} of {len(config.study.seeds)} seeds; training of a seed takes at most "
+        f"{sum(macs.values()):.3g} multiply-accumulates, evaluation comes on top. {images} test images show a "
+        f"difference of {detectable:.1f} points between two trained models with 80 % power if they disagree on 15 %."
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _comparison(what: str, found: Comparison) -> StudyComparison:
+    return StudyComparison(measurement=what, **vars(found))
+
+
+def _arm(name: str, scores: Sequence[ModelScores], outcomes: Sequence[Outcomes]) -> StudyArm:
+    def over_seeds(what: str) -> tuple[float, ...]:
+        return tuple(float(found.right[what].mean()) for found in outcomes)
+
+    shared = [what for what in outcomes[0].right if all(what in found.right for found in outcomes)]
+    curve = measurement("curve", "")
+    return StudyArm(
+        name=name,
+        kind=scores[0].kind,
+        label=scores[0].label,
+        params=tuple(each.params for each in scores),
+        macs=tuple(each.macs for each in scores),
+        accuracies={what: over_seeds(what) for what in shared if not what.startswith(curve)},
+        curve={what.removeprefix(curve): over_seeds(what) for what in shared if what.startswith(curve)},
+    )
