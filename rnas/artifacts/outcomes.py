@@ -30,7 +30,8 @@ class Outcomes:
     Attributes:
         ids: integers [N], the row of each image in its split of the data set.
         labels: integers [N].
-        right: name of a measurement -> bool [N]: `clean`, `<attack>@<radius>`, `curve@<radius>`.
+        right: name of a measurement -> bool [n]: `clean`, `<attack>@<radius>`, `curve@<radius>`; n is N, or less where
+            only the first n images were measured.
     """
 
     ids: np.ndarray
@@ -38,7 +39,11 @@ class Outcomes:
     right: Mapping[str, np.ndarray]
 
     def __post_init__(self):
-        wrong = [name for name, array in self.right.items() if array.dtype != bool or array.shape != self.ids.shape]
+        wrong = [
+            name
+            for name, array in self.right.items()
+            if array.dtype != bool or array.ndim != 1 or len(array) > len(self.ids)
+        ]
         if self.ids.ndim != 1 or self.labels.shape != self.ids.shape or wrong:
             shapes = {_IDS: self.ids, _LABELS: self.labels, **{name: self.right[name] for name in wrong}}
             found = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in shapes.items())
@@ -73,11 +78,12 @@ class Outcomes:
     def with_examples(self, name: str, examples: Mapping[str, np.ndarray]) -> Self:
         """These outcomes with the worst case of an evaluation of the suite, the columns of its `examples.npz`.
 
-        Raises ValueError where it attacked other images.
+        Raises ValueError where it attacked others than the first of these images.
         """
         lacking = [column for column in ("id", "label", "clean_correct", "fooled_by") if column not in examples]
         if lacking:
             raise ValueError(f"the examples of {name} lack {', '.join(lacking)}")
         right = examples["clean_correct"].astype(bool) & (examples["fooled_by"] == "")
-        self.check_same_images(Outcomes(examples["id"], examples["label"], {}), f"the run and {name}")
+        first = Outcomes(self.ids[: len(right)], self.labels[: len(right)], {})
+        first.check_same_images(Outcomes(examples["id"], examples["label"], {}), f"the run and {name}")
         return replace(self, right={**self.right, name: right})

@@ -1,5 +1,6 @@
 """Stage `evaluate`: attacks every model on the test set, once. No other stage reads that set."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.data.datasets import Split
 from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
-from rnas.evaluation.robustness_table import Measured, table_attacks
-from rnas.runs.recipes import model_names
+from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured, table_attacks
+from rnas.runs.recipes import BASELINE, model_names
 from rnas.runs.run import Run, say
 from rnas.runs.trained_models import evaluated_model
 from rnas.training.programs import forget_programs
@@ -45,14 +46,36 @@ def evaluate_models(run: Run) -> None:
                     _examples(evaluator, model, test, measured.strongest).write(run.workdir / IMAGES)
                 measured.outcomes.write(path.with_suffix(".npz"))
                 scores.write(path)  # last: the mark of a model that is finished
-        if name in config.auto_attack:
-            found = _auto_attack(run, model, path.with_suffix(".npz"))
-            scores = dataclasses.replace(scores, attacks={**scores.attacks, AUTO_ATTACK: found})
-            forget_programs()
         models[name] = scores
+    attacked = None
+    for name in auto_attacked(config.auto_attack, models):
+        model = evaluated_model(run, name)
+        if model.predict is not attacked:  # models of one network share what is compiled for it
+            forget_programs()
+        attacked = model.predict
+        found = _auto_attack(run, model, run.workdir / FOLDER / f"{name}.npz")
+        models[name] = dataclasses.replace(models[name], attacks={**models[name].attacks, AUTO_ATTACK: found})
     if jax.process_index() == 0:
         fingerprint, seed = run.dataset.fingerprint, run.config.seed
         Evaluation(models, fingerprint, "linf", seed, versions(), precision()).write(run.workdir / FILE)
+
+
+def auto_attacked(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> list[str]:
+    """The models that `evaluation.auto_attack` names, in the order of `models`.
+
+    Args:
+      wanted: names of models; baselines and strongest_baseline stand for some of them, or for none.
+      models: all of the run, with their scores.
+    """
+    baselines = [name for name in models if name.startswith(BASELINE)]
+    groups = {
+        "baselines": baselines,
+        "strongest_baseline": [max(baselines, key=lambda name: models[name].attacks[HEADLINE_ATTACK.name].accuracy)]
+        if baselines
+        else [],
+    }
+    named = {name for word in wanted for name in groups.get(word, [word])}
+    return [name for name in models if name in named]
 
 
 def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> Measured:
@@ -85,7 +108,7 @@ def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore
 
     found = assess_dataset(
         model, run.dataset, threat, Settings(batch_size=config.batch_size), run.workdir / "attacks",
-        count=config.count or None, report=add_outcomes,
+        count=min(filter(None, (config.count, config.auto_attack_count)), default=None), report=add_outcomes,
     )  # fmt: skip
     if broken := found.failed:
         say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
