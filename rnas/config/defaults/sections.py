@@ -207,6 +207,9 @@ def validation() -> ConfigDict:
     config.first_epoch = 0  # no score before this epoch of a stage that trains a fixed network
     config.count = 1000  # images at most
     config.steps = 20  # PGD iterations
+    # Share of its best so far, and of training accuracy under attack, below which held-out PGD accuracy stops a stage
+    # that trains under attack (catastrophic overfitting); 0: never.
+    config.collapse = 0.5
     return config
 
 
@@ -238,6 +241,8 @@ def check(config: ConfigDict) -> None:
     for name in ("teacher", "train"):
         if not 0 <= (decay := config[name].weight_average) < 1:
             raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
+    if not 0 <= config.validation.collapse < 1:
+        raise ValueError(f"validation.collapse = {config.validation.collapse} must be at least 0 and less than 1.")
     baselines = (f"baseline_perturbation.{name}" for name in config.baseline_perturbation)
     for section in ("teacher.perturbation", "train.perturbation", *baselines):
         check_at_least(config, 0, f"{section}.gamma", f"{section}.first_epoch")
