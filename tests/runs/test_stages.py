@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from rnas.artifacts.outcomes import Outcomes
 from rnas.artifacts.scores import Score
 from rnas.config.load import load_config
 from rnas.layers.counting import count
-from rnas.main import main
+from rnas.main import main, parse
 from rnas.models.width_network import FBNet
 from rnas.pages import write_report
 from rnas.runs.stages import NAMES as STAGES
@@ -303,6 +304,22 @@ def test_a_complete_run_does_nothing_again(mini, monkeypatch, capsys):
     execute(mini.config, mini.workdir, command="rnas run again")
     assert "complete" in capsys.readouterr().err
     assert contents() == before
+
+
+def test_training_a_teacher_alone_prints_what_to_do_next(mini, monkeypatch, capsys):
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    data = mini.config.data.dir
+    assert (
+        main(["teacher", "train", f"--config={mini.file}", f"--workdir={mini.workdir}", f"--config.data.dir={data}"])
+        == 0
+    )
+    shown, directory = capsys.readouterr().err, mini.workdir / "teacher"
+    reached = read(directory / "teacher.json")["origin"]["validation"]
+    assert f"{directory}: {reached['accuracy']:.1%} of the held-out images, " in shown and "PGD-2 at 0.15." in shown
+    check, use = (line.partition(": rnas ")[2] for line in shown.splitlines()[-2:])
+    parsed, _ = parse(shlex.split(check))
+    assert (parsed.directory, parsed.dataset, parsed.data_dir) == (str(directory), "digits", data)
+    assert parsed.epsilon == "0.15" and f"--config.teacher.path={directory}" in parse(shlex.split(use))[1]
 
 
 def test_status_of_the_run(mini, monkeypatch, capsys):
