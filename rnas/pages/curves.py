@@ -41,7 +41,8 @@ _OTHERS = tuple(  # take turns
     for dashes in ((0, (1, 1)), (0, (4, 1.2)))
     for colour, marker in ((GREEN, "D"), (OLIVE, "P"), (INK, "X"))
 )
-_COLUMNS = 4  # entries a line of the legend
+_COLUMNS = 4  # entries a line of the legend, half of them where one is not short
+_SHORT = 28  # letters
 _CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
 
 
@@ -53,7 +54,9 @@ def plot_robustness(results: Results) -> Picture | None:
     others = cycle(_OTHERS)
     looks = {name: _KINDS.get(model.kind) or next(others) for name, model in shown.items()}
     random = [name for name, model in shown.items() if model.kind == "random"]
-    lines = -(-(len(shown) - max(0, len(random) - 1)) // _COLUMNS)  # of the legend
+    names = {name: model.label.removeprefix("Baseline, ") for name, model in shown.items()}
+    columns = _COLUMNS if max(map(len, names.values())) <= _SHORT else _COLUMNS // 2
+    lines = -(-(len(shown) - max(0, len(random) - 1)) // columns)  # of the legend
     in_255ths = results.epsilon is not None and results.radius(results.epsilon).endswith("/255")
     scale = 255 if in_255ths else 1
 
@@ -61,7 +64,7 @@ def plot_robustness(results: Results) -> Picture | None:
         axes = figure.subplots()
         for name, model in reversed(shown.items()):  # the student last, on top
             colour, dashes, marker = looks[name]
-            label = model.label
+            label = names[name]
             if len(random) > 1 and name in random:  # one entry of the legend for all
                 label = f"Random networks ({len(random)})" if name == random[0] else None
             width = 2.2 if name == "student" else 1.0 if name in random else 1.5
@@ -79,7 +82,7 @@ def plot_robustness(results: Results) -> Picture | None:
             place |= {"xytext": (-4 if end else 4, -2), "ha": "right" if end else "left"}
             axes.annotate(f"\u03b5 = {results.radius(results.epsilon)}", (x, 1), color=QUIET, fontsize=8, **place)
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], ncols=_COLUMNS, loc="outside upper left")
+        figure.legend(handles[::-1], labels[::-1], ncols=columns, loc="outside upper left")
 
     return draw("robustness", say("robustness", results, shown), (740, 360 + 18 * lines), paint)
 
