@@ -68,6 +68,7 @@ def get_config():
     config.validation.count, config.validation.steps = 32, 2
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 16
+    evaluation.auto_attack = ()
     evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.15",), ("0.1", "0", "0.2"), 1
     config.log_every_steps = config.checkpoint_every_steps = 4
     return config
