@@ -254,7 +254,7 @@ def _test_of_sum(size: float, of_t: float, of_normal: float, least: float, freed
     least = max(least, _SMALLEST)
 
     def p_value(size: float) -> float:
-        return float(2 * weights @ norm.sf(size / scales))
+        return min(1.0, float(2 * weights @ norm.sf(size / scales)))  # at 0 rounding leads past 1
 
     tail = (1 - LEVEL) / 2
     margin = float(norm.isf(tail)) * least
