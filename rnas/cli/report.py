@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """
     from rnas import pages
     from rnas.artifacts.files import read_json
-    from rnas.pages.kernel_page import write_study_page
+    from rnas.pages.kernel_page import write_kernel_page
     from rnas.pages.table_page import write_training_page
 
     workdir, beside = Path(arguments.workdir), arguments.beside
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
         print(write_training_page(workdir, beside))
         return 0
     for file, noun, write in (
-        ("ntk.json", "a study of tangent kernels", write_study_page),
+        ("ntk.json", "a study of tangent kernels", write_kernel_page),
         ("attack.json", "one attack", pages.write_attack_page),
     ):
         if (workdir / file).exists():

@@ -8,7 +8,7 @@ from rnas.main import main
 
 KINDS = {  # file, content, and the function that draws it
     "config.json": ({"system": "robbench"}, "rnas.pages.table_page.write_training_page"),
-    "ntk.json": ({}, "rnas.pages.kernel_page.write_study_page"),
+    "ntk.json": ({}, "rnas.pages.kernel_page.write_kernel_page"),
     "attack.json": ({}, "rnas.pages.write_attack_page"),
     "run.json": ({}, "rnas.pages.write_report"),
 }
