@@ -5,14 +5,14 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    words = "of a run, of one attack, of `rnas tabular train` or of `rnas ntk`; default: the current one"
+    words = "of a run, a study, one attack, `rnas tabular train` or `rnas ntk`; default: the current one"
     parser.add_argument("--workdir", default=".", metavar="DIR", help=words)
     words = "another run for one table with it, or a published table beside a table in the making; may be repeated"
     parser.add_argument("--beside", action="append", default=[], metavar="DIR", help=words)
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    """Writes `report.html` of a directory and prints its path.
+    """Writes the page of a directory, `report.html` or of a study `study.html`, and prints its path.
 
     Raises ValueError where the directory is of no kind, a file cannot be read, or nothing can stand beside it.
     """
@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
         print(write_training_page(workdir, beside))
         return 0
     for file, noun, write in (
+        ("study.json", "a study", pages.write_study_page),
         ("ntk.json", "a study of tangent kernels", write_kernel_page),
         ("attack.json", "one attack", pages.write_attack_page),
     ):

@@ -24,6 +24,13 @@ def percent(share: float, places: int = 1, unit: bool = True) -> str:
     return f"{text}{_THIN}%" if unit else text
 
 
+def points(difference: float) -> str:
+    """A difference of two shares in points, with its sign: +8.2, \u22120.4, 0.0."""
+    size = percent(abs(difference), unit=False)
+    sign = "" if not float(size) else "+" if difference > 0 else "\u2212"
+    return sign + size
+
+
 def compact(number: float) -> str:
     """A count in three figures (46.2 M); below 100,000 in full (18,930)."""
     if number < 99_999.5:
