@@ -9,10 +9,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", default=".", metavar="DIR", help=words)
     words = "another run for one table with it, or a published table beside a table in the making; may be repeated"
     parser.add_argument("--beside", action="append", default=[], metavar="DIR", help=words)
+    words = "runs that differ in their seed, such as 'runs/s7/seed_*': writes seeds.html beside them, with their spread"
+    parser.add_argument("--seeds", metavar="PATTERN", help=words)
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    """Writes the page of a directory, `report.html` or of a study `study.html`, and prints its path.
+    """Writes `report.html` of a directory, `study.html` of a study or `seeds.html` of several runs; prints its path.
 
     Raises ValueError where the directory is of no kind, a file cannot be read, or nothing can stand beside it.
     """
@@ -22,6 +24,11 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.pages.table_page import write_training_page
 
     workdir, beside = Path(arguments.workdir), arguments.beside
+    if arguments.seeds is not None:
+        if beside or arguments.workdir != ".":
+            raise ValueError("--seeds names the work directories itself; give it without --workdir and --beside.")
+        print(pages.write_seeds_page(arguments.seeds))
+        return 0
     config = workdir / "config.json"
     content = read_json(config) if config.exists() else {}
     if isinstance(content, dict) and content.get("system") == "robbench":

@@ -7,6 +7,8 @@ import sys
 import textwrap
 import warnings
 
+from ml_collections import ConfigDict
+
 from rnas.cli import platform
 from rnas.cli.arguments import add_shared, read_config
 from rnas.models.model_names import FORMS, SUFFIXES
@@ -88,6 +90,29 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
             stages.make_teacher_cache(config, workdir, command=arguments.typed)
         else:
             stages.execute(config, workdir, command=arguments.typed, until="teacher")
+            say_next(config, workdir)
+
+
+def say_next(config: ConfigDict, workdir: Path) -> None:
+    """Prints what a trained teacher has reached, and the commands that check and use it."""
+    from rnas.runs.run import say
+    from rnas.teachers.teacher import CARD, read_card
+
+    directory = workdir / "teacher"
+    if not (directory / CARD).exists():
+        return  # the configuration names a teacher, or needs none
+    data, origin = config.data, read_card(directory / CARD)["origin"]
+    if scores := origin.get("validation"):
+        say(
+            f"{directory}: {scores['accuracy']:.1%} of the held-out images, {scores['adversarial_accuracy']:.1%} under "
+            f"PGD-{config.validation.steps} at {config.adversarial.epsilon}."
+        )
+    folder = f" --data-dir={data.dir}" if data.dir else ""
+    say(
+        f"To check it: rnas teacher check {directory} --dataset={data.name}{folder} "
+        f"--epsilon={config.adversarial.epsilon} --count=1000\n"
+        f"To use it: rnas run --config=FILE --workdir=DIR --config.teacher.path={directory}"
+    )
 
 
 def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:

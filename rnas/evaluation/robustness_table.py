@@ -6,6 +6,7 @@ smaller radius over to the larger ones, whose balls contain it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 import functools
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 
 from rnas.artifacts.evaluation import ModelScores
+from rnas.artifacts.outcomes import Outcomes, measurement
 from rnas.artifacts.scores import AttackScore, Curve, Score
 from rnas.attacks import catalogue, radius
 from rnas.attacks.catalogue import CLEAN, Attack
@@ -91,6 +93,16 @@ class Evaluator:
         return {"accuracy": accuracy, "adversarial_accuracy": robust, "score": (accuracy + robust) / 2}
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of one model, but for AutoAttack."""
+
+    scores: ModelScores  # figures
+    outcomes: Outcomes  # image by image
+    # PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model.
+    strongest: np.ndarray
+
+
 def evaluate(
     evaluator: Evaluator,
     model: EvaluatedModel,
@@ -100,20 +112,26 @@ def evaluate(
     curve: Sequence[str],
     attacks: Sequence[Attack],
     tick: Callable[[str], None] = lambda attack: None,
-) -> tuple[ModelScores, np.ndarray]:
+) -> Measured:
     """Measures all that a report shows of one model, but for AutoAttack.
 
     Args:
       epsilons: radii of the tables, whose rows are `attacks`; the first is the headline.
       curve: radii of the curve.
       tick: called with a name before each measurement, for progress.
-
-    Returns (figures; PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model).
     """
     count, variables = len(split), model.variables
-    tick("clean")
+    kept: dict[str, np.ndarray] = {}
+
+    def score(name: str, standing: np.ndarray) -> dict[str, int]:
+        """Keeps which rows an attack left, and returns their number and that of all images."""
+        kept[name] = np.isin(np.arange(count), standing)
+        return {"right": len(standing), "count": count}
+
+    tick(CLEAN.name)
     wrong, _ = evaluator.attack(variables, split, CLEAN, 0.0, np.arange(count))
     right = np.flatnonzero(~wrong)
+    clean = Score.of(**score(CLEAN.name, right))
     tables: list[dict[str, AttackScore]] = []
     strongest = np.array(pixels(split.images))
     for text in epsilons:
@@ -123,7 +141,8 @@ def evaluate(
             fooled, images = evaluator.attack(variables, split, attack, epsilon, right)
             settings = {name: getattr(attack, name) for name in ("steps", "restarts", "start", "loss")}
             settings = {"step_size": attack.step_size(epsilon), **settings}
-            table[attack.name] = AttackScore.of(int(np.sum(~fooled)), count, epsilon=epsilon, settings=settings)
+            name = measurement(attack.name, text)
+            table[attack.name] = AttackScore.of(**score(name, right[~fooled]), epsilon=epsilon, settings=settings)
             if not tables and attack.name == HEADLINE_ATTACK.name:
                 strongest[right] = images
         tables.append(table)
@@ -132,12 +151,12 @@ def evaluate(
         tick(f"curve at {text}")
         fooled, _ = evaluator.attack(variables, split, CURVE_ATTACK, radius(text), standing)
         standing = standing[~fooled]
-        points.append((radius(text), Score.of(len(standing), count)))
+        points.append((radius(text), Score.of(**score(measurement("curve", text), standing))))
     scores = ModelScores(
         **{name: getattr(model, name) for name in ("kind", "label", "params", "macs")},
-        clean=Score.of(len(right), count),
+        clean=clean,
         attacks=tables[0] if tables else {},
         epsilons=dict(zip(epsilons[1:], tables[1:], strict=True)),
         curve=Curve(CURVE_ATTACK.name, tuple(points)),
     )
-    return scores, strongest
+    return Measured(scores, Outcomes(split.ids, split.labels, kept), strongest)

@@ -10,6 +10,7 @@ from typing import Any
 from rnas.artifacts.evaluation import ModelScores
 from rnas.artifacts.scores import AttackScore
 from rnas.attacks.catalogue import AUTO_ATTACK, label_of
+from rnas.pages.differences import families, shown
 from rnas.pages.quantity import exact, norm_label
 from rnas.pages.results import HEADLINE_ATTACK, Results, read_results
 from rnas.pages.site import Fold
@@ -49,12 +50,17 @@ def read_runs(workdirs: Sequence[Path]) -> list[Run]:
     return [Run(name, files, read_results(files)) for name, files in zip(shortest, read, strict=True)]
 
 
-def comparison(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """What the section shows: the table, why figures in it must not be compared, and what the runs set differently."""
+def comparison(runs: Sequence[Run], test: bool = True) -> dict[str, Any] | None:
+    """What the section shows: the table, why figures in it must not be compared, and what the runs set differently.
+
+    `test`: whether the networks are also compared image by image.
+    """
     if len(runs) < 2:
         return None
     first = next((run for run in runs if run.student), runs[0])  # that others are compared with
     reasons = {run.name: found for run in runs if (found := obstacles(first, run))}
+    alike = {run.name: [(run.results, "student")] for run in runs if run.student and run.name not in reasons}
+    found = families(alike, first.name, [first.results.epsilon]) if test and len(alike) > 1 else []
 
     def size(name: str) -> Callable[[Run], Cell]:
         return lambda run: short(run.workdir.size.get(name, getattr(run.student, name, None)))
@@ -77,6 +83,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any] | None:
         "first": first.name,
         "table": Table.of("runs", runs, columns, "Runs", UNIT, INTERVAL, "accuracy first"),
         "obstacles": reasons,
+        "differences": shown(found, {name: name for name in alike}, first.name, first.results, "runs_differences"),
         "settings": Fold("Settings that differ", _settings(runs)),
     }
 

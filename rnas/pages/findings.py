@@ -6,29 +6,29 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rnas.artifacts.study_results import StudyArm, StudyComparison, StudyResults
 from rnas.attacks.catalogue import label_of
+from rnas.pages.differences import ALPHA
 from rnas.pages.quantity import exact, percent, points
 
-_LEVEL = 0.05  # of p-values after Holm
 _FEW = 6  # comparisons; so many have a sentence each
 _NAMED = 2  # of more, so many that show the arm above its reference, and so many that show it below
 
 
-def shown(row: StudyComparison) -> bool:
+def is_shown(row: StudyComparison) -> bool:
     """Whether a comparison shows a difference."""
-    return row.p_adjusted < _LEVEL
+    return row.p_adjusted < ALPHA
 
 
 def chance(p_value: float) -> str:
     """A p-value, as far as it matters."""
     known = f"= {p_value:.2f}".replace(" 0.", " .")
-    words = "< .01" if p_value < 0.01 else "< .05" if p_value < _LEVEL else known
+    words = "< .01" if p_value < 0.01 else "< .05" if p_value < ALPHA else known
     return f"p {words}".replace(" ", "\u202f")
 
 
 def measured(name: str) -> str:
-    """A measurement in words: 'PGD-100 at ε = 8/255', or 'Clean'."""
+    """A measurement in words: 'PGD-100 at ε = 8/255'."""
     attack, _, epsilon = name.partition("@")
-    return f"{label_of(attack)} at \u03b5 = {epsilon}" if epsilon else name.capitalize()
+    return f"{label_of(attack)} at \u03b5 = {epsilon}" if epsilon else "Without attack"
 
 
 def arm_name(arm: StudyArm) -> str:
@@ -57,22 +57,22 @@ def findings(results: StudyResults) -> list[str]:
     if not rows:
         return []
     of_student = [row for row in rows if "student" in (row.arm, row.reference)]
-    against = [row for row in of_student if not (shown(row) and _favours_student(row))]
+    against = [row for row in of_student if not (is_shown(row) and _favours_student(row))]
     others = sorted((row for row in rows if row not in of_student), key=lambda row: -abs(row.difference))
     sentences = ["There is one seed: what follows holds for these trained models alone."] if seeds == 1 else []
-    sentences += [_sentence(results, row) for row in sorted(against, key=shown, reverse=True)]
+    sentences += [_sentence(results, row) for row in sorted(against, key=is_shown, reverse=True)]
     sentences += [_sentence(results, row) for row in of_student if row not in against]
     for kind in (
-        [row for row in others if shown(row) and row.difference > 0],
-        [row for row in others if shown(row) and row.difference <= 0],
-        [row for row in others if not shown(row)],
+        [row for row in others if is_shown(row) and row.difference > 0],
+        [row for row in others if is_shown(row) and row.difference <= 0],
+        [row for row in others if not is_shown(row)],
     ):
-        named = len(kind) if len(rows) <= _FEW else _NAMED if kind and shown(kind[0]) else 0
+        named = len(kind) if len(rows) <= _FEW else _NAMED if kind and is_shown(kind[0]) else 0
         sentences += [*(_sentence(results, row) for row in kind[:named]), *_rest(kind[named:])]
     mean = f", as means over {seeds} seeds" if seeds > 1 else ""
     return [
         *sentences,
-        f"All figures are accuracy under {measured(results.headline)} on {exact(results.images)} test images{mean}, in "
+        f"All figures are accuracy under {measured(results.headline)} on {exact(rows[0].images)} test images{mean}, in "
         "points, with 95\u202f% intervals and p-values after Holm\u2019s correction.",
     ]
 
@@ -88,8 +88,8 @@ def _size(share: float) -> str:
 def _sentence(results: StudyResults, row: StudyComparison) -> str:
     arm, reference = (f"\u201c{arm_name(results.arm(name))}\u201d" for name in (row.arm, row.reference))
     figures = f"{ends(row.interval)}, {chance(row.p_adjusted)}"
-    if not shown(row):
-        if row.p_value < _LEVEL:
+    if not is_shown(row):
+        if row.p_value < ALPHA:
             figures += f", before correction {chance(row.p_value)}"
         return (
             f"Whether {arm} keeps more than {reference} could not be told: {points(row.difference)} points ({figures}),"
@@ -111,7 +111,7 @@ def _rest(rows: Sequence[StudyComparison]) -> list[str]:
     if not rows:
         return []
     count, verb = ("1 other comparison", "shows") if len(rows) == 1 else (f"{len(rows)} other comparisons", "show")
-    if shown(rows[0]):
+    if is_shown(rows[0]):
         side, sizes = "above" if rows[0].difference > 0 else "below", _span(abs(row.difference) for row in rows)
         return [f"{count} {verb} the arm {side} its reference, by {sizes} points."]
     sizes, visible = _span((row.difference for row in rows), points), _span(map(_visible, rows))

@@ -6,8 +6,6 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
-from rnas.artifacts.scores import Score
-
 _THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
 _NORMS = {"linf": "L\u221e", "l2": "L2", "l1": "L1"}
 
@@ -22,13 +20,6 @@ def percent(share: float, places: int = 1, unit: bool = True) -> str:
     points = Decimal(repr(float(share))) * 100
     text = str(points.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP))
     return f"{text}{_THIN}%" if unit else text
-
-
-def points(difference: float) -> str:
-    """A difference of two shares in points, with its sign: +8.2, \u22120.4, 0.0."""
-    size = percent(abs(difference), unit=False)
-    sign = "" if not float(size) else "+" if difference > 0 else "\u2212"
-    return sign + size
 
 
 def compact(number: float) -> str:
@@ -64,10 +55,18 @@ def radius(value: Any, norm: str = "linf") -> str:
     return f"{round(value, 6):.4g}"
 
 
-def overlap(one: Score | None, other: Score | None) -> bool:
-    """Whether both were measured and their intervals overlap."""
-    known = one is not None and other is not None
-    return known and one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]
+def points(difference: float, places: int = 1) -> str:
+    """A difference of two shares in points, with its sign (+1.2, −0.4)."""
+    text = percent(abs(difference), places, unit=False)
+    sign = "" if not float(text) else "+" if difference > 0 else "\u2212"
+    return sign + text
+
+
+def p_value(probability: float) -> str:
+    """The p-value of a test: three decimals, four below 0.001."""
+    if probability < 0.0001:
+        return "< 0.0001"
+    return f"{probability:.{3 if probability >= 0.001 else 4}f}"
 
 
 def duration(seconds: float) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import dataclass, field, replace
 import statistics
 from typing import NamedTuple
 
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.evaluation import Evaluation, ModelScores
+from rnas.artifacts.outcomes import Outcomes, measurement
 from rnas.artifacts.scores import AttackScore
 from rnas.attacks.catalogue import AUTO_ATTACK, label_of
 from rnas.pages.cells import Graph
@@ -28,11 +30,13 @@ class Results:
         models: name -> figures, in the order of a page; empty before the evaluation.
         norm: of every radius.
         epsilon: radius of the student's headline; None before the evaluation.
+        outcomes: name -> which test images the model classifies correctly, where that was kept.
     """
 
     models: Mapping[str, ModelScores]
     norm: str = "linf"
     epsilon: float | None = None
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
 
     @property
     def student(self) -> ModelScores | None:
@@ -76,13 +80,17 @@ def read_results(workdir: Workdir) -> Results:
     if evaluation is None:
         return Results({})
     models = dict(sorted(evaluation.models.items(), key=lambda item: _ORDER.index(item[1].kind)))
+    outcomes = dict(workdir.outcomes)
     for folder in workdir.attacks:
         name = folder.summary.model.name
         if _belongs(folder.summary, evaluation) and _same_clean(folder.summary, models[name]):
-            models[name] = _with_auto_attack(models[name], folder.summary)
+            former, models[name] = models[name], _with_auto_attack(models[name], folder.summary)
+            if models[name] is not former and name in outcomes:
+                outcomes[name] = _with_outcomes(outcomes[name], folder)
     student = models["student"].attacks
     first = student.get(HEADLINE_ATTACK) or next(iter(student.values()), None)
-    return Results(models, evaluation.threat_model, None if first is None else radius_key(first.epsilon))
+    epsilon = None if first is None else radius_key(first.epsilon)
+    return Results(models, evaluation.threat_model, epsilon, outcomes)
 
 
 def by_radius(model: ModelScores) -> dict[float, Mapping[str, AttackScore]]:
@@ -110,6 +118,14 @@ def _with_auto_attack(model: ModelScores, summary: AttackSummary) -> ModelScores
         return replace(model, attacks={**model.attacks, **score})
     same = {text: {**scores, **score} for text, scores in model.epsilons.items() if radius_key(text) == key}
     return replace(model, epsilons={**model.epsilons, **same})
+
+
+def _with_outcomes(outcomes: Outcomes, folder: AttackFolder) -> Outcomes:
+    """The outcomes with those of an AutoAttack, if it attacked the same images."""
+    name = measurement(AUTO_ATTACK, folder.summary.threat.epsilon_text)
+    with contextlib.suppress(ValueError):
+        return outcomes.with_examples(name, folder.examples)
+    return outcomes
 
 
 def _belongs(summary: AttackSummary, evaluation: Evaluation) -> bool:

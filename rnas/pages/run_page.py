@@ -13,8 +13,9 @@ from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.decisions import decisions
+from rnas.pages.differences import Family, baseline_families, established, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
-from rnas.pages.quantity import compact, norm_label, overlap, percent
+from rnas.pages.quantity import compact, norm_label, percent
 from rnas.pages.results import HEADLINE_ATTACK, Results, by_radius, cautions, read_results, spread, suite_cautions
 from rnas.pages.site import Fold, Tile, publish, say, sections
 from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, seconds, settings_table, share, short, text, whole
@@ -43,6 +44,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
     """The context of the page of a run; arguments and errors as of `write_report`."""
     files = read_workdir(workdir)
     results = read_results(files)
+    differences = baseline_families(results)
     runs = read_runs([Path(workdir), *map(Path, beside)]) if beside else []
     missing = {stage: status for stage in STAGES if (status := files.status(stage)) in ("unfinished", "not run")}
     dataset = files.evaluation.dataset if files.evaluation else {}
@@ -54,12 +56,13 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
         "eyebrow": say("run_eyebrow", files, method(files)),
         "files": files,
         "results": results,
-        "lead": _lead(results),
+        "lead": _lead(results, next(iter(differences), None)),
         "tiles": _tiles(files, results),
         "missing": missing,
         "warnings": [*warnings, *suite_cautions(files.attacks, files.evaluation)],
         "sections": sections(
             results=("Results", _results(results)),
+            differences=("Differences", _differences(files, results, differences)),
             beside=("Beside other runs", comparison(runs)),
             attack_suite=("Attack suite", attack_suite(files)),
             network=(f"The {files.noun}", _network(files)),
@@ -77,16 +80,21 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
     }
 
 
-def _lead(results: Results) -> dict[str, Any] | None:
-    """What the first paragraph states: the models beside the student under one attack, and what is established."""
+def _lead(results: Results, differences: Family | None) -> dict[str, Any] | None:
+    """What the first paragraph states: the models beside the student under one attack, and what is established.
+
+    `differences` are those of the baselines to the student at the radius of the headline.
+    """
     if results.student is None:
         return None
     alone = {kind: next(iter(results.of_kind(kind)), None) for kind in ("plain", "no_distillation", "teacher")}
     random = results.of_kind("random")
     attack = results.comparable([*filter(None, alone.values()), *random])
     own = results.headline("student", attack)
-    drawn = [score for name in random if (score := results.headline(name, attack))]
-    best = max(drawn, key=lambda score: score.accuracy, default=None)
+    scores = {name: score for name in random if (score := results.headline(name, attack))}
+    drawn = list(scores.values())
+    best = max(scores, key=lambda name: scores[name].accuracy, default=None)
+    tested = differences.compared if differences and differences.attack == attack else {}
     return {
         "clean": results.student.clean.accuracy,
         "attack": label_of(attack),
@@ -95,8 +103,10 @@ def _lead(results: Results) -> dict[str, Any] | None:
         "kept": {kind: score.accuracy for kind, name in alone.items() if (score := results.headline(name, attack))},
         "random": spread(score.accuracy for score in drawn),
         "as_good": sum(score.accuracy >= own.accuracy for score in drawn) if own else 0,
-        "random_overlaps": overlap(own, best),
-        "untaught_overlaps": overlap(own, results.headline(alone["no_distillation"], attack)),
+        "best_random": tested.get(best),
+        "beats_random": established(tested.get(best)),
+        "untaught": tested.get(alone["no_distillation"]),
+        "beats_untaught": established(tested.get(alone["no_distillation"])),
     }
 
 
@@ -137,6 +147,12 @@ def _results(results: Results) -> dict[str, Any] | None:
         "robustness": plot_robustness(results),
         "curve_attack": label_of(curves[0].attack) if curves else "",
     }
+
+
+def _differences(files: Workdir, results: Results, found: Sequence[Family]) -> dict[str, Any] | None:
+    """The baselines beside the student, tested on the same images."""
+    labels = {name: model.label for name, model in results.models.items()}
+    return shown(found, labels, files.noun.capitalize(), results)
 
 
 def _accuracy_table(results: Results, epsilon: float | None) -> Table:

@@ -117,7 +117,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = ("compact", "duration", "exact", "percent", "radius")
+    filters = ("compact", "duration", "exact", "p_value", "percent", "points", "radius")
     environment.filters |= {name: getattr(quantity, name) for name in filters} | {"attack": label_of}
     environment.tests |= {"cell": lambda item: isinstance(item, Cell), "table": lambda item: isinstance(item, Table)}
     environment.globals |= {"dash": DASH}

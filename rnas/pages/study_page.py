@@ -15,8 +15,8 @@ from rnas.attacks.catalogue import AUTO_ATTACK, label_of
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, INK, QUIET, Picture, draw
 from rnas.pages.curves import plot_arms
 from rnas.pages.decisions import decisions
-from rnas.pages.findings import arm_name, at_headline, chance, ends, findings, measured, shown
-from rnas.pages.quantity import compact, decimals, norm_label, percent, points
+from rnas.pages.findings import arm_name, at_headline, chance, ends, findings, is_shown, measured
+from rnas.pages.quantity import compact, decimals, exact, norm_label, p_value, percent, points
 from rnas.pages.results import HEADLINE_ATTACK, radius_key, spread
 from rnas.pages.site import Fold, dotted, publish, say, sections
 from rnas.pages.table import DASH, INTERVAL, UNIT, Cell, Table, settings_table, share
@@ -102,9 +102,12 @@ def _arm_table(results: StudyResults, names: Names) -> Table:
         "Parameters": params,
         "Clean": accuracy("clean"),
     }
+    counted = {row.measurement: row.images for row in results.comparisons}  # AutoAttack may judge fewer images
     for name in measurements:
         attack, radius = attacks[name]
-        columns[Cell(label_of(attack), f"\u03b5 = {radius}")] = accuracy(name)
+        images = counted.get(name, results.images)
+        of = "" if images == results.images else f", {exact(images)} images"
+        columns[Cell(label_of(attack), f"\u03b5 = {radius}{of}")] = accuracy(name)
     rows = sorted(results.arms, key=lambda arm: arm.kind == "teacher")
     caption, below = "Arms, mean over seeds" if len(results.seeds) > 1 else "Arms", "lowest and the highest seed"
     return Table.of("arms", rows, columns, caption, UNIT, below, "accuracy first")
@@ -129,27 +132,28 @@ def _differences(results: StudyResults, names: Names) -> dict[str, Any] | None:
 
 def _comparison_table(measurement: str, rows: Sequence[StudyComparison], names: Names) -> Table:
     """A row a comparison; bold where the difference is shown."""
-
-    def p_value(value: float) -> Cell:
-        return Cell("< .001" if value < 0.001 else f"{value:.3f}", value=value)
-
     methods = dict.fromkeys(row.method for row in rows)
     columns: dict[str, Callable[[StudyComparison], Any]] = {
         "Arm": lambda row: names[row.arm],
         "Reference": lambda row: names[row.reference],
         "Difference": lambda row: Cell(
-            points(row.difference), ends(row.interval), 100 * row.difference, kind="strong" if shown(row) else ""
+            points(row.difference), ends(row.interval), 100 * row.difference, kind="strong" if is_shown(row) else ""
         ),
         "Bootstrap": lambda row: ends(row.bootstrap).replace(" ", "\u202f"),
-        "p": lambda row: p_value(row.p_value),
-        "p (Holm)": lambda row: p_value(row.p_adjusted),
+        "p": lambda row: Cell(p_value(row.p_value), value=row.p_value),
+        "p, Holm": lambda row: Cell(p_value(row.p_adjusted), value=row.p_adjusted),
         "Same sign": lambda row: "" if row.seeds == 1 else "yes" if row.same_sign else "no",
-        "Arm alone right": lambda row: share(row.first_only),
-        "Reference alone right": lambda row: share(row.second_only),
+        "Right alone": lambda row: share(row.first_only),
+        "Reference right alone": lambda row: share(row.second_only),
         **({"Method": lambda row: row.method} if len(methods) > 1 else {}),
     }
     name = f"comparisons_{measurement.replace('@', '_').replace('/', '_')}"
-    unit = dotted("differences in points", "images in %", "" if len(methods) > 1 else next(iter(methods)))
+    unit = dotted(
+        f"{exact(rows[0].images)} images",
+        "difference in points",
+        "images in %",
+        "" if len(methods) > 1 else next(iter(methods)),
+    )
     return Table.of(name, rows, columns, "", unit, _INTERVAL)
 
 
@@ -157,21 +161,21 @@ def _plot_forest(results: StudyResults, names: Names) -> Picture:
     """Differences at the headline with their intervals, a row a comparison; those that are not shown are grey."""
     rows = at_headline(results)
     labels = [f"{names[row.arm]} \u2212 {names[row.reference]}" for row in rows]
-    words = [f"{'shown' if shown(row) else 'open'}, {chance(row.p_adjusted)}" for row in rows]
+    words = [f"{'shown' if is_shown(row) else 'open'}, {chance(row.p_adjusted)}" for row in rows]
     where = measured(results.headline)
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
         for place, (row, label, word) in enumerate(zip(rows, labels, words, strict=True)):
-            colour = (BLUE if row.difference > 0 else ACCENT) if shown(row) else QUIET
+            colour = (BLUE if row.difference > 0 else ACCENT) if is_shown(row) else QUIET
             figures = [100 * figure for figure in (row.difference, *row.interval)]
             axes.plot(figures[1:], [place, place], color=colour, linewidth=1.6)
             axes.plot(figures[:1], [place], color=colour, marker="o", markersize=5)
             at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 8}
             # On white, so that the grid and the line at 0 do not run through the words.
             behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-            axes.annotate(label, (0, place), xytext=(0, 8), color=INK if shown(row) else QUIET, bbox=behind, **at)
+            axes.annotate(label, (0, place), xytext=(0, 8), color=INK if is_shown(row) else QUIET, bbox=behind, **at)
             axes.annotate(word, (1, place), xytext=(8, 0), va="center", color=colour, **at)
         axes.set_ylim(len(rows) - 0.5, -0.75)
         axes.set_yticks([])

@@ -15,6 +15,7 @@ from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.evaluation import Evaluation, ExampleImages
 from rnas.artifacts.files import read_json
 from rnas.artifacts.metrics import MetricsRow
+from rnas.artifacts.outcomes import FOLDER, Outcomes
 from rnas.artifacts.run_record import RunRecord
 from rnas.artifacts.search_history import SearchHistory, read_history
 
@@ -49,6 +50,7 @@ class Workdir:
         size: params and macs of the network, as architecture.json states them.
         others: name -> networks for comparison that have cells of their own; as a model each is `baseline_<name>`.
         evaluation: as it was written.
+        outcomes: model -> which test images it classifies correctly, where that was kept.
         metrics: (stage, split) -> its rows in order of step, each step once.
         attacks: of the attack suite: the student's first, smaller radii before larger ones.
         unfinished: folders of the attack suite that are not finished.
@@ -61,6 +63,7 @@ class Workdir:
     size: Mapping[str, int]
     others: Mapping[str, Architecture]
     evaluation: Evaluation | None
+    outcomes: Mapping[str, Outcomes]
     images: ExampleImages | None
     metrics: Metrics
     attacks: tuple[AttackFolder, ...]
@@ -140,7 +143,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
     stated = _if_there(read_json, workdir / "architecture.json", {})
-    others = sorted(workdir.glob("architectures/*.json"), key=lambda path: _numbered(path.stem))
+    others = sorted(workdir.glob("architectures/*.json"), key=lambda path: numbered(path.stem))
     attacks = [(folder.name, read_attack(folder)) for folder in sorted(workdir.glob("attacks/*")) if folder.is_dir()]
     finished = [folder for _, folder in attacks if folder]
     measured = _if_there(Evaluation.read, workdir / evaluation.FILE)
@@ -157,6 +160,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         size={key: stated[key] for key in ("params", "macs") if key in stated},
         others={path.stem: load_architecture(path) for path in others},
         evaluation=measured,
+        outcomes={name: Outcomes.read(path) for name in order if (path := workdir / FOLDER / f"{name}.npz").exists()},
         images=_if_there(ExampleImages.read, workdir / evaluation.IMAGES),
         metrics=_read_metrics(workdir),
         attacks=tuple(sorted(finished, key=place)),
@@ -191,7 +195,7 @@ def _if_there(read: Callable[[Path], Any], path: Path, otherwise: Any = None) ->
     return read(path) if path.exists() else otherwise
 
 
-def _numbered(name: str) -> tuple[str, int]:
+def numbered(name: str) -> tuple[str, int]:
     """A key to sort names by that end in a number: `random_2` before `random_10`."""
     words, _, number = name.rpartition("_")
     return (words, int(number)) if number.isdecimal() else (name, 0)

@@ -79,10 +79,10 @@ def _objective(config: ConfigDict, stage: str) -> Objective:
     """What a stage that trains a fixed network minimises."""
     if stage in TEACHERS:
         method = config.teacher.objective if stage == "teacher" else "none"
+        attack = {key: config.teacher[key] for key in ("epsilon", "step_size", "steps")}
         return joint_objective(
-            config, "train", **ALONE, adversarial=method, steps=config.teacher.steps, start="own",
-            step_size=config.adversarial.step_size, auxiliary=0.0, clean_pass=False,
-        )  # fmt: skip
+            config, "train", **ALONE, **attack, adversarial=method, start="own", auxiliary=0.0, clean_pass=False
+        )
     if stage == "finetune":
         objective = joint_objective(config, "train", adversarial=config.finetune.objective)
         method = objective.adversarial

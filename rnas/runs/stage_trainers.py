@@ -18,6 +18,7 @@ from rnas.steps import DropPathSchedule, TrainStep, WeightAverage, WeightPerturb
 from rnas.steps.optimizer import make_optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints, Restored
+from rnas.training.collapse import CollapseRule
 from rnas.training.loaders import Loader, ResidentLoader, StreamLoader
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.trainer import Plan, Trainer
@@ -72,7 +73,8 @@ def make_trainer(
     )
     program = run_steps(step, step.metrics, streaming=source.loader.streaming, cached_teacher=source.cached_teacher)
     kept, log = checkpoints(run, stage), MetricsLog(run.workdir, stage)
-    return Trainer(plan, program, source.loader, kept, log, source.variables, validate, observe)
+    collapse = CollapseRule(config.validation.collapse, 1 / config.data.num_classes) if step.objective.attacks else None
+    return Trainer(plan, program, source.loader, kept, log, source.variables, validate, observe, collapse)
 
 
 def network_trainer(

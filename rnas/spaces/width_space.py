@@ -6,6 +6,7 @@ is `rnas.models.width_network.FBNet`.
 
 from collections.abc import Sequence
 import dataclasses
+from fractions import Fraction
 import math
 
 import jax
@@ -290,11 +291,12 @@ def uniform_widths(space: WidthSpace, target: float, cost_of) -> tuple[int, ...]
 
     A place q in [0, 1] stands for option q·(n_b - 1) of each block, halves rounded up; of equals the widest.
     """
-    lengths = np.array([len(block.options) - 1 for block in space.blocks])
-    places = sorted({0.0, *((i + 0.5) / length for length in set(lengths[lengths > 0]) for i in range(length))})
+    lengths = [len(block.options) - 1 for block in space.blocks]
+    half = Fraction(1, 2)  # exact: the places are those at which an option changes
+    places = sorted({Fraction(0), *((i + half) / length for length in lengths for i in range(length))})
 
     def widths(place):
-        indices = np.floor(place * lengths + 0.5).astype(int)
+        indices = (math.floor(place * length + half) for length in lengths)
         return tuple(block.options[i] for block, i in zip(space.blocks, indices, strict=True))
 
     return min(map(widths, places), key=lambda found: abs(cost_of(found) - target))
@@ -328,15 +330,3 @@ def random_widths(
         f"space {space.name!r} has no other network found within {tolerance:.0%} of the cost of {list(found)}; the "
         f"nearest is {nearest:.1%} away."
     )
-
-
-def frozen(space: WidthSpace, widths: Sequence[int]) -> WidthSpace:
-    """The space of the one network at `widths`, with the blocks, strides and taps of `space`.
-
-    A block is a stage of its own there: the 'released' cost, which counts stages, does not apply.
-    """
-    stages = tuple(
-        Stage(width, 1, block.stride, 1, expansion=block.expansion)
-        for block, width in zip(space.blocks, space.check_widths(widths), strict=True)
-    )
-    return dataclasses.replace(space, name=f"{space.name} {list(widths)}", stages=stages)

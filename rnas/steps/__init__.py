@@ -26,7 +26,7 @@ from rnas.steps.replicas import AXIS, NEVER, TRAIN_METRICS, step_keys
 from rnas.steps.side_by_side import side_by_side
 from rnas.steps.state import State, Step
 from rnas.steps.train import DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation
-from rnas.steps.width_search import WidthSearchStep
+from rnas.steps.width_search import TutorSearchStep, WidthSearchStep
 
 __all__ = [
     "AXIS",
@@ -45,6 +45,7 @@ __all__ = [
     "Views",
     "WeightAverage",
     "WeightPerturbation",
+    "TutorSearchStep",
     "WidthSearchStep",
     "augment",
     "augment_to_float",

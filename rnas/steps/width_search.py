@@ -75,7 +75,7 @@ class WidthSearchStep(SearchStep):
 
     def sampled_masks(
         self, keys: Keys, architecture: PyTree, step: jax.Array
-    ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    ) -> tuple[tuple[jax.Array, ...] | None, tuple[jax.Array, ...]]:
         """Returns the channel masks [C_b] and the expected width of each block, from a sample of the architecture."""
         samples = self.sampling.widths(keys.architecture, architecture["widths"], step)
         space = self.supernet.space
@@ -98,3 +98,11 @@ class WidthSearchStep(SearchStep):
         terms["loss"] = terms["loss"] * factor + penalty
         terms.update(cost_factor=factor, cost=cost)
         return jnp.mean(terms["loss"]), (terms, new_stats)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TutorSearchStep(WidthSearchStep):
+    """The same step where the network in `supernet` has its widths already: no masks, and a cost that is a constant."""
+
+    def sampled_masks(self, keys: Keys, architecture: PyTree, step: jax.Array) -> tuple[None, tuple[jax.Array, ...]]:
+        return None, tuple(jnp.float32(width) for width in self.supernet.widths)

@@ -1,14 +1,15 @@
 """Checkpoints of a training state: written in the background, verified when read.
 
 A step of a run is saved as two items: `state`, the bytes of all leaves one after the other, and `record`, a JSON object
-that names each leaf with its dtype and shape, and holds the sha256 of the bytes and the metric by which steps compare.
-One vector instead of one array per leaf makes saving a network of several hundred small leaves about ten times faster.
+that names each leaf with its dtype and shape, and holds the sha256 of the bytes, the metric by which steps compare, and
+figures that a resumed run needs beside its state. One vector instead of one array per leaf makes saving a network of
+several hundred small leaves about ten times faster.
 
 Scope: one state per step, on one or several hosts (process 0 writes; all read, so the directory must be visible to
 all). Not in scope: states that do not fit in the memory of one host.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import errno
 import hashlib
@@ -35,6 +36,7 @@ class Restored(NamedTuple):
 
     step: int
     state: Any  # in the template's structure, of NumPy arrays
+    figures: Mapping[str, float]  # that were saved with it
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -57,14 +59,21 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._scores: dict[int, float] = {}
         self._damaged: set[int] = set()
 
-    def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: Any,
+        metrics: Mapping[str, float] | None = None,
+        figures: Mapping[str, float] | None = None,
+    ) -> None:
         """Saves a step; returns once the state is copied, while writing goes on in the background.
 
         A step that is there already is left as it is: a state is a function of its step.
 
         Args:
           state: tree of arrays or numbers, each whole on this host (unreplicate it first).
-          metrics: figures of this step; only the one named `best` is used.
+          metrics: scores of this step; only the one named `best` is used.
+          figures: handed back by `restore`.
 
         Raises:
           ValueError: a later step is there already.
@@ -85,7 +94,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         if score is not None and math.isfinite(score):
             self._scores[step] = score
         sha256, score = hashlib.sha256(content.data).hexdigest(), self._scores.get(step)
-        record = {"leaves": leaves, "sha256": sha256, "score": score, "metadata": {}}  # earlier versions need the last
+        record = {"leaves": leaves, "sha256": sha256, "score": score, "metadata": dict(figures or {})}
         items = {"state": ocp.args.StandardSave({"bytes": content}), "record": ocp.args.JsonSave(record)}
         with self._failures_named():
             saved = manager.save(step, args=ocp.args.Composite(**items))
@@ -207,7 +216,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise _Damaged(f"its state cannot be read ({_first_line(error)})") from error
         if hashlib.sha256(content.data).hexdigest() != record["sha256"]:
             raise _Damaged("its content does not have the sha256 that was recorded")
-        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)))
+        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)), record.get("metadata", {}))
 
     @contextlib.contextmanager
     def _failures_named(self) -> Iterator[None]:

@@ -14,6 +14,8 @@ import numpy as np
 from rnas.steps import NEVER
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
+from rnas.training.collapse import NAME as ADVERSARIAL_ACCURACY
+from rnas.training.collapse import CollapseRule
 from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.loaders import Loader, replicate
@@ -74,6 +76,7 @@ class Trainer:
     validate: Callable[[State], dict[str, float]] | None = None
     # state → figures of the architecture, recorded at the start of every epoch and at the end
     observe: Callable[[State], dict[str, float]] | None = None
+    collapse: CollapseRule | None = None  # for stages that train under attack; None: never
 
     def fit(self, state: State) -> State:
         """Runs the stage from its latest checkpoint, or from `state`, to its last step, and returns the state there.
@@ -82,12 +85,13 @@ class Trainer:
 
         Raises:
           DivergedError: the loss is not finite; the message names the step and the checkpoint that is left.
+          CollapsedError: held-out accuracy fell as `collapse` describes; this step is not saved, the best one is left.
           Interrupted: after a checkpoint, where SIGINT or SIGTERM asked for an end.
         """
         plan, loader = self.plan, self.loader
         with self.checkpoints as checkpoints, self.log as log:
             restored = checkpoints.restore(state)
-            state = restored.state if restored else state
+            state, figures = (restored.state, restored.figures) if restored else (state, {})
             step = int(state.step)
             log.rewind(step if restored else -1)
             state, teacher_variables = replicate((state, self.teacher_variables))
@@ -116,7 +120,10 @@ class Trainer:
                         scores = validate(state) if validate else None
                         if scores:
                             log.write(step, step / plan.steps_per_epoch, "validation", scores)
-                        checkpoints.save(step, jax.device_get(state), scores)
+                        if scores and self.collapse:
+                            trained = reports.means.get(ADVERSARIAL_ACCURACY, 0.0)
+                            figures = self.collapse.check(plan.stage, step, scores, trained, figures)
+                        checkpoints.save(step, jax.device_get(state), scores, figures)
                         progress.update(step, **reports.shown)
                         if stopping and step < plan.total:
                             checkpoints.wait()
@@ -135,7 +142,8 @@ class Reports:
     def __init__(self, plan: Plan, checkpoints: Checkpoints, log: MetricsLog):
         self._plan, self._checkpoints, self._log = plan, checkpoints, log
         self._pending: list[tuple[int, Any]] = []
-        self.shown: dict[str, Any] = {}  # the latest figures worth showing
+        self.means: dict[str, float] = {}  # the latest that were logged
+        self.shown: dict[str, Any] = {}  # those worth showing
 
     def add(self, step: int, sums: Any) -> None:
         """Notes the sums of a dispatch that ends at `step`."""
@@ -157,6 +165,6 @@ class Reports:
             )
         total = {name: sum(float(each[name]) for each in sums) for name in sums[0] if name != "nonfinite_step"}
         count = total.pop("count")
-        means = {name: value / count for name, value in total.items()}
+        self.means = means = {name: value / count for name, value in total.items()}
         self.shown = {name: means[name] for name in ("loss", "accuracy", "adversarial_accuracy") if means.get(name)}
         self._log.write(reached, reached / self._plan.steps_per_epoch, "train", means)

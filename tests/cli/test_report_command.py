@@ -50,6 +50,15 @@ def test_others_stand_beside_a_run_and_a_table(tmp_path, drawn, file):
     assert drawn == [(KINDS[file][1], tmp_path, ["a", "b"])]
 
 
+def test_seeds_get_a_page_of_their_own(monkeypatch, capsys):
+    monkeypatch.setattr("rnas.pages.write_seeds_page", lambda pattern: f"page of {pattern}")
+    assert main(["report", "--seeds=runs/s7/seed_*"]) == 0
+    assert capsys.readouterr().out == "page of runs/s7/seed_*\n"
+    for other in ("--workdir=runs/s7", "--beside=runs/s8"):
+        assert main(["report", "--seeds=runs/s7/seed_*", other]) == 2
+        assert "give it without --workdir and --beside" in capsys.readouterr().err
+
+
 def test_the_work_directory_is_the_current_one_by_default(tmp_path, drawn, monkeypatch):
     (tmp_path / "attack.json").write_text("{}")
     monkeypatch.chdir(tmp_path)

@@ -76,6 +76,7 @@ def test_first_epochs_keep_their_share_of_training():
         ("rnas_cl", {"baseline_perturbation.trades.gamma": -1.0}, "baseline_perturbation.trades.gamma = -1.0 must not"),
         ("rnas_cl", {"teacher.cache.views": -1}, "teacher.cache.views = -1 must not be negative."),
         ("rnas_cl", {"teacher.cache.views": 1, "data.streaming": True}, "a teacher cache needs the images in memory"),
+        ("rnas_cl", {"validation.collapse": 1.0}, "validation.collapse = 1.0 must be at least 0 and less than 1."),
         ("rnas_cl", {"evaluation.epsilons": ()}, "evaluation.epsilons is empty"),
         ("rnas_cl", {"split": "halves"}, "unknown split 'halves'; expected one of shared, disjoint."),
         ("rnas_cl", {"budget.mode": "soft"}, "budget.mode='soft' needs a budget.target, in macs."),

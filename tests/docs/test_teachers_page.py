@@ -28,6 +28,8 @@ def get_config(space):
     config.space = "tiny"
     config.attention.size = 4
     config.adversarial.steps = 1
+    teacher = config.teacher
+    teacher.architecture, teacher.epochs, teacher.batch_size, teacher.steps = "wide_resnet_10_1", 1, 8, 1
     for stage in (config.search, config.train):
         stage.epochs, stage.batch_size, stage.objective = 1, 8, "none"  # a search alternates in five steps or more
     config.baselines = ()
@@ -76,7 +78,7 @@ def commands() -> list[list[str]]:
 
 def test_every_step_is_there():
     assert [" ".join(words[:2]) for words in commands() if words[0] == "teacher"] == [
-        "teacher import", "teacher import", "teacher check", "teacher cache",
+        "teacher import", "teacher import", "teacher check", "teacher train", "teacher check", "teacher cache",
     ]  # fmt: skip
     assert commands()[-1][0] == "run"
     for words in commands():
@@ -97,22 +99,24 @@ def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
     for name, entry in registry.PUBLISHED.items():
         small = entry._replace(architecture=SMALL)
         monkeypatch.setitem(registry.PUBLISHED, name, small)
-    config = Path("configs/rnas_cl/cifar10.py")
-    config.parent.mkdir(parents=True)
-    config.write_text(CONFIG)
+    for name in ("rnas_cl/cifar10", "teachers/fashion_mnist"):
+        config = Path(f"configs/{name}.py")
+        config.parent.mkdir(parents=True)
+        config.write_text(CONFIG)
     Coloured(data_dir="data", file_format="array_record").download_and_prepare(download_dir="downloads")
     instead = {
         "--architecture=wide_resnet_34_10": [f"--architecture={SMALL}"],
         "--dataset=cifar10": ["--dataset=coloured", "--data-dir=data"],
+        "--dataset=fashion_mnist": ["--dataset=coloured", "--data-dir=data"],
         "--count=1000": ["--count=8"],
     }
     used = set()
     for words in commands():
-        if words[0] == "run" and until != "run":
-            continue
+        used |= instead.keys() & set(words)
+        if until != "run" and (words[0] == "run" or any("runs/fashion_teacher" in word for word in words)):
+            continue  # they train
         if words[:2] == ["teacher", "import"]:
             write_pt(words[2], nets.filled(shapes))
-        used |= instead.keys() & set(words)
         shortened = [each for word in words for each in instead.get(word, [word])]
         assert main(shortened) == 0, capsys.readouterr().err
     assert used == instead.keys(), "the page has other commands by now"
@@ -121,4 +125,5 @@ def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
     assert rice.origin["published"]["name"] == "cifar10/Rice2020Overfitting"
     assert len(list(Path("teachers/mine_views").glob("*.array_record"))) == 4  # as many as views
     if until == "run":
+        assert load_teacher("runs/fashion_teacher/teacher").origin["objective"] == "pgd_at"
         assert (Path("runs/mine") / "report.html").is_file() and not (Path("runs/mine") / "teacher_cache").exists()

@@ -96,7 +96,7 @@ def batches(evaluator, monkeypatch) -> list:
 
 @pytest.fixture(scope="module")
 def results(linear, evaluator):
-    """Figures and strongest images of the whole protocol at two radii."""
+    """What the whole protocol measures at two radii."""
     radii = ("8/255", "2/255")
     return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, attacks=table_attacks(2))
 
@@ -245,7 +245,7 @@ def test_score_is_the_mean_of_clean_and_attacked_accuracy(linear, evaluator):
 
 
 def test_every_example_counts_once(linear, results):
-    scores, _ = results
+    scores = results.scores
     rows = [scores.clean, *scores.attacks.values(), *scores.epsilons["2/255"].values()]
     assert len(rows) == 1 + 6 + 6
     for row in [*rows, *(score for _, score in scores.curve.points)]:
@@ -257,7 +257,7 @@ def test_every_example_counts_once(linear, results):
 
 
 def test_figures_are_those_of_the_closed_form(linear, results):
-    scores, _ = results
+    scores = results.scores
     assert (scores.kind, scores.label) == ("student", "Linear")
     assert scores.clean.accuracy == pytest.approx(linear.accuracy(0.0))
     for table, scale in ((scores.attacks, 1.0), (scores.epsilons["2/255"], 0.25)):
@@ -279,7 +279,7 @@ def test_figures_are_those_of_the_closed_form(linear, results):
 
 
 def test_curve_starts_at_clean_and_never_rises(linear, results):
-    scores, _ = results
+    scores = results.scores
     curve = [score.accuracy for _, score in scores.curve.points]
     assert [epsilon for epsilon, _ in scores.curve.points] == pytest.approx([number(text) for text in RADII])
     assert scores.curve.attack == "pgd_20_step_0.8"
@@ -298,17 +298,34 @@ def test_curve_is_sorted_and_carries_the_broken_over(linear):
             return (rows == round(epsilon * 255)) & (epsilon > 0), None
 
     curve = ("3/255", "0", "1/255")
-    scores, _ = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=table_attacks(1))
+    found = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=table_attacks(1))
+    scores = found.scores
     all_rows = list(range(13))
     without_1 = [0, *all_rows[2:]]
     curve = [(0, all_rows), (1, all_rows), (3, without_1)]
     assert seen == [("clean", 0, all_rows), *(("pgd_20_step_0.8", *point) for point in curve)]
     assert [epsilon for epsilon, _ in scores.curve.points] == pytest.approx([0.0, 1 / 255, 3 / 255])
     assert [score.accuracy for _, score in scores.curve.points] == pytest.approx([1.0, 12 / 13, 11 / 13])
+    assert [row for row in all_rows if not found.outcomes.right["curve@3/255"][row]] == [1, 3]
+
+
+def test_outcomes_are_those_that_the_figures_count(linear, results):
+    scores, outcomes = results.scores, results.outcomes
+    np.testing.assert_array_equal(outcomes.ids, linear.split.ids)
+    np.testing.assert_array_equal(outcomes.labels, linear.split.labels)
+    expected = {"clean": scores.clean}
+    expected |= {f"{name}@8/255": score for name, score in scores.attacks.items()}
+    expected |= {f"{name}@2/255": score for name, score in scores.epsilons["2/255"].items()}
+    expected |= {f"curve@{text}": point for text, (_, point) in zip(RADII, scores.curve.points, strict=True)}
+    assert list(outcomes.right) == list(expected)
+    for name, score in expected.items():
+        assert outcomes.right[name].mean() == pytest.approx(score.accuracy), name
+    for name, epsilon in (("clean", 0), ("pgd_100@8/255", MAIN), ("pgd_20@2/255", 2 / 255), ("curve@16/255", 16 / 255)):
+        np.testing.assert_array_equal(outcomes.right[name], ~linear.broken(epsilon))
 
 
 def test_strongest_images_fool_or_are_clean(linear, evaluator, results):
-    _, images = results
+    images = results.strongest
     clean = linear.split.images.astype(np.float32) / np.float32(255)
     attacked = linear.broken(MAIN) & ~linear.broken(0.0)
     assert attacked.any()

@@ -381,6 +381,34 @@ def write_files(folder, without=(), **changed):
     return folder
 
 
+def write_outcome_files(folder, noise=0.0, count=360, without=(), **changed):
+    """Writes `evaluation/<model>.npz` that fits the evaluation of a work directory.
+
+    Images have the same difficulty for all models, but for a `noise` of each; without any the better model is right
+    wherever the other is. Models of `without` get no file, and `changed` are arrays in place of ids or labels.
+    """
+    models = json.loads((folder / "evaluation.json").read_text())["models"]
+    (folder / "evaluation").mkdir(exist_ok=True)
+    for number, (name, scores) in enumerate(models.items()):
+        rng = np.random.default_rng(number)
+        kept = {"clean": scores["clean"]}
+        kept |= {f"{attack}@8/255": score for attack, score in scores.items() if attack in (*ATTACKS, "auto_attack")}
+        kept |= {f"{attack}@2/255": score for attack, score in scores["epsilons"].get("2/255", {}).items()}
+        hardness = np.linspace(0, 1, count) + noise * rng.standard_normal(count)
+        arrays = {"ids": np.arange(count) + 7, "labels": np.arange(count) % 10} | changed
+        for key, score in kept.items():
+            arrays[key] = np.argsort(np.argsort(hardness)) < round(score["accuracy"] * count)
+        if name not in without:
+            np.savez(folder / "evaluation" / f"{name}.npz", **arrays)
+    return folder
+
+
+@pytest.fixture
+def write_outcomes():
+    """`write_outcomes(folder, noise=0.0, without=(), **changed)`: see `write_outcome_files`."""
+    return write_outcome_files
+
+
 @pytest.fixture
 def write_run(tmp_path):
     """`write_run(without=(), **changed)`: a work directory of its own for a test that changes something."""

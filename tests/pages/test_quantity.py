@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rnas.pages.quantity import compact, duration, percent, radius
+from rnas.pages.quantity import compact, duration, p_value, percent, points, radius
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,22 @@ from rnas.pages.quantity import compact, duration, percent, radius
 def test_percent_rounds_halves_up(share, places, text):
     assert percent(share, places, unit=False) == text
     assert percent(share, places) == f"{text}\u202f%"
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [(0.0125, "+1.3"), (-0.0125, "\u22121.3"), (0.0, "0.0"), (-0.0004, "0.0"), (0.0004, "0.0"), (-1.0, "\u2212100.0")],
+)
+def test_points_have_a_sign_unless_they_are_none(difference, text):
+    assert points(difference) == text
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(1.0, "1.000"), (0.0312, "0.031"), (0.001, "0.001"), (0.00042, "0.0004"), (9.9e-5, "< 0.0001"), (0.0, "< 0.0001")],
+)
+def test_p_value(probability, text):
+    assert p_value(probability) == text
 
 
 @pytest.mark.parametrize(

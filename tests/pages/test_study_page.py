@@ -10,7 +10,6 @@ from rnas.artifacts.search_history import SearchHistory, write_epoch
 from rnas.artifacts.study_results import FILE, StudyArm, StudyComparison, StudyResults, seed_folder
 from rnas.pages import curves, decisions, study_page, write_report, write_study_page
 from rnas.pages.findings import findings
-from rnas.pages.quantity import points
 from rnas.pages.study_page import study_context
 
 SEEDS = (0, 3, 4)
@@ -150,15 +149,8 @@ def test_many_comparisons_without_the_student_are_counted():
 
 def test_only_the_headline_is_told():
     assert findings(results_of(compared("student", "teacher", SMALL))) == []
-    sentences = findings(results_of(compared("student", "teacher", AUTO), headline=AUTO))
-    assert "accuracy under AutoAttack at \u03b5 = 0.1" in sentences[-1]
-
-
-@pytest.mark.parametrize(
-    ("difference", "words"), [(0.0821, "+8.2"), (-0.004, "\u22120.4"), (0.0, "0.0"), (-4e-5, "0.0")]
-)
-def test_points(difference, words):
-    assert points(difference) == words
+    sentences = findings(results_of(compared("student", "teacher", AUTO, images=100), headline=AUTO))
+    assert "accuracy under AutoAttack at \u03b5 = 0.1 on 100 test images" in sentences[-1]
 
 
 # -- the page ------------------------------------------------------------------------------------------------
@@ -221,6 +213,9 @@ def test_the_table_of_arms(study, undrawn, rows):
         "PGD-100, \u03b5 = 0.1": "70.0",
         "AutoAttack, \u03b5 = 0.1": "69.0",
     }
+    fewer = results_of(compared("student", "teacher", AUTO, images=100))
+    columns = study_page._arm_table(fewer, {name: name for name in ARMS}).columns
+    assert columns[-1].below == "\u03b5 = 0.1, 100 images"
     cells = study_context(study)["sections"]["arms"].content.rows[0]
     assert [cell.below for cell in cells[1:4]] == ["18,930\u201319,130", "97.0\u201399.0", "83.0\u201385.0"]
 
@@ -229,7 +224,7 @@ def test_the_tables_of_comparisons(study, undrawn, rows):
     context = study_context(study)
     folds = context["sections"]["differences"].content["tables"]
     assert [(fold.title, fold.unfolded) for fold in folds] == [
-        ("PGD-100 at \u03b5 = 0.1", True), ("PGD-100 at \u03b5 = 0.05", False), ("Clean", False),
+        ("PGD-100 at \u03b5 = 0.1", True), ("PGD-100 at \u03b5 = 0.05", False), ("Without attack", False),
     ]  # fmt: skip
     first, second = rows(context, "comparisons_pgd_100_0.1")
     assert first == {
@@ -237,15 +232,15 @@ def test_the_tables_of_comparisons(study, undrawn, rows):
         "Reference": "Plain training",
         "Difference": "+55.0",
         "Bootstrap": "+52.0 to +58.0",
-        "p": "< .001",
-        "p (Holm)": "< .001",
+        "p": "0.0001",
+        "p, Holm": "0.0002",
         "Same sign": "yes",
-        "Arm alone right": "60.0",
-        "Reference alone right": "5.0",
+        "Right alone": "60.0",
+        "Reference right alone": "5.0",
     }
     cells = [row[2] for row in folds[0].content.rows]
     assert [cell.kind for cell in cells] == ["strong", ""] and cells[1].below == "\u22123.0 to +5.4"
-    assert second["p (Holm)"] == "0.410"
+    assert second["p, Holm"] == "0.410"
 
 
 def test_the_page_and_its_files(study, read_page):

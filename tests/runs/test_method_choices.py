@@ -11,11 +11,20 @@ import pytest
 from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.defaults import dsara, rnas_cl
 from rnas.config.load import load_config
+from rnas.models import build_model
 from rnas.objectives import METHODS
 from rnas.runs.baselines import PERTURBED
-from rnas.runs.recipes import joint_objective, model_names, recipe, uses_natural_teacher, uses_teacher
-from rnas.runs.stage_trainers import checkpoints, first_state, trained
+from rnas.runs.recipes import (
+    joint_objective,
+    model_names,
+    network_fields,
+    recipe,
+    uses_natural_teacher,
+    uses_teacher,
+)
+from rnas.runs.stage_trainers import checkpoints, first_state, network_trainer, trained
 from rnas.runs.stages import open_run
+from rnas.training.collapse import CollapseRule
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl"
@@ -69,6 +78,28 @@ def test_coefficients_reach_the_method(tmp_path):
 def test_ard_averages_over_the_classes_of_every_set(file):
     config = load_config(str(file), [])
     assert config.adversarial.ard.kl_scale == pytest.approx(1 / config.data.num_classes)
+
+
+def test_the_attack_of_a_teacher_is_that_of_every_stage_until_it_is_changed(tmp_path):
+    overrides = ["adversarial.epsilon=0.2", "adversarial.step_size=0.05", "teacher.steps=3"]
+    found = recipe(opened(tmp_path, *overrides).config, "teacher").objective
+    assert (found.epsilon, found.step_size, found.steps, found.start) == (0.2, 0.05, 3, "uniform")
+    config = opened(tmp_path, *overrides, "teacher.epsilon=0.3", "teacher.step_size=0.375").config
+    changed, student = (recipe(config, stage).objective for stage in ("teacher", "train"))
+    assert (changed.epsilon, changed.step_size) == (0.3, 0.375)
+    assert (student.epsilon, student.step_size) == (0.2, 0.05)
+
+
+def test_one_step_of_a_teacher_is_longer_than_the_radius():
+    found = recipe(load_config(f"{CONFIGS.parent / 'teachers' / 'fashion_mnist'}.py:one_step", []), "teacher").objective
+    assert (found.steps, found.start) == (1, "uniform") and found.step_size == pytest.approx(1.25 * found.epsilon)
+
+
+def test_stages_under_attack_are_watched_for_a_collapse(tmp_path):
+    experiment = opened(tmp_path, "validation.collapse=0.25", f"data.dir={tmp_path}")
+    for stage, rule in (("teacher", CollapseRule(0.25, 0.1)), ("natural_teacher", None)):
+        model = build_model("wide_resnet_10_1", **network_fields(experiment.config))
+        assert network_trainer(experiment, recipe(experiment.config, stage), model).collapse == rule
 
 
 def test_baselines_have_one_network_and_one_start(tmp_path):

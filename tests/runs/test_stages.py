@@ -2,10 +2,12 @@
 
 from collections import OrderedDict
 import contextlib
+import importlib
 import json
 import os
 from pathlib import Path
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,10 +20,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnas.artifacts import attack as attack_file
 from rnas.artifacts.metrics import read_rows
+from rnas.artifacts.outcomes import Outcomes
+from rnas.artifacts.scores import Score
 from rnas.config.load import load_config
 from rnas.layers.counting import count
-from rnas.main import main
+from rnas.main import main, parse
 from rnas.models.width_network import FBNet
 from rnas.pages import write_report
 from rnas.runs.stages import NAMES as STAGES
@@ -243,6 +248,37 @@ def test_evaluation_has_its_figures(mini):
         assert figures["epsilons"] == {}
 
 
+def test_outcomes_stand_beside_the_figures(mini):
+    for name, figures in read(mini.workdir / "evaluation.json")["models"].items():
+        outcomes = Outcomes.read(mini.workdir / "evaluation" / f"{name}.npz")
+        assert len(outcomes.ids) == len(set(outcomes.ids)) == 16
+        scores = {"clean": figures["clean"]} | {f"{attack}@0.15": figures[attack] for attack in ATTACKS}
+        scores |= dict(zip(("curve@0", "curve@0.1", "curve@0.2"), figures["curve"]["points"], strict=True))
+        assert {key: right.mean() for key, right in outcomes.right.items()} == {
+            key: score["accuracy"] for key, score in scores.items()
+        }
+
+
+def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
+    """Also where a run is continued after it: the folder of the attack is complete then."""
+    stage = importlib.import_module("rnas.runs.stages.evaluate_models")  # its function has the same name
+    ids = np.array([3, 1])
+    columns = {"id": ids, "label": ids, "clean_correct": ids == ids, "fooled_by": np.array(["", "apgd_ce"])}
+    columns |= {name: np.zeros(2) for name in attack_file.COLUMNS if name != "label"}
+    attack_file.write_examples(tmp_path, columns)
+    summary = SimpleNamespace(failed=[], robust=Score.of(1, 2), version="standard")
+    monkeypatch.setattr(stage, "assess_dataset", lambda *_, report, **__: report(tmp_path) or summary)
+    config = SimpleNamespace(evaluation=SimpleNamespace(epsilons=("8/255",), batch_size=8, count=2))
+    run = SimpleNamespace(config=config, workdir=tmp_path, dataset=None)
+    path = tmp_path / "student.npz"
+    assert stage._auto_attack(run, None, path).accuracy == 0.5 and not path.exists()
+    Outcomes(ids, ids, {"clean": ids == ids}).write(path)
+    for _ in range(2):
+        stage._auto_attack(run, None, path)
+        found = Outcomes.read(path).right
+        assert list(found) == ["clean", "auto_attack@8/255"] and found["auto_attack@8/255"].tolist() == [True, False]
+
+
 def test_kept_images_are_adversarial(mini):
     kept = np.load(mini.workdir / "adversarial.npz")
     clean, attacked, labels = kept["images"], kept["adversarial"], kept["labels"]
@@ -268,6 +304,22 @@ def test_a_complete_run_does_nothing_again(mini, monkeypatch, capsys):
     execute(mini.config, mini.workdir, command="rnas run again")
     assert "complete" in capsys.readouterr().err
     assert contents() == before
+
+
+def test_training_a_teacher_alone_prints_what_to_do_next(mini, monkeypatch, capsys):
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    data = mini.config.data.dir
+    assert (
+        main(["teacher", "train", f"--config={mini.file}", f"--workdir={mini.workdir}", f"--config.data.dir={data}"])
+        == 0
+    )
+    shown, directory = capsys.readouterr().err, mini.workdir / "teacher"
+    reached = read(directory / "teacher.json")["origin"]["validation"]
+    assert f"{directory}: {reached['accuracy']:.1%} of the held-out images, " in shown and "PGD-2 at 0.15." in shown
+    check, use = (line.partition(": rnas ")[2] for line in shown.splitlines()[-2:])
+    parsed, _ = parse(shlex.split(check))
+    assert (parsed.directory, parsed.dataset, parsed.data_dir) == (str(directory), "digits", data)
+    assert parsed.epsilon == "0.15" and f"--config.teacher.path={directory}" in parse(shlex.split(use))[1]
 
 
 def test_status_of_the_run(mini, monkeypatch, capsys):

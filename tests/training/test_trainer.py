@@ -17,6 +17,7 @@ from rnas import steps
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
 from rnas.training.checkpoints import Checkpoints
+from rnas.training.collapse import CollapsedError, CollapseRule
 from rnas.training.interruption import Interrupted
 from rnas.training.loaders import Block
 from rnas.training.metrics_log import MetricsLog
@@ -186,6 +187,41 @@ def test_a_loss_that_is_no_number_ends_the_stage(tmp_path, checkpoint_every, lef
 def test_divergence_before_any_checkpoint(tmp_path):
     with pytest.raises(DivergedError, match=r"step 0\b.*no checkpoint was written yet"):
         looped(tmp_path, dataclasses.replace(PLAN, checkpoint_every=5), Sum(bad=0))
+
+
+class Overfitting(Sum):
+    """Accuracy under the attack in training is 0.9 throughout."""
+
+    def __call__(self, state, images, labels, rows, count, teacher_variables, root):
+        state, sums = super().__call__(state, images, labels, rows, count, teacher_variables, root)
+        return state, {**sums, "adversarial_accuracy": 0.9 * sums["count"]}
+
+
+@pytest.mark.parametrize("stopped_at", [None, 2, 4, 5])
+def test_a_collapse_ends_the_stage_whether_it_was_resumed_or_not(tmp_path, stopped_at):
+    plan = dataclasses.replace(PLAN, total=9, log_every=2, checkpoint_every=5, validate_every=2)
+    robust = {2: 0.6, 4: 0.5, 6: 0.28, 8: 0.3, 9: 0.3}
+    validate = lambda state: {"adversarial_accuracy": robust[int(state.step)], "score": robust[int(state.step)]}  # noqa: E731
+    options = dict(validate=validate, collapse=CollapseRule(0.5, 0.1))
+    if stopped_at:
+        loader = Feed(at={stopped_at - 1: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+        with pytest.raises(Interrupted):
+            looped(tmp_path, plan, Overfitting(), loader, **options)
+    for _ in range(2):  # trying again changes nothing
+        with pytest.raises(
+            CollapsedError, match=r"'search' collapsed before step 6: PGD leaves 28.0% .* after 60.0% at"
+        ):
+            looped(tmp_path, plan, Overfitting(), **options)
+        with Checkpoints(tmp_path / "checkpoints", best="score") as checkpoints:
+            assert checkpoints.steps() == [2, 4, 5] and checkpoints.restore(start(), "best").step == 2
+    assert [line["step"] for line in lines(tmp_path) if line["split"] == "validation"] == [2, 4, 6]
+
+
+def test_held_out_accuracy_that_falls_as_training_accuracy_does_ends_nothing(tmp_path):
+    plan = dataclasses.replace(PLAN, validate_every=2)
+    robust = {2: 0.6, 4: 0.1, 6: 0.1}
+    validate = lambda state: {"adversarial_accuracy": robust[int(state.step)], "score": 0.5}  # noqa: E731
+    assert looped(tmp_path, plan, Sum(), validate=validate, collapse=CollapseRule(0.5, 0.1)).step == 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

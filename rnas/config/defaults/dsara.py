@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.selector = common.selector()
     config.tau = common.temperature()  # of tutors
 
-    config.teacher = common.teacher()
+    common.teacher(config)
 
     config.search = search = ConfigDict()
     common.stage_objective(config, search)  # of the weights; objective none: natural training

@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
 
     # Stages.
 
-    config.teacher = common.teacher()
+    common.teacher(config)
 
     config.search = search = ConfigDict()
     common.stage_objective(config, search)

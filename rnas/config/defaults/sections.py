@@ -174,26 +174,31 @@ def temperature() -> ConfigDict:
     return config
 
 
-def teacher() -> ConfigDict:
-    """The robust teacher: a directory, or how to train one. Some methods need a second, naturally trained one."""
-    config = ConfigDict()
-    config.path = ""  # a teacher directory; empty: train one here
-    config.natural_path = ""  # the same for the second teacher, which is trained like the first but without attack
-    config.architecture = "wide_resnet_34_10"  # of the teachers trained here
-    config.objective = "pgd_at"  # pgd_at | trades | mart | score | none
-    config.steps = 10  # attack iterations; radius and step are those of `adversarial`, the start is the method's own
-    config.epochs = 200  # of its training
-    config.batch_size = 128  # over all devices
-    config.optimizer = optimizer("sgd", 0.1, 5e-4)
-    config.perturbation = perturbation()  # of the weights; not of the naturally trained teacher's
-    config.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
-    config.cache = cache = ConfigDict()  # of its outputs on the training images, instead of a pass in every step
+def teacher(config: ConfigDict) -> None:
+    """Adds the robust teacher: a directory, or how to train one. Some methods need a second, naturally trained one.
+
+    The attack's radius and step are those of `adversarial` unless they are changed; its start is the method's own.
+    """
+    config.teacher = teacher = ConfigDict()
+    teacher.path = ""  # a teacher directory; empty: train one here
+    teacher.natural_path = ""  # the same for the second teacher, which is trained like the first but without attack
+    teacher.architecture = "wide_resnet_34_10"  # of the teachers trained here
+    teacher.objective = "pgd_at"  # pgd_at | trades | mart | score | none
+    # L∞ radius of its training; held-out images judge every stage at adversarial.epsilon
+    teacher.epsilon = config.adversarial.get_oneway_ref("epsilon")
+    teacher.step_size = config.adversarial.get_oneway_ref("step_size")  # of one attack iteration
+    teacher.steps = 10  # attack iterations
+    teacher.epochs = 200  # of its training
+    teacher.batch_size = 128  # over all devices
+    teacher.optimizer = optimizer("sgd", 0.1, 5e-4)
+    teacher.perturbation = perturbation()  # of the weights; not of the naturally trained teacher's
+    teacher.weight_average = 0.0  # decay per step of a moving average, which is then the teacher; 0: none
+    teacher.cache = cache = ConfigDict()  # of its outputs on the training images, instead of a pass in every step
     # Augmentations of each image, cycled over the epochs; baselines without a teacher see the same. 0: no cache, new
     # augmentations in every epoch.
     cache.views = 0
     cache.dir = ""  # may be shared by runs of one teacher, data, augmentation and seed; empty: WORKDIR/teacher_cache
     cache.resident_gib = 2.0  # GiB; a cache up to this size is kept on every device, a larger one is read from disk
-    return config
 
 
 def finetune(recipe: ConfigDict) -> ConfigDict:
@@ -212,6 +217,9 @@ def validation() -> ConfigDict:
     config.first_epoch = 0  # no score before this epoch of a stage that trains a fixed network
     config.count = 1000  # images at most
     config.steps = 20  # PGD iterations
+    # Share of its best so far, and of training accuracy under attack, below which held-out PGD accuracy stops a stage
+    # that trains under attack (catastrophic overfitting); 0: never.
+    config.collapse = 0.5
     return config
 
 
@@ -254,6 +262,8 @@ def check(config: ConfigDict) -> None:
     for name in ("teacher", "train"):
         if not 0 <= (decay := config[name].weight_average) < 1:
             raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
+    if not 0 <= config.validation.collapse < 1:
+        raise ValueError(f"validation.collapse = {config.validation.collapse} must be at least 0 and less than 1.")
     baselines = (f"baseline_perturbation.{name}" for name in config.baseline_perturbation)
     for section in ("teacher.perturbation", "train.perturbation", *baselines):
         check_at_least(config, 0, f"{section}.gamma", f"{section}.first_epoch")

@@ -19,7 +19,7 @@ from rnas.runs import recipes
 from rnas.runs.baselines import RANDOM
 from rnas.runs.searches.search import Search
 from rnas.spaces import width_space
-from rnas.steps import Augmentation, WidthSearchStep
+from rnas.steps import Augmentation, TutorSearchStep, WidthSearchStep
 from rnas.steps.state import State
 from rnas.training.loaders import alternating_rows
 
@@ -28,6 +28,7 @@ class WidthSearch(Search):
     """The search over channel widths."""
 
     searches_tutors_alone = True
+    step_type = WidthSearchStep
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -83,10 +84,8 @@ class WidthSearch(Search):
             widths = getattr(self.space, name)
         return dataclasses.replace(found, widths=widths, width_probabilities=(), tutor_assignment=TutorAssignment())
 
-    def over_tutors(self, architecture: WidthArchitecture) -> "WidthSearch":
-        search = WidthSearch(self.config)
-        search.space = width_space.frozen(self.space, architecture.widths)
-        return search
+    def over_tutors(self, architecture: WidthArchitecture) -> "TutorSearch":
+        return TutorSearch(self.config, architecture.widths)
 
     def cost_of(self, kind: str) -> Callable:
         """Widths → cost of their network."""
@@ -127,7 +126,7 @@ class WidthSearch(Search):
         cost = SearchCost(
             self.cost_of(factor.kind), factor.alpha, factor.beta, limited, budget.target or 0.0, budget.weight
         )
-        return WidthSearchStep(
+        return self.step_type(
             self.supernet, recipes.joint_objective(config, "search"), augmentation,
             *self._optimizers(steps_per_epoch), self._sampling(steps_per_epoch), self._alternation(steps_per_epoch),
             cost, teacher=teacher, teacher_taps=taps, tutor_penalty=tutor_penalty,
@@ -165,3 +164,23 @@ class WidthSearch(Search):
             return None
         mask_expansion = self.config.mask_expansion
         return slice_variables(self.space, searched().variables, architecture.widths, mask_expansion=mask_expansion)
+
+
+class TutorSearch(WidthSearch):
+    """The same search where the widths are given: only the tutors are searched."""
+
+    step_type = TutorSearchStep
+
+    def __init__(self, config: ConfigDict, widths: tuple[int, ...]):
+        super().__init__(config)
+        self.widths = widths
+
+    @property
+    def supernet(self) -> FBNet:
+        return self.at_widths(self.widths)
+
+    def initial_state(self, teacher_taps: int) -> State:
+        return self._state({"widths": (), "tutors": jnp.zeros((len(self.space.taps), teacher_taps))})
+
+    def choice(self, state: State) -> None:
+        """The network is the narrow one already."""

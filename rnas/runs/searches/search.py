@@ -34,7 +34,7 @@ class Search(abc.ABC):
         """Raises ValueError for a configuration that this search cannot work with."""
         for name in self.config.baselines:
             part = parse(name)
-            if part.architecture and not self.has_baseline(part.architecture):
+            if part.architecture is not None and not self.has_baseline(part.architecture):
                 known = ", ".join((*known_parts(), *self.baselines))
                 raise ValueError(f"unknown baseline {part.architecture!r}; known, to be joined by '+': {known}.")
             if part.tutors in SEARCHED_TUTORS and not self.searches_tutors_alone:

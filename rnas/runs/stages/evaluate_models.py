@@ -1,19 +1,23 @@
 """Stage `evaluate`: attacks every model on the test set, once. No other stage reads that set."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
 
+from rnas.artifacts.attack import read_examples
 from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, ModelScores
+from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
 from rnas.artifacts.run_record import precision, versions
 from rnas.artifacts.scores import AttackScore
 from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.data.datasets import Split
 from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
-from rnas.evaluation.robustness_table import table_attacks
-from rnas.runs.recipes import model_names
+from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured, table_attacks
+from rnas.runs.recipes import BASELINE, model_names
 from rnas.runs.run import Run, say
 from rnas.runs.trained_models import evaluated_model
 from rnas.training.programs import forget_programs
@@ -23,34 +27,59 @@ EXAMPLES = 12  # images that are kept for people to look at
 
 
 def evaluate_models(run: Run) -> None:
-    """Writes `evaluation.json`. Figures of finished models are kept in `evaluation/`."""
+    """Writes `evaluation.json`. Figures and outcomes of finished models are kept in `evaluation/`."""
     config = run.config.evaluation
     test = run.dataset.test
     if config.count:
         test = test.take(np.arange(min(config.count, len(test))))
     models = {}
     for name in model_names(run.config):
-        model, path = evaluated_model(run, name), run.workdir / "evaluation" / f"{name}.json"
+        model, path = evaluated_model(run, name), run.workdir / FOLDER / f"{name}.json"
         if path.exists():
             scores = ModelScores.read(path)
         else:
             evaluator = run.evaluator(model.predict)
-            scores, strongest = _measure(run, model, evaluator, test)
+            measured = _measure(run, model, evaluator, test)
+            scores = measured.scores
             if jax.process_index() == 0:
                 if name == "student":
-                    _examples(evaluator, model, test, strongest).write(run.workdir / IMAGES)
-                scores.write(path)
-        if name in config.auto_attack:
-            scores = dataclasses.replace(scores, attacks={**scores.attacks, AUTO_ATTACK: _auto_attack(run, model)})
-            forget_programs()
+                    _examples(evaluator, model, test, measured.strongest).write(run.workdir / IMAGES)
+                measured.outcomes.write(path.with_suffix(".npz"))
+                scores.write(path)  # last: the mark of a model that is finished
         models[name] = scores
+    attacked = None
+    for name in auto_attacked(config.auto_attack, models):
+        model = evaluated_model(run, name)
+        if model.predict is not attacked:  # models of one network share what is compiled for it
+            forget_programs()
+        attacked = model.predict
+        found = _auto_attack(run, model, run.workdir / FOLDER / f"{name}.npz")
+        models[name] = dataclasses.replace(models[name], attacks={**models[name].attacks, AUTO_ATTACK: found})
     if jax.process_index() == 0:
         fingerprint, seed = run.dataset.fingerprint, run.config.seed
         Evaluation(models, fingerprint, "linf", seed, versions(), precision()).write(run.workdir / FILE)
 
 
-def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> tuple[ModelScores, np.ndarray]:
-    """The figures of a model, and its test images under the headline attack."""
+def auto_attacked(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> list[str]:
+    """The models that `evaluation.auto_attack` names, in the order of `models`.
+
+    Args:
+      wanted: names of models; baselines and strongest_baseline stand for some of them, or for none.
+      models: all of the run, with their scores.
+    """
+    baselines = [name for name in models if name.startswith(BASELINE)]
+    groups = {
+        "baselines": baselines,
+        "strongest_baseline": [max(baselines, key=lambda name: models[name].attacks[HEADLINE_ATTACK.name].accuracy)]
+        if baselines
+        else [],
+    }
+    named = {name for word in wanted for name in groups.get(word, [word])}
+    return [name for name in models if name in named]
+
+
+def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> Measured:
+    """All but AutoAttack of a model."""
     config = run.config.evaluation
     attacks = table_attacks(config.pgd_100_restarts, config.further_attacks)
     total = 1 + len(config.curve) + len(config.epsilons) * len(attacks)
@@ -64,13 +93,22 @@ def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split)
         return outcome
 
 
-def _auto_attack(run: Run, model: EvaluatedModel) -> AttackScore:
-    """AutoAttack at the headline radius, in the folder where `rnas attack` would put it and find it."""
+def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore:
+    """AutoAttack at the headline radius, in the folder where `rnas attack` would put it and find it.
+
+    Adds which images it leaves to the file of `outcomes`, if there is one.
+    """
     config = run.config.evaluation
     threat = Threat.of(config.epsilons[0])
+
+    def add_outcomes(folder: Path) -> None:
+        if outcomes.exists():  # not of a model that an earlier version measured
+            name = measurement(AUTO_ATTACK, threat.epsilon_text)
+            Outcomes.read(outcomes).with_examples(name, read_examples(folder)).write(outcomes)
+
     found = assess_dataset(
         model, run.dataset, threat, Settings(batch_size=config.batch_size), run.workdir / "attacks",
-        count=config.count or None,
+        count=min(filter(None, (config.count, config.auto_attack_count)), default=None), report=add_outcomes,
     )  # fmt: skip
     if broken := found.failed:
         say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")

@@ -30,7 +30,7 @@ def _train(run: Run, stage: str) -> None:
     best = trained(run, how, model)
     origin = {
         "objective": settings.objective if stage == "teacher" else "none",
-        "epsilon": config.adversarial.epsilon,
+        "epsilon": settings.epsilon,
         "epochs": settings.epochs,
         "step": best.step,
         "dataset": run.dataset.fingerprint,
