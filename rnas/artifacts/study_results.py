@@ -12,6 +12,11 @@ from rnas.artifacts.record import Count, Number, Radius, Record, Share, Size, on
 FILE = "study.json"
 
 
+def seed_folder(seed: int) -> str:
+    """The folder of a seed's run, in the work directory of the study."""
+    return f"seed_{seed}"
+
+
 @dataclass(frozen=True)
 class StudyArm(Record):
     """One arm; all tuples are in the order of the study's seeds."""
@@ -59,7 +64,8 @@ class StudyResults(Record):
     epsilons: tuple[str, ...]  # of the tables, the headline first
     training_epsilon: Radius
     headline: str  # the measurement that the conclusions rest on
-    detectable: Number  # difference between two trained models that the images show with 80 % power
+    # Difference between two trained models that the images show with 80 % power where the two disagree on 15 % of them.
+    detectable: Number
     arms: tuple[StudyArm, ...]
     comparisons: tuple[StudyComparison, ...]
     versions: Mapping[str, str]

@@ -18,7 +18,7 @@ from rnas.cli.arguments import add_shared
 from rnas.cli.text_table import markdown_table
 from rnas.data import load_dataset
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
-from rnas.pages.kernel_page import LABELS, write_study_page
+from rnas.pages.kernel_page import LABELS, write_kernel_page
 from rnas.runs.kernel_agreement import FEWEST, agreement
 from rnas.runs.kernel_study import run_study
 from rnas.spaces import nasbench201
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     if arguments.output:
         results.write(folder / FILE)
         write_text(folder / "ntk.md", text + "\n")
-        write_study_page(folder)
+        write_kernel_page(folder)
     print(json.dumps(results.to_json(), allow_nan=False) if arguments.json else text)
     return 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    words = "of a run, of one attack, of `rnas tabular train` or of `rnas ntk`; default: the current one"
+    words = "of a run, a study, one attack, `rnas tabular train` or `rnas ntk`; default: the current one"
     parser.add_argument("--workdir", default=".", metavar="DIR", help=words)
     words = "another run for one table with it, or a published table beside a table in the making; may be repeated"
     parser.add_argument("--beside", action="append", default=[], metavar="DIR", help=words)
@@ -14,13 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    """Writes `report.html` of a directory, or `seeds.html` of several, and prints its path.
+    """Writes `report.html` of a directory, `study.html` of a study or `seeds.html` of several runs; prints its path.
 
     Raises ValueError where the directory is of no kind, a file cannot be read, or nothing can stand beside it.
     """
     from rnas import pages
     from rnas.artifacts.files import read_json
-    from rnas.pages.kernel_page import write_study_page
+    from rnas.pages.kernel_page import write_kernel_page
     from rnas.pages.table_page import write_training_page
 
     workdir, beside = Path(arguments.workdir), arguments.beside
@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
         print(write_training_page(workdir, beside))
         return 0
     for file, noun, write in (
-        ("ntk.json", "a study of tangent kernels", write_study_page),
+        ("study.json", "a study", pages.write_study_page),
+        ("ntk.json", "a study of tangent kernels", write_kernel_page),
         ("attack.json", "one attack", pages.write_attack_page),
     ):
         if (workdir / file).exists():

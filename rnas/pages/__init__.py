@@ -3,5 +3,6 @@
 from rnas.pages.attack_page import write_attack_page
 from rnas.pages.run_page import write_report
 from rnas.pages.seeds_page import write_seeds_page
+from rnas.pages.study_page import write_study_page
 
-__all__ = ["write_attack_page", "write_report", "write_seeds_page"]
+__all__ = ["write_attack_page", "write_report", "write_seeds_page", "write_study_page"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 import math
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +15,12 @@ import numpy as np
 from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.scores import Score
+from rnas.artifacts.study_results import StudyResults
 from rnas.attacks.catalogue import label_of
 from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
-from rnas.pages.quantity import radius
-from rnas.pages.results import Results, threat
+from rnas.pages.quantity import number_of, radius
+from rnas.pages.results import Results, radius_key, threat
 from rnas.pages.site import say
 from rnas.spaces.cell_space import EdgeSpace
 
@@ -38,11 +41,13 @@ _KINDS = {  # of models -> colour, dashes, marker: told apart without colour too
 }
 _OTHERS = tuple(  # take turns
     (colour, dashes, marker)
-    for dashes in ((0, (1, 1)), (0, (4, 1.2)))
+    for dashes in ((0, (1, 1)), (0, (4, 1.2)), (0, (6, 1, 1, 1)))
     for colour, marker in ((GREEN, "D"), (OLIVE, "P"), (INK, "X"))
 )
-_COLUMNS = 4  # entries a line of the legend, half of them where one is not short
-_SHORT = 28  # letters
+_COLUMNS, _WIDE_COLUMNS = 4, 2  # entries a line of the legend; of names as long as those of arms
+_SHORT = 28  # letters of a name
+_LANDMARKS = ("student", "teacher", "no_distillation", "plain")  # kinds
+_TOLD_APART = 8  # curves
 _CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
 
 
@@ -51,40 +56,89 @@ def plot_robustness(results: Results) -> Picture | None:
     shown = {name: model for name, model in results.models.items() if model.curve}
     if not shown:
         return None
-    others = cycle(_OTHERS)
-    looks = {name: _KINDS.get(model.kind) or next(others) for name, model in shown.items()}
+    looks = _looks({name: model.kind for name, model in shown.items()})
     random = [name for name, model in shown.items() if model.kind == "random"]
     names = {name: model.label.removeprefix("Baseline, ") for name, model in shown.items()}
-    columns = _COLUMNS if max(map(len, names.values())) <= _SHORT else _COLUMNS // 2
+    columns = _COLUMNS if max(map(len, names.values())) <= _SHORT else _WIDE_COLUMNS
     lines = -(-(len(shown) - max(0, len(random) - 1)) // columns)  # of the legend
-    in_255ths = results.epsilon is not None and results.radius(results.epsilon).endswith("/255")
-    scale = 255 if in_255ths else 1
+    epsilon = results.epsilon
+    marks = {} if epsilon is None else {epsilon: f"\u03b5 = {results.radius(epsilon)}"}
+    scale = 255 if results.radius(epsilon).endswith("/255") else 1
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         for name, model in reversed(shown.items()):  # the student last, on top
-            colour, dashes, marker = looks[name]
             label = names[name]
             if len(random) > 1 and name in random:  # one entry of the legend for all
                 label = f"Random networks ({len(random)})" if name == random[0] else None
             width = 2.2 if name == "student" else 1.0 if name in random else 1.5
-            line = {"color": colour, "linestyle": dashes, "marker": marker, "linewidth": width, "label": label}
-            _curve(axes, model.curve.points, scale, band=name not in random, **line)
-        axes.set(ylim=(0, 100), ylabel="Accuracy, %")
-        axes.set_xlim(left=0)
-        axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if in_255ths else ", pixels in [0, 1]"))
-        if results.epsilon is not None:
-            x = results.epsilon * scale
-            axes.set_xlim(right=max(x, axes.get_xlim()[1]))  # wherever the curves end
-            axes.axvline(x, color=FAINT, linewidth=0.8, linestyle=DOTS)
-            end = x > 0.8 * axes.get_xlim()[1]
-            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
-            place |= {"xytext": (-4 if end else 4, -2), "ha": "right" if end else "left"}
-            axes.annotate(f"\u03b5 = {results.radius(results.epsilon)}", (x, 1), color=QUIET, fontsize=8, **place)
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], ncols=columns, loc="outside upper left")
+            line = {**looks[name], "linewidth": width, "label": label}
+            _curve(axes, _scores(model.curve.points), scale, band=name not in random, **line)
+        _against_radius(figure, axes, scale, marks, columns)
 
     return draw("robustness", say("robustness", results, shown), (740, 360 + 18 * lines), paint)
+
+
+def plot_arms(results: StudyResults, names: Mapping[str, str]) -> Picture | None:
+    """Mean accuracy of every arm against the radius, with the range of its seeds; None where no arm has a curve.
+
+    Eight curves can be told apart. Of more arms those are coloured that others are compared with: student, teacher and
+    the two plainest baselines, then the arms of most comparisons. The others are thin and grey.
+
+    Args:
+        names: arm -> what it is called on the page.
+    """
+    arms = {arm.name: arm for arm in results.arms if arm.curve}
+    if not arms:
+        return None
+    compared = Counter(name for row in results.comparisons for name in (row.arm, row.reference))
+    first = sorted(arms, key=lambda name: (arms[name].kind not in _LANDMARKS, -compared[name]))[:_TOLD_APART]
+    looks = _looks({name: arm.kind if arm.kind in _LANDMARKS else "" for name, arm in arms.items() if name in first})
+    others = [name for name in arms if name not in looks]
+    points = {
+        name: sorted((number_of(at), fmean(shares), min(shares), max(shares)) for at, shares in arm.curve.items())
+        for name, arm in arms.items()
+    }
+    marks = {radius_key(results.epsilons[0]): f"\u03b5 = {results.epsilons[0]}"}
+    marks.setdefault(radius_key(results.training_epsilon), f"trained at {radius(results.training_epsilon)}")
+    scale = 255 if results.epsilons[0].endswith("/255") else 1
+    lines = -(-(len(looks) + bool(others)) // _WIDE_COLUMNS)  # of the legend
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for name in others:
+            label = f"{len(others)} other arms" if name == others[0] else None
+            _curve(axes, points[name], scale, band=False, color=FAINT, linewidth=0.7, label=label)
+        for name in reversed(looks):  # the student last, on top
+            line = {**looks[name], "linewidth": 2.2 if name == "student" else 1.5, "label": names[name]}
+            _curve(axes, points[name], scale, **line)
+        _against_radius(figure, axes, scale, marks, _WIDE_COLUMNS)
+
+    return draw("robustness", say("arms", points, names), (740, 360 + 18 * lines), paint)
+
+
+def _looks(kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Model -> colour, dashes and marker of its curve."""
+    others = cycle(_OTHERS)
+    found = {name: _KINDS.get(kind) or next(others) for name, kind in kinds.items()}
+    return {name: dict(zip(("color", "linestyle", "marker"), look, strict=True)) for name, look in found.items()}
+
+
+def _against_radius(figure: Figure, axes: Axes, scale: float, marks: Mapping[float, str], columns: int) -> None:
+    """Axes of accuracy against the radius, with radii marked in words, and a legend in the order of importance."""
+    axes.set(ylim=(0, 100), ylabel="Accuracy, %")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("Radius \u03b5" + (" in 255ths of the pixel range" if scale == 255 else ", pixels in [0, 1]"))
+    for epsilon, words in marks.items():
+        x = epsilon * scale
+        axes.set_xlim(right=max(x, axes.get_xlim()[1]))  # wherever the curves end
+        axes.axvline(x, color=FAINT, linewidth=0.8, linestyle=DOTS)
+        end = x > 0.8 * axes.get_xlim()[1]
+        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+        place |= {"xytext": (-4 if end else 4, -2), "ha": "right" if end else "left"}
+        axes.annotate(words, (x, 1), color=QUIET, fontsize=8, **place)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], ncols=columns, loc="outside upper left")
 
 
 def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
@@ -97,7 +151,7 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        _curve(axes, points, 1, color=BLUE, marker="o", label=label_of(summary.curve.attack))
+        _curve(axes, _scores(points), 1, color=BLUE, marker="o", label=label_of(summary.curve.attack))
         ends = np.abs(np.array(robust.interval) - robust.accuracy)
         diamond = {**_SYMBOL, "color": ACCENT, "marker": "D", "markersize": 6, "capsize": 3, "zorder": 4}
         diamond |= {"linewidth": 1.2, "linestyle": "none", "label": f"{label_of(summary.attack)}, {threat(summary)}"}
@@ -119,13 +173,18 @@ def plot_radii(name: str, summary: AttackSummary) -> Picture | None:
     return draw(name, say("radii", summary), (740, 360), paint)
 
 
-def _curve(axes: Axes, points: Sequence[tuple[float, Score]], scale: float, band: bool = True, **line: Any) -> None:
-    """A line with markers, and the intervals as a band behind it."""
-    x, y = [scale * epsilon for epsilon, _ in points], [100 * score.accuracy for _, score in points]
+def _scores(points: Sequence[tuple[float, Score]]) -> list[tuple[float, ...]]:
+    """Radius, accuracy, and the ends of its interval."""
+    return [(epsilon, score.accuracy, *score.interval) for epsilon, score in points]
+
+
+def _curve(axes: Axes, points: Sequence[tuple[float, ...]], scale: float, band: bool = True, **line: Any) -> None:
+    """A line with markers through (radius, accuracy, low, high), and from low to high a band behind it."""
+    x, *shares = np.array(points).T
+    y, low, high = 100 * np.array(shares)
     if band:
-        low, high = 100 * np.array([score.interval for _, score in points]).T
-        axes.fill_between(x, low, high, color=line["color"], alpha=0.13, linewidth=0)
-    axes.plot(x, y, **_SYMBOL, **line)
+        axes.fill_between(scale * x, low, high, color=line["color"], alpha=0.13, linewidth=0)
+    axes.plot(scale * x, y, **{**_SYMBOL, **line})
 
 
 # Title, then (metric, name in the legend, colour); shown where any of the metrics was recorded.
@@ -202,6 +261,13 @@ def _points(rows: Rows, metric: str) -> np.ndarray:
     return points
 
 
+def uncertainty(probabilities: np.ndarray) -> np.ndarray:
+    """Entropy over that of a uniform choice, mean over choices: 1 undecided, 0 decided. [T, choices, options] -> [T]"""
+    safe = np.clip(probabilities, 1e-12, 1)
+    entropy = -(safe * np.log(safe)).sum(axis=-1).mean(axis=-1)
+    return entropy / math.log(max(2, probabilities.shape[-1]))
+
+
 _SECOND = ("max_pool_3x3", "sep_conv_5x5", "dil_conv_5x5")  # of two of a colour: dashed
 
 
@@ -223,10 +289,8 @@ class Choices:
 
     @property
     def uncertainty(self) -> np.ndarray:
-        """Entropy over that of a uniform choice, mean over edges: 1 undecided, 0 decided. [T]."""
-        safe = np.clip(self.probabilities, 1e-12, 1)
-        entropy = -(safe * np.log(safe)).sum(axis=-1).mean(axis=-1)
-        return entropy / math.log(max(2, len(self.operations)))
+        """Of `uncertainty`, the mean over edges. [T]."""
+        return uncertainty(self.probabilities)
 
 
 def read_choices(rows: Rows, space: EdgeSpace | None) -> dict[str, Choices]:

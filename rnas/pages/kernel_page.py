@@ -36,13 +36,13 @@ _INTERVAL = "95\u202f% interval"
 _CELL_SCORES = ("clean/lambda_min", "clean/condition", "clean/fit", "synflow", "naswot", "params")
 
 
-def write_study_page(folder: str | Path) -> Path:
+def write_kernel_page(folder: str | Path) -> Path:
     """Writes `report.html` and its files into the folder of a study, from its `ntk.json`; returns the path."""
     folder = Path(folder)
-    return publish(folder / "report.html", "kernels.html", study_context(KernelResults.read(folder / FILE)))
+    return publish(folder / "report.html", "kernels.html", kernel_context(KernelResults.read(folder / FILE)))
 
 
-def study_context(results: KernelResults) -> dict[str, Any]:
+def kernel_context(results: KernelResults) -> dict[str, Any]:
     """The data of the page; see `rnas.pages.site`."""
     count = exact(len(results.architectures))
     page: dict[str, Any] = {

@@ -12,6 +12,7 @@ from rnas.pages.canvas import gallery
 from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
+from rnas.pages.decisions import decisions
 from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
 from rnas.pages.quantity import compact, norm_label, percent
@@ -67,6 +68,10 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             network=(f"The {files.noun}", _network(files)),
             search=("How the search decided", _search(files)),
             tutors=("Tutors of the student layers", _tutors(files)),
+            decisions=(
+                "The search, epoch by epoch",
+                decisions({"": files.history}, {"": files.architecture}),
+            ),
             learning=("Learning", _learning(files)),
             images=("Adversarial images", images and {"gallery": images, "attack": label_of(HEADLINE_ATTACK)}),
             protocol=("Protocol", results.student and _protocol(files, results)),

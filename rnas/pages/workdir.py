@@ -17,6 +17,7 @@ from rnas.artifacts.files import read_json
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.outcomes import FOLDER, Outcomes
 from rnas.artifacts.run_record import RunRecord
+from rnas.artifacts.search_history import SearchHistory, read_history
 
 STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
 _FILES = ("config.json", run_record.FILE, metrics.FILE, "architecture.json", evaluation.FILE)
@@ -53,6 +54,7 @@ class Workdir:
         metrics: (stage, split) -> its rows in order of step, each step once.
         attacks: of the attack suite: the student's first, smaller radii before larger ones.
         unfinished: folders of the attack suite that are not finished.
+        history: what the search held to be likely, epoch by epoch.
     """
 
     config: Mapping[str, Any]
@@ -66,6 +68,7 @@ class Workdir:
     metrics: Metrics
     attacks: tuple[AttackFolder, ...]
     unfinished: tuple[str, ...]
+    history: SearchHistory | None
 
     @property
     def origin(self) -> Mapping[str, str] | None:
@@ -162,6 +165,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         metrics=_read_metrics(workdir),
         attacks=tuple(sorted(finished, key=place)),
         unfinished=tuple(name for name, folder in attacks if folder is None),
+        history=read_history(workdir),
     )
 
 

@@ -17,7 +17,7 @@ from rnas import attacks
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
-from rnas.artifacts.study_results import FILE, StudyArm, StudyComparison, StudyResults
+from rnas.artifacts.study_results import FILE, StudyArm, StudyComparison, StudyResults, seed_folder
 from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.config import record_config
 from rnas.evaluation.paired_statistics import Comparison, compare, detectable_difference
@@ -77,7 +77,7 @@ def run_study(
 
 def folder(workdir: Path, seed: int) -> Path:
     """The work directory of a seed's run."""
-    return workdir / f"seed_{seed}"
+    return workdir / seed_folder(seed)
 
 
 def comparisons_of(config: ConfigDict) -> list[tuple[str, str]]:

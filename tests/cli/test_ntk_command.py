@@ -10,7 +10,7 @@ import pytest
 from rnas.artifacts.kernel_results import CellScores, KernelResults, KernelSettings
 from rnas.cli import ntk as command
 from rnas.main import main
-from rnas.pages.kernel_page import study_context, write_study_page
+from rnas.pages.kernel_page import kernel_context, write_kernel_page
 from rnas.spaces.nasbench201 import encode, representatives, to_code
 from rnas.tabular import RobBench
 from rnas.tabular.table import METRICS
@@ -154,7 +154,7 @@ def test_the_page_in_a_browser(check_page, answer):
 
 def test_the_page_shows_the_same_figures(answer):
     found, folder = answer
-    page = study_context(KernelResults.read(folder / "ntk.json"))
+    page = kernel_context(KernelResults.read(folder / "ntk.json"))
     assert "the \u03bb min of the robust (8/255) kernel ranks cifar10/pgd_8 best of all kernel scores" in page["title"]
     assert len(page["degenerate"]) == 1
     assert "<dd>4 training images of digits/" in (folder / "report.html").read_text()
@@ -172,7 +172,7 @@ def test_the_page_shows_the_same_figures(answer):
     assert gains.rows[0][2].kind == "strong"  # \u03bb min of robust (8/255) over clean
     written = (folder / "report.html").read_bytes()
     (folder / "report.html").unlink()
-    assert write_study_page(folder).read_bytes() == written
+    assert write_kernel_page(folder).read_bytes() == written
 
 
 def test_gains_name_both_kernels(answer):

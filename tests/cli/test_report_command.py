@@ -8,7 +8,8 @@ from rnas.main import main
 
 KINDS = {  # file, content, and the function that draws it
     "config.json": ({"system": "robbench"}, "rnas.pages.table_page.write_training_page"),
-    "ntk.json": ({}, "rnas.pages.kernel_page.write_study_page"),
+    "study.json": ({}, "rnas.pages.write_study_page"),
+    "ntk.json": ({}, "rnas.pages.kernel_page.write_kernel_page"),
     "attack.json": ({}, "rnas.pages.write_attack_page"),
     "run.json": ({}, "rnas.pages.write_report"),
 }
@@ -32,7 +33,10 @@ def test_the_page_is_that_of_the_kind(tmp_path, drawn, capsys, file):
     assert [call[:2] for call in drawn] == [(name, tmp_path)]
 
 
-@pytest.mark.parametrize(("file", "noun"), [("ntk.json", "a study of tangent kernels"), ("attack.json", "one attack")])
+@pytest.mark.parametrize(
+    ("file", "noun"),
+    [("study.json", "a study"), ("ntk.json", "a study of tangent kernels"), ("attack.json", "one attack")],
+)
 def test_nothing_stands_beside_an_attack_or_a_study(tmp_path, drawn, capsys, file, noun):
     (tmp_path / file).write_text("{}")
     assert main(["report", f"--workdir={tmp_path}", f"--beside={tmp_path}"]) == 2

@@ -10,7 +10,7 @@ import pytest
 
 from rnas.artifacts.metrics import MetricsRow
 from rnas.attacks import catalogue
-from rnas.pages import curves, drawings, site, write_report
+from rnas.pages import curves, decisions, drawings, site, study_page, write_report
 from rnas.pages.attack_page import attack_context
 from rnas.pages.canvas import Picture, draw
 from rnas.pages.run_page import run_context
@@ -501,7 +501,7 @@ def undrawn(monkeypatch):
     def leave_out(name, alt, size, paint, wide=False):
         return Picture(name, b"", alt, *map(round, size), wide=wide)
 
-    for module in (drawings, curves):
+    for module in (drawings, curves, decisions, study_page):
         monkeypatch.setattr(module, "draw", leave_out)
 
 
