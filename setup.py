@@ -28,7 +28,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["rnas", "rnas.*"]),
-    package_data={"rnas": ["py.typed"], "rnas.pages": ["templates/*"]},
+    package_data={"rnas": ["py.typed"], "rnas.pages": ["templates/*"], "rnas.teachers": ["shipped/*/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1,<3",

@@ -1,4 +1,4 @@
-"""`rnas teacher`: trains, imports or checks a teacher, or caches its outputs."""
+"""`rnas teacher`: trains, imports, checks or halves a teacher, or caches its outputs."""
 
 import argparse
 import json
@@ -62,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--image-size", type=int, metavar="N", help="pixels a side; default: 32, for ImageNet 224")
     add("--trust", action="store_true", help="let PyTorch read what is refused otherwise: old formats, foreign classes")
 
+    made = action("halve", halve, "make a copy of a teacher with weights of half precision, in one file")
+    made.add_argument("directory", metavar="DIR")
+    made.add_argument("--output", required=True, metavar="DIR", help="the teacher directory to make")
+
     words = "Clean and PGD accuracy of a teacher on the first test images, and what looks wrong."
     made = action("check", check, "clean and PGD accuracy of a teacher, and what looks wrong", description=words)
     add = made.add_argument
@@ -119,9 +123,7 @@ def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Makes a teacher directory from a file, and prints what was read from it."""
     from rnas.teachers.importing import as_text, import_torch
 
-    output = Path(arguments.output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"there is something at {output} already; name another --output, or remove it.")
+    output = _empty(arguments.output)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: print(f"rnas: WARNING: {message}", file=sys.stderr)
@@ -131,6 +133,15 @@ def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
     print(f"{as_text(teacher)}\nwritten to {output}")
 
 
+def halve(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    """Writes a smaller copy of a teacher directory, whose teacher has other weights and so another identity."""
+    from rnas.teachers import load_teacher
+
+    teacher, output = load_teacher(arguments.directory).halved(), _empty(arguments.output)
+    teacher.save(output, half=True)
+    print(f"written to {output}: {teacher.architecture}, hash {teacher.hash}")
+
+
 def check(arguments: argparse.Namespace, overrides: list[str]) -> None:
     """Prints accuracies and findings of a teacher directory."""
     from rnas.evaluation.teacher_check import as_text, check_teacher
@@ -138,3 +149,11 @@ def check(arguments: argparse.Namespace, overrides: list[str]) -> None:
     options = {name: getattr(arguments, name) for name in ("data_dir", "count", "epsilon")}
     result = check_teacher(arguments.directory, arguments.dataset, **options)
     print(json.dumps(result) if arguments.json else as_text(result))
+
+
+def _empty(output: str) -> Path:
+    """The path of a directory to make; raises ValueError where something is there already."""
+    path = Path(output)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"there is something at {path} already; name another --output, or remove it.")
+    return path

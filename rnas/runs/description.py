@@ -13,7 +13,7 @@ from rnas.models import build_model
 from rnas.runs.recipes import uses_teacher
 from rnas.runs.stages import NAMES, open_run
 from rnas.teachers import describe_taps
-from rnas.teachers.teacher import CARD, read_card
+from rnas.teachers.teacher import CARD, read_card, teacher_directory
 
 
 def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
         if derived.tutor_assignment.tutors:
             result["student"]["tutors"] = dict(zip(derived.taps, derived.tutor_assignment.tutors, strict=True))
     taps = {"student": [tap._asdict() for tap in describe_taps(student, image_shape, *inputs)]}
-    card = Path(config.teacher.path or workdir / "teacher") / CARD
+    card = teacher_directory(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():
         content = read_card(card)
         teacher = {key: content[key] for key in ("architecture", "num_classes", "mean", "std", "hash")}

@@ -28,7 +28,8 @@ def training_macs(run: Run) -> dict[str, float]:
     data = {"num_classes": config.data.num_classes, "mean": tuple(config.data.mean), "std": tuple(config.data.std)}
     teacher = 0
     if recipes.uses_teacher(config):
-        teacher = count(build_model(config.teacher.architecture, **data), shape).macs
+        name = run.teacher.architecture if config.teacher.path else config.teacher.architecture
+        teacher = count(build_model(name, **data), shape).macs
     found = {}
     if teacher and not config.teacher.path:
         found["teacher"] = passes(recipe(config, "teacher").objective) * teacher * config.teacher.epochs * images

@@ -1,4 +1,8 @@
-"""A teacher and its directory: `teacher.json`, its card, and `variables/`, its weights."""
+"""A teacher and its directory: `teacher.json`, its card, and its weights.
+
+The weights are a checkpoint, `variables/`; or `weights.npz`, in half precision, of the teachers in `shipped/`, which
+come with the package and whose paths are written `shipped:NAME`.
+"""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -9,15 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.files import read_arrays, read_json, write_arrays, write_json
 from rnas.models import build_model
 from rnas.training.checkpoints import Checkpoints
 
 CARD = "teacher.json"
+HALF = "weights.npz"  # float16, by names of parameters joined by '/'
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 class Tap(NamedTuple):
@@ -109,10 +116,22 @@ class Teacher:
             "classes": None if self.classes is None else list(self.classes),
         }
 
-    def save(self, path: Path) -> None:
-        """Writes the teacher's directory; the card comes last, so a directory with a card is complete."""
-        with Checkpoints(path / "variables") as checkpoints:
-            checkpoints.save(0, self.variables)
+    def halved(self) -> "Teacher":
+        """The same teacher with weights rounded to half precision, which it goes on to compute in float32 with."""
+        rounded = jax.tree.map(lambda leaf: np.asarray(leaf).astype(np.float16).astype(np.float32), self.variables)
+        return dataclasses.replace(self, variables=rounded)
+
+    def save(self, path: Path, *, half: bool = False) -> None:
+        """Writes the teacher's directory; the card comes last, so a directory with a card is complete.
+
+        `half` writes the weights as float16, in one file: of a teacher that is `halved`, or it will be refused.
+        """
+        if half:
+            flat = flatten_dict(self.variables, sep="/")
+            write_arrays(path / HALF, {name: np.asarray(leaf, np.float16) for name, leaf in flat.items()})
+        else:
+            with Checkpoints(path / "variables") as checkpoints:
+                checkpoints.save(0, self.variables)
         kept = ("architecture", "image_shape", "fixed_size", "mean", "std", "hash", "origin")
         card = {name: getattr(self, name) for name in kept} | {"num_classes": self.model.num_classes}
         card["taps"] = [tap._asdict() for tap in self.taps]
@@ -155,12 +174,23 @@ def read_card(path: Path) -> dict:
     return card
 
 
+def teacher_directory(path: str | Path) -> Path:
+    """The directory that a path, or `shipped:NAME`, stands for; raises ValueError for a name that is not shipped."""
+    kind, colon, name = str(path).partition(":")
+    if (kind, colon) != ("shipped", ":"):
+        return Path(path)
+    if not (SHIPPED / name / CARD).is_file():
+        known = ", ".join(sorted(card.parent.name for card in SHIPPED.glob(f"*/{CARD}"))) or "none"
+        raise ValueError(f"no teacher {name!r} comes with rnas; there is {known}.")
+    return SHIPPED / name
+
+
 def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher:
-    """Loads the directory of a teacher, which will compute in `dtype`; None is float32.
+    """Loads the directory of a teacher, or `shipped:NAME`; it will compute in `dtype`, None is float32.
 
     Raises ValueError where there is no teacher, or its weights are damaged or not those of its card.
     """
-    path = Path(path)
+    path = teacher_directory(path)
     if not (path / CARD).is_file():
         raise ValueError(f"no teacher at {path}: expected a directory that holds {CARD!r} and its variables.")
     card = read_card(path / CARD)
@@ -168,12 +198,11 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
     model = build_model(name, num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
     images = jnp.zeros((1, *image_shape))
     template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images)))
-    with Checkpoints(path / "variables") as checkpoints:
-        restored = checkpoints.restore(template)
-    if restored is not None:
+    variables = _half_variables(path, template) if (path / HALF).exists() else _variables(path, template)
+    if variables is not None:
         teacher = Teacher(
             model,
-            restored.state,
+            variables,
             architecture=name,
             image_shape=image_shape,
             fixed_size=card.get("fixed_size", False),  # older cards lack it
@@ -182,3 +211,18 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
         if teacher.hash == card["hash"]:
             return teacher
     raise ValueError(f"the teacher at {path} lacks the weights its card names by hash; copy it again.")
+
+
+def _variables(path: Path, template: Any) -> Any | None:
+    with Checkpoints(path / "variables") as checkpoints:
+        restored = checkpoints.restore(template)
+    return restored and restored.state
+
+
+def _half_variables(path: Path, template: Any) -> Any | None:
+    """None where the file has other arrays than the template."""
+    arrays = read_arrays(path / HALF)
+    expected = {name: leaf.shape for name, leaf in flatten_dict(template, sep="/").items()}
+    if {name: array.shape for name, array in arrays.items()} != expected:
+        return None
+    return unflatten_dict({name: array.astype(np.float32) for name, array in arrays.items()}, sep="/")

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnas.artifacts.files import write_arrays
 from rnas.evaluation.evaluated_model import evaluated_teacher
+from rnas.main import main
 from rnas.models import build_model
 from rnas.teachers import describe_taps, load_teacher, save_teacher
-from rnas.teachers.teacher import content_hash
+from rnas.teachers.teacher import SHIPPED, content_hash
 
 SHAPE = (8, 8, 1)
 MODEL = build_model("wide_resnet_10_1", num_classes=7, mean=(0.3,), std=(0.4,))
@@ -143,3 +145,33 @@ def test_a_card_of_another_model_is_found_out(folder):
     (folder / "teacher.json").write_text(json.dumps({**card, "architecture": "wide_resnet_ten"}))
     with pytest.raises(ValueError, match="no model is named 'wide_resnet_ten'"):
         load_teacher(folder)
+
+
+def test_half_precision_is_another_teacher_that_comes_back(folder, tmp_path, capsys):
+    half = tmp_path / "half"
+    assert main(["teacher", "halve", str(folder), f"--output={half}"]) == 0
+    whole, small = load_teacher(folder), load_teacher(half)
+    assert small.hash in capsys.readouterr().out and small.hash != whole.hash
+    assert small.identity == small.halved().identity
+    for own, other in zip(jax.tree.leaves(small.variables), jax.tree.leaves(whole.variables), strict=True):
+        assert own.dtype == np.float32
+        np.testing.assert_allclose(own, other, rtol=2**-11)  # half a unit of ten bits
+    assert sum(file.stat().st_size for file in half.rglob("*")) < 0.7 * largest_file(folder).stat().st_size
+    assert main(["teacher", "halve", str(folder), f"--output={half}"]) == 2
+    damaged = dict(np.load(half / "weights.npz"))
+    damaged["params/classifier/bias"] = damaged["params/classifier/bias"][1:]
+    write_arrays(half / "weights.npz", damaged)
+    with pytest.raises(ValueError, match="lacks the weights its card names by hash"):
+        load_teacher(half)
+
+
+def test_shipped_teachers_are_small_and_load():
+    for card in SHIPPED.glob("*/teacher.json"):
+        teacher = load_teacher(f"shipped:{card.parent.name}")
+        assert teacher.origin["command"].startswith("rnas teacher train --config=configs/teachers/")
+        assert sum(file.stat().st_size for file in card.parent.iterdir()) < 3e6
+
+
+def test_a_teacher_that_is_not_shipped_is_named():
+    with pytest.raises(ValueError, match="no teacher 'mine' comes with rnas; there is"):
+        load_teacher("shipped:mine")

@@ -180,7 +180,7 @@ def teacher(config: ConfigDict) -> None:
     The attack's radius and step are those of `adversarial` unless they are changed; its start is the method's own.
     """
     config.teacher = teacher = ConfigDict()
-    teacher.path = ""  # a teacher directory; empty: train one here
+    teacher.path = ""  # a teacher directory, or shipped:NAME of one that comes with rnas; empty: train one here
     teacher.natural_path = ""  # the same for the second teacher, which is trained like the first but without attack
     teacher.architecture = "wide_resnet_34_10"  # of the teachers trained here
     teacher.objective = "pgd_at"  # pgd_at | trades | mart | score | none
