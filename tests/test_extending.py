@@ -30,6 +30,7 @@ def get_config():
     config.validation.count, config.validation.steps = 16, 1
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 16
+    evaluation.auto_attack = ()
     evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.15",), ("0",), 1
     evaluation.further_attacks = ("toy_attack",)
     return config

@@ -73,8 +73,14 @@ ARM_COMPARISONS = (
     "student : tutors_random_0",
     "student : tutors_robust",
 )
+ALONE = {
+    "train.gamma": 0.0,
+    "train.kl_weight": 0.0,
+    "baselines": ("no_distillation", "plain"),
+    "comparisons": (),
+}
 VARIANTS = {
-    **{name: {"train.objective": name, "train.gamma": 0.0, "train.kl_weight": 0.0} for name in choices.METHODS},
+    **{name: {**ALONE, "train.objective": name} for name in choices.METHODS},
     "awp": _perturb_weights,
     "average": {"train.weight_average": 0.995},
     "methods": {

@@ -122,9 +122,9 @@ def over_seeds(first: np.ndarray, second: np.ndarray, *, resamples: int = 10_000
     Weerahandi, Journal of the American Statistical Association 84:602, 1989), and never more certain than the images
     alone allow. They keep their level for any number of seeds, at the price of wide intervals for two or three. In
     simulations of 3 seeds without a difference, with a spread of 2 points between seeds and 2,000 images, this test
-    rejects at 5 % in 4 % of cases; the percentile bootstrap, which is too wide on few images, in 9 %, and
-    Satterthwaite's degrees of freedom for the sum of variances in 8 %. All need some ten images on which the arms
-    disagree.
+    rejects at 5 % in 4 to 5 % of cases; the percentile bootstrap, which is too wide on few images, in 9 to 10 %, and
+    Satterthwaite's degrees of freedom for the sum of variances in up to 8 %. All need some ten images on which the
+    arms disagree.
 
     One seed: the exact McNemar test and Newcombe's interval, which hold for these two trained models alone. The same
     for seeds whose differences are one and the same number on every image.
@@ -254,7 +254,7 @@ def _test_of_sum(size: float, of_t: float, of_normal: float, least: float, freed
     least = max(least, _SMALLEST)
 
     def p_value(size: float) -> float:
-        return min(1.0, float(2 * weights @ norm.sf(size / scales)))
+        return min(1.0, float(2 * weights @ norm.sf(size / scales)))  # at 0 rounding leads past 1
 
     tail = (1 - LEVEL) / 2
     margin = float(norm.isf(tail)) * least

@@ -30,11 +30,12 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Family:
-    """One arm, the reference, beside all others under one attack at one radius, with Holm's correction over them.
+    """Arms beside their references under one attack at one radius, with Holm's correction over them.
 
     Attributes:
         epsilon: radius; None without attack.
-        compared: arm -> its difference to the reference, of those whose outcomes are known.
+        compared: arm -> its difference to the reference, of those whose outcomes are known; where there are several
+            references 'arm : reference' -> difference.
         left_out: arm -> why it is not among them.
     """
 
@@ -75,6 +76,27 @@ def families(arms: Arms, reference: str, radii: Sequence[float]) -> list[Family]
 def baselines(results: Results) -> list[str]:
     """The models that the student of a run is compared with."""
     return [name for name, model in results.models.items() if model.kind not in _NO_BASELINES]
+
+
+def families_of_pairs(results: Results, pairs: Mapping[str, tuple[str, str]]) -> list[Family]:
+    """Pairs of models, 'arm : reference' -> names, at each radius of the student and clean, attacked as `families`."""
+    from rnas.evaluation.paired_statistics import compare
+
+    def compared(attack: str, epsilon: float | None) -> Family:
+        right, left_out = {}, {}
+        for name in {name: None for pair in pairs.values() for name in pair}:
+            try:
+                right[name] = _right(results, name, attack, epsilon)
+            except ValueError as error:
+                left_out[name] = str(error).rstrip(".")
+        known = {key: pair for key, pair in pairs.items() if not left_out.keys() & set(pair)}
+        return Family(attack, epsilon, dict(zip(known, compare(right, list(known.values())), strict=True)), left_out)
+
+    found = []
+    for epsilon in by_radius(results.student) if results.student else ():
+        auto, headline = (compared(attack, epsilon) for attack in ATTACKS)
+        found.append(headline if auto.left_out else auto)
+    return [*found, compared(CLEAN.name, None)] if found else []
 
 
 def baseline_families(results: Results) -> list[Family]:

@@ -19,7 +19,7 @@ from rnas.pages.site import lines
 from rnas.pages.workdir import AttackFolder, Workdir
 
 HEADLINE_ATTACK = "pgd_100"
-_ORDER = ("student", "student_last", "teacher", "no_distillation", "plain", "method", "published", "random")
+_ORDER = ("student", "student_last", "teacher", "no_distillation", "plain", "ablation", "method", "published", "random")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.decisions import decisions
-from rnas.pages.differences import Family, baseline_families, established, shown
+from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
 from rnas.pages.quantity import compact, norm_label, percent
 from rnas.pages.results import HEADLINE_ATTACK, Results, by_radius, cautions, read_results, spread, suite_cautions
@@ -68,10 +68,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             network=(f"The {files.noun}", _network(files)),
             search=("How the search decided", _search(files)),
             tutors=("Tutors of the student layers", _tutors(files)),
-            decisions=(
-                "The search, epoch by epoch",
-                decisions({"": files.history}, {"": files.architecture}),
-            ),
+            decisions=("The search, epoch by epoch", decisions({"": files.history}, {"": files.architecture})),
             learning=("Learning", _learning(files)),
             images=("Adversarial images", images and {"gallery": images, "attack": label_of(HEADLINE_ATTACK)}),
             protocol=("Protocol", results.student and _protocol(files, results)),
@@ -150,9 +147,17 @@ def _results(results: Results) -> dict[str, Any] | None:
 
 
 def _differences(files: Workdir, results: Results, found: Sequence[Family]) -> dict[str, Any] | None:
-    """The baselines beside the student, tested on the same images."""
+    """The baselines beside the student, or the pairs that the configuration compares, tested on the same images."""
     labels = {name: model.label for name, model in results.models.items()}
-    return shown(found, labels, files.noun.capitalize(), results)
+    pairs = {}
+    for versus in files.setting("comparisons") or ():
+        arms = [arm if arm in labels else f"baseline_{arm}" for arm in versus.split(" : ")]
+        if set(arms) <= labels.keys():
+            pairs[versus] = (arms[0], arms[1])
+            labels[versus] = " \u2212 ".join(labels[arm].removeprefix("Baseline, ") for arm in arms)
+    if not pairs:
+        return shown(found, labels, files.noun.capitalize(), results)
+    return shown(families_of_pairs(results, pairs), labels, "the second", results)
 
 
 def _accuracy_table(results: Results, epsilon: float | None) -> Table:

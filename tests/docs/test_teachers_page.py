@@ -36,6 +36,7 @@ def get_config(space):
     config.validation.count = 0
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 8
+    evaluation.auto_attack = ()
     evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.1",), ("0", "0.1"), 1
     return config
 """

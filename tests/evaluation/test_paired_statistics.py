@@ -253,3 +253,10 @@ def test_one_seed_finds_the_detectable_difference_with_its_power():
         shares[planted_effect] = np.mean([mcnemar(*outcomes(*draw)).p_value < 0.05 for draw in draws])
     assert 0.7 <= shares[effect] <= 0.9
     assert shares[0.0] <= 0.05 + CHANCE
+
+
+def test_p_values_are_probabilities_whatever_the_outcomes():
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        found = over_seeds(draw.random((3, 10)) < 0.5, draw.random((3, 10)) < 0.5, resamples=10)
+        assert 0 <= found.p_value <= 1

@@ -15,6 +15,7 @@ from rnas.objectives import (
     adversarial_images,
     joint_terms,
     run_teacher,
+    soft_tutor_loss,
 )
 from rnas.objectives.methods import Mart, Trades
 
@@ -374,6 +375,22 @@ def test_fixed_tutors_keep_the_order_of_first_choice(case):
     found = tutors.loss(out, case["maps"][:, ::-1], None, objective("none", gamma=1.0))
     every = distances(case)
     np.testing.assert_allclose(found, every[:, 0, 1] + every[:, 1, 0], rtol=1e-5)
+
+
+def test_a_penalty_of_teacher_taps_moves_the_mixture_alone(case):
+    """Added to the distances, so the loss grows by Σ_ij g_ij·p_j, and the gradient of the student stays."""
+    out = {"first": case["images"], "second": case["images"] ** 2}
+    weights, penalty = np.array([[0.7, 0.3], [0.2, 0.8]], np.float32), (0.5, 0.1)
+
+    def loss(out, penalty):
+        terms = soft_tutor_loss(out, OUT, case["maps"], objective("none", gamma=1.0), lambda: weights, penalty)
+        return terms.sum(), terms
+
+    plain, without = jax.grad(loss, has_aux=True)(out, ())
+    moved, found = jax.grad(loss, has_aux=True)(out, penalty)
+    np.testing.assert_allclose(found - without, np.sum(weights * np.array(penalty)), rtol=1e-5)
+    for name, gradient in plain.items():
+        np.testing.assert_array_equal(moved[name], gradient)
 
 
 def test_sampled_tutors_draw_soft_weights(case):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from rnas.artifacts.architecture import WidthArchitecture
+from rnas.artifacts.evaluation import ModelScores
+from rnas.artifacts.scores import AttackScore, Score
 from rnas.config.defaults import dsara, rnas_cl
 from rnas.config.load import load_config
 from rnas.models import build_model
@@ -24,6 +26,7 @@ from rnas.runs.recipes import (
 )
 from rnas.runs.stage_trainers import checkpoints, first_state, network_trainer, trained
 from rnas.runs.stages import open_run
+from rnas.runs.stages.evaluate_models import auto_attacked
 from rnas.training.collapse import CollapseRule
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
@@ -199,12 +202,39 @@ def test_what_cannot_work_is_refused_before_anything_runs(tmp_path, overrides, m
 def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argument):
     """One that never sees the strongest attack could lead the table by masked gradients."""
     experiment = opened(tmp_path, argument=argument, file=file)
-    assert set(experiment.config.evaluation.auto_attack) == set(model_names(experiment.config)) - {"teacher"}
+    names = model_names(experiment.config)
+    models = models_of(dict.fromkeys(names, 0))
+    assert set(auto_attacked(experiment.config.evaluation.auto_attack, models)) >= set(names) - {"teacher"}
     assert len(model_names(experiment.config)) > 12 and {
         "baseline_plain",
         "baseline_pgd_at_awp",
         "baseline_mtard",
     } < set(model_names(experiment.config))
+
+
+def models_of(standing):
+    """name → how many of ten images withstand PGD-100, as scores."""
+    return {
+        name: ModelScores("method", name, 1, 1, Score.of(10, 10), {"pgd_100": AttackScore.of(count, 10)})
+        for name, count in standing.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (("student", "strongest_baseline", "teacher"), ["student", "baseline_b", "teacher"]),
+        (("teacher", "baselines"), ["baseline_a", "baseline_b", "teacher"]),
+        (("baseline_a", "strongest_baseline"), ["baseline_a", "baseline_b"]),
+        ((), []),
+    ],
+)
+def test_which_models_meet_auto_attack(wanted, expected):
+    assert auto_attacked(wanted, models_of({"student": 9, "baseline_a": 3, "baseline_b": 4, "teacher": 8})) == expected
+
+
+def test_groups_without_a_member_mean_no_model():
+    assert auto_attacked(("baselines", "strongest_baseline", "teacher"), models_of({"student": 9})) == []
 
 
 def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):

@@ -21,16 +21,19 @@ import pytest
 from scipy import stats
 
 from rnas.artifacts import attack as attack_file
+from rnas.artifacts.layer_movement import LayerMovement
 from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.outcomes import Outcomes
 from rnas.artifacts.scores import Score
+from rnas.artifacts.search_history import read_history
 from rnas.config.load import load_config
 from rnas.layers.counting import count
 from rnas.main import main, parse
 from rnas.models.width_network import FBNet
 from rnas.pages import write_report
 from rnas.runs.stages import NAMES as STAGES
-from rnas.runs.stages import execute
+from rnas.runs.stages import execute, open_run
+from rnas.runs.stages.train_student import train_baselines
 from rnas.spaces import width_space
 from rnas.training.checkpoints import Checkpoints
 
@@ -68,6 +71,7 @@ def get_config():
     config.validation.count, config.validation.steps = 32, 2
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 16
+    evaluation.auto_attack = ()
     evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.15",), ("0.1", "0", "0.2"), 1
     config.log_every_steps = config.checkpoint_every_steps = 4
     return config
@@ -572,3 +576,30 @@ def test_a_method_killed_in_the_middle_ends_as_undisturbed(mini, copy, tmp_path,
     for each in ("train", "finetune"):
         assert metrics(undisturbed, each) == metrics(disturbed, each)
         assert metrics(undisturbed, each)[-1]["step"] == 60
+
+
+def test_tutors_that_withstand_attack_are_searched_for_the_found_network(mini, copy):
+    """A baseline with tutors of its own: widths stay, the search is recorded, and the penalty pulls on the tutors."""
+    workdir = copy("baselines")
+    config = mini.config.copy_and_resolve_references()
+    config.baselines = ("attention_only+none+tutors_anew", "attention_only+none+tutors_robust")
+    config.baseline_selector.robustness = 100.0  # then nothing but the penalty counts
+    run = open_run(config.lock(), workdir)
+    train_baselines(run)
+    found, movement = run.architecture, LayerMovement.read(workdir / "layer_movement.json")
+    assert movement.taps == run.teacher.tap_names and all(0 <= moved <= 2 for moved in movement.movement)
+    assert len(set(movement.movement)) > 1
+    anew, robust = (run.baseline_architecture(name) for name in config.baselines)
+    assert anew.widths == robust.widths == found.widths
+    for name, architecture in (("tutors_anew", anew), ("tutors_robust", robust)):
+        history = read_history(workdir, f"search_{name}")
+        assert list(history.epochs) == [0, 1] and not history.widths
+        np.testing.assert_allclose(history.tutors.sum(axis=-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(history.tutors[-1], architecture.tutor_assignment.probabilities, rtol=1e-5)
+    moved = dict(zip(movement.taps, movement.movement, strict=True))
+    chosen = [np.mean([moved[tutor] for tutor in each.tutor_assignment.tutors]) for each in (robust, anew)]
+    assert chosen[0] < chosen[1]
+    # What a finished search left is taken up again: nothing is trained twice.
+    before = metrics(workdir, "search_tutors_anew")
+    train_baselines(run)
+    assert metrics(workdir, "search_tutors_anew") == before
