@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 import math
@@ -44,8 +44,8 @@ _OTHERS = tuple(  # take turns
     for dashes in ((0, (1, 1)), (0, (4, 1.2)), (0, (6, 1, 1, 1)))
     for colour, marker in ((GREEN, "D"), (OLIVE, "P"), (INK, "X"))
 )
-_COLUMNS, _WIDE_COLUMNS = 4, 2  # entries a line of the legend; of names as long as those of arms
-_SHORT = 28  # letters of a name
+_COLUMNS = 4  # entries a line of the legend, half of them where one is not short
+_SHORT = 28  # letters
 _LANDMARKS = ("student", "teacher", "no_distillation", "plain")  # kinds
 _TOLD_APART = 8  # curves
 _CHANCE_SHOWN = 50  # classes; with more of them chance cannot be told from the axis
@@ -59,7 +59,7 @@ def plot_robustness(results: Results) -> Picture | None:
     looks = _looks({name: model.kind for name, model in shown.items()})
     random = [name for name, model in shown.items() if model.kind == "random"]
     names = {name: model.label.removeprefix("Baseline, ") for name, model in shown.items()}
-    columns = _COLUMNS if max(map(len, names.values())) <= _SHORT else _WIDE_COLUMNS
+    columns = _columns(names.values())
     lines = -(-(len(shown) - max(0, len(random) - 1)) // columns)  # of the legend
     epsilon = results.epsilon
     marks = {} if epsilon is None else {epsilon: f"\u03b5 = {results.radius(epsilon)}"}
@@ -102,7 +102,8 @@ def plot_arms(results: StudyResults, names: Mapping[str, str]) -> Picture | None
     marks = {radius_key(results.epsilons[0]): f"\u03b5 = {results.epsilons[0]}"}
     marks.setdefault(radius_key(results.training_epsilon), f"trained at {radius(results.training_epsilon)}")
     scale = 255 if results.epsilons[0].endswith("/255") else 1
-    lines = -(-(len(looks) + bool(others)) // _WIDE_COLUMNS)  # of the legend
+    columns = _columns([names[name] for name in looks])
+    lines = -(-(len(looks) + bool(others)) // columns)  # of the legend
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -112,9 +113,14 @@ def plot_arms(results: StudyResults, names: Mapping[str, str]) -> Picture | None
         for name in reversed(looks):  # the student last, on top
             line = {**looks[name], "linewidth": 2.2 if name == "student" else 1.5, "label": names[name]}
             _curve(axes, points[name], scale, **line)
-        _against_radius(figure, axes, scale, marks, _WIDE_COLUMNS)
+        _against_radius(figure, axes, scale, marks, columns)
 
     return draw("robustness", say("arms", points, names), (740, 360 + 18 * lines), paint)
+
+
+def _columns(names: Iterable[str]) -> int:
+    """Entries a line of the legend of these names."""
+    return _COLUMNS if max(map(len, names)) <= _SHORT else _COLUMNS // 2
 
 
 def _looks(kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:

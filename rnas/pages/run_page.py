@@ -68,10 +68,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             network=(f"The {files.noun}", _network(files)),
             search=("How the search decided", _search(files)),
             tutors=("Tutors of the student layers", _tutors(files)),
-            decisions=(
-                "The search, epoch by epoch",
-                decisions({"": files.history}, {"": files.architecture}),
-            ),
+            decisions=("The search, epoch by epoch", decisions({"": files.history}, {"": files.architecture})),
             learning=("Learning", _learning(files)),
             images=("Adversarial images", images and {"gallery": images, "attack": label_of(HEADLINE_ATTACK)}),
             protocol=("Protocol", results.student and _protocol(files, results)),

@@ -185,7 +185,8 @@ def _plot_forest(results: StudyResults, names: Names) -> Picture:
     figures = [(points(row.difference), ends(row.interval)) for row in rows]
     lines = [(label, *figure, word) for label, figure, word in zip(labels, figures, words, strict=True)]
     width = min(max(560.0, 130 + 5.8 * max(map(len, labels))), COLUMN)
-    return draw("differences", say("forest", where, lines), (width, 60 + _ROW * len(rows)), paint)
+    # A wide one is not shrunk: its names would become too small to read.
+    return draw("differences", say("forest", where, lines), (width, 60 + _ROW * len(rows)), paint, width > 600)
 
 
 def _tutors(found: Mapping[str, Architecture | None]) -> dict[str, Any] | None:
