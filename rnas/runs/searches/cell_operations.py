@@ -14,9 +14,8 @@ from rnas.config.checks import check_allowed
 from rnas.data.sampler import permutation
 from rnas.objectives import SEARCH_METHODS, Curvature, LookAhead, ProbabilityPerturbation, SearchMethod, TeacherApply
 from rnas.runs import recipes
-from rnas.runs.baselines import RANDOM
 from rnas.runs.searches.cell_families import families
-from rnas.runs.searches.search import Search
+from rnas.runs.searches.search import Search, first_search_state, sampling, search_optimizers
 from rnas.spaces import cell_space
 from rnas.steps import Augmentation, CellSearchStep
 from rnas.steps.state import State
@@ -31,6 +30,7 @@ class CellSearch(Search):
         check_allowed(config, {"space": tuple(families()), "search.method": (*SEARCH_METHODS, "random")})
         self.family = families()[config.space](config)
         self.space, self.published = self.family.space, self.family.published
+        self.baselines = tuple(self.published)
         self.searches = not config.genotype and config.search.method != "random"
         self.student_label = "Searched network" if self.searches else "Random network"
         if config.genotype:
@@ -67,13 +67,6 @@ class CellSearch(Search):
         if self.config.genotype:
             return self.family.named(self.config.genotype)
         return None if self.searches else self._random("student")
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        return ("random_0, random_1, …", *self.published)
-
-    def has_baseline(self, name: str) -> bool:
-        return name in self.published or bool(RANDOM.fullmatch(name))
 
     def baseline(self, name: str, found: Architecture) -> Architecture:
         """Random or published cells, which are trained exactly like the student."""
@@ -115,7 +108,7 @@ class CellSearch(Search):
         architecture: dict[str, Any] = {"cells": cell_space.initial_logits(self.space, key)}
         if teacher_taps:
             architecture["tutors"] = jnp.zeros((len(self.supernet.taps), teacher_taps))
-        return self._state(architecture, cell_space.probabilities(architecture["cells"]))
+        return first_search_state(self, architecture, cell_space.probabilities(architecture["cells"]))
 
     def make_step(
         self,
@@ -128,7 +121,8 @@ class CellSearch(Search):
         stage = self.config.search
         return CellSearchStep(
             self.supernet, recipes.joint_objective(self.config, "search"), augmentation,
-            *self._optimizers(steps_per_epoch), self._sampling(steps_per_epoch), self._method(steps_per_epoch),
+            *search_optimizers(self.config, steps_per_epoch), sampling(self.config, steps_per_epoch),
+            self._method(steps_per_epoch),
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
             Curvature(stage.curvature.weight, stage.curvature.first_epoch, steps_per_epoch),

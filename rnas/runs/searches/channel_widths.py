@@ -17,7 +17,7 @@ from rnas.models.width_network import FBNet, slice_variables
 from rnas.objectives import Alternation, SearchCost, TeacherApply
 from rnas.runs import recipes
 from rnas.runs.baselines import RANDOM
-from rnas.runs.searches.search import Search
+from rnas.runs.searches.search import Search, first_search_state, sampling, search_optimizers
 from rnas.spaces import width_space
 from rnas.steps import Augmentation, TutorSearchStep, WidthSearchStep
 from rnas.steps.state import State
@@ -28,6 +28,7 @@ class WidthSearch(Search):
     """The search over channel widths."""
 
     searches_tutors_alone = True
+    baselines = ("uniform", "smallest", "largest")
     step_type = WidthSearchStep
 
     def __init__(self, config: ConfigDict):
@@ -62,13 +63,6 @@ class WidthSearch(Search):
         options = {key: config[key] for key in ("conv_bias", "mask_expansion", "shortcut")}
         fields = recipes.network_fields(config)
         return FBNet(space=self.space, widths=widths, momentum=config.bn_momentum, **options, **fields)
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        return ("random_0, random_1, …", "uniform", "smallest", "largest")
-
-    def has_baseline(self, name: str) -> bool:
-        return name in ("uniform", "smallest", "largest") or bool(RANDOM.fullmatch(name))
 
     def baseline(self, name: str, found: WidthArchitecture) -> WidthArchitecture:
         """Widths that no search chose: random or uniform ones at the MACs of `found`, the smallest, the largest."""
@@ -111,7 +105,7 @@ class WidthSearch(Search):
 
     def initial_state(self, teacher_taps: int) -> State:
         tutors = jnp.zeros((len(self.space.taps), teacher_taps or 1))
-        return self._state({"widths": width_space.initial_width_logits(self.space), "tutors": tutors})
+        return first_search_state(self, {"widths": width_space.initial_width_logits(self.space), "tutors": tutors})
 
     def make_step(
         self,
@@ -128,7 +122,8 @@ class WidthSearch(Search):
         )
         return self.step_type(
             self.supernet, recipes.joint_objective(config, "search"), augmentation,
-            *self._optimizers(steps_per_epoch), self._sampling(steps_per_epoch), self._alternation(steps_per_epoch),
+            *search_optimizers(config, steps_per_epoch), sampling(config, steps_per_epoch),
+            self._alternation(steps_per_epoch),
             cost, teacher=teacher, teacher_taps=taps, tutor_penalty=tutor_penalty,
         )  # fmt: skip
 
@@ -180,7 +175,7 @@ class TutorSearch(WidthSearch):
         return self.at_widths(self.widths)
 
     def initial_state(self, teacher_taps: int) -> State:
-        return self._state({"widths": (), "tutors": jnp.zeros((len(self.space.taps), teacher_taps))})
+        return first_search_state(self, {"widths": (), "tutors": jnp.zeros((len(self.space.taps), teacher_taps))})
 
     def choice(self, state: State) -> None:
         """The network is the narrow one already."""

@@ -13,7 +13,7 @@ from rnas.artifacts.architecture import Architecture
 from rnas.data.sampler import Sampler
 from rnas.objectives import Sampling, TeacherApply
 from rnas.runs import recipes
-from rnas.runs.baselines import SEARCHED_TUTORS, known_parts, parse
+from rnas.runs.baselines import RANDOM, SEARCHED_TUTORS, known_parts, parse
 from rnas.steps import Augmentation
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
@@ -26,6 +26,7 @@ class Search(abc.ABC):
     searches_tutors_alone = False
     student_label = "Student"  # what people read of the network that it finds
     published: Mapping[str, str] = {}  # baselines that others found, name → what people read
+    baselines: tuple[str, ...] = ()  # architectures that `baseline` knows, published ones among them
 
     def __init__(self, config: ConfigDict):
         self.config = config
@@ -34,9 +35,9 @@ class Search(abc.ABC):
         """Raises ValueError for a configuration that this search cannot work with."""
         for name in self.config.baselines:
             part = parse(name)
-            if part.architecture is not None and not self.has_baseline(part.architecture):
-                known = ", ".join((*known_parts(), *self.baselines))
-                raise ValueError(f"unknown baseline {part.architecture!r}; known, to be joined by '+': {known}.")
+            if (own := part.architecture) is not None and own not in self.baselines and not RANDOM.fullmatch(own):
+                known = ", ".join((*known_parts(), "random_0, random_1, …", *self.baselines))
+                raise ValueError(f"unknown baseline {own!r}; known, to be joined by '+': {known}.")
             if part.tutors in SEARCHED_TUTORS and not self.searches_tutors_alone:
                 raise ValueError(f"baseline {name!r}: this space has no search over the tutors alone.")
 
@@ -59,17 +60,8 @@ class Search(abc.ABC):
         """The architecture that the configuration names or draws; None where it is to be searched."""
         return None
 
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """Names of architectures to compare with, as a message lists them."""
-        return ()
-
-    def has_baseline(self, name: str) -> bool:
-        """Whether `baseline` knows an architecture of this name."""
-        return False
-
     def baseline(self, name: str, found: Any) -> Architecture:
-        """The architecture, without tutors, of a name that `has_baseline`.
+        """The architecture, without tutors, of a name of `baselines`, or of random_<k>.
 
         Args:
           found: the student's, which some are made to resemble. Raises ValueError where none does.
@@ -135,21 +127,6 @@ class Search(abc.ABC):
         network = {name: variables[name] for name in ("params", "batch_stats")}
         return self.supernet.apply(network, images, variables["choice"], train=False)[0]
 
-    def _state(self, architecture: dict[str, Any], *inputs: Any) -> State:
-        variables = recipes.initial_variables(self.supernet, self.config, "search", *inputs)
-        optimizer, arch_optimizer = self._optimizers()
-        return State.create(variables, optimizer, architecture, arch_optimizer)
-
-    def _optimizers(self, steps_per_epoch: int = 1) -> tuple[Optimizer, Optimizer]:
-        """Of weights and architecture."""
-        stage = self.config.search
-        length: dict[str, Any] = dict(epochs=stage.epochs, steps_per_epoch=steps_per_epoch)
-        return make_optimizer(stage.optimizer, **length), make_optimizer(stage.arch_optimizer, **length)
-
-    def _sampling(self, steps_per_epoch: int) -> Sampling:
-        tau = self.config.tau
-        return Sampling(tau.start, tau.decay, tau.min, self.config.selector.hard, steps_per_epoch)
-
     # -- what was found -----------------------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -163,3 +140,23 @@ class Search(abc.ABC):
     def initial_student(self, architecture: Any, searched: Callable[[], State]) -> Any | None:
         """Variables that training starts from; None for fresh ones. `searched` reads the last state of the search."""
         return None
+
+
+def first_search_state(search: Search, architecture: dict[str, Any], *inputs: Any) -> State:
+    """The state of a search before its first step; `inputs` are what the supernet takes beside images."""
+    variables = recipes.initial_variables(search.supernet, search.config, "search", *inputs)
+    optimizer, arch_optimizer = search_optimizers(search.config)
+    return State.create(variables, optimizer, architecture, arch_optimizer)
+
+
+def search_optimizers(config: ConfigDict, steps_per_epoch: int = 1) -> tuple[Optimizer, Optimizer]:
+    """The optimisers of weights and architecture."""
+    stage = config.search
+    length: dict[str, Any] = dict(epochs=stage.epochs, steps_per_epoch=steps_per_epoch)
+    return make_optimizer(stage.optimizer, **length), make_optimizer(stage.arch_optimizer, **length)
+
+
+def sampling(config: ConfigDict, steps_per_epoch: int) -> Sampling:
+    """How architectures and tutors are sampled."""
+    tau = config.tau
+    return Sampling(tau.start, tau.decay, tau.min, config.selector.hard, steps_per_epoch)
