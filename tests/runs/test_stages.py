@@ -264,7 +264,7 @@ def test_outcomes_stand_beside_the_figures(mini):
 
 
 def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
-    """Also where a run is continued after it: the folder of the attack is complete then."""
+    """Also where a run is continued after it: the folder of the attack is complete then. It attacks the first images."""
     stage = importlib.import_module("rnas.runs.stages.evaluate_models")  # its function has the same name
     ids = np.array([3, 1])
     columns = {"id": ids, "label": ids, "clean_correct": ids == ids, "fooled_by": np.array(["", "apgd_ce"])}
@@ -272,11 +272,14 @@ def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
     attack_file.write_examples(tmp_path, columns)
     summary = SimpleNamespace(failed=[], robust=Score.of(1, 2), version="standard")
     monkeypatch.setattr(stage, "assess_dataset", lambda *_, report, **__: report(tmp_path) or summary)
-    config = SimpleNamespace(evaluation=SimpleNamespace(epsilons=("8/255",), batch_size=8, count=2))
+    config = SimpleNamespace(
+        evaluation=SimpleNamespace(epsilons=("8/255",), batch_size=8, count=3, auto_attack_count=2)
+    )
     run = SimpleNamespace(config=config, workdir=tmp_path, dataset=None)
     path = tmp_path / "student.npz"
     assert stage._auto_attack(run, None, path).accuracy == 0.5 and not path.exists()
-    Outcomes(ids, ids, {"clean": ids == ids}).write(path)
+    all_ids = np.array([3, 1, 2])
+    Outcomes(all_ids, all_ids, {"clean": all_ids == all_ids}).write(path)
     for _ in range(2):
         stage._auto_attack(run, None, path)
         found = Outcomes.read(path).right
