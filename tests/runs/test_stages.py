@@ -264,7 +264,7 @@ def test_outcomes_stand_beside_the_figures(mini):
 
 
 def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
-    """Also where a run is continued after it: the folder of the attack is complete then. It attacks the first images."""
+    """Also where a run is continued after it, whose folder is complete then. It attacks the first images."""
     stage = importlib.import_module("rnas.runs.stages.evaluate_models")  # its function has the same name
     ids = np.array([3, 1])
     columns = {"id": ids, "label": ids, "clean_correct": ids == ids, "fooled_by": np.array(["", "apgd_ce"])}
