@@ -2,6 +2,8 @@
 
 Variants, joined by commas; none is the full recipe:
   short     a recipe that fits two CPU cores
+  study     for `rnas study`: at ε = 0.1, with the teacher that comes with rnas, 12,000 training images and no attack in
+            training, the paper's own setting; the student has KL and attention, its arms have less, or other tutors
   methods   a baseline for every method beside the student of the joint objective, as in `digits.py`; trades_awp is
             left out, which begins in epoch 10; fewer are named by --config.baselines="('plain','trades')"
 
@@ -16,7 +18,46 @@ from rnas.config import choices, with_variants
 from rnas.config.defaults import rnas_cl
 
 BASELINES = tuple(name for name in choices.BASELINES if name not in ("no_distillation", "trades_awp"))
+# Arms of `study`: the student learns by KL and attention, from the tutors that the search chose.
+ARMS = (
+    "plain",
+    "kl_only",
+    "attention_only",
+    *(f"attention_only+tutors_{name}" for name in ("random_0", "random_1", "same_depth", "robust")),
+)
+COMPARISONS = (
+    "student : kl_only",
+    "attention_only : plain",
+    *(f"attention_only : {arm}" for arm in ARMS[3:]),
+    "kl_only : plain",
+)
 VARIANTS = {
+    "study": {
+        "teacher.path": "shipped:fashion_mnist",
+        "teacher.cache.views": 4,
+        "data.held_out": 1000,
+        "data.train_count": 12000,
+        "adversarial.epsilon": "0.1",
+        "adversarial.step_size": "0.025",
+        "adversarial.objective": "none",
+        "search.epochs": 10,
+        "search.batch_size": 128,
+        "tau.decay": 0.4,
+        "bn_momentum": 0.95,
+        "train.epochs": 20,
+        "train.batch_size": 128,
+        "baselines": ARMS,
+        "comparisons": COMPARISONS,
+        "study.seeds": (0, 1, 2),
+        "validation.count": 500,
+        "evaluation.count": 1000,
+        "evaluation.pgd_100_restarts": 1,
+        "evaluation.epsilons": ("0.1",),
+        "evaluation.curve": ("0", "0.025", "0.05", "0.075", "0.1"),
+        "checkpoint_every_steps": 200,
+        "adversarial.iad_1.first_epoch": 0,
+        "adversarial.iad_2.first_epoch": 0,
+    },
     "short": {
         "data.held_out": 1000,
         "adversarial.steps": 3,

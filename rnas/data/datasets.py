@@ -186,7 +186,9 @@ def _sha256(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def load_dataset(name: str, *, data_dir: str | Path | None = None, held_out: int, seed: int) -> Dataset:
+def load_dataset(
+    name: str, *, data_dir: str | Path | None = None, held_out: int, seed: int, train_count: int = 0
+) -> Dataset:
     """Loads a TFDS image classification set and holds a part of its training images out.
 
     Args:
@@ -194,6 +196,7 @@ def load_dataset(name: str, *, data_dir: str | Path | None = None, held_out: int
       data_dir: see `open_builder`.
       held_out: training images to hold out for model choice, as many of every class.
       seed: the held-out images depend on the set, `held_out` and this alone.
+      train_count: training images to keep of the others, as many of every class; 0 keeps all.
 
     Raises ValueError if the set is unknown, missing or of another kind, or a class would keep no training images.
     """
@@ -208,6 +211,11 @@ def load_dataset(name: str, *, data_dir: str | Path | None = None, held_out: int
         raise ValueError(f"held_out={held_out} of {len(everything)} images of {name!r}: {error}") from error
     validation = everything.take(held)
     train = everything.take(np.setdiff1d(everything.ids, held)) if held_out else everything
+    if train_count:
+        try:
+            train = train.take(balanced_rows(train.labels, train_count, num_classes=label.num_classes, seed=seed))
+        except ValueError as error:
+            raise ValueError(f"train_count={train_count} of {len(train)} images of {name!r}: {error}") from error
     return Dataset(
         name=name,
         version=str(info.version),

@@ -66,7 +66,10 @@ class Run:
 
             dataset = load_held_parts(data.name, self.stream)
         else:
-            dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed)
+            dataset = load_dataset(
+                data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed,
+                train_count=data.train_count,
+            )  # fmt: skip
         if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
             raise ValueError(
                 f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "

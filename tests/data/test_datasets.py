@@ -71,6 +71,15 @@ def test_held_out_images_depend_on_the_seed_alone(digits, digits_dir):
     assert other.fingerprint["data_sha256"] == digits.fingerprint["data_sha256"]
 
 
+def test_fewer_training_images_are_balanced_and_none_of_the_held_out_ones(digits, digits_dir):
+    fewer = load_dataset("digits", data_dir=digits_dir, held_out=200, seed=0, train_count=105)
+    assert np.bincount(fewer.train.labels).tolist() == [11] * 5 + [10] * 5
+    assert set(fewer.train.ids) <= set(digits.train.ids) and fewer.fingerprint["counts"]["train"] == 105
+    np.testing.assert_array_equal(fewer.validation.ids, digits.validation.ids)
+    with pytest.raises(ValueError, match="train_count=5000 of 1237 images of 'digits'"):
+        load_dataset("digits", data_dir=digits_dir, held_out=200, seed=0, train_count=5000)
+
+
 def test_nothing_held_out(digits_dir):
     dataset = load_dataset("digits", data_dir=digits_dir, held_out=0, seed=0)
     assert len(dataset.train) == 1437

@@ -33,6 +33,7 @@ def data() -> ConfigDict:
     config.num_classes = 10  # classes of the set, of those kept by class_ids
     config.class_ids = ()  # keep only these classes, renumbered in this order; empty: all
     config.held_out = 5000  # training images, equal numbers a class, that choose models and never train
+    config.train_count = 0  # training images to keep of the others, equal numbers a class; 0: all
     config.crop_padding = 4  # pixels of zero padding before a random crop
     config.flip = True  # mirror half of the training images
     config.mean = (0.491, 0.482, 0.447)  # normalisation inside the model, pixels in [0, 1]
@@ -270,6 +271,9 @@ def check(config: ConfigDict) -> None:
     check_at_least(config, 0, "teacher.cache.views", "teacher.cache.resident_gib")
     if config.teacher.cache.views and config.data.streaming:
         raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
+    check_at_least(config, 0, "data.train_count")
+    if config.data.train_count and config.data.streaming:
+        raise ValueError("data.train_count needs the images in memory: use 0 with data.streaming.")
     if not config.evaluation.epsilons:
         raise ValueError("evaluation.epsilons is empty; its first radius is the headline of the evaluation.")
 
