@@ -16,6 +16,8 @@ Variants, joined by commas:
   awp, average      perturbed weights (γ = 0.005 from epoch 10 on), and a moving average of them, in training
   released_cost     the cost formula of the released code
   finetune          20 epochs of TRADES after training
+  study             for `rnas study`, see launch/gpu_study.sh: 40 epochs without attack in training, the paper's own
+                    setting, five seeds; the student has KL and attention, its arms have less, or other tutors. Not run
   short             a few epochs with a small teacher, for two CPU cores
 for example `s7`, `s3,paper` or `m,paper,finetune`.
 
@@ -38,6 +40,13 @@ LARGE = {
     "search.optimizer.milestones": (75, 90),
     "train.epochs": 100,
 }
+# Arms of `study`.
+ARMS = (
+    "plain",
+    "kl_only",
+    "attention_only",
+    *(f"attention_only+tutors_{name}" for name in ("random_0", "random_1", "same_depth", "robust")),
+)
 VARIANTS = {
     "s3": {"space": "s3"},
     "s5": {"space": "s5"},
@@ -61,6 +70,24 @@ VARIANTS = {
     "average": {"train.weight_average": 0.995},
     "released_cost": {"cost.kind": "released"},
     "finetune": {"finetune.epochs": 20},
+    "study": {
+        "adversarial.objective": "none",
+        "bn_momentum": 0.97,
+        "search.epochs": 40,
+        "tau.decay": 0.1,  # as cold after 40 epochs as the recipe after 89
+        "train.epochs": 40,
+        "baselines": ARMS,
+        "comparisons": (
+            "student : kl_only",
+            "attention_only : plain",
+            *(f"attention_only : {arm}" for arm in ARMS[3:]),
+            "kl_only : plain",
+        ),
+        "evaluation.epsilons": ("2/255", "8/255"),
+        "evaluation.pgd_100_restarts": 1,
+        "adversarial.iad_1.first_epoch": 0,
+        "adversarial.iad_2.first_epoch": 0,
+    },
     "short": {
         "data.held_out": 1000,
         "adversarial.steps": 3,
