@@ -17,7 +17,7 @@ from rnas.objectives.cost import SearchCost, budget_penalty, cost_factor
 from rnas.objectives.curvature import input_curvature
 from rnas.objectives.divergences import kl_divergence, softened_divergence, squared_distance
 from rnas.objectives.inner_maximisation import adversarial_images
-from rnas.objectives.joint_objective import Objective
+from rnas.objectives.joint_objective import ArmTerms, Objective
 from rnas.objectives.joint_terms import Batch, joint_terms
 from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress, register
 from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
@@ -27,7 +27,7 @@ from rnas.objectives.schedules import Alternation, Curvature, ProbabilityPerturb
 from rnas.objectives.search_methods import SEARCH_METHODS, SearchMethod
 from rnas.objectives.selector import choose, gumbel_softmax, temperature
 from rnas.objectives.teacher_outputs import TeacherApply, TeacherOutputs, run_teacher, run_teachers_on_adversarial
-from rnas.objectives.tutors import FixedTutors, SampledTutors, soft_tutor_loss
+from rnas.objectives.tutors import FixedTutors, IndexedTutors, SampledTutors, index_tutors, soft_tutor_loss
 from rnas.objectives.weight_perturbation import weight_perturbation
 
 __all__ = [
@@ -35,9 +35,11 @@ __all__ = [
     "SEARCH_METHODS",
     "SECOND_ORDER",
     "Alternation",
+    "ArmTerms",
     "Batch",
     "Curvature",
     "FixedTutors",
+    "IndexedTutors",
     "Logits",
     "LookAhead",
     "Method",
@@ -64,6 +66,7 @@ __all__ = [
     "cross_entropy",
     "cross_layer_loss",
     "gumbel_softmax",
+    "index_tutors",
     "input_curvature",
     "joint_terms",
     "kl_divergence",

@@ -5,9 +5,26 @@ Search and training, student and teacher share it: with gamma = kl_weight = 0 it
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
 
 from rnas.objectives.methods import METHODS, Method
+
+
+class ArmTerms(NamedTuple):
+    """What one of several networks that train by one objective has of its own: arrays, so that one program trains all.
+
+    Attributes:
+      gamma, kl_weight: in place of the objective's, which is not 0 where any of the networks has another than 0; a term
+        of weight 0 adds exactly nothing.
+      tutors: [n_s] rows of the teacher's maps, see `rnas.objectives.IndexedTutors`; None where the objective has no
+        gamma.
+    """
+
+    gamma: jax.Array | float
+    kl_weight: jax.Array | float
+    tutors: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rnas.attacks.losses import cross_entropy
 from rnas.objectives.divergences import kl_divergence
-from rnas.objectives.joint_objective import Objective
+from rnas.objectives.joint_objective import ArmTerms, Objective
 from rnas.objectives.methods import Logits, TrainProgress
 from rnas.objectives.network import Network
 from rnas.objectives.teacher_outputs import TeacherOutputs
@@ -37,6 +37,7 @@ def joint_terms(
     batch: Batch,
     attention_loss: Callable[[Mapping[str, jax.Array]], jax.Array],
     *,
+    arm: ArmTerms | None = None,
     progress: TrainProgress = START,
     loss_state: PyTree = None,
     average: Callable[[PyTree], PyTree] = lambda means: means,
@@ -46,6 +47,7 @@ def joint_terms(
 
     Args:
       attention_loss: taps `out` of the network -> cross-layer loss [N] against the teacher's maps.
+      arm: weights of the distilling terms in place of the objective's.
       progress: of training.
       loss_state: of the method, after the step before.
       average: scalars of this replica -> their means over all replicas, for the loss state.
@@ -89,6 +91,7 @@ def joint_terms(
         terms["kl"] = kl_divergence(teacher_outputs.logits, clean_logits)
     if objective.gamma:
         terms["attention"] = sum(attention_loss(out) for out in views) / len(views)
-    terms["loss"] = terms["classification"] + objective.kl_weight * terms["kl"] + objective.gamma * terms["attention"]
+    weights = arm or objective
+    terms["loss"] = terms["classification"] + weights.kl_weight * terms["kl"] + weights.gamma * terms["attention"]
     terms["loss"] += objective.auxiliary * auxiliary
     return terms, network.batch_stats, loss_state

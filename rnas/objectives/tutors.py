@@ -39,6 +39,31 @@ def soft_tutor_loss(
     return cross_layer_loss(distances, weights, objective.reduction)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class IndexedTutors:
+    """Each student tap matches one teacher tap, whose place is an entry of an array that may be traced.
+
+    Attributes:
+      student_taps: n_s.
+      teacher_taps: whose maps there are, n.
+      available: teacher taps that could have been chosen, n_t.
+      rows: [n_s] integers, of `teacher_taps`; None for a template of several choices.
+    """
+
+    student_taps: tuple[str, ...]
+    teacher_taps: tuple[str, ...]
+    available: int
+    rows: jax.Array | np.ndarray | None = None
+
+    def loss(self, out: Taps, maps: jax.Array, key: jax.Array, objective: Objective) -> jax.Array:
+        """Returns the cross-layer loss [N] against `maps` [N,n,P] of `teacher_taps`."""
+        del key  # nothing is drawn
+        student = attention_maps(out, self.student_taps, objective.size, objective.normalise)
+        distances = paired_distances(student, maps[:, self.rows])
+        scale = {"sum_layers": 1.0, "paper": 1.0 / (len(self.student_taps) * self.available)}
+        return scale[objective.reduction] * jnp.sum(distances, axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class FixedTutors:
     """Each student tap matches one teacher tap, known beforehand.
@@ -60,12 +85,21 @@ class FixedTutors:
 
     def loss(self, out: Taps, maps: jax.Array, key: jax.Array, objective: Objective) -> jax.Array:
         """Returns the cross-layer loss [N] against `maps` [N,n,P] of `teacher_taps`."""
-        del key  # nothing is drawn
-        rows = np.array([self.teacher_taps.index(tap) for tap in self.chosen])
-        student = attention_maps(out, self.student_taps, objective.size, objective.normalise)
-        distances = paired_distances(student, maps[:, rows])
-        scale = {"sum_layers": 1.0, "paper": 1.0 / (len(self.chosen) * self.available)}
-        return scale[objective.reduction] * jnp.sum(distances, axis=-1)
+        tutors, rows = index_tutors([self])
+        return dataclasses.replace(tutors, rows=rows[0]).loss(out, maps, key, objective)
+
+
+def index_tutors(choices: Sequence[FixedTutors | None]) -> tuple[IndexedTutors, np.ndarray]:
+    """Returns a template of several choices for one student, and the rows [P,n_s] of each.
+
+    The template has each teacher tap that is chosen, once. A choice of None has the rows of another one.
+    """
+    given = [choice for choice in choices if choice is not None]
+    student_taps, available = given[0].student_taps, given[0].available
+    assert all((choice.student_taps, choice.available) == (student_taps, available) for choice in given), given
+    taps = tuple(dict.fromkeys(tap for choice in given for tap in choice.chosen))
+    rows = [[taps.index(tap) for tap in (choice or given[0]).chosen] for choice in choices]
+    return IndexedTutors(student_taps, taps, available), np.array(rows, np.int32)
 
 
 @dataclasses.dataclass(frozen=True)

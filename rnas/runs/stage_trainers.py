@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas.data.sampler import Sampler
-from rnas.objectives import FixedTutors, SampledTutors
+from rnas.objectives import FixedTutors, IndexedTutors, SampledTutors
 from rnas.runs.recipes import TEACHERS, Recipe
 from rnas.runs.run import Run, predict
 from rnas.runs.teacher_sources import TeacherSource, teacher_source
@@ -28,9 +28,10 @@ def checkpoints(run: Run, stage: str) -> Checkpoints:
     return Checkpoints(run.workdir / "checkpoints" / stage, best="score")
 
 
-def sampler(run: Run, randomness: str, rows: np.ndarray, batch_size: int) -> Sampler:
-    """The order of `rows` in a stage: a function of the seed and a name, for most stages their own."""
-    return Sampler(rows, batch_size, (run.config.seed << 32) + zlib.crc32(randomness.encode()))
+def sampler(run: Run, randomness: str, rows: np.ndarray, batch_size: int, seed: int | None = None) -> Sampler:
+    """The order of `rows`: a function of the seed, the run's unless it is given, and a name, mostly a stage's."""
+    seed = run.config.seed if seed is None else seed
+    return Sampler(rows, batch_size, (seed << 32) + zlib.crc32(randomness.encode()))
 
 
 def make_loader(run: Run, randomness: str, batch_size: int, key: str, rows_at: Callable | None = None) -> Loader:
@@ -81,9 +82,22 @@ def network_trainer(
     run: Run, recipe: Recipe, model: nn.Module, tutors: FixedTutors | SampledTutors | None = None
 ) -> Trainer:
     """The trainer of a stage that trains the fixed network `model`."""
+    loader = make_loader(run, recipe.randomness, recipe.batch_size, recipe.batch_size_key)
+    step, source = network_step(run, recipe, model, tutors, loader)
+    return make_trainer(
+        run, recipe.stage, step, source, epochs=recipe.epochs, steps_per_epoch=step.steps_per_epoch,
+        validate=run.validate(predict(model)), validate_from=run.config.validation.first_epoch,
+        randomness=recipe.randomness,
+    )  # fmt: skip
+
+
+def network_step(
+    run: Run, recipe: Recipe, model: nn.Module, tutors: FixedTutors | IndexedTutors | SampledTutors | None,
+    loader: Loader,
+) -> tuple[TrainStep, TeacherSource]:  # fmt: skip
+    """The step that trains `model` by a recipe on the images of a loader, and what it takes of the teacher."""
     objective, epochs = recipe.objective, recipe.epochs
     per_epoch = training_images(run) // recipe.batch_size
-    loader = make_loader(run, recipe.randomness, recipe.batch_size, recipe.batch_size_key)
     teacher, natural = (
         run.teacher if objective.needs_teacher else None,
         run.natural_teacher if objective.needs_natural_teacher else None,
@@ -100,11 +114,7 @@ def network_trainer(
         average=WeightAverage(recipe.weight_average) if recipe.weight_average else None,
         steps_per_epoch=per_epoch,
     )  # fmt: skip
-    return make_trainer(
-        run, recipe.stage, step, source, epochs=epochs, steps_per_epoch=per_epoch,
-        validate=run.validate(predict(model)), validate_from=run.config.validation.first_epoch,
-        randomness=recipe.randomness,
-    )  # fmt: skip
+    return step, source
 
 
 def first_state(recipe: Recipe, variables: Any) -> State:

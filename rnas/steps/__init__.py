@@ -3,7 +3,7 @@
 `TrainStep` trains a fixed network (teacher, student, baseline); `WidthSearchStep` trains the channel-masked supernet
 and its architecture in turn; `CellSearchStep` the cell supernet and its architecture at once. Each is called as
 `step(state, images, labels, teacher_variables, root) -> (state, metric sums)`, and `step.metrics` names the metrics.
-`side_by_side` makes a step of many networks of a step of one.
+`side_by_side` makes a step of many networks of a step of one, `over_seeds` one of many batches and root keys.
 
 `dispatch` maps them over devices: `run_steps` runs many steps, `run_frozen` measures a model that no longer changes (an
 attack, for one), `run_teacher_on_views` computes a teacher's outputs beforehand, which a `CachedTeacher` then passes
@@ -23,7 +23,7 @@ from rnas.steps.cell_search import CellSearchStep
 from rnas.steps.dispatch import run_frozen, run_steps, run_teacher_on_views
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.replicas import AXIS, NEVER, TRAIN_METRICS, step_keys
-from rnas.steps.side_by_side import side_by_side
+from rnas.steps.side_by_side import over_seeds, side_by_side, stacked, unstacked
 from rnas.steps.state import State, Step
 from rnas.steps.train import DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation
 from rnas.steps.width_search import TutorSearchStep, WidthSearchStep
@@ -50,9 +50,12 @@ __all__ = [
     "augment",
     "augment_to_float",
     "make_optimizer",
+    "over_seeds",
     "run_frozen",
     "run_steps",
     "run_teacher_on_views",
     "side_by_side",
+    "stacked",
     "step_keys",
+    "unstacked",
 ]

@@ -67,7 +67,7 @@ class CachedTeacher:
     taps: tuple[str, ...]
 
     def look_up(self, images: jax.Array, batch: CachedBatch, kept: CachedOutputs | None, step: jax.Array):
-        """Returns the views [N,H,W,C], as bytes, of the batch's rows, and the teacher's outputs for them.
+        """Returns the views [...,N,H,W,C], as bytes, of the batch's rows [...,N], and the teacher's outputs for them.
 
         Args:
           images: all training images, uint8.
@@ -79,7 +79,10 @@ class CachedTeacher:
         outputs = batch.outputs
         if outputs is None:
             outputs = jax.tree.map(lambda leaf: leaf[view, batch.rows], kept)
-        return self.views.show(images[batch.rows], view, batch.rows), outputs
+        show = self.views.show
+        for _ in batch.rows.shape[:-1]:
+            show = jax.vmap(show, in_axes=(0, None, 0))
+        return show(images[batch.rows], view, batch.rows), outputs
 
     def apply(self, outputs: CachedOutputs, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Stands in for the teacher's `apply`: (logits, taps), each tap of one channel, whose map is the kept one.

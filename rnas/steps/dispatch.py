@@ -19,7 +19,12 @@ KEPT = 64  # functions of `run_frozen`, of which AutoAttack takes a few dozen; e
 
 
 def run_steps(
-    step: Step, metrics: tuple[str, ...], *, streaming: bool = False, cached_teacher: CachedTeacher | None = None
+    step: Step,
+    metrics: tuple[str, ...],
+    *,
+    streaming: bool = False,
+    cached_teacher: CachedTeacher | None = None,
+    networks: tuple[int, ...] = (),
 ):
     """Wraps `step` so that one dispatch runs many of them on every device.
 
@@ -28,6 +33,9 @@ def run_steps(
       rows [devices, most, per_device]: rows of `images` in each step,
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
+
+    `networks` is the shape of each sum, for a step that reports on several networks apart. For a step `over_seeds`,
+    `rows` are [devices, most, S, per_device].
 
     With `cached_teacher` the step sees the views of which a teacher's outputs are kept, and takes these outputs in
     place of the teacher's variables: `rows` is then a `CachedBatch` of such rows, and teacher_variables the outputs
@@ -48,8 +56,8 @@ def run_steps(
             nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
             return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}
 
-        zeros = {name: jnp.float32(0.0) for name in (*metrics, "count")}
-        return lax.fori_loop(0, count, body, (state, {**zeros, "nonfinite_step": NEVER}))
+        zeros = {name: jnp.zeros(networks, jnp.float32) for name in (*metrics, "count")}
+        return lax.fori_loop(0, count, body, (state, {**zeros, "nonfinite_step": jnp.full(networks, NEVER)}))
 
     data = 0 if streaming else None
     in_axes = (None, data, data, 0, None, None, None)

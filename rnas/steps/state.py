@@ -24,6 +24,8 @@ class State:
       architecture_opt_state: of its optimiser, else None.
       loss_state: of the adversarial method, None where it has none.
       averaged: moving average of params, None where none is kept.
+      arm: `objectives.ArmTerms` of a network that trains side by side with others, which training leaves as they are;
+        else None. They come from the configuration: a checkpoint of one network does not hold them.
     """
 
     step: jax.Array
@@ -34,6 +36,7 @@ class State:
     architecture_opt_state: PyTree = None
     loss_state: PyTree = None
     averaged: PyTree = None
+    arm: PyTree = None
 
     @classmethod
     def create(

@@ -67,7 +67,8 @@ class WeightAverage:
 class TrainStep:
     """A step of a fixed network, which minimises the mean of A + kl_weight·KL + gamma·L_attn (eq. 3).
 
-    Where the state has an architecture, the model takes it beside the images; the step leaves it as it is.
+    Where the state has an architecture, the model takes it beside the images; the step leaves it as it is. Where the
+    state has an arm, its weights and tutors are taken in place of the objective's and the step's.
 
     Attributes:
       model: `model.apply(variables, images, train=…) -> (logits, out)`; the model itself averages batch statistics over
@@ -77,7 +78,7 @@ class TrainStep:
       optimizer: of the weights.
       teacher: (variables, images) -> (logits, out), frozen; needed if the objective distils.
       natural: the same of a second, naturally trained teacher, with the same variables; some methods need it.
-      tutors: which teacher tap each student tap matches; needed if gamma is not 0.
+      tutors: which teacher tap each student tap matches; needed if gamma is not 0. `IndexedTutors` for an arm.
       drop_path: of the passes of the loss, for a model that takes `drop_path=(keys [N], rate)`; attacks see all paths.
       perturbation: of the weights at which gradient and running statistics are taken. The attack sees the weights as
         they are.
@@ -95,7 +96,7 @@ class TrainStep:
     _: dataclasses.KW_ONLY
     teacher: objectives.TeacherApply | None = None
     natural: objectives.TeacherApply | None = None
-    tutors: objectives.FixedTutors | objectives.SampledTutors | None = None
+    tutors: objectives.FixedTutors | objectives.IndexedTutors | objectives.SampledTutors | None = None
     drop_path: DropPathSchedule | None = None
     perturbation: WeightPerturbation | None = None
     average: WeightAverage | None = None
@@ -119,7 +120,10 @@ class TrainStep:
         images = augment_to_float(self.augmentation, keys.augment, images)
         options = {"drop_path": (keys.drop_path, self.drop_path.at(state.step))} if self.drop_path else {}
         architecture = self.draw(keys.architecture) if self.draw else state.architecture
-        objective, taps = self.objective, self.tutors.teacher_taps if self.tutors else ()
+        objective, tutors, arm = self.objective, self.tutors, state.arm
+        taps = tutors.teacher_taps if tutors else ()
+        if tutors and arm:
+            tutors = dataclasses.replace(tutors, rows=arm.tutors)
         teacher_outputs = objectives.run_teacher(self.teacher, teacher_variables, images, objective, taps)
         adversarial, stats = images, state.batch_stats
         if objective.attacks:
@@ -137,7 +141,7 @@ class TrainStep:
         def loss(params):
             terms, new_stats, loss_state = objectives.joint_terms(
                 objectives.Network(self.model, params, stats, architecture), objective, batch,
-                lambda out: self.tutors.loss(out, teacher_outputs.maps, keys.tutors, objective),
+                lambda out: tutors.loss(out, teacher_outputs.maps, keys.tutors, objective), arm=arm,
                 progress=progress, loss_state=state.loss_state, average=mean_over_replicas, **options,
             )  # fmt: skip
             return jnp.mean(terms["loss"]), (terms, new_stats, loss_state)

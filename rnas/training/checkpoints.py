@@ -36,7 +36,7 @@ class Restored(NamedTuple):
 
     step: int
     state: Any  # in the template's structure, of NumPy arrays
-    figures: Mapping[str, float]  # that were saved with it
+    figures: Mapping[str, Any]  # that were saved with it
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -100,12 +100,13 @@ class Checkpoints(contextlib.AbstractContextManager):
             saved = manager.save(step, args=ocp.args.Composite(**items))
         assert saved, step
 
-    def restore(self, template: Any, which: str = "latest") -> Restored | None:
+    def restore(self, template: Any, which: str = "latest", *, at_most: int | None = None) -> Restored | None:
         """Reads the latest or the best step that is undamaged; None where no step is saved.
 
         Args:
           template: tree with the structure, shapes and dtypes expected (arrays or `ShapeDtypeStruct`).
           which: "latest", or "best" by the metric named to the constructor (the latest where no step has it).
+          at_most: the last step that is of use; None: any is.
 
         Raises ValueError where the checkpoint is of another model, or every checkpoint is damaged.
         """
@@ -113,7 +114,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise ValueError(f'which is {which!r}; expected "latest" or "best"')
         assert which == "latest" or self._best, "no metric was named to tell the best step"
         self.wait()
-        candidates = self.steps()[::-1]
+        candidates = [step for step in self._steps()[::-1] if at_most is None or step <= at_most]
         if which == "best":
             candidates.sort(key=lambda step: self._scores.get(step, -math.inf), reverse=True)
         problems = []
@@ -133,7 +134,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         return None
 
     def steps(self) -> list[int]:
-        """The steps saved, in ascending order."""
+        """The steps saved, in ascending order, without those that were found damaged."""
+        return [step for step in self._steps() if step not in self._damaged]
+
+    def _steps(self) -> list[int]:
         manager = self._open(writing=False)
         return sorted(manager.all_steps()) if manager else []
 

@@ -5,8 +5,11 @@ a longer attack falls to zero, while it classifies the images of its own attack 
 "Fast is better than free", arXiv 2001.03994, section 5.4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+from typing import Any
+
+import numpy as np
 
 NAME = "adversarial_accuracy"  # of held-out images under PGD, and of training images under the attack in training
 BEST = f"best_{NAME}"  # its name in the figures of a checkpoint
@@ -45,23 +48,28 @@ class CollapseRule:
     chance: float
 
     def check(
-        self, stage: str, step: int, scores: Mapping[str, float], trained: float, figures: Mapping[str, float]
-    ) -> dict[str, float]:
+        self, stages: Sequence[str], step: int, scores: Mapping[str, Any], trained: Any, figures: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Judges the held-out `scores` of a step, and returns the figures of its checkpoint.
 
         Args:
+          stages: names of the networks that train side by side, of which scores, `trained` and figures then have an
+            entry each; or of one.
           trained: as in `has_collapsed`.
           figures: of the checkpoint before.
 
         Raises CollapsedError, with advice, for a collapse.
         """
-        robust, best = scores[NAME], figures.get(BEST, 0.0)
-        if has_collapsed(robust, best, trained, share=self.share, chance=self.chance):
+        before = figures.get(BEST, 0.0)
+        each = (np.broadcast_to(value, np.shape(scores[NAME])).ravel() for value in (scores[NAME], before, trained))
+        for stage, robust, best, own in zip(stages, *each, strict=True):
+            if not has_collapsed(robust, best, own, share=self.share, chance=self.chance):
+                continue
             raise CollapsedError(
                 f"stage {stage!r} collapsed before step {step}: PGD leaves {robust:.1%} of the held-out images, after "
-                f"{best:.1%} at its best, while training images under their own attack have {trained:.1%}. The network "
+                f"{best:.1%} at its best, while training images under their own attack have {own:.1%}. The network "
                 "has learnt to defeat this attack alone (catastrophic overfitting). The best checkpoint is left. Train "
                 "with more attack steps, smaller ones or perturbed weights (AWP), in a new work directory; with "
                 "validation.collapse=0 the stage goes on regardless."
             )
-        return {BEST: max(best, robust)}
+        return {BEST: np.maximum(before, scores[NAME])}

@@ -94,18 +94,22 @@ class ResidentLoader:
     def __init__(
         self, images: np.ndarray, labels: np.ndarray, rows_at: Callable, *, batch_size: int, most: int, what: str
     ):
-        """`rows_at(first, count)` gives rows [count, batch_size] of `images`; `most` is the steps of a dispatch."""
+        """`rows_at(first, count)` gives rows [count, batch_size] of `images`; `most` is the steps of a dispatch.
+
+        Rows of several batches a step, [count, S, batch_size], reach each device as [most, S, per device].
+        """
         self._images, self._labels = replicate((images, labels))
         self._rows_at = rows_at
         self._per_device = per_device(batch_size, what)
         self.most = most
 
     def dispatch(self, first: int, count: int) -> Block:
-        rows = self._rows_at(first, count).reshape(count, jax.device_count(), self._per_device)
+        rows = self._rows_at(first, count)
+        rows = np.moveaxis(rows.reshape(*rows.shape[:-1], jax.device_count(), self._per_device), -2, 0)
         local = len(jax.local_devices())
         start = jax.process_index() * local
-        padded = np.zeros((local, self.most, self._per_device), np.int32)
-        padded[:, :count] = np.moveaxis(rows[:, start : start + local], 1, 0)
+        padded = np.zeros((local, self.most, *rows.shape[2:]), np.int32)
+        padded[:, :count] = rows[start : start + local]
         return Block(self._images, self._labels, padded)
 
 

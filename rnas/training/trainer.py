@@ -9,6 +9,7 @@ from typing import Any
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnas.steps import NEVER
@@ -21,6 +22,7 @@ from rnas.training.interruption import Interrupted, Interruption
 from rnas.training.loaders import Loader, replicate
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.progress import Progress
+from rnas.training.stacked_records import StackedCheckpoints, StackedLog
 
 
 class DivergedError(ValueError):
@@ -40,10 +42,11 @@ class Plan:
     log_every: int
     checkpoint_every: int
     validate_every: int
-    seed: int
+    seed: int | tuple[int, ...]  # several: see `rnas.steps.over_seeds`
     validate_from: int = 0
     observe_every: int = 0
     randomness: str | None = None  # names the root key of the steps; None: the stage
+    networks: tuple[str, ...] = ()  # names, where several train side by side: each metric has an entry for each
 
     def next_stop(self, step: int, most: int) -> int:
         """The step after which the host acts next; a dispatch never runs past it."""
@@ -57,8 +60,10 @@ class Plan:
         return step >= min(self.validate_from, self.total) and self.is_due(step, self.validate_every)
 
 
-def stage_key(seed: int, stage: str) -> jax.Array:
-    """Root key of a stage; every key of a step is folded from it and the step."""
+def stage_key(seed: int | tuple[int, ...], stage: str) -> jax.Array:
+    """Root key of a stage, or one of each seed; every key of a step is folded from it and the step."""
+    if isinstance(seed, tuple):
+        return jnp.stack([stage_key(each, stage) for each in seed])
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
 
 
@@ -69,11 +74,11 @@ class Trainer:
     plan: Plan
     run: Callable  # many steps as one program, from `rnas.steps.run_steps`
     loader: Loader
-    checkpoints: Checkpoints  # they hold everything that a resumed run needs
-    log: MetricsLog
+    checkpoints: Checkpoints | StackedCheckpoints  # they hold everything that a resumed run needs
+    log: MetricsLog | StackedLog
     teacher_variables: Any = None  # frozen; never part of a checkpoint
     # state → metrics on held-out images; 'score' chooses the best checkpoint
-    validate: Callable[[State], dict[str, float]] | None = None
+    validate: Callable[[State], dict[str, Any]] | None = None
     # state → figures of the architecture, recorded at the start of every epoch and at the end
     observe: Callable[[State], dict[str, float]] | None = None
     collapse: CollapseRule | None = None  # for stages that train under attack; None: never
@@ -122,7 +127,9 @@ class Trainer:
                             log.write(step, step / plan.steps_per_epoch, "validation", scores)
                         if scores and self.collapse:
                             trained = reports.means.get(ADVERSARIAL_ACCURACY, 0.0)
-                            figures = self.collapse.check(plan.stage, step, scores, trained, figures)
+                            figures = self.collapse.check(
+                                plan.networks or (plan.stage,), step, scores, trained, figures
+                            )
                         checkpoints.save(step, jax.device_get(state), scores, figures)
                         progress.update(step, **reports.shown)
                         if stopping and step < plan.total:
@@ -139,7 +146,7 @@ class Trainer:
 class Reports:
     """Metric sums that the host has not read yet. Reading them is where the host waits for the devices."""
 
-    def __init__(self, plan: Plan, checkpoints: Checkpoints, log: MetricsLog):
+    def __init__(self, plan: Plan, checkpoints: Checkpoints | StackedCheckpoints, log: MetricsLog | StackedLog):
         self._plan, self._checkpoints, self._log = plan, checkpoints, log
         self._pending: list[tuple[int, Any]] = []
         self.means: dict[str, float] = {}  # the latest that were logged
@@ -156,15 +163,19 @@ class Reports:
         sums = jax.device_get([sums for _, sums in self._pending])
         reached = self._pending[-1][0]
         self._pending.clear()
-        if (bad := min(int(each["nonfinite_step"]) for each in sums)) != NEVER:
+        nonfinite = np.min([np.ravel(each["nonfinite_step"]) for each in sums], axis=0)  # of each network
+        if (bad := nonfinite.min()) != NEVER:
+            name = (self._plan.networks or [self._plan.stage])[nonfinite.argmin()]
             left = self._checkpoints.steps()
             keep = f"the checkpoint of step {left[-1]} is left" if left else "no checkpoint was written yet"
             raise DivergedError(
-                f"stage {self._plan.stage!r} diverged: the loss of step {bad}, or its gradient, is not finite; {keep}. "
+                f"stage {name!r} diverged: the loss of step {bad}, or its gradient, is not finite; {keep}. "
                 "Lower the learning rate of this stage, or the beta of its method, in a new work directory."
             )
-        total = {name: sum(float(each[name]) for each in sums) for name in sums[0] if name != "nonfinite_step"}
+        names = [name for name in sums[0] if name != "nonfinite_step"]
+        total: dict[str, Any] = {name: sum(np.float64(each[name]) for each in sums) for name in names}
         count = total.pop("count")
         self.means = means = {name: value / count for name, value in total.items()}
-        self.shown = {name: means[name] for name in ("loss", "accuracy", "adversarial_accuracy") if means.get(name)}
+        over_all = {name: np.mean(means.get(name, 0.0)) for name in ("loss", "accuracy", "adversarial_accuracy")}
+        self.shown = {name: mean for name, mean in over_all.items() if mean}
         self._log.write(reached, reached / self._plan.steps_per_epoch, "train", means)

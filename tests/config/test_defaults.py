@@ -71,6 +71,7 @@ def test_first_epochs_keep_their_share_of_training():
         ("dsara", {"derive.tutor": "best"}, "unknown derive.tutor 'best'; expected one of argmax, sampled."),
         ("rnas_cl", {"seed": -1}, "seed = -1 must be a whole number from 0"),
         ("rnas_cl", {"train.epochs": 0}, "train.epochs = 0 must be at least 1."),
+        ("rnas_cl", {"train.side_by_side": 0}, "train.side_by_side = 0 must be at least 1."),
         ("dsara", {"train.weight_average": 1.0}, "train.weight_average = 1.0 must be at least 0 and less than 1."),
         ("dsara", {"teacher.perturbation.gamma": -0.1}, "teacher.perturbation.gamma = -0.1 must not be negative."),
         ("rnas_cl", {"baseline_perturbation.trades.gamma": -1.0}, "baseline_perturbation.trades.gamma = -1.0 must not"),

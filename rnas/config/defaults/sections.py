@@ -121,6 +121,7 @@ def network_options(stage: ConfigDict) -> None:
     stage.drop_path = 0.0  # probability of dropping a path, at the last epoch; grows linearly (stacked cells only)
     stage.perturbation = perturbation()  # of the weights
     stage.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
+    stage.side_by_side = 1  # arms of a study trained in one program; 1: one after another, faster on a CPU
 
 
 def baseline_perturbation() -> ConfigDict:
@@ -258,6 +259,7 @@ def check(config: ConfigDict) -> None:
     check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
     check_at_least(config, 1, *(f"{stage}.epochs" for stage in ("teacher", "search", "train")), "attention.size")
     check_at_least(config, 1, "log_every_steps", "checkpoint_every_steps", "evaluation.pgd_100_restarts")
+    check_at_least(config, 1, "train.side_by_side")
     if not 0 <= config.seed < 2**32:
         raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
     for name in ("teacher", "train"):
