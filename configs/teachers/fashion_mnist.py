@@ -12,7 +12,9 @@ Variants; without one, PGD-5 with perturbed weights (AWP), 20 epochs:
 
 Cost: 7 gradients an image and epoch, `two_steps` 3, `one_step` 2. A step of 128 images takes 2.1, 1.2 and 0.83 s of one
 CPU core that other work used too: 5.4 hours, 55 and 64 minutes of processor time, compilation and scores apart.
-Expect: not measured.
+Expect of `two_steps` (seed 0, one run): 85.6 % of the first 1,000 test images, 75.6 % under PGD-20 with steps of ε/10;
+AutoAttack not run. Its weights, in half precision, come with rnas: teacher.path=shipped:fashion_mnist. The other
+variants are not measured.
 """
 
 from rnas.config import with_variants
