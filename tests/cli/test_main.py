@@ -192,7 +192,7 @@ def test_products_are_exact_and_programs_are_kept(prepare, monkeypatch, tmp_path
         ("seach.epochs=3", "has no key 'seach.epochs'; the nearest is 'search.epochs'"),
         ("search.epochs=many", "--config.search.epochs=many: expected int"),
         ("space=s4", "unknown space 's4'; known spaces: tiny, s1, s3, s5, s7, m, l, imagenet."),
-        ("baselines=('plane',)", "unknown baseline 'plane'; known: no_distillation, plain, pgd_at, trades,"),
+        ("baselines=('plane',)", "unknown baseline 'plane'; known, to be joined by '+': no_distillation, kl_only,"),
         ("adversarial.objective=tradess", "'tradess' of the objective; expected one of none, pgd_at,"),
         ("search.objective=fgsm", "'fgsm' of the objective; expected one of"),
         ("adversarial.epsilon=8/0", "8/0"),
@@ -348,5 +348,5 @@ def test_training_with_a_damaged_architecture_says_so(refused, tmp_path):
 
 def test_deriving_without_a_search_says_so(refused, tmp_path):
     begun(tmp_path / "run", "teacher", "search")
-    message = refused("search", "--config.gamma=0.0", "--config.kl_weight=0.0")
+    message = refused("search", "--config.gamma=0.0", "--config.kl_weight=0.0", "--config.baselines=()")
     assert f"{tmp_path / 'run'} holds no checkpoint of stage 'search'; run that stage first." in message
