@@ -97,7 +97,8 @@ def arm_trainer(run: Run, model: nn.Module, arms: Sequence[Arm]) -> tuple[Traine
     shape = tuple(axis for axis in (len(seeds), count // len(seeds)) if axis > 1)
     stages = tuple(arm.recipe.stage for arm in arms)
     assert len(set(stages)) == count == np.prod(shape, dtype=int), (stages, seeds)
-    recipe, tutors, state = arms[0].recipe, arms[0].tutors, arms[0].state
+    # From the host: arms may start with the same arrays, and those on a device would be donated with the first.
+    recipe, tutors, state = arms[0].recipe, arms[0].tutors, jax.device_get(arms[0].state)
     if shape:
         assert all(_alike(arms[0], arm) for arm in arms[1:]), stages
         recipe, tutors, state = _together(arms, shape)

@@ -17,6 +17,7 @@ from rnas.models import build_model
 from rnas.objectives import FixedTutors, SampledTutors
 from rnas.runs.arm_trainer import Arm, arm_groups, arm_trainer, train_arms
 from rnas.runs.recipes import initial_variables, recipe
+from rnas.runs.run import predict
 from rnas.runs.stage_trainers import checkpoints, first_state, network_trainer, trained
 from rnas.runs.stages import open_run
 from rnas.teachers import save_teacher
@@ -51,14 +52,14 @@ def teacher(tmp_path_factory):
 
 
 def make_arm(run, model, stage, gamma, kl_weight, seed=0, variables=None):
-    """An arm that fixes random tutors; the arms of a seed start alike."""
+    """An arm that fixes random tutors."""
     how = recipe(run.config, "train")
     objective = dataclasses.replace(how.objective, gamma=gamma, kl_weight=kl_weight)
     how = dataclasses.replace(how, stage=stage, objective=objective)
     taps = run.teacher.tap_names
     chosen = np.random.default_rng(len(stage)).choice(taps, len(model.taps))
     tutors = FixedTutors(model.taps, tuple(chosen), len(taps)) if gamma else None
-    variables = variables or initial_variables(model, run.config, f"seed{seed}")
+    variables = variables or initial_variables(model, run.config, "train")
     return Arm(how, tutors, first_state(how, variables), seed)
 
 
@@ -151,11 +152,11 @@ def study_of(teacher, workdir, side_by_side, views):
     config.train.side_by_side = side_by_side
     config.teacher.cache.dir = str(teacher.parent / f"cache_{views}")
     run, model = opened(config, workdir)
-    return SimpleNamespace(
-        run=run,
-        model=model,
-        arms=[make_arm(run, model, f"{name}_{seed}", *WEIGHTS[name], seed) for seed in SEEDS for name in WEIGHTS],
-    )
+    arms = []
+    for seed in SEEDS:
+        start = initial_variables(model, config, f"seed{seed}")  # the same arrays for all arms of a seed
+        arms += [make_arm(run, model, f"{name}_{seed}", *WEIGHTS[name], seed, start) for name in WEIGHTS]
+    return SimpleNamespace(run=run, model=model, arms=arms)
 
 
 @pytest.fixture(scope="module")
@@ -179,20 +180,33 @@ def logged(study, split):
 def test_arms_leave_what_each_leaves_alone(together, teacher):
     study = study_of(teacher, teacher.parent / "alone", 1, views=2)
     train_arms(study.run, study.model, study.arms)
-    for which in ("latest", "best"):
-        for found, expected in zip(states(together, which), states(study, which), strict=True):
-            assert found.step == expected.step
-            chex.assert_trees_all_close(found.state, expected.state, atol=1e-5, rtol=1e-4)
+    ends = states(together, "latest")
+    for found, expected in zip(ends, states(study, "latest"), strict=True):
+        chex.assert_trees_all_equal_shapes_and_dtypes(found.state, expected.state)
+        # An activation that rounding moves over a kink changes a gradient by far more than rounding; what is exact in
+        # single steps is compared in double precision in tests/steps.
+        chex.assert_trees_all_close(found.state.variables, expected.state.variables, atol=3e-4, rtol=1e-3)
+    for row in range(1, 4):
+        one, other = (each.state.params["classifier"]["kernel"] for each in (ends[0], ends[row]))
+        assert np.abs(one - other).max() > 3e-3, "other terms, other seeds"
     for split, steps in (("train", {4, 5, 8, 10}), ("validation", {5, 10})):
         found, expected = logged(together, split), logged(study, split)
         assert found.keys() == expected.keys() and {step for _, step in found} == steps
         for key, values in expected.items():
-            for name, value in values.items():
-                if value or "other" in key[0]:  # a term of weight 0 is reported where another arm has it
-                    assert found[key][name] == pytest.approx(value, rel=1e-3, abs=1e-4), (key, name)
-    ends = [each.state.params["classifier"]["kernel"] for each in states(together, "latest")]
-    for row in range(1, 4):
-        assert np.abs(ends[row] - ends[0]).max() > 1e-3, "other terms, other seeds"
+            assert found[key].keys() == values.keys()
+            for name in values.keys() & {"loss", "classification", "kl", "attention", "learning_rate"}:
+                if values[name]:  # a term of weight 0 is reported where another arm has it
+                    assert found[key][name] == pytest.approx(values[name], rel=1e-3), (key, name)
+
+
+@pytest.mark.slow
+def test_held_out_images_choose_the_best_step_of_each_arm(together):
+    scores = logged(together, "validation")
+    for arm, best in zip(together.arms, states(together, "best"), strict=True):
+        own = {step: values["score"] for (stage, step), values in scores.items() if stage == arm.recipe.stage}
+        assert best.step == max(own, key=lambda step: (own[step], step))
+        score = together.run.validate(predict(together.model))(best.state)["score"]
+        assert score == pytest.approx(own[best.step], abs=1e-9)
 
 
 @pytest.mark.slow
@@ -217,7 +231,7 @@ def test_an_arm_alone_is_the_student(teacher, tmp_path):
     """With the stage name, the seed and the recipe of a run's student, bit for bit; with the live teacher."""
     run, model = opened(configuration(teacher), tmp_path / "student")
     arm = make_arm(run, model, "train", 1.0, 1.0)
-    expected = network_trainer(run, arm.recipe, model, arm.tutors).fit(arm.state)
+    expected = network_trainer(run, arm.recipe, model, arm.tutors).fit(jax.device_get(arm.state))
     other, _ = opened(configuration(teacher), tmp_path / "arm")
     trainer, state = arm_trainer(other, model, [arm])
     chex.assert_trees_all_equal(trainer.fit(state), expected)
