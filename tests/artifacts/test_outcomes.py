@@ -33,7 +33,7 @@ def test_the_same_outcomes_give_the_same_bytes(tmp_path):
         ({"ids": IDS}, "lacks labels"),
         ({"ids": IDS, "labels": LABELS[:2]}, r"ids int64 \[3\], labels int32 \[2\]; expected an id and a label"),
         ({"ids": IDS, "labels": LABELS, "clean": np.ones(3)}, r"clean float64 \[3\]; expected"),
-        ({"ids": IDS, "labels": LABELS, "clean": np.ones(2, bool)}, r"clean bool \[2\]; expected"),
+        ({"ids": IDS, "labels": LABELS, "clean": np.ones(4, bool)}, r"clean bool \[4\]; expected"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, arrays, said):
