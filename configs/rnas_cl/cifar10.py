@@ -30,7 +30,7 @@ clean with 0.32 M parameters. With the joint objective clean accuracy is lower a
 much higher.
 """
 
-from rnas.config import with_variants
+from rnas.config import choices, with_variants
 from rnas.config.defaults import rnas_cl
 
 LARGE = {
@@ -40,13 +40,6 @@ LARGE = {
     "search.optimizer.milestones": (75, 90),
     "train.epochs": 100,
 }
-# Arms of `study`.
-ARMS = (
-    "plain",
-    "kl_only",
-    "attention_only",
-    *(f"attention_only+tutors_{name}" for name in ("random_0", "random_1", "same_depth", "robust")),
-)
 VARIANTS = {
     "s3": {"space": "s3"},
     "s5": {"space": "s5"},
@@ -76,13 +69,8 @@ VARIANTS = {
         "search.epochs": 40,
         "tau.decay": 0.1,  # as cold after 40 epochs as the recipe after 89
         "train.epochs": 40,
-        "baselines": ARMS,
-        "comparisons": (
-            "student : kl_only",
-            "attention_only : plain",
-            *(f"attention_only : {arm}" for arm in ARMS[3:]),
-            "kl_only : plain",
-        ),
+        "baselines": choices.STUDY_ARMS,
+        "comparisons": choices.STUDY_COMPARISONS,
         "evaluation.epsilons": ("2/255", "8/255"),
         "evaluation.pgd_100_restarts": 1,
         "adversarial.iad_1.first_epoch": 0,

@@ -16,21 +16,9 @@ of the networks has converged.
 
 from rnas.config import choices, with_variants
 from rnas.config.defaults import rnas_cl
+from rnas.config.defaults import sections as common
 
 BASELINES = tuple(name for name in choices.BASELINES if name not in ("no_distillation", "trades_awp"))
-# Arms of `study`: the student learns by KL and attention, from the tutors that the search chose.
-ARMS = (
-    "plain",
-    "kl_only",
-    "attention_only",
-    *(f"attention_only+tutors_{name}" for name in ("random_0", "random_1", "same_depth", "robust")),
-)
-COMPARISONS = (
-    "student : kl_only",
-    "attention_only : plain",
-    *(f"attention_only : {arm}" for arm in ARMS[3:]),
-    "kl_only : plain",
-)
 VARIANTS = {
     "study": {
         "teacher.path": "shipped:fashion_mnist",
@@ -46,8 +34,8 @@ VARIANTS = {
         "bn_momentum": 0.95,
         "train.epochs": 20,
         "train.batch_size": 128,
-        "baselines": ARMS,
-        "comparisons": COMPARISONS,
+        "baselines": choices.STUDY_ARMS,
+        "comparisons": choices.STUDY_COMPARISONS,
         "study.seeds": (0, 1, 2),
         "validation.count": 500,
         "evaluation.count": 1000,
@@ -88,12 +76,7 @@ VARIANTS = {
 
 def get_config(argument: str = ""):
     config = rnas_cl.get_config()
-    data = config.data
-    data.name = "fashion_mnist"
-    data.image_shape = (28, 28, 1)
-    data.mean = (0.286,)
-    data.std = (0.353,)
-    data.crop_padding = 2
+    common.on_fashion_mnist(config)
 
     config.teacher.architecture = "wide_resnet_16_4"
     config.teacher.epochs = 40

@@ -19,6 +19,7 @@ variants are not measured.
 
 from rnas.config import with_variants
 from rnas.config.defaults import rnas_cl
+from rnas.config.defaults import sections as common
 
 SHORT = {"teacher.perturbation.gamma": 0.0, "validation.count": 500}
 VARIANTS = {
@@ -29,13 +30,8 @@ VARIANTS = {
 
 def get_config(argument: str = ""):
     config = rnas_cl.get_config()
-    data = config.data
-    data.name = "fashion_mnist"
-    data.image_shape = (28, 28, 1)
-    data.mean = (0.286,)
-    data.std = (0.353,)
-    data.crop_padding = 2
-    data.held_out = 1000
+    common.on_fashion_mnist(config)
+    config.data.held_out = 1000
 
     config.adversarial.epsilon = "0.1"
     config.adversarial.step_size = "0.025"

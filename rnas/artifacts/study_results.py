@@ -10,6 +10,12 @@ from rnas.artifacts.evaluation import KINDS
 from rnas.artifacts.record import Count, Number, Radius, Record, Share, Size, one_of
 
 FILE = "study.json"
+VERSUS = " : "  # in the configuration's `comparisons`, between an arm and its reference
+
+
+def models_of(comparison: str) -> list[str]:
+    """The names of the models that 'ARM : REFERENCE' compares; a baseline's begins with baseline_ there alone."""
+    return [arm if arm in ("student", "teacher") else f"baseline_{arm}" for arm in comparison.split(VERSUS)]
 
 
 def seed_folder(seed: int) -> str:

@@ -3,7 +3,14 @@
 Nothing here has a state, so a run resumed at any step sees what the uninterrupted one would have seen.
 """
 
+import zlib
+
 import numpy as np
+
+
+def named_generator(seed: int, name: str) -> np.random.Generator:
+    """Draws that depend on (seed, name) alone: of random cells, widths and tutors."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, zlib.crc32(name.encode())], np.uint64)))
 
 
 def permutation(size: int, seed: int, word: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from rnas.attacks.catalogue import label_of
 from rnas.pages.canvas import ACCENT, BLUE, BOUNDARY, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
 from rnas.pages.cells import Graph, empty_graph, look
 from rnas.pages.quantity import number_of, radius
-from rnas.pages.results import Results, radius_key, threat
+from rnas.pages.results import Results, radius_key, short_label, threat
 from rnas.pages.site import say
 from rnas.spaces.cell_space import EdgeSpace
 
@@ -58,7 +58,7 @@ def plot_robustness(results: Results) -> Picture | None:
         return None
     looks = _looks({name: model.kind for name, model in shown.items()})
     random = [name for name, model in shown.items() if model.kind == "random"]
-    names = {name: model.label.removeprefix("Baseline, ") for name, model in shown.items()}
+    names = {name: short_label(model.label) for name, model in shown.items()}
     columns = _columns(names.values())
     lines = -(-(len(shown) - max(0, len(random) - 1)) // columns)  # of the legend
     epsilon = results.epsilon

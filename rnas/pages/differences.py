@@ -6,8 +6,9 @@ images have the same outcome for both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+import functools
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +67,16 @@ def family(arms: Arms, reference: str, attack: str, epsilon: float | None) -> Fa
 
 def families(arms: Arms, reference: str, radii: Sequence[float]) -> list[Family]:
     """At each radius under AutoAttack, if all arms were put to it on the same images, else PGD-100; last clean."""
+    return _at_each(radii, functools.partial(family, arms, reference))
+
+
+def _at_each(radii: Iterable[float], compared: Callable[[str, float | None], Family]) -> list[Family]:
+    """`compared(attack, radius)` at each radius, under AutoAttack if it has as many as PGD-100 has; last clean."""
     found = []
     for epsilon in radii:
-        auto, headline = (family(arms, reference, attack, epsilon) for attack in ATTACKS)
+        auto, headline = (compared(attack, epsilon) for attack in ATTACKS)
         found.append(auto if auto.compared and len(auto.compared) >= len(headline.compared) else headline)
-    return [*found, family(arms, reference, CLEAN.name, None)]
+    return [*found, compared(CLEAN.name, None)]
 
 
 def baselines(results: Results) -> list[str]:
@@ -92,11 +98,7 @@ def families_of_pairs(results: Results, pairs: Mapping[str, tuple[str, str]]) ->
         known = {key: pair for key, pair in pairs.items() if not left_out.keys() & set(pair)}
         return Family(attack, epsilon, dict(zip(known, compare(right, list(known.values())), strict=True)), left_out)
 
-    found = []
-    for epsilon in by_radius(results.student) if results.student else ():
-        auto, headline = (compared(attack, epsilon) for attack in ATTACKS)
-        found.append(headline if auto.left_out else auto)
-    return [*found, compared(CLEAN.name, None)] if found else []
+    return _at_each(by_radius(results.student), compared) if results.student else []
 
 
 def baseline_families(results: Results) -> list[Family]:

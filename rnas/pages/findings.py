@@ -8,6 +8,7 @@ from rnas.artifacts.study_results import StudyArm, StudyComparison, StudyResults
 from rnas.attacks.catalogue import label_of
 from rnas.pages.differences import ALPHA
 from rnas.pages.quantity import exact, percent, points
+from rnas.pages.results import short_label
 
 _FEW = 6  # comparisons; so many have a sentence each
 _NAMED = 2  # of more, so many that show the arm above its reference, and so many that show it below
@@ -32,8 +33,8 @@ def measured(name: str) -> str:
 
 
 def arm_name(arm: StudyArm) -> str:
-    """What an arm is called on the page: its label, without the word that nearly all of them begin with."""
-    name = arm.label.removeprefix("Baseline, ")
+    """What an arm is called on the page: its short label, as the beginning of a sentence."""
+    name = short_label(arm.label)
     return name[:1].upper() + name[1:]
 
 

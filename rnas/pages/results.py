@@ -93,6 +93,11 @@ def read_results(workdir: Workdir) -> Results:
     return Results(models, evaluation.threat_model, epsilon, outcomes)
 
 
+def short_label(label: str) -> str:
+    """The label of a model without the word that nearly all baselines begin with."""
+    return label.removeprefix("Baseline, ")
+
+
 def by_radius(model: ModelScores) -> dict[float, Mapping[str, AttackScore]]:
     """Radius -> attack -> score: the headline's radius first, then ascending."""
     groups = {radius_key(text): scores for text, scores in model.epsilons.items()}

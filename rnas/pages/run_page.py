@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnas.artifacts.study_results import models_of
 from rnas.attacks.catalogue import label_of
 from rnas.pages.attack_page import attack_suite
 from rnas.pages.canvas import gallery
@@ -16,7 +17,16 @@ from rnas.pages.decisions import decisions
 from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
 from rnas.pages.quantity import compact, norm_label, percent
-from rnas.pages.results import HEADLINE_ATTACK, Results, by_radius, cautions, read_results, spread, suite_cautions
+from rnas.pages.results import (
+    HEADLINE_ATTACK,
+    Results,
+    by_radius,
+    cautions,
+    read_results,
+    short_label,
+    spread,
+    suite_cautions,
+)
 from rnas.pages.site import Fold, Tile, publish, say, sections
 from rnas.pages.table import INTERVAL, UNIT, Cell, Table, accuracy, seconds, settings_table, share, short, text, whole
 from rnas.pages.workdir import STAGES, Workdir, read_workdir
@@ -151,10 +161,10 @@ def _differences(files: Workdir, results: Results, found: Sequence[Family]) -> d
     labels = {name: model.label for name, model in results.models.items()}
     pairs = {}
     for versus in files.setting("comparisons") or ():
-        arms = [arm if arm in labels else f"baseline_{arm}" for arm in versus.split(" : ")]
-        if set(arms) <= labels.keys():
+        arms = models_of(versus)
+        if len(arms) == 2 and set(arms) <= labels.keys():
             pairs[versus] = (arms[0], arms[1])
-            labels[versus] = " \u2212 ".join(labels[arm].removeprefix("Baseline, ") for arm in arms)
+            labels[versus] = " \u2212 ".join(short_label(labels[arm]) for arm in arms)
     if not pairs:
         return shown(found, labels, files.noun.capitalize(), results)
     return shown(families_of_pairs(results, pairs), labels, "the second", results)

@@ -19,11 +19,8 @@ from rnas.steps import AXIS, Augmentation
 from rnas.training.trainer import stage_key
 
 BASELINE = "baseline_"  # prefix of the stages and models of baselines
-GROUPS = (
-    "baselines",
-    "strongest_baseline",
-    "teacher",
-)  # what evaluation.auto_attack may name whether there is one or not
+# What `evaluation.auto_attack` may name whether there is one or not.
+GROUPS = ("baselines", "strongest_baseline", "teacher")
 TEACHERS = ("teacher", "natural_teacher")
 # Keys of a stage's section that are fields of its objective, as those of `attention` are.
 OF_STAGE = ("gamma", "kl_weight", "step_size", "start", "attack_bn", "bn_update", "clean_pass")

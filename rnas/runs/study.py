@@ -17,17 +17,15 @@ from rnas import attacks
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
-from rnas.artifacts.study_results import FILE, StudyArm, StudyComparison, StudyResults, seed_folder
+from rnas.artifacts.study_results import FILE, VERSUS, StudyArm, StudyComparison, StudyResults, models_of, seed_folder
 from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.config import record_config
-from rnas.evaluation.paired_statistics import Comparison, compare, detectable_difference
+from rnas.evaluation.paired_statistics import compare, detectable_difference
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.runs.recipes import BASELINE, model_names
 from rnas.runs.run import say
 from rnas.runs.stages import execute, open_run
 from rnas.runs.training_cost import training_macs
-
-VERSUS = " : "  # in comparisons, between an arm and its reference
 
 
 def run_study(
@@ -91,7 +89,7 @@ def comparisons_of(config: ConfigDict) -> list[tuple[str, str]]:
         return [(name, "student") for name in names if name.startswith(BASELINE)]
     pairs = []
     for text in given:
-        arms = [arm if arm in ("student", "teacher") else f"{BASELINE}{arm}" for arm in text.split(VERSUS)]
+        arms = models_of(text)
         if len(arms) != 2 or arms[0] == arms[1] or not set(arms) <= set(names):
             known = ", ".join(name.removeprefix(BASELINE) for name in names)
             raise ValueError(f"comparisons has {text!r}: expected 'ARM{VERSUS}REFERENCE', two of {known}.")
@@ -120,7 +118,7 @@ def collect(config: ConfigDict, workdir: Path) -> StudyResults:
     measured = [measurement(HEADLINE_ATTACK.name, epsilon) for epsilon in epsilons]
     measured += [strongest] if by_auto_attack else []
     comparisons = [
-        _comparison(what, found)
+        StudyComparison(measurement=what, **vars(found))
         for what in ("clean", *measured)
         for found in compare({name: np.stack([one.right[what] for one in outcomes[name]]) for name in judged}, pairs)
     ]
@@ -176,10 +174,6 @@ def _announce(config: ConfigDict, macs: dict[str, float], seeds: Sequence[int], 
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _comparison(what: str, found: Comparison) -> StudyComparison:
-    return StudyComparison(measurement=what, **vars(found))
 
 
 def _arm(name: str, scores: Sequence[ModelScores], outcomes: Sequence[Outcomes]) -> StudyArm:

@@ -3,13 +3,13 @@
 from collections import Counter
 import dataclasses
 from typing import Any
-import zlib
 
 import jax
 import numpy as np
 
 from rnas import objectives
 from rnas.artifacts.architecture import TutorAssignment
+from rnas.data.sampler import named_generator
 from rnas.runs.baselines import RANDOM_TUTORS
 from rnas.teachers import Teacher
 
@@ -43,8 +43,7 @@ def fixed_assignment(name: str, searched: TutorAssignment, seed: int) -> TutorAs
         )
     taps, count = searched.teacher_taps, len(searched.tutors)
     if RANDOM_TUTORS.fullmatch(name):
-        key = np.array([seed, zlib.crc32(name.encode())], "u8")
-        chosen = np.random.Generator(np.random.Philox(key=key)).integers(len(taps), size=count)
+        chosen = named_generator(seed, name).integers(len(taps), size=count)
     elif name == "tutors_same_depth":
         # Halves are rounded up, so that no two layouts of the same sizes depend on the parity of a place.
         chosen = np.floor(np.linspace(0, len(taps) - 1, count) + 0.5).astype(int)

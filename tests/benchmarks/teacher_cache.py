@@ -31,6 +31,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from turns import positive
 
 from rnas import steps
 from rnas.config.defaults import rnas_cl
@@ -64,13 +65,6 @@ def parse(argv=None) -> argparse.Namespace:
     add("--steps", type=positive, default=5, help="steps a turn; default %(default)s")
     add("--repeats", type=positive, default=7, help="turns of each side; default %(default)s")
     return parser.parse_args(argv)
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} must be at least 1.")
-    return value
 
 
 class Search:

@@ -280,6 +280,16 @@ def check(config: ConfigDict) -> None:
         raise ValueError("evaluation.epsilons is empty; its first radius is the headline of the evaluation.")
 
 
+def on_fashion_mnist(config: ConfigDict) -> None:
+    """Changes `config` to Fashion-MNIST, 28×28 grey."""
+    data = config.data
+    data.name = "fashion_mnist"
+    data.image_shape = (28, 28, 1)
+    data.mean = (0.286,)
+    data.std = (0.353,)
+    data.crop_padding = 2
+
+
 def on_digits(config: ConfigDict) -> None:
     """Changes `config` to 8×8 handwritten digits, with a teacher that two CPU cores train in half a minute."""
     data = config.data

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnas.artifacts.architecture import Architecture
 from rnas.config.checks import check_allowed
-from rnas.data.sampler import permutation
+from rnas.data.sampler import named_generator, permutation
 from rnas.objectives import SEARCH_METHODS, Curvature, LookAhead, ProbabilityPerturbation, SearchMethod, TeacherApply
 from rnas.runs import recipes
 from rnas.runs.searches.cell_families import families
@@ -73,8 +73,7 @@ class CellSearch(Search):
         return self.family.named(name) if name in self.published else self._random(name)
 
     def _random(self, word: str) -> Architecture:
-        draw = np.random.Generator(np.random.Philox(key=np.array([self.config.seed, zlib.crc32(word.encode())], "u8")))
-        return self.family.random(draw)
+        return self.family.random(named_generator(self.config.seed, word))
 
     # -- search -------------------------------------------------------------------------------------------
 

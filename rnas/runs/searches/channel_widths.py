@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from rnas.artifacts.architecture import TutorAssignment, WidthArchitecture
-from rnas.data.sampler import permutation
+from rnas.data.sampler import named_generator, permutation
 from rnas.models.width_network import FBNet, slice_variables
 from rnas.objectives import Alternation, SearchCost, TeacherApply
 from rnas.runs import recipes
@@ -70,10 +70,8 @@ class WidthSearch(Search):
         if name == "uniform":
             widths = width_space.uniform_widths(self.space, macs(found.widths), macs)
         elif RANDOM.fullmatch(name):
-            key = np.array([self.config.seed, zlib.crc32(name.encode())], "u8")
-            widths = width_space.random_widths(
-                self.space, found.widths, macs, np.random.Generator(np.random.Philox(key=key))
-            )
+            draw = named_generator(self.config.seed, name)
+            widths = width_space.random_widths(self.space, found.widths, macs, draw)
         else:
             widths = getattr(self.space, name)
         return dataclasses.replace(found, widths=widths, width_probabilities=(), tutor_assignment=TutorAssignment())
