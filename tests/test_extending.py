@@ -31,8 +31,8 @@ def get_config():
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 16
     evaluation.auto_attack = ()
-    evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.15",), ("0",), 1
-    evaluation.further_attacks = ("toy_attack",)
+    evaluation.epsilons, evaluation.curve = ("0.15",), ("0",)
+    evaluation.attacks = "pgd_100,toy_attack"
     return config
 """
 

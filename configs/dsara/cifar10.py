@@ -20,7 +20,7 @@ depthwise convolutions in float32 (an assumption: nobody has timed it), that is 
 Expect: no figures of the papers are known to us; see docs/results.md for what was measured here.
 """
 
-from rnas.config import with_variants
+from rnas.config import choices, with_variants
 from rnas.config.defaults import dsara
 
 VARIANTS = {
@@ -39,7 +39,7 @@ VARIANTS = {
         "validation.first_epoch": 0,
         "validation.count": 500,
         "evaluation.count": 500,
-        "evaluation.pgd_100_restarts": 1,
+        "evaluation.attacks": choices.ATTACKS,
         "evaluation.curve": ("0", "2/255", "4/255", "8/255", "12/255", "16/255"),
         "checkpoint_every_steps": 50,
         # The published shares of the epochs, 60, 40 and 10 of 200.

@@ -5,7 +5,7 @@ Variants, joined by commas: those of `cifar10.py` but `short`, and
 AutoAttack judges the searched cells alone unless --config.evaluation.auto_attack names others.
 """
 
-from rnas.config import with_variants, without_keys
+from rnas.config import choices, with_variants, without_keys
 from rnas.config.defaults import dsara
 from rnas.config.defaults import sections as common
 
@@ -44,7 +44,7 @@ def get_config(argument: str = ""):
     config.validation.first_epoch = 20
     config.validation.steps = 10
     config.evaluation.batch_size = 120
-    config.evaluation.pgd_100_restarts = 2
+    config.evaluation.attacks = f"{choices.ATTACKS}*2"
     config.evaluation.epsilons = ("0.15",)
     config.evaluation.curve = ("0", "0.05", "0.1", "0.15", "0.2", "0.3")
     config.checkpoint_every_steps = 50

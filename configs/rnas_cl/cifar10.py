@@ -72,7 +72,7 @@ VARIANTS = {
         "baselines": choices.STUDY_ARMS,
         "comparisons": choices.STUDY_COMPARISONS,
         "evaluation.epsilons": ("2/255", "8/255"),
-        "evaluation.pgd_100_restarts": 1,
+        "evaluation.attacks": choices.ATTACKS,
         "adversarial.iad_1.first_epoch": 0,
         "adversarial.iad_2.first_epoch": 0,
     },
@@ -92,7 +92,7 @@ VARIANTS = {
         "validation.every_epochs": 1,
         "validation.count": 500,
         "evaluation.count": 500,
-        "evaluation.pgd_100_restarts": 1,
+        "evaluation.attacks": choices.ATTACKS,
         "evaluation.curve": ("0", "2/255", "4/255", "8/255", "12/255", "16/255"),
         "checkpoint_every_steps": 100,
         # The published shares of the epochs, 60, 40 and 10 of 200.

@@ -105,20 +105,25 @@ def get_config(argument: str = ""):
     config.adversarial.epsilon = "0.15"
     config.adversarial.step_size = "0.06"
 
+    config.teacher.architecture = "wide_resnet_10_1"
+    config.teacher.epochs = 30
+
     config.search.epochs = 15
     config.search.batch_size = 64
     config.tau.decay = 0.3
 
-    config.train.epochs = 40
+    config.train.epochs = 20
     config.train.batch_size = 64
+    config.train.side_by_side = 5
 
     config.validation.every_epochs = 10
     config.validation.steps = 10
     config.evaluation.batch_size = 120
-    config.evaluation.pgd_100_restarts = 2
+    config.evaluation.attacks = "fgsm,pgd_20,pgd_100"
     config.evaluation.epsilons = ("0.1", "0.05", "0.15")
-    config.evaluation.curve = ("0", "0.025", "0.05", "0.075", "0.1", "0.15", "0.2", "0.3")
+    config.evaluation.curve = ("0", "0.05", "0.1", "0.15", "0.2", "0.3")
     config.evaluation.auto_attack = ("student", "strongest_baseline", "teacher")
+    config.evaluation.auto_attack_count = 50
     config.baselines = TABLE
     config.comparisons = COMPARISONS
     config.checkpoint_every_steps = 100

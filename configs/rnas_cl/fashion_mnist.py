@@ -39,7 +39,7 @@ VARIANTS = {
         "study.seeds": (0, 1, 2),
         "validation.count": 500,
         "evaluation.count": 1000,
-        "evaluation.pgd_100_restarts": 1,
+        "evaluation.attacks": choices.ATTACKS,
         "evaluation.epsilons": ("0.1",),
         "evaluation.curve": ("0", "0.025", "0.05", "0.075", "0.1"),
         "checkpoint_every_steps": 200,
@@ -60,7 +60,7 @@ VARIANTS = {
         "train.batch_size": 128,
         "validation.count": 500,
         "evaluation.count": 500,
-        "evaluation.pgd_100_restarts": 1,
+        "evaluation.attacks": choices.ATTACKS,
         "evaluation.curve": ("0", "2/255", "4/255", "8/255", "12/255", "16/255"),
         "checkpoint_every_steps": 100,
         # The published shares of the epochs, 60 and 40 of 200.

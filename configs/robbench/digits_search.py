@@ -14,7 +14,7 @@ Variants, joined by commas: the strategies of `configs/dsara/cifar10.py`, finite
 Cost: the search two to three minutes of one CPU core, most of it compilation; the whole of `rnas run` four.
 """
 
-from rnas.config import with_variants, without_keys
+from rnas.config import choices, with_variants, without_keys
 from rnas.config.defaults import dsara
 from rnas.config.defaults import sections as common
 
@@ -51,7 +51,7 @@ def get_config(argument: str = ""):
     config.validation.first_epoch = 4
     config.validation.steps = 10
     config.evaluation.batch_size = 120
-    config.evaluation.pgd_100_restarts = 1
+    config.evaluation.attacks = choices.ATTACKS
     config.evaluation.epsilons = ("8/255", "3/255")
     config.evaluation.auto_attack = ()
     config.checkpoint_every_steps = 100

@@ -150,6 +150,37 @@ def pgd(
     if len(images) == 0:
         return unseen(images)
 
+    settings: dict[str, Any] = dict(epsilon=epsilon, step_size=step_size, steps=steps, norm=norm, momentum=momentum)
+
+    def run(restart, result):
+        last_before = result.last_success
+        first = initial_images(folded(keys, restart), images, epsilon, start, norm)
+        _, result = watched_ascent(logits_fn, loss, first, images, labels, result, **settings)
+        return result._replace(last_success=result.last_success | last_before)
+
+    return lax.stop_gradient(lax.fori_loop(0, restarts, run, unseen(images)))
+
+
+def watched_ascent(
+    logits_fn: Logits,
+    loss: losses.Loss,
+    first: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    result: AttackResult,
+    **settings: Any,
+) -> tuple[jax.Array, AttackResult]:
+    """`projected_ascent` from `first` [N, ...], whose every iterate the model judges.
+
+    Args:
+      loss: (logits [N, K], labels [N]) → [N].
+      result: what was seen before.
+      settings: of `projected_ascent`.
+
+    Returns:
+      (last iterate [N, ...], `result` with all iterates added).
+    """
+
     def watched(points, result):
         logits = logits_fn(points)
         check_logits(logits, images)
@@ -157,16 +188,8 @@ def pgd(
         fooled = jnp.argmax(logits, axis=1) != labels
         return value, seen(result, *lax.stop_gradient((points, fooled, value)))
 
-    settings: dict[str, Any] = dict(epsilon=epsilon, step_size=step_size, steps=steps, norm=norm, momentum=momentum)
-
-    def run(restart, result):
-        last_before = result.last_success
-        first = initial_images(folded(keys, restart), images, epsilon, start, norm)
-        last, result = projected_ascent(watched, first, images, **settings, carry=result)
-        _, result = watched(last, result)
-        return result._replace(last_success=result.last_success | last_before)
-
-    return lax.stop_gradient(lax.fori_loop(0, restarts, run, unseen(images)))
+    last, result = projected_ascent(watched, first, images, **settings, carry=result)
+    return last, lax.stop_gradient(watched(last, result)[1])
 
 
 @direct("momentum", lengths=("step_size",))

@@ -21,9 +21,9 @@ from rnas.attacks.batching import take
 from rnas.attacks.catalogue import Attack
 from rnas.attacks.epsilon_parsing import check_norm
 from rnas.attacks.fab import fab
-from rnas.attacks.pgd import pgd
-from rnas.attacks.random_start import folded
-from rnas.attacks.result import AttackResult
+from rnas.attacks.pgd import pgd, watched_ascent
+from rnas.attacks.random_start import folded, initial_images
+from rnas.attacks.result import AttackResult, unseen
 from rnas.attacks.square import check_height, continue_square, square_result, start_square
 
 TARGETS = 9  # classes that targeted attacks aim at, the likeliest first
@@ -231,13 +231,38 @@ PROGRAMS: dict[str, Callable[[Attack, str, int, int], list[AttackRun]]] = {
 
 def ascend(start, norm, logits_fn, images, labels, keys, settings: RunSettings) -> AttackResult:
     """One run of projected ascent from a 'uniform' start or from 'none': FGSM, PGD, MI-FGSM and CW in one program."""
+    return pgd(
+        logits_fn, images, labels, key=keys, norm=norm, start=start, loss=_loss(settings), **_ascent_of(settings)
+    )
 
+
+def first_iterates(logits_fn, images, labels, keys, settings: RunSettings, carry) -> jax.Array:
+    """Where an ascent in L∞ from a 'uniform' start begins, [N, ...]; `ascend_further` goes on from there."""
+    return initial_images(folded(keys, 0), images, settings.epsilon)  # as the first restart of `pgd`
+
+
+def ascend_further(logits_fn, images, labels, keys, settings: RunSettings, points) -> tuple[AttackResult, jax.Array]:
+    """Some steps in L∞ from the iterates `points` [N, ...]: what they found, and the last iterates.
+
+    Momentum starts at 0.
+    """
+    nothing = unseen(images)
+    last, result = watched_ascent(
+        logits_fn, _loss(settings), points, images, labels, nothing, norm="linf", **_ascent_of(settings)
+    )
+    return result, last
+
+
+def _loss(settings):
     def loss(logits, labels):
         return jnp.where(settings.use_margin, losses.margin(logits, labels), losses.cross_entropy(logits, labels))
 
+    return loss
+
+
+def _ascent_of(settings):
     own = {"epsilon": settings.epsilon, "steps": settings.steps, "step_size": settings.step_size}
-    own["momentum"] = settings.momentum  # 0 leaves the direction of the gradient, hence plain PGD
-    return pgd(logits_fn, images, labels, key=keys, norm=norm, start=start, loss=loss, **own)
+    return own | {"momentum": settings.momentum}  # 0 leaves the direction of the gradient, hence plain PGD
 
 
 def _ascent(start, norm, logits_fn, images, labels, keys, settings, carry):

@@ -1,13 +1,12 @@
 """The tables of a report: which attacks they hold, and the figures of one model.
 
-Models run in inference mode on pixels in [0, 1]. Examples that an attack has fooled are not attacked by its
-further restarts; an attack counts every iterate, start included. A curve over ε carries what was broken at a
+Models run in inference mode on pixels in [0, 1]. An attack counts every iterate, start included; examples that it has
+fooled drop out, between restarts and after every few steps. A curve over ε carries what was broken at a
 smaller radius over to the larger ones, whose balls contain it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-import functools
 from typing import Any
 
 import jax
@@ -17,33 +16,15 @@ from rnas.artifacts.evaluation import ModelScores
 from rnas.artifacts.outcomes import Outcomes, measurement
 from rnas.artifacts.scores import AttackScore, Curve, Score
 from rnas.attacks import catalogue, radius
+from rnas.attacks.batching import batch_sizes, concurrent_batches
 from rnas.attacks.catalogue import CLEAN, Attack
-from rnas.attacks.programs import ascend, run_settings
+from rnas.attacks.programs import ascend_further, first_iterates, run_settings
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.runner import Runner, pixels
 
 CURVE_ATTACK = catalogue.pgd(20, step=1 / 10)  # also of validation
 HEADLINE_ATTACK = catalogue.PGD_100
-
-
-def _ascent(start, logits_fn, images, labels, keys, settings, carry):
-    return ascend(start, "linf", logits_fn, images, labels, keys, settings)
-
-
-PROGRAMS = {start: functools.partial(_ascent, start) for start in ("uniform", "none")}  # made once: compiled once
-
-
-def table_attacks(pgd_100_restarts: int, further: Sequence[str] = ()) -> tuple[Attack, ...]:
-    """The attacks of every table, weakest first (arXiv 2301.08092; PGD-100 with restarts is ours)."""
-    return (
-        catalogue.FGSM,
-        catalogue.mim(20, step=1 / 10),
-        CURVE_ATTACK,
-        catalogue.pgd(20),
-        catalogue.cw(20),
-        HEADLINE_ATTACK.repeated(pgd_100_restarts),
-        *(catalogue.find(name) for name in further),
-    )
+BLOCK = 20  # steps between which fooled examples drop out
 
 
 class Evaluator:
@@ -56,7 +37,9 @@ class Evaluator:
     """
 
     def __init__(self, predict: Callable, *, batch_size: int, seed: int):
-        self._runner = Runner(predict, [batch_size], what="evaluation.batch_size")
+        # Where several batches run at a time, small ones keep all workers busy although examples drop out.
+        sizes = batch_sizes(batch_size, jax.device_count())[1:] if concurrent_batches() > 1 else [batch_size]
+        self._runner = Runner(predict, sizes, what="evaluation.batch_size")
         self._logits = jax.jit(predict)
         self._seed = seed
 
@@ -69,15 +52,28 @@ class Evaluator:
         fooled = np.zeros(len(rows), bool)
         if attack.steps and epsilon == 0.0:
             attack = CLEAN
+        # Momentum is lost between blocks.
+        block = attack.steps if attack.momentum else BLOCK
+        blocks = [min(block, attack.steps - first) for first in range(0, attack.steps, block)] or [0]
         losses = [loss for loss in attack.losses for _ in range(attack.restarts)]
         for number, loss in enumerate(losses):
             key = jax.random.fold_in(jax.random.key(self._seed), number)
+            settings = run_settings(attack, epsilon, loss)
+
+            def run(program, places, carry, settings=settings, key=key):
+                return self._runner.run(variables, split, program, rows[places], key, settings, carry)
+
             standing = np.flatnonzero(~fooled)
-            if len(standing):
-                result = self._runner.run(
-                    variables, split, PROGRAMS[attack.start], rows[standing], key, run_settings(attack, epsilon, loss)
-                )
-                fooled[standing], images[standing] = result.success, result.images
+            if not len(standing):
+                break
+            points = run(first_iterates, standing, None) if attack.start == "uniform" else images[standing]
+            for steps in blocks:
+                result, points = run(ascend_further, standing, points, settings._replace(steps=np.int32(steps)))
+                fooled[standing] = result.success
+                images[standing] = result.images
+                standing, points = standing[~result.success], points[~result.success]
+                if not len(standing):
+                    break
         return fooled, images
 
     def predictions(self, variables: Any, images: np.ndarray) -> np.ndarray:

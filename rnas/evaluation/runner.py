@@ -108,10 +108,19 @@ class Runner:
             )
             return take(jax.device_get(found), slice(len(rows)))
 
-    def run(self, variables: Any, split, program: Callable, rows: np.ndarray, key: jax.Array, settings: Any) -> Any:
-        """Runs `program` on all of `rows`, at least one."""
+    def run(
+        self,
+        variables: Any,
+        split,
+        program: Callable,
+        rows: np.ndarray,
+        key: jax.Array,
+        settings: Any,
+        carry: Any = None,
+    ) -> Any:
+        """Runs `program` on all of `rows`, at least one; arguments are those of `run_batch`."""
 
-        def one(batch):
-            return self.run_batch(variables, split, program, batch, key, settings)
+        def one(places):
+            return self.run_batch(variables, split, program, rows[places], key, settings, take(carry, places))
 
-        return concatenated([found for _, found in run_concurrently(one, self.cut_batches(rows))])
+        return concatenated([found for _, found in run_concurrently(one, self.cut_batches(np.arange(len(rows))))])

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from rnas import attacks
 from rnas.attacks import catalogue
 from rnas.config.checks import value_of
+from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.runs import recipes
 from rnas.runs.baselines import parse
 from rnas.runs.run import Run
@@ -29,9 +30,13 @@ def check_config(run: Run) -> None:
     make_optimizer(config.search.arch_optimizer, epochs=1, steps_per_epoch=1)
     for length in (*evaluation.epsilons, *evaluation.curve):
         attacks.radius(length)
-    for name in evaluation.further_attacks:
-        if (attack := catalogue.find(name)).program != "ascent":
-            raise ValueError(f"evaluation.further_attacks: {attack.name} is no projected ascent; use rnas attack.")
+    table = catalogue.parse(evaluation.attacks)
+    if other := [attack.name for attack in table if attack.program != "ascent"]:
+        raise ValueError(f"evaluation.attacks: {other[0]} is no projected ascent; use rnas attack.")
+    if HEADLINE_ATTACK.name not in [attack.name for attack in table]:
+        raise ValueError(
+            f"evaluation.attacks={evaluation.attacks!r} lacks {HEADLINE_ATTACK.name}, the headline of every page."
+        )
     if recipes.recipe(config, "teacher").objective.needs_teacher:
         raise ValueError(f"teacher.objective={config.teacher.objective!r} needs a teacher itself; use another.")
     recipes.recipe(config, "finetune")

@@ -154,7 +154,8 @@ def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:
     own = config.copy_and_resolve_references()
     with own.unlocked():
         own.seed = seed
-        own.evaluation.auto_attack = config.study.auto_attack
+        for key in ("auto_attack", "auto_attack_count"):
+            own.evaluation[key] = config.study[key]
     return own.lock()
 
 

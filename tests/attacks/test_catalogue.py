@@ -12,7 +12,7 @@ import rnas
 from rnas.attacks import catalogue
 from rnas.attacks.catalogue import CATALOGUE, NAMES, Attack, find, label_of, parse
 from rnas.attacks.programs import PROGRAMS, runs_of
-from rnas.evaluation.robustness_table import table_attacks
+from rnas.config.choices import ATTACKS
 from rnas.evaluation.sanity import ORDER
 from rnas.tabular.column_attacks import COLUMN_ATTACKS
 
@@ -29,7 +29,7 @@ def everything() -> list[Attack]:
     """All that any part of the program runs, and many more of the families."""
     named = [*CATALOGUE, *FAMILIES, *ORDER.values()]
     columns = [attack for attack, _ in COLUMN_ATTACKS.values()]
-    return [*(attack for name in named for attack in parse(name)), *table_attacks(2), *columns]
+    return [*(attack for name in named for attack in parse(name)), *parse(f"{ATTACKS}*2"), *columns]
 
 
 def what_it_does(attack: Attack) -> dict:
@@ -75,7 +75,7 @@ def test_names_and_labels(name, canonical, label, step):
 def test_the_headline_keeps_its_meaning():
     attack = find("pgd_100")
     assert (attack.steps, attack.step, attack.start, attack.losses) == (100, 1 / 4, "uniform", ("ce", "margin"))
-    assert table_attacks(5)[-1] == attack.repeated(5)
+    assert parse(f"{ATTACKS}*5")[-1] == attack.repeated(5)
 
 
 @pytest.mark.parametrize(("in_255ths", "step"), [(0.8, 1 / 10), (1.0, 1 / 8), (2.0, 1 / 4), (0.765, 0.003 * 255 / 8)])

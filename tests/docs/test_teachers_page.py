@@ -19,6 +19,7 @@ from rnas.teachers import load_teacher, registry
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "wide_resnet_10_1"
 CONFIG = """
+from rnas.config import choices
 from rnas.config.defaults import rnas_cl
 
 def get_config(space):
@@ -37,7 +38,8 @@ def get_config(space):
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 8
     evaluation.auto_attack = ()
-    evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.1",), ("0", "0.1"), 1
+    evaluation.epsilons, evaluation.curve = ("0.1",), ("0", "0.1")
+    evaluation.attacks = choices.ATTACKS
     return config
 """
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnas import attacks
 from rnas.artifacts.scores import interval
-from rnas.attacks.catalogue import CLEAN, pgd
-from rnas.attacks.programs import run_settings
+from rnas.attacks.catalogue import CLEAN, parse, pgd
+from rnas.attacks.programs import ascend_further, run_settings
+from rnas.config.choices import ATTACKS
 from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Evaluator, evaluate
-from rnas.evaluation.robustness_table import CURVE_ATTACK, table_attacks
+from rnas.evaluation.robustness_table import CURVE_ATTACK
 
 RADII = ("0", "1/255", "2/255", "8/255", "16/255", "32/255")
 MAIN = 8 / 255
@@ -83,12 +85,13 @@ def evaluator(linear) -> Evaluator:
 
 @pytest.fixture
 def batches(evaluator, monkeypatch) -> list:
-    """(rows, key, settings) of each batch that the evaluator attacks from now on."""
+    """(rows, key, settings) of each batch that the evaluator attacks from now on, once for every block of steps."""
     seen, run_batch = [], evaluator._runner.run_batch
 
-    def watch(variables, split, program, rows, key, settings):
-        seen.append((rows, key, settings))
-        return run_batch(variables, split, program, rows, key, settings)
+    def watch(variables, split, program, rows, key, settings, carry):
+        if program is ascend_further:
+            seen.append((rows, key, settings))
+        return run_batch(variables, split, program, rows, key, settings, carry)
 
     monkeypatch.setattr(evaluator._runner, "run_batch", watch)
     return seen
@@ -98,7 +101,7 @@ def batches(evaluator, monkeypatch) -> list:
 def results(linear, evaluator):
     """What the whole protocol measures at two radii."""
     radii = ("8/255", "2/255")
-    return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, attacks=table_attacks(2))
+    return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, attacks=parse(f"{ATTACKS}*2"))
 
 
 def test_the_setting_tells_right_from_wrong(linear):
@@ -140,10 +143,10 @@ def test_step_sizes_scale_with_the_radius(scale):
         "cw_20": (20, 0.003, "uniform", 0.0, ("margin",), 1),
         "pgd_100": (100, 2 / 255, "uniform", 0.0, ("ce", "margin"), 5),
     }
-    attacks = {attack.name: attack for attack in table_attacks(5)}
-    assert attacks.keys() == expected.keys()
+    found = {attack.name: attack for attack in parse(f"{ATTACKS}*5")}
+    assert found.keys() == expected.keys()
     for name, (steps, step_size, start, decay, losses, restarts) in expected.items():
-        attack = attacks[name]
+        attack = found[name]
         settings = run_settings(attack, scale * MAIN, losses[-1])
         assert settings.epsilon == np.float32(scale * MAIN)
         assert settings.step_size == pytest.approx(scale * step_size, rel=1e-6), name
@@ -173,7 +176,7 @@ def test_clean_errors_are_those_of_the_model(linear, evaluator):
 @pytest.mark.parametrize("name", ["fgsm", "mim_20_step_0.8", "pgd_20_step_0.8", "pgd_20", "pgd_100"])
 @pytest.mark.parametrize("epsilon", [MAIN, 32 / 255])
 def test_attacks_fool_exactly_what_can_be_fooled(linear, evaluator, name, epsilon):
-    attack = next(attack for attack in table_attacks(1) if attack.name == name)
+    attack = next(attack for attack in parse(ATTACKS) if attack.name == name)
     fooled, images = evaluator.attack(linear.variables, linear.split, attack, epsilon, np.arange(len(linear.split)))
     np.testing.assert_array_equal(fooled, linear.broken(epsilon))
     clean = linear.split.images.astype(np.float32) / np.float32(255)
@@ -186,7 +189,7 @@ def test_attacks_fool_exactly_what_can_be_fooled(linear, evaluator, name, epsilo
 
 def test_a_radius_of_zero_fools_nothing_that_was_right(linear, evaluator, batches):
     right = np.flatnonzero(~linear.broken(0.0))
-    for attack in table_attacks(2):
+    for attack in parse(f"{ATTACKS}*2"):
         batches.clear()
         fooled, images = evaluator.attack(linear.variables, linear.split, attack, 0.0, right)
         assert not fooled.any(), attack.name
@@ -233,6 +236,26 @@ def test_restarts_attack_only_what_still_stands(linear, evaluator, batches):
     assert len({bytes(jax.random.key_data(key)) for _, key, _ in batches}) == 3, "every restart starts elsewhere"
 
 
+def test_blocks_of_steps_find_what_one_ascent_finds(linear, evaluator, batches):
+    """With short steps some images are fooled in every block, and drop out after it."""
+    attack = pgd(50, 1 / 50)
+    rows, epsilon = np.arange(len(linear.split)), MAIN
+    fooled, _ = evaluator.attack(linear.variables, linear.split, attack, epsilon, rows)
+    ids = linear.split.ids.astype(np.int32)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(jax.random.key(0), 0), ids)
+    whole = attacks.pgd(
+        lambda images: linear.predict(linear.variables, images),
+        linear.split.images.astype(np.float32) / np.float32(255), linear.split.labels,
+        epsilon=epsilon, key=keys, steps=50, step_size=epsilon / 50,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fooled, whole.success)
+    assert whole.success.any() and not whole.success.all()
+    attacked = [(int(settings.steps), len(rows)) for rows, _, settings in batches]
+    assert {steps for steps, _ in attacked} == {20, 10}
+    last = sum(count for steps, count in attacked if steps == 10)
+    assert np.sum(~whole.success) <= last < len(rows)
+
+
 def test_score_is_the_mean_of_clean_and_attacked_accuracy(linear, evaluator):
     score = evaluator.score(linear.variables, linear.split, MAIN)
     clean, attacked = linear.accuracy(0.0), linear.accuracy(MAIN)
@@ -261,7 +284,7 @@ def test_figures_are_those_of_the_closed_form(linear, results):
     assert (scores.kind, scores.label) == ("student", "Linear")
     assert scores.clean.accuracy == pytest.approx(linear.accuracy(0.0))
     for table, scale in ((scores.attacks, 1.0), (scores.epsilons["2/255"], 0.25)):
-        for attack in table_attacks(2):
+        for attack in parse(f"{ATTACKS}*2"):
             row = table[attack.name]
             assert row.epsilon == pytest.approx(scale * MAIN)
             assert row.settings == {
@@ -298,7 +321,7 @@ def test_curve_is_sorted_and_carries_the_broken_over(linear):
             return (rows == round(epsilon * 255)) & (epsilon > 0), None
 
     curve = ("3/255", "0", "1/255")
-    found = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=table_attacks(1))
+    found = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=parse(ATTACKS))
     scores = found.scores
     all_rows = list(range(13))
     without_1 = [0, *all_rows[2:]]

@@ -50,6 +50,7 @@ ATTACKS = {
 STEPS = 10  # of every stage of the mini run: 1,300 training images in batches of 128
 
 MINI = """
+from rnas.config import choices
 from rnas.config.defaults import rnas_cl
 
 
@@ -72,7 +73,8 @@ def get_config():
     evaluation = config.evaluation
     evaluation.count = evaluation.batch_size = 16
     evaluation.auto_attack = ()
-    evaluation.epsilons, evaluation.curve, evaluation.pgd_100_restarts = ("0.15",), ("0.1", "0", "0.2"), 1
+    evaluation.epsilons, evaluation.curve = ("0.15",), ("0.1", "0", "0.2")
+    evaluation.attacks = choices.ATTACKS
     config.log_every_steps = config.checkpoint_every_steps = 4
     return config
 """
@@ -413,7 +415,7 @@ def test_evaluating_without_a_trained_student_is_refused(mini, copy):
 REDUCED = (
     "--config.search.epochs=3", "--config.train.epochs=4", "--config.log_every_steps=4",
     "--config.checkpoint_every_steps=6", "--config.validation.every_epochs=1", "--config.evaluation.count=60",
-    "--config.evaluation.batch_size=60", "--config.evaluation.pgd_100_restarts=1",
+    "--config.evaluation.batch_size=60", "--config.evaluation.attacks=fgsm,pgd_100",
 )  # fmt: skip
 WIDTHS = (
     f"--config={DIGITS}", *REDUCED, "--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.epochs=4",

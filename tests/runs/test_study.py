@@ -19,7 +19,12 @@ IMAGES = 40
 
 
 def config_of(*overrides):
-    given = ("study.seeds=(0,1,2)", "baselines=('plain','kl_only+none')", "comparisons=('kl_only+none : plain',)")
+    given = (
+        "study.seeds=(0,1,2)",
+        "baselines=('plain','kl_only+none')",
+        "comparisons=('kl_only+none : plain',)",
+        "study.auto_attack_count=7",
+    )
     keys = dict(each.split("=", 1) for each in (*given, *overrides))  # a tuple given twice would be joined
     return load_config(str(CONFIGS / "digits.py"), [f"--config.{key}={value}" for key, value in keys.items()])
 
@@ -46,6 +51,7 @@ def executed(monkeypatch):
     def execute(config, workdir, *, command, report):
         seeds.append(config.seed)
         assert config.evaluation.auto_attack == config.study.auto_attack
+        assert config.evaluation.auto_attack_count == config.study.auto_attack_count == 7
         finish(config, workdir)
 
     monkeypatch.setattr(study, "execute", execute)

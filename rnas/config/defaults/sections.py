@@ -5,6 +5,7 @@ Radii and step sizes are strings such as '8/255', in units of pixels scaled to [
 
 from ml_collections import ConfigDict
 
+from rnas.config import choices
 from rnas.config.checks import check_allowed, check_at_least
 
 
@@ -231,8 +232,8 @@ def evaluation() -> ConfigDict:
     config.count = 0  # first images of the test set; 0: all
     config.batch_size = 250  # over all devices
     config.epsilons = ("8/255", "2/255")  # the first is the headline; steps scale with it
-    config.pgd_100_restarts = 5  # random starts of PGD-100
-    config.further_attacks = ()  # names of projected-gradient attacks beside those of every table, such as pgd_50
+    # Projected ascents of the tables, as `rnas attack` names them: NAME*R starts R times; pgd_100 must be there.
+    config.attacks = f"{choices.ATTACKS}*5"
     # Radii of the robustness curve.
     config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
     config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose
@@ -248,6 +249,7 @@ def study() -> ConfigDict:
     config = ConfigDict()
     config.seeds = (0, 1, 2, 3, 4)  # of one run each
     config.auto_attack = ("student", "baselines", "teacher")  # in place of evaluation.auto_attack
+    config.auto_attack_count = 1000  # in place of evaluation.auto_attack_count
     return config
 
 
@@ -258,7 +260,7 @@ def check(config: ConfigDict) -> None:
     """
     check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
     check_at_least(config, 1, *(f"{stage}.epochs" for stage in ("teacher", "search", "train")), "attention.size")
-    check_at_least(config, 1, "log_every_steps", "checkpoint_every_steps", "evaluation.pgd_100_restarts")
+    check_at_least(config, 1, "log_every_steps", "checkpoint_every_steps")
     check_at_least(config, 1, "train.side_by_side")
     if not 0 <= config.seed < 2**32:
         raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")

@@ -12,11 +12,12 @@ from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, M
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
 from rnas.artifacts.run_record import precision, versions
 from rnas.artifacts.scores import AttackScore
+from rnas.attacks import catalogue
 from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.data.datasets import Split
 from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
-from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured, table_attacks
+from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured
 from rnas.runs.recipes import BASELINE, model_names
 from rnas.runs.run import Run, say
 from rnas.runs.trained_models import evaluated_model
@@ -81,7 +82,7 @@ def auto_attacked(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> l
 def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> Measured:
     """All but AutoAttack of a model."""
     config = run.config.evaluation
-    attacks = table_attacks(config.pgd_100_restarts, config.further_attacks)
+    attacks = catalogue.parse(config.attacks)
     total = 1 + len(config.curve) + len(config.epsilons) * len(attacks)
     with Progress(f"evaluate {model.name}", total, unit="attack") as progress:
         done = iter(range(total))
