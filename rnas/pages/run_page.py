@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnas.artifacts.study_results import models_of
-from rnas.attacks.catalogue import label_of
+from rnas.attacks.catalogue import AUTO_ATTACK, label_of
 from rnas.pages.attack_page import attack_suite
 from rnas.pages.canvas import gallery
 from rnas.pages.cells import Graph, blocks, graphs, search_space
@@ -125,10 +125,11 @@ def _tiles(files: Workdir, results: Results) -> list[Tile]:
         for title, size in (("Parameters", "params"), ("MACs per image", "macs"))
     ]
     shown.append(("Clean accuracy", percent, {name: model.clean.accuracy for name, model in models.items()}, None))
-    for attack in dict.fromkeys((results.attack, HEADLINE_ATTACK)):
+    for attack in dict.fromkeys((results.attack, AUTO_ATTACK, HEADLINE_ATTACK)):
         under = {name: results.headline(name, attack) for name in models}
         kept = {name: score.accuracy if score else None for name, score in under.items()}
-        shown.append((f"{label_of(attack)}, \u03b5 = {radius}" if radius else label_of(attack), percent, kept, None))
+        title = f"{label_of(attack)}, \u03b5 = {radius}" if radius else label_of(attack)
+        shown.append((title + results.fewer(under.get("student")).replace(" of the", ","), percent, kept, None))
     tiles = []
     for title, in_words, values, before_evaluation in shown:
         own = before_evaluation if values.get("student") is None else values["student"]

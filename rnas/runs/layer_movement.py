@@ -1,5 +1,6 @@
 """How well the layers of a teacher withstand attack: by how little their attention maps move."""
 
+import dataclasses
 import functools
 
 import jax
@@ -20,14 +21,22 @@ def layer_movement(run: Run) -> np.ndarray:
     """Returns [n_t]: how far PGD-10 on the teacher moves the normalised attention map of each tap, as ‖·‖² in [0, 2].
 
     It is the mean over the held-out images that choose checkpoints, at the radius of training; measured once for a work
-    directory. Raises ValueError where none are held out.
+    directory. Raises ValueError where none are held out, or the directory holds what was measured otherwise.
     """
     teacher, config, path = run.judged_teacher, run.config, run.workdir / FILE
     epsilon, images = attacks.radius(config.adversarial.epsilon), run.validation
     if not len(images):
         raise ValueError("how far an attack moves a teacher's layers needs held-out images: set data.held_out.")
+    found = LayerMovement(
+        teacher.identity, ATTACK.name, epsilon, len(images), config.attention.size, teacher.tap_names, movement=()
+    )
     if path.exists():
-        return np.array(LayerMovement.read(path).movement)
+        former = LayerMovement.read(path)
+        if dataclasses.replace(former, movement=()) != found:
+            raise ValueError(
+                f"{path} was measured on another teacher, on other images or at another radius; delete it."
+            )
+        return np.array(former.movement)
 
     def program(apply, images, labels, keys, settings, carry):
         points = attacks.projected_ascent(
@@ -44,10 +53,6 @@ def layer_movement(run: Run) -> np.ndarray:
     runner = Runner(teacher.apply, [config.evaluation.batch_size], what="evaluation.batch_size")
     rows, key = np.arange(len(images)), jax.random.key(config.seed)
     movement = runner.run(teacher.variables, images, program, rows, key, None).mean(axis=0, dtype=np.float64)
-    found = LayerMovement(
-        teacher.identity, ATTACK.name, epsilon, len(images), config.attention.size, teacher.tap_names,
-        tuple(map(float, movement)),
-    )  # fmt: skip
     if jax.process_index() == 0:
-        found.write(path)
+        dataclasses.replace(found, movement=tuple(map(float, movement))).write(path)
     return movement

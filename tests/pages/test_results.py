@@ -55,12 +55,22 @@ def test_a_curve_that_does_not_start_at_clean_accuracy_is_noticed(write_run, eva
     assert note.startswith("Teacher: the curve starts at 93.0")
 
 
-def test_autoattack_on_other_images_is_no_contradiction(write_cells, cell_evaluation):
+def test_autoattack_of_easy_first_images_is_no_headline(write_cells, cell_evaluation):
     suite = cell_evaluation["models"]["student"]["auto_attack"]
+    suite["accuracy"] = 0.5  # of 200 images, and less than PGD-100 leaves of all 360
+    results, notes = read(write_cells(metrics=[], evaluation=cell_evaluation))
+    assert (results.attack, notes) == ("auto_attack", [])
+    assert results.fewer(results.headline("student")) == " of the first 200 images"
+    assert results.fewer(results.headline("student", "pgd_100")) == ""
+
     suite["accuracy"] = 0.52
-    assert read(write_cells(metrics=[], evaluation=cell_evaluation))[1] == []
+    results, (note,) = read(write_cells(metrics=[], evaluation=cell_evaluation))
+    assert results.attack == "pgd_100" and results.headline("student").accuracy == pytest.approx(0.513, abs=1e-3)
+    assert "leaves 52.0\u202f% of the first 200 images, PGD-100 51.3\u202f% of all" in note and "quote PGD-100" in note
+
     suite["count"] = 360
-    (note,) = read(write_cells(metrics=[], evaluation=cell_evaluation))[1]
+    results, (note,) = read(write_cells(metrics=[], evaluation=cell_evaluation))
+    assert results.attack == "auto_attack"
     assert "lower under PGD-100 (51.3\u202f%) than under AutoAttack (52.0\u202f%)" in note
 
 

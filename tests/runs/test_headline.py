@@ -7,14 +7,15 @@ from rnas.runs.headline import headline
 
 def test_models_that_met_fewer_attacks_have_gaps():
     def scores(clean, **attacks):
-        met = {name: AttackScore(accuracy, 16, (0.0, 1.0)) for name, accuracy in attacks.items()}
+        counts = {"auto_attack": 8}  # of the first images alone
+        met = {name: AttackScore(accuracy, counts.get(name, 16), (0.0, 1.0)) for name, accuracy in attacks.items()}
         return ModelScores("student", "Student", None, None, Score(clean, 16, (0.0, 1.0)), met)
 
     student, other = scores(0.98, pgd_100=0.5, auto_attack=0.4375), scores(1.0, pgd_100=0.25)
     shown = headline(Evaluation({"student": student, "student_last": other}, {}, "linf", 0, {}))
     assert [line.split() for line in shown.splitlines()] == [
         ["accuracy,", "%", "clean", "pgd_100", "auto_attack"],
-        ["student", "98.00", "50.00", "43.75"],
+        ["student", "98.00", "50.00", "43.75", "of", "8"],
         ["student_last", "100.00", "25.00", "-"],
     ]
     assert len({len(line) for line in shown.splitlines()}) == 1

@@ -31,6 +31,7 @@ from rnas.layers.counting import count
 from rnas.main import main, parse
 from rnas.models.width_network import FBNet
 from rnas.pages import write_report
+from rnas.runs.layer_movement import layer_movement
 from rnas.runs.stages import NAMES as STAGES
 from rnas.runs.stages import execute, open_run
 from rnas.runs.stages.train_student import train_baselines
@@ -600,3 +601,9 @@ def test_tutors_that_withstand_attack_are_searched_for_the_found_network(mini, c
     np.testing.assert_allclose(history.tutors[-1], robust.tutor_assignment.probabilities, rtol=1e-5)
     moved = dict(zip(movement.taps, movement.movement, strict=True))
     assert np.mean([moved[tutor] for tutor in robust.tutor_assignment.tutors]) < np.mean(movement.movement)
+
+    np.testing.assert_array_equal(layer_movement(run), movement.movement)  # read, not measured again
+    other = config.copy_and_resolve_references()
+    other.adversarial.epsilon = "0.3"
+    with pytest.raises(ValueError, match="measured on another teacher, other images or another radius; delete"):
+        layer_movement(open_run(other.lock(), workdir))
