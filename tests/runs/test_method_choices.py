@@ -175,17 +175,17 @@ def test_what_training_kept_is_found_again(tmp_path):
         (("teacher.weight_average=-0.1",), "teacher.weight_average = -0.1 must be at least 0"),
         (("train.perturbation.gamma=-0.1",), "train.perturbation.gamma = -0.1 must not be negative"),
         (
-            ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=40"),
-            "stage train perturbs its weights from epoch 40 on, which it never reaches in 40",
+            ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=20"),
+            "stage train perturbs its weights from epoch 20 on, which it never reaches in 20",
         ),
         (
             ("baselines=('trades_awp',)", "train.epochs=10"),
             "stage baseline_trades_awp perturbs its weights from epoch 10 on",
         ),
-        (("baselines=('iad_2',)", "train.epochs=8"), "stage baseline_iad_2 trains by iad_2 from epoch 8 on, which"),
+        (("baselines=('iad_2',)", "train.epochs=4"), "stage baseline_iad_2 trains by iad_2 from epoch 4 on, which"),
         (
-            ("train.objective=iad_1", "adversarial.iad_1.first_epoch=40"),
-            "stage train trains by iad_1 from epoch 40 on, which it never reaches in 40: set adversarial.iad_1",
+            ("train.objective=iad_1", "adversarial.iad_1.first_epoch=20"),
+            "stage train trains by iad_1 from epoch 20 on, which it never reaches in 20: set adversarial.iad_1",
         ),
         (
             ("baselines=('fgsm',)",),

@@ -605,5 +605,5 @@ def test_tutors_that_withstand_attack_are_searched_for_the_found_network(mini, c
     np.testing.assert_array_equal(layer_movement(run), movement.movement)  # read, not measured again
     other = config.copy_and_resolve_references()
     other.adversarial.epsilon = "0.3"
-    with pytest.raises(ValueError, match="measured on another teacher, other images or another radius; delete"):
+    with pytest.raises(ValueError, match="measured on another teacher, on other images or at another radius; delete"):
         layer_movement(open_run(other.lock(), workdir))
