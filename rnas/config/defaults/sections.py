@@ -293,7 +293,7 @@ def on_fashion_mnist(config: ConfigDict) -> None:
 
 
 def on_digits(config: ConfigDict) -> None:
-    """Changes `config` to 8×8 handwritten digits, with a teacher that two CPU cores train in half a minute."""
+    """Changes `config` to 8×8 handwritten digits, with a teacher that two CPU cores train within a minute."""
     data = config.data
     data.name = "digits"
     data.image_shape = (8, 8, 1)
