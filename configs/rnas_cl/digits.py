@@ -88,6 +88,7 @@ VARIANTS = {
         "baselines": BASELINES,
         "comparisons": (),
         "evaluation.auto_attack": ("student", "baselines"),
+        "evaluation.auto_attack_count": 1000,
     },
     "arms": {"baselines": ARMS, "comparisons": ARM_COMPARISONS},
 }

@@ -246,9 +246,9 @@ def ascend_further(logits_fn, images, labels, keys, settings: RunSettings, point
 
     Momentum starts at 0.
     """
-    nothing = unseen(images)
+    own = _ascent_of(settings)
     last, result = watched_ascent(
-        logits_fn, _loss(settings), points, images, labels, nothing, norm="linf", **_ascent_of(settings)
+        logits_fn, _loss(settings), points, images, labels, unseen(images), norm="linf", **own
     )
     return result, last
 
@@ -261,8 +261,12 @@ def _loss(settings):
 
 
 def _ascent_of(settings):
-    own = {"epsilon": settings.epsilon, "steps": settings.steps, "step_size": settings.step_size}
-    return own | {"momentum": settings.momentum}  # 0 leaves the direction of the gradient, hence plain PGD
+    return {
+        "epsilon": settings.epsilon,
+        "steps": settings.steps,
+        "step_size": settings.step_size,
+        "momentum": settings.momentum,  # 0 leaves the direction of the gradient, hence plain PGD
+    }
 
 
 def _ascent(start, norm, logits_fn, images, labels, keys, settings, carry):

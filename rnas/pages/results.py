@@ -44,20 +44,19 @@ class Results:
 
     @property
     def attack(self) -> str:
-        """The attack of the headline: AutoAttack where the student was put to it, else PGD-100.
+        """The attack of the headline: AutoAttack where the student was put to it, unless its images are easy."""
+        auto = self.headline("student", AUTO_ATTACK)
+        return AUTO_ATTACK if auto and not self.has_easy_images("student") else HEADLINE_ATTACK
 
-        AutoAttack may have judged the first images alone. Where it leaves a greater share of these than PGD-100 does of
-        all, they happen to be easy, and PGD-100 has the lower figure, the one to quote.
-        """
-        auto, long = (self.headline("student", attack) for attack in (AUTO_ATTACK, HEADLINE_ATTACK))
-        if auto and long and auto.count < long.count and auto.accuracy > long.accuracy:
-            return HEADLINE_ATTACK
-        return AUTO_ATTACK if auto else HEADLINE_ATTACK
+    def has_easy_images(self, name: str) -> bool:
+        """Whether AutoAttack judged fewer images of a model than PGD-100, and leaves a greater share of them."""
+        auto, long = (self.headline(name, attack) for attack in (AUTO_ATTACK, HEADLINE_ATTACK))
+        return bool(auto and long and auto.count < long.count and auto.accuracy > long.accuracy)
 
     def fewer(self, score: AttackScore | None) -> str:
-        """' of the first N images' for a score of fewer images than the run's, else nothing."""
+        """'first N images' for a score of fewer images than the run's, else nothing."""
         all_images = self.student.clean.count if self.student else 0
-        return f" of the first {exact(score.count)} images" if score and score.count < all_images else ""
+        return f"first {exact(score.count)} images" if score and score.count < all_images else ""
 
     def at(self, name: str, epsilon: float | None) -> Mapping[str, AttackScore]:
         """Attack -> score of a model at a radius."""

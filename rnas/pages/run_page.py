@@ -128,8 +128,8 @@ def _tiles(files: Workdir, results: Results) -> list[Tile]:
     for attack in dict.fromkeys((results.attack, AUTO_ATTACK, HEADLINE_ATTACK)):
         under = {name: results.headline(name, attack) for name in models}
         kept = {name: score.accuracy if score else None for name, score in under.items()}
-        title = f"{label_of(attack)}, \u03b5 = {radius}" if radius else label_of(attack)
-        shown.append((title + results.fewer(under.get("student")).replace(" of the", ","), percent, kept, None))
+        at, images = f"\u03b5 = {radius}" if radius else "", results.fewer(under.get("student"))
+        shown.append((", ".join(filter(None, (label_of(attack), at, images))), percent, kept, None))
     tiles = []
     for title, in_words, values, before_evaluation in shown:
         own = before_evaluation if values.get("student") is None else values["student"]
