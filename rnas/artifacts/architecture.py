@@ -108,11 +108,15 @@ class WidthArchitecture(Architecture):
         return {"widths": list(self.widths)}
 
     def for_readers(self) -> dict[str, Any]:
-        _, sides = width_space.resolutions(self.space, self.image_shape[0])
+        _, *sizes = width_space.resolutions(self.space, self.image_shape)
         stated = ("name", "stage", "options", "stride", "expansion")
         blocks = [
-            {**{key: getattr(block, key) for key in stated}, "width": width, "resolution": side}
-            for block, width, side in zip(self.space.blocks, self.widths, sides, strict=True)
+            {
+                **{key: getattr(block, key) for key in stated},
+                "width": width,
+                "resolution": height if height == wide else [height, wide],
+            }
+            for block, width, (height, wide) in zip(self.space.blocks, self.widths, sizes, strict=True)
         ]
         return {"blocks": blocks}
 

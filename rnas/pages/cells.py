@@ -122,7 +122,7 @@ class Block(NamedTuple):
         width: channels; of a cell C, of which 4C leave it.
         options: widths the search could choose from.
         expansion: None of a cell.
-        resolution: side of its output in pixels.
+        resolution: height and width of its output in pixels.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Block(NamedTuple):
     options: tuple[int, ...]
     stride: int
     expansion: int | None
-    resolution: int
+    resolution: tuple[int, int]
 
     @property
     def most(self) -> int:
@@ -143,10 +143,10 @@ class Block(NamedTuple):
 def blocks(architecture: Architecture | None) -> Sequence[Block]:
     """The blocks of a network from image to classes; empty for cells of NAS-Bench-201, which are all alike."""
     if isinstance(architecture, WidthArchitecture):
-        _, sides = width_space.resolutions(architecture.space, architecture.image_shape[0])
+        _, *sizes = width_space.resolutions(architecture.space, architecture.image_shape)
         return [
-            Block(block.name, "", block.stage, width, block.options, block.stride, block.expansion, side)
-            for block, width, side in zip(architecture.space.blocks, architecture.widths, sides, strict=True)
+            Block(block.name, "", block.stage, width, block.options, block.stride, block.expansion, size)
+            for block, width, size in zip(architecture.space.blocks, architecture.widths, sizes, strict=True)
         ]
     if not isinstance(architecture, CellArchitecture):
         return []
@@ -156,6 +156,6 @@ def blocks(architecture: Architecture | None) -> Sequence[Block]:
     for number, (kind, width) in enumerate(zip(space.placement(count), widths, strict=True)):
         stride = 2 if kind == "reduce" else 1
         reductions += stride - 1
-        side = -(-architecture.image_shape[0] // 2**reductions)
-        found.append(Block(f"cell{number}", kind, reductions + 1, width, (), stride, None, side))
+        height, wide = (-(-side // 2**reductions) for side in architecture.image_shape[:2])
+        found.append(Block(f"cell{number}", kind, reductions + 1, width, (), stride, None, (height, wide)))
     return found

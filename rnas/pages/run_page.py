@@ -235,7 +235,8 @@ def _block_table(files: Workdir) -> Table:
     rows = []
     for block, probabilities in zip(built, odds, strict=True):
         kept, options = f"{block.width} of {block.most}", zip(block.options, probabilities, strict=False)
-        figures = map(whole, (block.stage, block.resolution, block.stride, block.expansion))
+        resolution = "×".join(map(str, block.resolution))
+        figures = whole(block.stage), resolution, whole(block.stride), whole(block.expansion)
         rows.append([block.name, *figures, kept, ", ".join(f"{width}: {p:.2f}" for width, p in options)])
     head = ["Block", "Stage", "Resolution", "Stride", "Expansion", "Channels kept", "Probability of each width"]
     return Table("blocks", head, rows)

@@ -140,6 +140,6 @@ def _of_kernels(whole: Any, labels: np.ndarray, settings: KernelSettings) -> lis
 def _costs(number: int, dataset: Dataset) -> list[float]:
     """Parameters and MACs of the benchmark's own network, and 3x3 convolutions in the cell."""
     encoding = nasbench201.encodings()[number]
-    task: dict[str, Any] = {"image_size": dataset.image_shape[0], "num_classes": dataset.num_classes}
+    task: dict[str, Any] = {"image_size": dataset.image_shape[:2], "num_classes": dataset.num_classes}
     counted = [float(nasbench201.cost(encoding, kind=kind, **task)) for kind in ("params", "macs")]
     return [*counted, float((encoding == nasbench201.CONV_3X3).sum())]

@@ -9,6 +9,7 @@ itself is `rnas.models.nasbench201_network.NASBench201`.
 from collections.abc import Sequence
 import difflib
 import functools
+import math
 import random
 import re
 
@@ -258,7 +259,7 @@ def cost(
     indices: Sequence[int] | np.ndarray,
     *,
     kind: str = "macs",
-    image_size: int = 32,
+    image_size: int | tuple[int, int] = 32,
     num_classes: int = 10,
     inputs: int = 3,
     channels: int = CHANNELS,
@@ -273,7 +274,7 @@ def cost(
       indices: [..., 6] operation indices.
       kind: 'macs' counts multiply-accumulates of convolutions and classifier for one image; 'params' counts
         weights, biases, BatchNorm scale and shift.
-      image_size: side of the square image in pixels, a multiple of 4.
+      image_size: side of the square image in pixels, or height and width; multiples of 4.
       num_classes: K.
       inputs: channels of the image.
       channels, cells: as `blocks` takes them.
@@ -283,24 +284,26 @@ def cost(
     """
     if kind not in ("macs", "params"):
         raise ValueError(f"unknown cost kind {kind!r}; expected 'macs' or 'params'.")
-    check_image_size(image_size)
-    macs = kind == "macs"
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    for side in sides:
+        check_image_size(side)
+    macs, pixels = kind == "macs", math.prod(sides)
 
-    def convolution(side, inputs, outputs, kernel, norm=True):
+    def convolution(pixels, inputs, outputs, kernel, norm=True):
         weights = inputs * outputs * kernel**2
-        return side**2 * weights if macs else weights + 2 * norm * outputs
+        return pixels * weights if macs else weights + 2 * norm * outputs
 
-    fixed = convolution(image_size, inputs, channels, 3)
+    fixed = convolution(pixels, inputs, channels, 3)
     of_operation = np.zeros(len(OPERATIONS), np.int64)
-    width, side = channels, image_size
+    width = channels
     for stage in range(3):
         if stage:
-            side //= 2
-            fixed += convolution(side, width, 2 * width, 3) + convolution(side, 2 * width, 2 * width, 3)
-            fixed += convolution(side, width, 2 * width, 1, norm=False)
+            pixels //= 4
+            fixed += convolution(pixels, width, 2 * width, 3) + convolution(pixels, 2 * width, 2 * width, 3)
+            fixed += convolution(pixels, width, 2 * width, 1, norm=False)
             width *= 2
-        of_operation[CONV_1X1] += cells * convolution(side, width, width, 1)
-        of_operation[CONV_3X3] += cells * convolution(side, width, width, 3)
+        of_operation[CONV_1X1] += cells * convolution(pixels, width, width, 1)
+        of_operation[CONV_3X3] += cells * convolution(pixels, width, width, 3)
     fixed += width * num_classes + (0 if macs else num_classes + 2 * width)
     return fixed + of_operation[np.asarray(indices)].sum(-1)
 

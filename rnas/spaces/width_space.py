@@ -172,21 +172,20 @@ def effective_widths(space: WidthSpace, samples: Sequence[jax.Array]) -> tuple[j
 # -- cost ------------------------------------------------------------------------------------------------
 
 
-def resolutions(space: WidthSpace, image_size: int) -> tuple[int, tuple[int, ...]]:
-    """Side of the stem's output and of each block's output, in pixels (3×3, padding 1: ceil(H / stride))."""
-    stem = math.ceil(image_size / space.stem_stride)
-    sides = [stem]
-    for block in space.blocks:
-        sides.append(math.ceil(sides[-1] / block.stride))
-    return stem, tuple(sides[1:])
+def resolutions(space: WidthSpace, image_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """(height, width) in pixels of the output of the stem and of each block (3×3, padding 1: ceil(H / stride))."""
+    sizes = [(image_shape[0], image_shape[1])]
+    for stride in (space.stem_stride, *(block.stride for block in space.blocks)):
+        height, width = sizes[-1]
+        sizes.append((math.ceil(height / stride), math.ceil(width / stride)))
+    return tuple(sizes[1:])
 
 
 def cost(
     space: WidthSpace,
     widths: Sequence,
     *,
-    image_size: int,
-    channels: int = 3,
+    image_shape: Sequence[int],
     num_classes: int = 10,
     kind: str = "macs",
     conv_bias: bool = True,
@@ -196,8 +195,7 @@ def cost(
 
     Args:
       widths: per block, integers or (effective, soft) scalars.
-      image_size: side of the square input in pixels.
-      channels: of the input.
+      image_shape: height and width in pixels, and channels, of the input.
       kind: 'macs' counts multiply-accumulates of convolutions and classifier for one image;
         'params' counts weights, biases, BatchNorm scale and shift;
         'released' is the formula of the authors' code (depthwise counted as dense, output resolution and
@@ -209,31 +207,31 @@ def cost(
     if kind not in ("macs", "params", "released"):
         raise ValueError(f"unknown cost kind {kind!r}; expected 'macs', 'params' or 'released'.")
     macs = kind == "macs"
-    stem_side, sides = resolutions(space, image_size)
+    stem_pixels, *pixels = (height * width for height, width in resolutions(space, image_shape))
 
-    def layer(weights, out, side, norm=True):
+    def layer(weights, out, pixels, norm=True):
         extras = (conv_bias + 2 * norm) * out
-        return side * side * weights if macs else weights + extras
+        return pixels * weights if macs else weights + extras
 
     total = 0
     if kind != "released":
-        total += layer(9 * channels * space.stem_width, space.stem_width, stem_side)
-    c_in, c_largest, side_in = space.stem_width, space.stem_width, stem_side
-    for block, c_out, side in zip(space.blocks, widths, sides, strict=True):
+        total += layer(9 * image_shape[2] * space.stem_width, space.stem_width, stem_pixels)
+    c_in, c_largest, pixels_in = space.stem_width, space.stem_width, stem_pixels
+    for block, c_out, pixels_out in zip(space.blocks, widths, pixels, strict=True):
         e = block.expansion
         if kind == "released":
             e = 1 if block.stage == 1 else e
-            total += side * side * (c_in * c_out * e + 9 * (e * c_out) ** 2 + e * c_out**2)
+            total += pixels_out * (c_in * c_out * e + 9 * (e * c_out) ** 2 + e * c_out**2)
         else:
             mid = e * (c_in if mask_expansion else c_largest)
             if e > 1:
-                total += layer(c_in * mid, mid, side_in)
-            total += layer(9 * mid, mid, side) + layer(mid * c_out, c_out, side)
-        c_in, c_largest, side_in = c_out, block.width, side
+                total += layer(c_in * mid, mid, pixels_in)
+            total += layer(9 * mid, mid, pixels_out) + layer(mid * c_out, c_out, pixels_out)
+        c_in, c_largest, pixels_in = c_out, block.width, pixels_out
     if kind != "released":
         if space.pool_features is not None:
             mid = 6 * (c_in if mask_expansion else c_largest)
-            total += layer(c_in * mid, mid, side_in)
+            total += layer(c_in * mid, mid, pixels_in)
             total += layer(mid * space.pool_features, space.pool_features, 1, norm=False)
             c_in = space.pool_features
         total += c_in * num_classes + (0 if macs else num_classes)

@@ -59,4 +59,4 @@ def make_problem(space: str, batch: int, seed: int = 0) -> Problem:
 
 def cost(space: WidthSpace, widths):
     """Multiply-accumulates of the network with (effective) `widths`, one image."""
-    return width_space.cost(space, widths, image_size=SIDE, num_classes=CLASSES, conv_bias=CONV_BIAS)
+    return width_space.cost(space, widths, image_shape=(SIDE, SIDE, 3), num_classes=CLASSES, conv_bias=CONV_BIAS)

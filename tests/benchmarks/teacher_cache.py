@@ -84,7 +84,10 @@ class Search:
             gamma=1.0, kl_weight=1.0, size=arguments.size,
         )  # fmt: skip
         cost = functools.partial(
-            width_space.cost, space, image_size=arguments.side, channels=arguments.channels, num_classes=CLASSES
+            width_space.cost,
+            space,
+            image_shape=(arguments.side, arguments.side, arguments.channels),
+            num_classes=CLASSES,
         )
         step = steps.WidthSearchStep(
             supernet, objective, teaching.augmentation, optimizer, optimizer,

@@ -57,6 +57,12 @@ def test_counts_are_those_of_the_space(arch):
         assert count(model, (side, side, 3)) == tuple(expected)
 
 
+def test_counts_of_images_that_are_not_square():
+    model = NASBench201(**PIXELS, arch=9930)
+    expected = [cost(encode(9930), image_size=(8, 12), kind=kind) for kind in ("params", "macs")]
+    assert count(model, (8, 12, 3)) == tuple(expected)
+
+
 def test_traced_network_holds_every_operation():
     # Either convolution on each of 6 edges of 5 cells a stage, C = 16, 32, 64, with BatchNorm.
     edges = 30 * sum(9 * c * c + c * c + 4 * c for c in (16, 32, 64))

@@ -49,6 +49,17 @@ def test_counts_of_the_largest_and_smallest_network(space):
     assert count(network(space, width_space.get_space(space).smallest), (32, 32, 3)) == SMALLEST[space]
 
 
+@pytest.mark.parametrize(("space", "image_shape"), [("tiny", (8, 12, 1)), ("tiny", (9, 5, 1)), ("s3", (28, 20, 3))])
+def test_the_cost_that_a_search_counts_is_that_of_the_network(space, image_shape):
+    found = width_space.get_space(space)
+    for widths in (found.largest, found.smallest):
+        model = FBNet(
+            space=found, num_classes=10, mean=(0.5,) * image_shape[2], std=(0.2,) * image_shape[2], widths=widths
+        )
+        cost = [width_space.cost(found, widths, image_shape=image_shape, kind=kind) for kind in ("params", "macs")]
+        assert count(model, image_shape) == tuple(cost)
+
+
 @pytest.mark.parametrize("space", SEARCHED)
 def test_counts_at_the_published_widths(space):
     widths, params, macs = SEARCHED[space]

@@ -49,13 +49,13 @@ def stacked(found, published, channels, **more):
     genotype = cell_space.PUBLISHED[published]
     ratio = {"width_ratio": cell_space.get_space(genotype.space).width_ratio, **more}
     network = dataclasses.replace(found, genotype=genotype, channels=channels, cells=20, **ratio)
-    return [(block.width, block.resolution) for block in blocks(network)]
+    return [(block.width, *block.resolution) for block in blocks(network)]
 
 
 def test_cells_have_the_widths_and_sides_of_their_place(found):
     """The CIFAR-10 networks of DSARA (arXiv 2212.14049) and DARTS (arXiv 1806.09055), 20 cells."""
-    assert stacked(found, "dsara", 64) == [(64, 32)] * 6 + [(128, 16)] * 7 + [(128, 8)] * 7
-    assert stacked(found, "darts_v2", 36) == [(36, 32)] * 6 + [(72, 16)] * 7 + [(144, 8)] * 7
+    assert stacked(found, "dsara", 64) == [(64, 32, 32)] * 6 + [(128, 16, 16)] * 7 + [(128, 8, 8)] * 7
+    assert stacked(found, "darts_v2", 36) == [(36, 32, 32)] * 6 + [(72, 16, 16)] * 7 + [(144, 8, 8)] * 7
     assert stacked(found, "dsara", 36, width_ratio=(1, 2, 4)) == stacked(found, "darts_v2", 36)
 
 

@@ -146,7 +146,7 @@ def test_uniform_widths_are_the_nearest_of_their_kind(name):
     space = width_space.get_space(name)
 
     def cost_of(widths):
-        return width_space.cost(space, widths, image_size=32)
+        return width_space.cost(space, widths, image_shape=(32, 32, 3))
 
     low, high = cost_of(space.smallest), cost_of(space.largest)
     assert width_space.uniform_widths(space, low, cost_of) == space.smallest

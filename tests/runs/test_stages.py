@@ -191,7 +191,7 @@ def test_metrics_cover_every_stage_to_its_end(mini):
         assert validated["score"] == pytest.approx(np.mean(accuracies))
     searching = [record for record in records if record["stage"] == "search" and record["split"] == "train"]
     space = width_space.get_space("tiny")
-    low, high = (width_space.cost(space, each, image_size=8, channels=1) for each in (space.smallest, space.largest))
+    low, high = (width_space.cost(space, each, image_shape=(8, 8, 1)) for each in (space.smallest, space.largest))
     assert all(low < record["cost"] < high for record in searching)
     assert [record["temperature"] for record in searching] == pytest.approx([5.0] * 3)
     assert all(record["kl"] > 0 and record["attention"] > 0 for record in searching)

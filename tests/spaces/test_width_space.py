@@ -16,13 +16,13 @@ S1 = width_space.get_space("s1")
 
 
 def cost_of(space, kind):
-    return functools.partial(width_space.cost, space, image_size=32, kind=kind)
+    return functools.partial(width_space.cost, space, image_shape=(32, 32, 3), kind=kind)
 
 
 @pytest.mark.parametrize(("space", "expected"), [("s3", 133_890_048), ("s7", 312_934_400), ("l", 16_391_208_960)])
 def test_released_cost(space, expected):
     space = width_space.get_space(space)
-    assert width_space.cost(space, space.largest, image_size=32, kind="released") == expected
+    assert width_space.cost(space, space.largest, image_shape=(32, 32, 3), kind="released") == expected
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_released_cost(space, expected):
 def test_cost_factor_at_the_extremes(space, kind, high, low):
     space = width_space.get_space(space)
     for widths, expected in ((space.largest, high), (space.smallest, low)):
-        amount = jnp.float32(width_space.cost(space, widths, image_size=32, kind=kind))
+        amount = jnp.float32(width_space.cost(space, widths, image_shape=(32, 32, 3), kind=kind))
         assert float(cost_factor(amount, 0.2, 0.5)) == pytest.approx(expected, abs=6e-5)
 
 
@@ -112,7 +112,7 @@ def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="s3, s5, s7"):
         width_space.get_space("s4")
     with pytest.raises(ValueError, match="'macs', 'params' or 'released'"):
-        width_space.cost(S1, S1.largest, image_size=32, kind="flops")
+        width_space.cost(S1, S1.largest, image_shape=(32, 32, 3), kind="flops")
 
 
 def test_every_network_lies_between_the_bounds():

@@ -54,7 +54,7 @@ def make(kind, space, teacher_name, side, size, classes, dtype):
     apply = functools.partial(teacher.apply, train=False)
     if kind == "search":
         supernet = FBNet(space=space, axis_name=steps.AXIS, **shared)
-        cost = functools.partial(width_space.cost, space, image_size=side, num_classes=classes)
+        cost = functools.partial(width_space.cost, space, image_shape=(side, side, 3), num_classes=classes)
         step = steps.WidthSearchStep(
             supernet, objective, AUGMENTATION, OPTIMIZER, OPTIMIZER, Sampling(5.0, 0.045, 0.0, False, 195),
             Alternation(195), SearchCost(cost, 0.2, 0.5), teacher=apply, teacher_taps=teacher.taps,

@@ -82,9 +82,8 @@ class WidthSearch(Search):
     def cost_of(self, kind: str) -> Callable:
         """Widths → cost of their network."""
         config = self.config
-        height, _, channels = config.data.image_shape
         return functools.partial(
-            width_space.cost, self.space, image_size=height, channels=channels, num_classes=config.data.num_classes,
+            width_space.cost, self.space, image_shape=config.data.image_shape, num_classes=config.data.num_classes,
             kind=kind, conv_bias=config.conv_bias, mask_expansion=config.mask_expansion,
         )  # fmt: skip
 
