@@ -1,12 +1,14 @@
 """Image classification sets as arrays of bytes: any TFDS set in array_record format, without TensorFlow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+import contextlib
 from dataclasses import dataclass
 import difflib
 import hashlib
 import io
 import os
 from pathlib import Path
+import re
 
 import numpy as np
 from PIL import Image
@@ -65,12 +67,14 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
     """The builder of a prepared TFDS set that can be read at random, from its files alone.
 
     Args:
-      name: `dataset`, `dataset/config` or `dataset:version`. `digits` is prepared where it is missing.
+      name: `dataset`, `dataset/config`, `dataset:version` or `dataset/version`. `digits` is prepared where it is
+        missing.
       data_dir: the TFDS folder; None means `cache_folder()` for `digits`, else what TFDS itself uses
         ($TFDS_DATA_DIR or ~/tensorflow_datasets).
 
     Raises ValueError if the name is unknown, the set is not prepared there, or its files are not array_record.
     """
+    name = re.sub(r"/(\d+\.\d+\.\d+)$", r":\1", name)  # as TFDS prints it
     base_name = name.split(":")[0].split("/")[0]
     if data_dir is None:
         data_dir = cache_folder() if base_name == "digits" else tfds.core.constants.DATA_DIR
@@ -122,24 +126,55 @@ def image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
     )
 
 
-def open_records(builder: tfds.core.DatasetBuilder, split: str):
-    """The examples of a split as a sequence of dicts, images in files (PNG, JPEG) left undecoded."""
-    image_key, _ = image_and_label(builder)
-    encoded = isinstance(builder.info.features[image_key], tfds.features.Image)
-    decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else None
-    return builder.as_data_source(split, decoders=decoders)
+class Records:
+    """The examples of a split, dicts of which the images in files (PNG, JPEG) are left undecoded.
 
+    Reading raises ValueError where a file of the split is missing or damaged.
+    """
 
-def iterate(records) -> Iterator[dict]:
-    """The examples of `open_records` in order, read many at once, which is quicker than one by one."""
-    for start in range(0, len(records), _CHUNK):
-        yield from records.__getitems__(range(start, min(start + _CHUNK, len(records))))
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        image_key, _ = image_and_label(builder)
+        encoded = isinstance(builder.info.features[image_key], tfds.features.Image)
+        decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else None
+        self._what = f"the {split} part of {builder.info.full_name!r} in {builder.data_dir}"
+        self._files = [Path(file) for file in builder.info.splits[split].filepaths]
+        with self._reading():
+            self._source = builder.as_data_source(split, decoders=decoders)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> dict:
+        with self._reading():
+            return self._source[row]
+
+    def __iter__(self) -> Iterator[dict]:
+        """All in order, read many at once, which is quicker than one by one."""
+        for start in range(0, len(self), _CHUNK):
+            with self._reading():
+                chunk = self._source.__getitems__(range(start, min(start + _CHUNK, len(self))))
+            yield from chunk
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            missing = [file.name for file in self._files if not file.exists()]
+            fault = f"{missing[0]} is missing" if missing else f"a file is damaged: {' '.join(str(error).split())}"
+            raise ValueError(f"cannot read {self._what}: {fault}. Copy the set anew, or prepare it again.") from error
 
 
 def open_image(image: bytes | np.ndarray, channels: int) -> Image.Image:
-    """One image of `open_records`. PIL decodes it, so the pixels do not depend on what else is installed."""
+    """One image of `Records`; ValueError where it is damaged.
+
+    PIL decodes it, so the pixels do not depend on what else is installed.
+    """
     if isinstance(image, bytes):
-        return Image.open(io.BytesIO(image)).convert(_MODES[channels])
+        try:
+            return Image.open(io.BytesIO(image)).convert(_MODES[channels])
+        except OSError as error:
+            raise ValueError(f"an image cannot be decoded, prepare the set again: {error}") from error
     return Image.fromarray(image[:, :, 0] if channels == 1 else image)
 
 
@@ -151,7 +186,7 @@ def evaluation_split(builder: tfds.core.DatasetBuilder) -> str:
     label_key = image_and_label(builder)[1]
     splits = builder.info.splits
     for name in ("test", "validation"):
-        if name in splits and "train" in splits and open_records(builder, name)[0][label_key] >= 0:
+        if name in splits and "train" in splits and Records(builder, name)[0][label_key] >= 0:
             return name
     raise ValueError(
         f"dataset {builder.info.full_name!r} has the splits {', '.join(sorted(splits))}; "
@@ -168,15 +203,49 @@ def read_split(builder: tfds.core.DatasetBuilder, split: str) -> Split:
             f"the images of {builder.info.full_name!r} differ in size (shape {shape}), so they cannot be "
             "held as one array; stream the set by data.streaming=True"
         )
-    records = open_records(builder, split)
+    records = Records(builder, split)
     images = np.empty((len(records), *shape), np.uint8)
     labels = np.empty(len(records), np.int32)
-    for row, example in enumerate(iterate(records)):
+    for row, example in enumerate(records):
         images[row] = np.asarray(open_image(example[image_key], shape[-1])).reshape(shape)
         labels[row] = example[label_key]
-    if labels.size and labels.min() < 0:
-        raise ValueError(f"the {split} part of {builder.info.full_name!r} has images without label")
+    check_labels(builder, split, labels)
     return Split(images, labels, np.arange(len(labels), dtype=np.int64))
+
+
+def check_labels(builder: tfds.core.DatasetBuilder, split: str, labels: np.ndarray) -> None:
+    """Raises ValueError for labels [N] of a split that are none of the set's classes."""
+    total = builder.info.features[image_and_label(builder)[1]].num_classes
+    what = f"the {split} part of {builder.info.full_name!r}"
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"{what} has images without label")
+    if labels.size and labels.max() >= total:
+        raise ValueError(
+            f"{what} has the label {labels.max()}, but {total} classes: labels go from 0 to {total - 1}. Prepare the "
+            "set again with as many class names as it has classes."
+        )
+
+
+def keep_classes(builder: tfds.core.DatasetBuilder, classes: Sequence[int]) -> tuple[tuple[int, ...], np.ndarray]:
+    """The labels of a set that are kept, all where `classes` is empty, and [K] int32, the new label of each or -1.
+
+    Raises ValueError for a label that the set does not have, or that is named twice.
+    """
+    total = builder.info.features[image_and_label(builder)[1]].num_classes
+    kept = tuple(classes) or tuple(range(total))
+    if len(set(kept)) != len(kept) or not all(0 <= label < total for label in kept):
+        raise ValueError(
+            f"class_ids={kept}: expected different labels of {builder.info.full_name!r}, from 0 to {total - 1}."
+        )
+    new_label = np.full(total, -1, np.int32)
+    new_label[list(kept)] = np.arange(len(kept))
+    return kept, new_label
+
+
+def _restrict(split: Split, new_label: np.ndarray) -> Split:
+    labels = new_label[split.labels]
+    rows = np.flatnonzero(labels >= 0)
+    return Split(split.images[rows], labels[rows], split.ids[rows])
 
 
 def _sha256(*arrays: np.ndarray) -> str:
@@ -187,8 +256,9 @@ def _sha256(*arrays: np.ndarray) -> str:
 
 
 def load_dataset(
-    name: str, *, data_dir: str | Path | None = None, held_out: int, seed: int, train_count: int = 0
-) -> Dataset:
+    name: str, *, data_dir: str | Path | None = None, held_out: int, seed: int, train_count: int = 0,
+    class_ids: Sequence[int] = (),
+) -> Dataset:  # fmt: skip
     """Loads a TFDS image classification set and holds a part of its training images out.
 
     Args:
@@ -197,30 +267,35 @@ def load_dataset(
       held_out: training images to hold out for model choice, as many of every class.
       seed: the held-out images depend on the set, `held_out` and this alone.
       train_count: training images to keep of the others, as many of every class; 0 keeps all.
+      class_ids: labels to keep, renumbered 0 … in this order; empty keeps all.
 
-    Raises ValueError if the set is unknown, missing or of another kind, or a class would keep no training images.
+    Raises ValueError if the set is unknown, missing, damaged or of another kind, for a label that it does not have, or
+    if a class would keep no training images.
     """
     builder = open_builder(name, data_dir)
     info = builder.info
     test_name = evaluation_split(builder)
     everything, test = read_split(builder, "train"), read_split(builder, test_name)
     label = info.features[image_and_label(builder)[1]]
+    kept, new_label = keep_classes(builder, class_ids)
+    if class_ids:
+        everything, test = _restrict(everything, new_label), _restrict(test, new_label)
     try:
-        held = balanced_rows(everything.labels, held_out, num_classes=label.num_classes, seed=seed)
+        held = balanced_rows(everything.labels, held_out, num_classes=len(kept), seed=seed)
     except ValueError as error:
         raise ValueError(f"held_out={held_out} of {len(everything)} images of {name!r}: {error}") from error
     validation = everything.take(held)
-    train = everything.take(np.setdiff1d(everything.ids, held)) if held_out else everything
+    train = everything.take(np.delete(np.arange(len(everything)), held)) if held_out else everything
     if train_count:
         try:
-            train = train.take(balanced_rows(train.labels, train_count, num_classes=label.num_classes, seed=seed))
+            train = train.take(balanced_rows(train.labels, train_count, num_classes=len(kept), seed=seed))
         except ValueError as error:
             raise ValueError(f"train_count={train_count} of {len(train)} images of {name!r}: {error}") from error
     return Dataset(
         name=name,
         version=str(info.version),
-        num_classes=label.num_classes,
-        class_names=tuple(label.names),
+        num_classes=len(kept),
+        class_names=tuple(label.names[each] for each in kept),
         image_shape=tuple(everything.images.shape[1:]),
         train=train,
         validation=validation,

@@ -16,14 +16,15 @@ from rnas.artifacts.files import replaced
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
     Dataset,
+    Records,
     Split,
     cache_folder,
+    check_labels,
     evaluation_split,
     image_and_label,
-    iterate,
+    keep_classes,
     open_builder,
     open_image,
-    open_records,
 )
 from rnas.data.sampler import Sampler, check_seed
 
@@ -77,7 +78,8 @@ def read_labels(builder, split: str) -> np.ndarray:
     if path.exists():
         return np.load(path)
     label_key = image_and_label(builder)[1]
-    labels = np.array([example[label_key] for example in iterate(open_records(builder, split))], np.int32)
+    labels = np.array([example[label_key] for example in Records(builder, split)], np.int32)
+    check_labels(builder, split, labels)
     with replaced(path) as temporary, open(temporary, "xb") as file:
         np.save(file, labels)
     return labels
@@ -96,7 +98,7 @@ class Stream:
       seed: of the held-out choice, the order and the crops.
       image_size: S, pixels a side.
       resize: the shorter side of evaluation images before the crop, in pixels; None crops them as they are.
-      classes: labels to keep, renumbered 0 … in the order given; None keeps all.
+      class_ids: labels to keep, renumbered 0 … in the order given; empty keeps all.
       held_out: images of the training part kept for validation, as many of every class.
       process_index, process_count: this host's number, and that of all hosts.
 
@@ -115,7 +117,7 @@ class Stream:
         seed: int,
         image_size: int = 224,
         resize: int | None = 256,
-        classes: Sequence[int] | None = None,
+        class_ids: Sequence[int] = (),
         held_out: int = 0,
         process_index: int = 0,
         process_count: int = 1,
@@ -133,18 +135,13 @@ class Stream:
         split = evaluation_split(builder) if part == "test" else "train"
         self._image_key, self._label_key = image_and_label(builder)
         self._channels = builder.info.features[self._image_key].shape[-1]
-        self._records = open_records(builder, split)
-        total = builder.info.features[self._label_key].num_classes
+        self._records = Records(builder, split)
 
-        kept = tuple(range(total)) if classes is None else tuple(classes)
-        if len(set(kept)) != len(kept) or not kept or not all(0 <= label < total for label in kept):
-            raise ValueError(f"classes={classes}: expected different labels of {name!r}, 0 … {total - 1}")
+        kept, self._new_label = keep_classes(builder, class_ids)
         self.num_classes = len(kept)
-        self._new_label = np.full(total, -1, np.int32)
-        self._new_label[list(kept)] = np.arange(len(kept))
 
         rows = np.arange(len(self._records))
-        if classes is not None or (held_out and part != "test"):
+        if class_ids or (held_out and part != "test"):
             labels = self._new_label[read_labels(builder, split)]
             rows, labels = rows[labels >= 0], labels[labels >= 0]
             if part != "test":
@@ -202,7 +199,9 @@ class Stream:
 
     def _open(self, row: int) -> tuple[Image.Image, np.int32]:
         record = self._records[int(row)]
-        return open_image(record[self._image_key], self._channels), self._new_label[record[self._label_key]]
+        if not 0 <= (label := record[self._label_key]) < len(self._new_label):
+            raise ValueError(f"record {row} has the label {label}: expected 0 to {len(self._new_label) - 1}.")
+        return open_image(record[self._image_key], self._channels), self._new_label[label]
 
 
 def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:

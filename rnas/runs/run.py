@@ -68,7 +68,7 @@ class Run:
         else:
             dataset = load_dataset(
                 data.name, data_dir=data.dir or None, held_out=data.held_out, seed=self.config.seed,
-                train_count=data.train_count,
+                train_count=data.train_count, class_ids=tuple(data.class_ids),
             )  # fmt: skip
         if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
             raise ValueError(
@@ -86,7 +86,7 @@ class Run:
         return Stream(
             data.name, data_dir=data.dir or None, part=part, seed=self.config.seed, image_size=side,
             batch_size=batch_size or jax.process_count(), resize=round(side * 256 / 224),
-            classes=tuple(data.class_ids) or None, held_out=data.held_out,
+            class_ids=tuple(data.class_ids), held_out=data.held_out,
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
 
@@ -127,6 +127,12 @@ class Run:
             raise ValueError(
                 f"the teacher at {path} has {teacher.num_classes} classes, but data.num_classes="
                 f"{self.config.data.num_classes}."
+            )
+        if teacher.image_shape != tuple(self.config.data.image_shape):
+            raise ValueError(
+                f"the teacher at {path} was made for images of {teacher.image_shape}, but data.image_shape="
+                f"{tuple(self.config.data.image_shape)}: import it again with --image-size, or train one here "
+                "(teacher.path='')."
             )
         return teacher
 

@@ -121,6 +121,56 @@ def test_tfrecord_data_is_refused(digits_dir, tmp_path):
         load_dataset("digits", data_dir=tmp_path, held_out=0, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.unlink(), "train.array_record-00000-of-00001 is missing"),
+        (lambda file: file.write_bytes(b""), "a file is damaged: "),
+        (lambda file: file.write_bytes(file.read_bytes()[:200_000]), "a file is damaged: "),
+        (lambda file: file.write_bytes(_with_another_byte(file.read_bytes())), "a file is damaged: "),
+    ],
+    ids=["gone", "empty", "cut", "flipped"],
+)
+def test_a_damaged_shard_is_named(digits_dir, tmp_path, damage, message):
+    shutil.copytree(digits_dir / "digits", tmp_path / "digits")
+    damage(tmp_path / "digits" / "1.0.0" / "digits-train.array_record-00000-of-00001")
+    with pytest.raises(ValueError, match=f"cannot read the train part of 'digits/1.0.0' in .*: .*{message}"):
+        load_dataset("digits", data_dir=tmp_path, held_out=0, seed=0)
+
+
+def _with_another_byte(content: bytes) -> bytes:
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_a_label_beyond_the_classes_is_refused(digits_dir, tmp_path):
+    shutil.copytree(digits_dir / "digits", tmp_path / "digits")
+    (tmp_path / "digits" / "1.0.0" / "label.labels.txt").write_text("\n".join("012345678") + "\n")
+    features = tmp_path / "digits" / "1.0.0" / "features.json"
+    features.write_text(features.read_text().replace('"numClasses": "10"', '"numClasses": "9"'))
+    with pytest.raises(ValueError, match="has the label 9, but 9 classes: labels go from 0 to 8"):
+        load_dataset("digits", data_dir=tmp_path, held_out=0, seed=0)
+
+
+def test_kept_classes_are_renumbered_in_every_part(digits, digits_dir):
+    kept = load_dataset("digits", data_dir=digits_dir, held_out=40, seed=0, train_count=31, class_ids=(7, 2, 0))
+    assert (kept.num_classes, kept.class_names, len(kept.validation), len(kept.train)) == (3, ("7", "2", "0"), 40, 31)
+    source = tfds.data_source("digits", split="train", data_dir=str(digits_dir), download=False)
+    for part in (kept.train, kept.validation):
+        for image, label, row in zip(part.images, part.labels, part.ids, strict=True):
+            assert (7, 2, 0)[label] == source[int(row)]["label"] and (image == source[int(row)]["image"]).all()
+    assert not set(kept.train.ids) & set(kept.validation.ids)
+    assert len(kept.test) == np.isin(digits.test.labels, (7, 2, 0)).sum()
+    for classes in ((0, 10), (1, 1), (-1,)):
+        with pytest.raises(ValueError, match="class_ids=.*: expected different labels of 'digits/1.0.0', from 0 to 9"):
+            load_dataset("digits", data_dir=digits_dir, held_out=0, seed=0, class_ids=classes)
+
+
+def test_a_version_may_be_named_as_it_is_printed(digits, digits_dir):
+    again = load_dataset("digits/1.0.0", data_dir=digits_dir, held_out=200, seed=0)
+    assert again.fingerprint == digits.fingerprint
+
+
 def test_too_many_held_out(digits_dir):
     with pytest.raises(ValueError, match="held_out=1400 of 1437 images of 'digits'"):
         load_dataset("digits", data_dir=digits_dir, held_out=1400, seed=0)

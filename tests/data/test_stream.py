@@ -107,7 +107,7 @@ def test_held_out_pictures_are_never_trained_on(pictures_dir):
 
 
 def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
-    stream = open_stream(pictures_dir, classes=(2, 0))
+    stream = open_stream(pictures_dir, class_ids=(2, 0))
     assert (stream.num_classes, len(stream.rows)) == (2, 20)
     for batch in first(stream, 5):
         np.testing.assert_array_equal(numbers(batch) % 3, np.array([2, 0])[batch["label"]])
@@ -115,7 +115,7 @@ def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
     assert np.bincount(np.load(index)).tolist() == [10, 10, 10]
     # The index is read again, not made again: an altered one shows.
     np.save(index, np.zeros(30, np.int32))
-    assert len(open_stream(pictures_dir, classes=(0,)).rows) == 30
+    assert len(open_stream(pictures_dir, class_ids=(0,)).rows) == 30
 
 
 def ramp(width, height):
@@ -163,8 +163,8 @@ def test_resize_and_center_crop_against_torchvision_sizes():
         ({"image_size": 20}, "image_size=20, resize=10"),
         ({"batch_size": 5, "process_count": 2}, "batch_size=5"),
         ({"process_index": 1}, "process_index=1"),
-        ({"classes": (0, 3)}, "classes="),
-        ({"classes": (1, 1)}, "classes="),
+        ({"class_ids": (0, 3)}, "class_ids="),
+        ({"class_ids": (1, 1)}, "class_ids="),
         ({"batch_size": 31}, "only 30 images"),
         ({"held_out": 30}, "30 images to choose"),
     ],
