@@ -70,8 +70,8 @@ def _tables(system: str) -> str:
             sections[key.name] = []
         else:
             default = "" if key.default is None else f"`{key.default!r}`"
-            sections[section].append(f"| `{name}` | {default} | {comment} |")
-    head = "| key | default | meaning |\n|---|---|---|\n"
+            sections[section].append(f"| `{name}` | {default} | {key.allowed} | {comment} |")
+    head = "| key | default | range | meaning |\n|---|---|---|---|\n"
     return "\n\n".join(titles[name] + head + "\n".join(rows) for name, rows in sections.items() if rows)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from rnas.artifacts.record import Count, Number, Record
 
 FILE = "metrics.jsonl"
+EVENTS = "events"  # folder of the same figures as TensorBoard events
 SPLITS = ("train", "validation", "architecture")
 
 

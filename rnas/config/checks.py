@@ -17,10 +17,3 @@ def check_allowed(config: ConfigDict, allowed: Mapping[str, tuple[str, ...]]) ->
     for key, values in allowed.items():
         if (value := value_of(config, key)) not in values:
             raise ValueError(f"unknown {key} {value!r}; expected one of {', '.join(values)}.")
-
-
-def check_at_least(config: ConfigDict, least: int, *keys: str) -> None:
-    """Raises ValueError for the first dotted key whose value is less than `least`, 0 or 1."""
-    for key in keys:
-        if (value := value_of(config, key)) < least:
-            raise ValueError(f"{key} = {value} must {'be at least 1' if least else 'not be negative'}.")

@@ -16,6 +16,8 @@ from unittest import mock
 from ml_collections import ConfigDict
 
 from rnas.config.defaults import SYSTEMS, sections
+from rnas.config.defaults.ranges import RANGES
+from rnas.config.ranges import range_of
 
 
 class Key(NamedTuple):
@@ -25,6 +27,7 @@ class Key(NamedTuple):
     default: Any  # of a section None
     comment: str  # what it is, its unit and what it may be
     is_section: bool = False
+    allowed: str = ""  # of a number, or of each in a tuple: its range
 
 
 def keys(system: str) -> list[Key]:
@@ -49,9 +52,11 @@ def keys(system: str) -> list[Key]:
             if owner == id(section):
                 value = section[key]
                 inner = isinstance(value, ConfigDict)
-                yield Key(f"{prefix}{key}", None if inner else value, _comment(*place), inner)
+                name = f"{prefix}{key}"
+                allowed = "" if inner or isinstance(value, bool) else str(range_of(name, RANGES) or "")
+                yield Key(name, None if inner else value, _comment(*place), inner, allowed)
                 if inner:
-                    yield from walk(value, f"{prefix}{key}.")
+                    yield from walk(value, f"{name}.")
 
     return list(walk(config, ""))
 

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 import re
+import shutil
 from typing import Any, cast
 
 from absl import flags
@@ -13,6 +14,8 @@ from ml_collections import ConfigDict, config_flags
 
 from rnas.artifacts.files import read_json, write_json
 from rnas.config.defaults import system
+from rnas.config.defaults.ranges import RANGES
+from rnas.config.ranges import check_ranges
 
 FILE = "config.json"
 FREE = (
@@ -30,7 +33,8 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
       overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
         but for a tuple each adds an element.
 
-    Raises ValueError for no such file, an error in it, an unknown key, or a value of another type than the default.
+    Raises ValueError for no such file, an error in it, an unknown key, a value of another type than the default, or a
+    number outside the range of its key.
     """
     config = _read(specification)
     defaults = _flatten(config)
@@ -48,13 +52,15 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
     config = cast(ConfigDict, values["config"].value)
     for key, value in _flatten(config).items():
         _check_elements(key, value, defaults[key])
+    check_ranges(config, RANGES)
     return config.lock()
 
 
 def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     """Writes `config.json` into a work directory, or raises ValueError where the one there is another one's.
 
-    Keys in `FREE` may differ; the new ones are then recorded.
+    Keys in `FREE` may differ; the new ones are then recorded. So may all, while nothing is there that a run could go on
+    from; the log of what was begun is then removed.
     """
     path = Path(workdir) / FILE
     if not path.exists():
@@ -69,13 +75,33 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
         for key in sorted(keys)
         if _shown(key, given) != _shown(key, recorded)
     ]
-    if differences:
+    if differences and not _is_begun(path.parent):
+        _remove_log(path.parent)
+    elif differences:
         raise ValueError(
             f"{workdir} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
             "Use another --workdir for this one, or give the recorded values to go on with that run."
         )
     if given != recorded:
         write_json(path, config.to_dict())
+
+
+# The names of these files come with modules that load JAX, which a configuration file does without.
+
+
+def _is_begun(workdir: Path) -> bool:
+    """Whether a work directory holds more than records and logs: a checkpoint, a teacher, a result."""
+    from rnas.artifacts import metrics, run_record
+
+    files = (file for file in workdir.rglob("*") if file.is_file() and metrics.EVENTS not in file.parts)
+    return any(file.name not in (FILE, run_record.FILE, metrics.FILE) for file in files)
+
+
+def _remove_log(workdir: Path) -> None:
+    from rnas.artifacts import metrics
+
+    (workdir / metrics.FILE).unlink(missing_ok=True)
+    shutil.rmtree(workdir / metrics.EVENTS, ignore_errors=True)
 
 
 def recorded_config(workdir: str | os.PathLike) -> ConfigDict:

@@ -61,6 +61,9 @@ def check_surroundings(run: Run) -> None:
         _ = run.teacher
     if config.teacher.natural_path:
         _ = run.natural_teacher
+    for stage in ("search", "train") if config.teacher.path else ("teacher", "search", "train"):
+        if (size := config[stage].batch_size) > images:
+            raise ValueError(f"{stage}.batch_size = {size}, but there are {images} training images: use at most that.")
     if run.search.searches:
         run.search.steps_per_epoch(images)
     given = config.teacher.path or (run.workdir / "teacher" / CARD).exists()

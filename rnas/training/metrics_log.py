@@ -11,7 +11,7 @@ import jax
 from tensorboardX import SummaryWriter
 
 from rnas.artifacts.files import write_text
-from rnas.artifacts.metrics import FILE, MetricsRow, read_rows
+from rnas.artifacts.metrics import EVENTS, FILE, MetricsRow, read_rows
 
 
 class MetricsLog(contextlib.AbstractContextManager):
@@ -22,7 +22,7 @@ class MetricsLog(contextlib.AbstractContextManager):
 
     def __init__(self, workdir: str | os.PathLike, stage: str):
         self._path = Path(workdir) / FILE
-        self._events = Path(workdir) / "events" / stage
+        self._events = Path(workdir) / EVENTS / stage
         self._stage = stage
         self._writes = jax.process_index() == 0
         self._writer: SummaryWriter | None = None

@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import itertools
+import json
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -244,6 +246,7 @@ def test_an_unknown_variant_names_the_others(refused):
 
 def test_a_work_directory_of_another_configuration_is_refused(refused, tmp_path):
     record_config(tmp_path / "run", load_config(str(DIGITS), []))
+    (tmp_path / "run" / "architecture.json").write_text("{}")
     before = (tmp_path / "run" / "config.json").read_bytes()
     message = refused("run", "--config.seed=5", "--config.data.dir=")
     assert f"{tmp_path / 'run'} holds a run with another configuration:\n  seed: 0 recorded, 5 given\nUse" in message
@@ -285,6 +288,17 @@ def test_a_batch_that_does_not_divide_among_the_devices_is_refused(refused, stag
     assert f"{stage}.batch_size = 65 cannot be divided among 4 devices; use 64 or 68." in message
 
 
+@pytest.mark.parametrize("stage", ["teacher", "search", "train"])
+def test_a_batch_of_more_images_than_there_are_is_refused(refused, stage):
+    message = refused("run", *SMALL, f"--config.{stage}.batch_size=100000")
+    assert f"{stage}.batch_size = 100000, but there are 1300 training images: use at most that." in message
+
+
+def test_a_number_outside_its_range_is_refused(refused):
+    message = refused("run", "--config.adversarial.epsilon=8")
+    assert "adversarial.epsilon = '8': expected lengths in pixels scaled to [0, 1], from 0 to 1." in message
+
+
 def test_too_many_held_out_images_are_refused(refused):
     message = refused("run", *SMALL, "--config.data.held_out=1437")
     assert "held_out=1437 of 1437 images of 'digits'" in message and "choose at most" in message
@@ -312,6 +326,18 @@ def test_a_missing_teacher_is_refused(refused, tmp_path):
 def test_a_teacher_of_other_classes_is_refused(refused, teacher):
     message = refused("search", f"--config.teacher.path={teacher}")
     assert f"the teacher at {teacher} has 7 classes, but data.num_classes=10." in message
+
+
+def test_a_teacher_of_other_images_is_refused(refused, teacher, tmp_path):
+    shutil.copytree(teacher, tmp_path / "small")
+    card = tmp_path / "small" / "teacher.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "image_shape": [12, 12, 1]}))
+    message = refused("search", "--config.data.class_ids=(0,1,2,3,4,5,6)", "--config.data.num_classes=7",
+                      f"--config.teacher.path={tmp_path / 'small'}")  # fmt: skip
+    assert (
+        f"the teacher at {tmp_path / 'small'} was made for images of (12, 12, 1), but data.image_shape=(8, 8, 1)"
+        in (message)
+    )
 
 
 def test_an_unknown_teacher_names_the_forms(refused):

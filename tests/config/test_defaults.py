@@ -29,8 +29,8 @@ def test_every_key_has_a_comment(name):
 
 def test_a_key_is_described_by_the_comment_of_the_line_that_sets_it_first():
     found = {key.name: key for key in keys("rnas_cl")}
-    assert found["seed"] == ("seed", 0, "of everything random", False)
-    assert found["cost"] == ("cost", None, "n_f = alpha·beta·log(cost)", True)
+    assert found["seed"] == ("seed", 0, "of everything random", False, "from 0 to 4294967295")
+    assert found["cost"] == ("cost", None, "n_f = alpha·beta·log(cost)", True, "")
     assert found["teacher.cache.views"].comment.startswith("Augmentations of each image, cycled over the epochs; base")
     assert found["adversarial.iad_1.first_epoch"].default == 60
     assert found["evaluation.curve"].comment == "Radii of the robustness curve."
@@ -69,28 +69,17 @@ def test_first_epochs_keep_their_share_of_training():
     [
         ("rnas_cl", {"dtype": "float16"}, "unknown dtype 'float16'; expected one of float32, bfloat16."),
         ("dsara", {"derive.tutor": "best"}, "unknown derive.tutor 'best'; expected one of argmax, sampled."),
-        ("rnas_cl", {"seed": -1}, "seed = -1 must be a whole number from 0"),
-        ("rnas_cl", {"train.epochs": 0}, "train.epochs = 0 must be at least 1."),
-        ("rnas_cl", {"train.side_by_side": 0}, "train.side_by_side = 0 must be at least 1."),
-        ("dsara", {"train.weight_average": 1.0}, "train.weight_average = 1.0 must be at least 0 and less than 1."),
-        ("dsara", {"teacher.perturbation.gamma": -0.1}, "teacher.perturbation.gamma = -0.1 must not be negative."),
-        ("rnas_cl", {"baseline_perturbation.trades.gamma": -1.0}, "baseline_perturbation.trades.gamma = -1.0 must not"),
-        ("rnas_cl", {"teacher.cache.views": -1}, "teacher.cache.views = -1 must not be negative."),
         ("rnas_cl", {"teacher.cache.views": 1, "data.streaming": True}, "a teacher cache needs the images in memory"),
-        ("rnas_cl", {"validation.collapse": 1.0}, "validation.collapse = 1.0 must be at least 0 and less than 1."),
         ("rnas_cl", {"evaluation.epsilons": ()}, "evaluation.epsilons is empty"),
         ("rnas_cl", {"split": "halves"}, "unknown split 'halves'; expected one of shared, disjoint."),
         ("rnas_cl", {"budget.mode": "soft"}, "budget.mode='soft' needs a budget.target, in macs."),
         ("rnas_cl", {"split": "disjoint", "data.streaming": True}, "split='disjoint' needs the images in memory"),
         ("dsara", {"search.second_order": "half"}, "unknown search.second_order 'half'; expected one of exact, finite"),
-        ("dsara", {"search.cells": 0}, "search.cells = 0 must be at least 1."),
         ("dsara", {"data.streaming": True}, "the cell search needs the images in memory"),
         ("dsara", {"search.optimizer.name": "adam"}, "search.second_order='exact' looks one step of sgd ahead, but"),
         ("robbench", {"train.weights": "both"}, "unknown train.weights 'both'; expected one of own, shared."),
-        ("robbench", {"train.calibration": 0}, "train.calibration = 0 must be at least 1."),
-        ("robbench", {"train.side_by_side": 0}, "train.side_by_side = 0 must be at least 1."),
         ("robbench", {"train.weights": "shared", "train.side_by_side": 2}, "a supernet is trained by itself, use 1."),
-        ("robbench", {"seeds": (1, 1)}, "expected one or more different whole numbers"),
+        ("robbench", {"seeds": (1, 1)}, "seeds=(1, 1): expected one or more different ones."),
         ("robbench", {"evaluation.auto_attack_seeds": (7,)}, "[7] are not among seeds=(0, 1, 2)."),
     ],
 )

@@ -10,9 +10,9 @@ from rnas.config.load import load_config, record_config, recorded_config
 CONFIG = """
 from ml_collections import ConfigDict
 
-def get_config(size="small"):
+def get_config(variety="small"):
     return ConfigDict(dict(
-        seed=0, size=size, epsilon="8/255", rate=0.1, plot=True, widths=(1, 2), pairs=[3, 4],
+        seed=0, variety=variety, epsilon="8/255", rate=0.1, plot=True, widths=(1, 2), pairs=[3, 4],
         search=dict(epochs=3, rate=0.2), train=dict(epochs=9),
     ))
 """
@@ -26,9 +26,9 @@ def file(tmp_path) -> str:
 
 
 def test_reads_defaults_and_passes_the_argument(file):
-    assert load_config(file, []).size == "small"
+    assert load_config(file, []).variety == "small"
     config = load_config(f"{file}:large", [])
-    assert config.size == "large"
+    assert config.variety == "large"
     assert config.search.epochs == 3
 
 
@@ -148,8 +148,27 @@ def test_records_once_and_accepts_the_same_again(file, tmp_path):
     assert [path.name for path in workdir.iterdir()] == ["config.json"]
 
 
+def test_a_directory_where_nothing_is_done_takes_another_configuration(file, tmp_path):
+    run = tmp_path / "run"
+    record_config(run, load_config(file, []))
+    (run / "run.json").write_text("{}")
+    (run / "metrics.jsonl").write_text("{}")
+    (run / "events" / "teacher").mkdir(parents=True)
+    (run / "events" / "teacher" / "events.out").write_text("")
+    record_config(run, load_config(file, ["--config.search.epochs=5"]))
+    assert json.loads((run / "config.json").read_text())["search"]["epochs"] == 5
+    assert sorted(path.name for path in run.iterdir()) == ["config.json", "run.json"]
+
+
+def hold(folder):
+    """Leaves in a work directory what a run could go on from."""
+    (folder / "checkpoints" / "teacher" / "200").mkdir(parents=True)
+    (folder / "checkpoints" / "teacher" / "200" / "state").write_text("")
+
+
 def test_a_directory_of_another_configuration_is_refused(file, tmp_path):
     record_config(tmp_path, load_config(file, []))
+    hold(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(ValueError) as refusal:
         record_config(tmp_path, load_config(file, ["--config.search.epochs=5", "--config.widths=(1, 3)"]))
@@ -163,6 +182,7 @@ def test_a_directory_of_another_configuration_is_refused(file, tmp_path):
 
 def test_a_key_on_one_side_only_is_a_difference(file, tmp_path):
     record_config(tmp_path, load_config(file, []))
+    hold(tmp_path)
     path = tmp_path / "config.json"
     recorded = json.loads(path.read_text())
     del recorded["seed"]

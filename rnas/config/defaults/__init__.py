@@ -8,6 +8,8 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from rnas.config.defaults import dsara, rnas_cl, robbench
+from rnas.config.defaults.ranges import RANGES
+from rnas.config.ranges import check_ranges
 
 SYSTEMS = {"rnas_cl": rnas_cl, "dsara": dsara, "robbench": robbench}
 
@@ -20,8 +22,9 @@ def system(name: str) -> ModuleType:
 
 
 def check(config: ConfigDict) -> None:
-    """Raises ValueError for what breaks a rule that needs the configuration alone.
+    """Raises ValueError for what breaks a rule that needs the configuration alone: a range, or a system's own rules.
 
     Names of registered things (methods, spaces, baselines, data sets) are checked by what registers them.
     """
+    check_ranges(config, RANGES)
     system(config.system).check(config)

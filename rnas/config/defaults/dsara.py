@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from rnas.config.checks import check_allowed, check_at_least
+from rnas.config.checks import check_allowed
 from rnas.config.defaults import sections as common
 
 
@@ -109,7 +109,6 @@ def check(config: ConfigDict) -> None:
         "search.second_order": ("exact", "finite_difference", "none"),
         "search.attack_bn": ("eval", "train_frozen"),
     })  # fmt: skip
-    check_at_least(config, 1, "search.channels", "search.cells", "train.channels", "train.cells")
     if config.data.streaming:
         raise ValueError("the cell search needs the images in memory: data.streaming must be False.")
     searches = not config.genotype and config.search.method != "random"

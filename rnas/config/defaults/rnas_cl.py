@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from rnas.config.checks import check_allowed, check_at_least
+from rnas.config.checks import check_allowed
 from rnas.config.defaults import sections as common
 
 
@@ -106,7 +106,6 @@ def check(config: ConfigDict) -> None:
             "derive.init": ("fresh", "supernet"),
         },
     )
-    check_at_least(config, 0, "arch_warmup_epochs")
     if config.budget.mode != "none" and config.budget.target is None:
         raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
     if config.split == "disjoint" and config.data.streaming:

@@ -6,7 +6,7 @@ Radii and step sizes are strings such as '8/255', in units of pixels scaled to [
 from ml_collections import ConfigDict
 
 from rnas.config import choices
-from rnas.config.checks import check_allowed, check_at_least
+from rnas.config.checks import check_allowed
 
 
 def optimizer(name: str, learning_rate: float, l2: float, **changes) -> ConfigDict:
@@ -259,23 +259,8 @@ def check(config: ConfigDict) -> None:
     Raises ValueError naming the key, its value and what is expected.
     """
     check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
-    check_at_least(config, 1, *(f"{stage}.epochs" for stage in ("teacher", "search", "train")), "attention.size")
-    check_at_least(config, 1, "log_every_steps", "checkpoint_every_steps")
-    check_at_least(config, 1, "train.side_by_side")
-    if not 0 <= config.seed < 2**32:
-        raise ValueError(f"seed = {config.seed} must be a whole number from 0 to 2**32 - 1.")
-    for name in ("teacher", "train"):
-        if not 0 <= (decay := config[name].weight_average) < 1:
-            raise ValueError(f"{name}.weight_average = {decay} must be at least 0 and less than 1.")
-    if not 0 <= config.validation.collapse < 1:
-        raise ValueError(f"validation.collapse = {config.validation.collapse} must be at least 0 and less than 1.")
-    baselines = (f"baseline_perturbation.{name}" for name in config.baseline_perturbation)
-    for section in ("teacher.perturbation", "train.perturbation", *baselines):
-        check_at_least(config, 0, f"{section}.gamma", f"{section}.first_epoch")
-    check_at_least(config, 0, "teacher.cache.views", "teacher.cache.resident_gib")
     if config.teacher.cache.views and config.data.streaming:
         raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
-    check_at_least(config, 0, "data.train_count")
     if config.data.train_count and config.data.streaming:
         raise ValueError("data.train_count needs the images in memory: use 0 with data.streaming.")
     if not config.evaluation.epsilons:
