@@ -73,13 +73,14 @@ class SearchMethod:
     def direction(self, natural: PyTree, adversarial: PyTree, step: jax.Array) -> tuple[PyTree, jax.Array]:
         """Returns (direction, γ) from the gradients of a pair of objectives.
 
-        The direction is γ·g_nat + (1 − γ)·λ·g_adv with the min-norm γ; in stage 1 it is g_adv and γ is 0; for 'sum' it
-        is g_nat + λ·g_adv and γ is ½.
+        The direction is γ·g_nat + (1 − γ)·λ·g_adv with the min-norm γ; in stage 1 it is λ·g_adv and γ is 0; for 'sum'
+        it is g_nat + λ·g_adv and γ is ½. Both stages have the factor λ: one Adam steps through both, and its second
+        moment remembers g_adv for a thousand steps, in which a gradient λ times as large would hardly move anything.
         """
         scaled = optax.tree.scale(self.adversarial_weight, adversarial)
         if self.kind.combine == "sum":
             return optax.tree.add(natural, scaled), jnp.float32(0.5)
         shortest, weights = min_norm_direction([natural, scaled])
         stage_2 = self.in_stage_2(step)
-        chosen = jax.tree.map(lambda a, b: jnp.where(stage_2, a, b), shortest, adversarial)
+        chosen = jax.tree.map(lambda a, b: jnp.where(stage_2, a, b), shortest, scaled)
         return chosen, jnp.where(stage_2, weights[0], 0.0)

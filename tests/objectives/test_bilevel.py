@@ -235,15 +235,38 @@ PAIR = ({"a": jnp.array([1.0, 0.0])}, {"a": jnp.array([0.0, 2.0])})
 
 def test_stage_1_follows_the_adversarial_gradient_alone():
     method = SearchMethod("dsara", steps_per_epoch=5, stage1_epochs=2)
+    weighted = SearchMethod("dsara", steps_per_epoch=5, stage1_epochs=2, adversarial_weight=0.25)
     for step in (0, 9):
         direction, share = method.direction(*PAIR, jnp.int32(step))
         np.testing.assert_array_equal(direction["a"], PAIR[1]["a"])
         assert share == 0
+        np.testing.assert_array_equal(weighted.direction(*PAIR, jnp.int32(step))[0]["a"], PAIR[1]["a"] / 4)
     for step in (10, 99):
         direction, share = method.direction(*PAIR, jnp.int32(step))
         # The foot of the perpendicular from 0 on the segment from (1, 0) to (0, 2).
         np.testing.assert_allclose(direction["a"], [0.8, 0.4], rtol=1e-6)
         np.testing.assert_allclose(share, 0.8, rtol=1e-6)
+
+
+def test_the_step_of_the_architecture_does_not_jump_at_the_switch_of_stages():
+    """Adam with the published moments; gradients of one length and noisy directions, on which λ = 0.1 makes γ small."""
+    switch, after = 600, 200
+    method = SearchMethod("dsara", steps_per_epoch=switch, stage1_epochs=1, adversarial_weight=0.1)
+    adam = optax.adam(1e-3, b1=0.5, b2=0.999)
+    keys = jax.random.split(jax.random.key(0), switch + after)
+
+    def one(carry, now):
+        state, number = carry
+        noise = jax.random.normal(now, (2, 50))
+        natural, adversarial = 1 + 0.5 * noise
+        direction, gamma = method.direction({"a": natural}, {"a": adversarial}, number)
+        step, state = adam.update(direction, state)
+        return (state, number + 1), (jnp.abs(step["a"]).mean(), gamma)
+
+    start = adam.init({"a": jnp.zeros(50)}), jnp.int32(0)
+    lengths, gammas = jax.lax.scan(one, start, keys)[1]
+    assert gammas[switch:].max() < 0.05
+    assert float(lengths[switch:].mean()) == pytest.approx(float(lengths[switch - after : switch].mean()), rel=0.1)
 
 
 def test_arnas_weighs_from_the_first_step():
