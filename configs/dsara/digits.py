@@ -12,6 +12,7 @@ from rnas.config.defaults import sections as common
 VARIANTS = {
     **without_keys(dsara.VARIANTS, "search.epochs", "search.channels", "train.channels"),  # sizes are those below
     "compare": {"baselines": ("random_0", "random_1", "random_2")},
+    "smoke": dsara.SMOKE,
 }
 
 

@@ -11,7 +11,8 @@ Expect: no figures of the papers are known to us.
 from rnas.config import with_variants, without_keys
 from rnas.config.defaults import dsara
 
-VARIANTS = without_keys(dsara.VARIANTS, "train.channels")  # which is set below, whatever the space
+# The channels of training are set below, whatever the space.
+VARIANTS = {**without_keys(dsara.VARIANTS, "train.channels"), "smoke": dsara.SMOKE}
 
 
 def get_config(argument: str = ""):

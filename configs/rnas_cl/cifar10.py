@@ -19,6 +19,7 @@ Variants, joined by commas:
   study             for `rnas study`, see launch/gpu_study.sh: 40 epochs without attack in training, the paper's own
                     setting, five seeds; the student has KL and attention, its arms have less, or other tutors. Not run
   short             a few epochs with a small teacher, for two CPU cores
+  smoke             every stage on few images, within three minutes on two CPU cores: does all work here?
 for example `s7`, `s3,paper` or `m,paper,finetune`.
 
 Cost: a search epoch of 175 steps at batch 256; the teacher, a WRN-34-10, costs 6.7 GMACs an image, a student of
@@ -101,6 +102,7 @@ VARIANTS = {
         "train.perturbation.first_epoch": 0,
         "baseline_perturbation.trades.first_epoch": 0,
     },
+    "smoke": rnas_cl.SMOKE,
 }
 
 

@@ -12,6 +12,7 @@ Variants, joined by commas:
   average   the student is a moving average of the weights, decay 0.995
   methods   a baseline for every method beside the student of the joint objective: one architecture, one start, one
             budget; AutoAttack judges the student and each baseline
+  smoke     every stage on few images, within three minutes on two CPU cores: does all work here?
   arms      for `rnas study`: every kind of tutors and widths without attack, and the terms of distillation with TRADES
 
 Cost: 7:43 minutes on two quiet CPU cores, installation included. `rnas study` takes about 20 minutes for each of its
@@ -91,6 +92,7 @@ VARIANTS = {
         "evaluation.auto_attack_count": 1000,
     },
     "arms": {"baselines": ARMS, "comparisons": ARM_COMPARISONS},
+    "smoke": rnas_cl.SMOKE,
 }
 
 

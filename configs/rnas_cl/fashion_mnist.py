@@ -4,6 +4,7 @@ Variants, joined by commas; none is the full recipe:
   short     a recipe that fits two CPU cores
   study     for `rnas study`: at ε = 0.1, with the teacher that comes with rnas, 12,000 training images and no attack in
             training, the paper's own setting; the student has KL and attention, its arms have less, or other tutors
+  smoke     every stage on few images, within three minutes on two CPU cores: does all work here?
   methods   a baseline for every method beside the student of the joint objective, as in `digits.py`; trades_awp is
             left out, which begins in epoch 10; fewer are named by --config.baselines="('plain','trades')"
 
@@ -71,6 +72,7 @@ VARIANTS = {
         "baselines": BASELINES,
         "evaluation.auto_attack": ("student", "baselines"),
     },
+    "smoke": rnas_cl.SMOKE,
 }
 
 

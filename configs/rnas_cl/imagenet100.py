@@ -3,6 +3,9 @@
 Needs `imagenet2012` prepared by TFDS as array_record and a robust teacher directory (--config.teacher.path=DIR;
 published ones: ResNet-18, ResNet-50, WRN-50-2 for L2 ε = 1). A teacher may have 100 or 1000 classes.
 
+Variant:
+  smoke     every stage on few images of 64×64 pixels, within three minutes on two CPU cores: does all work here?
+
 Cost: 126,689 images an epoch (fewer the held-out ones), 0.5 GMACs an image for the largest network, times about
 3 for each attack step, beside the teacher's 4.1 GMACs (ResNet-50). Meant for a host with several accelerators.
 Expect (published, qualitative): high clean accuracy, weak PGD-20 accuracy without adversarial training, a large
@@ -24,7 +27,7 @@ IMAGENET_100 = (
 # fmt: on
 
 
-VARIANTS = {}
+VARIANTS = {"smoke": {**rnas_cl.SMOKE, "data.image_shape": (64, 64, 3)}}
 
 
 def get_config(argument: str = ""):

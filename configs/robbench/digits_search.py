@@ -10,6 +10,7 @@ The supernet has on every edge the mixture of all five operations; its cells sta
 
 Variants, joined by commas: the strategies of `configs/dsara/cifar10.py`, finite_difference, first_order, and
   distil    a robust teacher for the cells, whose layers are their tutors
+  smoke     every stage on few images, within three minutes on two CPU cores: does all work here?
 
 Cost: the search two to three minutes of one CPU core, most of it compilation; the whole of `rnas run` four.
 """
@@ -18,7 +19,10 @@ from rnas.config import choices, with_variants, without_keys
 from rnas.config.defaults import dsara
 from rnas.config.defaults import sections as common
 
-VARIANTS = without_keys(dsara.STRATEGIES, "search.epochs")  # sizes are those below
+VARIANTS = {
+    **without_keys(dsara.STRATEGIES, "search.epochs"),  # sizes are those below
+    "smoke": {**dsara.SMOKE, "search.cells": 1, "train.cells": 1},
+}
 
 
 def get_config(argument: str = ""):

@@ -7,6 +7,7 @@ weights. Published networks are stronger still; docs/teachers.md shows how to im
 
 Variants, joined by commas:
   wide    a WideResNet-34-10, the architecture of the RNAS-CL paper's teacher
+  smoke   few images, one epoch, within three minutes on two CPU cores: does all work here?
   short   a WideResNet-10-2, PGD-2 without AWP, 10 epochs, for two CPU cores
 
 Cost: ResNet-18 0.56 GMACs an image and pass, WideResNet-34-10 6.7, times about 3 for each of 12 gradients; 60 epochs of
@@ -28,6 +29,7 @@ VARIANTS = {
         "teacher.perturbation.gamma": 0.0,
         "validation.count": 500,
     },
+    "smoke": rnas_cl.SMOKE,
 }
 
 

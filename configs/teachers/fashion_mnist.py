@@ -9,6 +9,7 @@ Variants; without one, PGD-5 with perturbed weights (AWP), 20 epochs:
   two_steps   PGD-2 without AWP, 6 epochs
   one_step    FGSM with a random start and steps of 1.25·ε (arXiv 2001.03994), 10 epochs; stops where it overfits to its
               own attack (validation.collapse)
+  smoke       few images, one epoch, within three minutes on two CPU cores: does all work here?
 
 Cost: 7 gradients an image and epoch, `two_steps` 3, `one_step` 2. A step of 128 images takes 2.1, 1.2 and 0.83 s of one
 CPU core that other work used too: 5.4 hours, 55 and 64 minutes of processor time, compilation and scores apart.
@@ -25,6 +26,7 @@ SHORT = {"teacher.perturbation.gamma": 0.0, "validation.count": 500}
 VARIANTS = {
     "two_steps": {**SHORT, "teacher.epochs": 6, "teacher.steps": 2, "teacher.step_size": "0.07"},
     "one_step": {**SHORT, "teacher.epochs": 10, "teacher.steps": 1, "teacher.step_size": "0.125"},
+    "smoke": rnas_cl.SMOKE,
 }
 
 

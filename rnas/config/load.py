@@ -1,5 +1,6 @@
 """The configuration of a run: read from a file, changed by the command line, recorded in its directory."""
 
+from collections.abc import Mapping
 import difflib
 import importlib.util
 import json
@@ -59,8 +60,9 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
 def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     """Writes `config.json` into a work directory, or raises ValueError where the one there is another one's.
 
-    Keys in `FREE` may differ; the new ones are then recorded. So may all, while nothing is there that a run could go on
-    from; the log of what was begun is then removed.
+    Keys in `FREE` may differ; the new ones are then recorded. So may a key that an earlier version did not have, if it
+    has its default, which keeps what was done before there was the key. So may all, while nothing is there that a run
+    could go on from; the log of what was begun is then removed.
     """
     path = Path(workdir) / FILE
     if not path.exists():
@@ -69,7 +71,9 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     # Through JSON and back, so that a tuple equals the list it is stored as.
     given = _flatten(json.loads(json.dumps(config.to_dict())))
     recorded = _flatten(read_json(path))
-    keys = [key for key in given.keys() | recorded.keys() if not key.startswith(FREE)]
+    defaults = _defaults(given)
+    new = {key for key in given.keys() - recorded.keys() if key in defaults and given[key] == defaults[key]}
+    keys = [key for key in (given.keys() | recorded.keys()) - new if not key.startswith(FREE)]
     differences = [
         f"  {key}: {_shown(key, recorded)} recorded, {_shown(key, given)} given"
         for key in sorted(keys)
@@ -105,9 +109,9 @@ def _remove_log(workdir: Path) -> None:
 
 
 def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
-    """Reads the configuration that a work directory was made with.
+    """Reads the configuration that a work directory was made with; a key that is new since then has its default.
 
-    Raises ValueError for no such file, or keys that this version lacks or has in addition.
+    Raises ValueError for no such file, or keys that this version lacks.
     """
     path = Path(workdir) / FILE
     if not path.is_file():
@@ -115,10 +119,22 @@ def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
     recorded = read_json(path)
     if not isinstance(recorded, dict):
         raise ValueError(f"{path} holds {type(recorded).__name__}, not the configuration of a run.")
-    known = system(recorded.get("system", "rnas_cl")).get_config()
-    if strange := sorted(_flatten(recorded).keys() ^ _flatten(known.to_dict()).keys()):
-        raise ValueError(f"{path} was written by another version: it differs in {', '.join(strange)}.")
-    return ConfigDict(_with_tuples(recorded)).lock()
+    defaults = _defaults(recorded)
+    if strange := sorted(_flatten(recorded).keys() - defaults.keys()):
+        raise ValueError(f"{path} was written by another version: this one has no {', '.join(strange)}.")
+    config = system(recorded["system"]).get_config()
+    try:
+        config.update_from_flattened_dict(_with_tuples(_flatten(recorded)))
+    except TypeError as error:  # a value of another type than its default
+        raise ValueError(f"{path} was not written by rnas, or was changed: {error}") from error
+    return config.lock()
+
+
+def _defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of the system that a configuration names, as JSON has them; none where it names none."""
+    if not isinstance(recorded.get("system"), str):
+        return {}
+    return _flatten(json.loads(json.dumps(system(recorded["system"]).get_config().to_dict())))
 
 
 def _with_tuples(value: Any) -> Any:

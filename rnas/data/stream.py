@@ -100,6 +100,7 @@ class Stream:
       resize: the shorter side of evaluation images before the crop, in pixels; None crops them as they are.
       class_ids: labels to keep, renumbered 0 … in the order given; empty keeps all.
       held_out: images of the training part kept for validation, as many of every class.
+      train_count: images of the training part to keep of the others, as many of every class; 0 keeps all.
       process_index, process_count: this host's number, and that of all hosts.
 
     Its `rows` [N] are those of the part among the records of its TFDS split.
@@ -119,6 +120,7 @@ class Stream:
         resize: int | None = 256,
         class_ids: Sequence[int] = (),
         held_out: int = 0,
+        train_count: int = 0,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -141,12 +143,17 @@ class Stream:
         self.num_classes = len(kept)
 
         rows = np.arange(len(self._records))
-        if class_ids or (held_out and part != "test"):
+        if class_ids or ((held_out or train_count) and part != "test"):
             labels = self._new_label[read_labels(builder, split)]
             rows, labels = rows[labels >= 0], labels[labels >= 0]
             if part != "test":
                 held = balanced_rows(labels, held_out, num_classes=len(kept), seed=seed)
-                rows = rows[held] if part == "validation" else np.delete(rows, held)
+                if part == "validation":
+                    rows = rows[held]
+                else:
+                    rows, labels = np.delete(rows, held), np.delete(labels, held)
+                    if train_count:
+                        rows = rows[balanced_rows(labels, train_count, num_classes=len(kept), seed=seed)]
         elif part == "validation":
             rows = rows[:0]
         self.rows = rows

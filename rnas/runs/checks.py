@@ -44,7 +44,7 @@ def check_config(run: Run) -> None:
     _check_baselines(config)
     _check_first_epochs(config)
     names = recipes.model_names(config)
-    for key in ("study.auto_attack", "evaluation.auto_attack"):
+    for key in ("study.auto_attack", "evaluation.auto_attack", "evaluation.models"):
         if unknown := sorted(set(value_of(config, key)) - {*names, *recipes.GROUPS}):
             known = ", ".join((*names, *recipes.GROUPS))
             raise ValueError(f"{key} names {', '.join(unknown)}; this run will have {known}.")

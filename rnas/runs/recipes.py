@@ -150,6 +150,14 @@ def model_names(config: ConfigDict) -> tuple[str, ...]:
     return ("student", *last, *baselines, *(("teacher",) if uses_teacher(config) else ()))
 
 
+def evaluated_names(config: ConfigDict) -> tuple[str, ...]:
+    """Those of `model_names` that the run judges, as `evaluation.models` has it."""
+    wanted = {*config.evaluation.models, "student_last"}
+    return tuple(
+        name for name in model_names(config) if name in wanted or (name.startswith(BASELINE) and "baselines" in wanted)
+    )
+
+
 def dtype(config: ConfigDict):
     """Compute type of student and teacher; None is float32."""
     return {"float32": None, "bfloat16": jnp.bfloat16}[config.dtype]

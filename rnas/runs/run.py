@@ -86,7 +86,7 @@ class Run:
         return Stream(
             data.name, data_dir=data.dir or None, part=part, seed=self.config.seed, image_size=side,
             batch_size=batch_size or jax.process_count(), resize=round(side * 256 / 224),
-            class_ids=tuple(data.class_ids), held_out=data.held_out,
+            class_ids=tuple(data.class_ids), held_out=data.held_out, train_count=data.train_count,
             process_index=jax.process_index(), process_count=jax.process_count(),
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.config import record_config
 from rnas.evaluation.paired_statistics import compare, detectable_difference
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
-from rnas.runs.recipes import BASELINE, model_names
+from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.run import say
 from rnas.runs.stages import execute, open_run
 from rnas.runs.training_cost import training_macs
@@ -83,7 +83,7 @@ def comparisons_of(config: ConfigDict) -> list[tuple[str, str]]:
 
     Raises ValueError for a comparison of what is no arm.
     """
-    names = model_names(config)
+    names = evaluated_names(config)
     given = tuple(config.comparisons)
     if not given:
         return [(name, "student") for name in names if name.startswith(BASELINE)]
@@ -102,7 +102,7 @@ def collect(config: ConfigDict, workdir: Path) -> StudyResults:
 
     Raises ValueError where a seed is not finished, or seeds were judged on different images.
     """
-    seeds, names, epsilons = tuple(config.study.seeds), model_names(config), tuple(config.evaluation.epsilons)
+    seeds, names, epsilons = tuple(config.study.seeds), evaluated_names(config), tuple(config.evaluation.epsilons)
     evaluations = [Evaluation.read(folder(workdir, seed) / EVALUATION) for seed in seeds]
     outcomes = {
         name: [Outcomes.read(folder(workdir, seed) / FOLDER / f"{name}.npz") for seed in seeds] for name in names

@@ -73,7 +73,9 @@ class TableRun:
     @functools.cached_property
     def dataset(self) -> Dataset:
         data, task = self.config.data, self.task
-        dataset = load_dataset(data.name, data_dir=data.dir or None, held_out=data.held_out, seed=0)
+        dataset = load_dataset(
+            data.name, data_dir=data.dir or None, held_out=data.held_out, seed=0, train_count=data.train_count
+        )
         expected = task.num_classes, (task.image_size, task.image_size, task.inputs)
         assert (dataset.num_classes, dataset.image_shape) == expected, (dataset.num_classes, dataset.image_shape)
         return dataset
@@ -102,6 +104,8 @@ class TableRun:
         config = self.config.to_dict()
         sections = {name: config[name] for name in ("data", "adversarial", "train")}
         del sections["data"]["dir"], sections["train"]["side_by_side"]
+        if not sections["data"]["train_count"]:
+            del sections["data"]["train_count"]  # which tables of earlier versions do not have
         images = self.dataset.fingerprint["data_sha256"]
         return {"images": images, **sections, "count": config["evaluation"]["count"]}
 

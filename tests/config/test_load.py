@@ -229,9 +229,32 @@ def test_a_configuration_of_another_version_is_refused(tmp_path):
     record_config(tmp_path, load_config(str(DIGITS), []))
     path = tmp_path / "config.json"
     recorded = json.loads(path.read_text())
-    del recorded["search"]["epochs"]
     path.write_text(json.dumps({**recorded, "old": {"key": 1}}))
-    with pytest.raises(ValueError, match="was written by another version: it differs in old.key, search.epochs"):
+    with pytest.raises(ValueError, match="was written by another version: this one has no old.key"):
+        recorded_config(tmp_path)
+
+
+def test_a_key_that_is_new_since_a_run_began_has_its_default(tmp_path):
+    record_config(tmp_path, load_config(str(DIGITS), []))
+    hold(tmp_path)
+    path = tmp_path / "config.json"
+    recorded = json.loads(path.read_text())
+    del recorded["evaluation"]["models"]
+    path.write_text(json.dumps(recorded))
+    assert recorded_config(tmp_path).evaluation.models == ("student", "baselines", "teacher")
+    models = "--config.evaluation.models=('student',)"
+    with pytest.raises(ValueError, match=r'evaluation.models: nothing recorded, \["student"\] given'):
+        record_config(tmp_path, load_config(str(DIGITS), [models]))
+    record_config(tmp_path, load_config(str(DIGITS), []))
+    assert json.loads(path.read_text())["evaluation"]["models"] == ["student", "baselines", "teacher"]
+
+
+@pytest.mark.parametrize("change", [{"seed": "3"}, {"search": []}, {"system": []}, {"evaluation": None}])
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, change):
+    record_config(tmp_path, load_config(str(DIGITS), []))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=r"config\.json was "):
         recorded_config(tmp_path)
 
 

@@ -106,6 +106,14 @@ def test_held_out_pictures_are_never_trained_on(pictures_dir):
     assert not len(open_stream(pictures_dir, "validation").rows)
 
 
+def test_fewer_training_pictures_are_balanced_and_none_of_the_held_out_ones(pictures_dir):
+    held, kept = open_stream(pictures_dir, "validation", held_out=6).rows, open_stream(pictures_dir, held_out=6)
+    fewer = open_stream(pictures_dir, held_out=6, train_count=12).rows
+    assert set(fewer) < set(kept.rows) and not set(fewer) & set(held)
+    trained = numbers(everything(open_stream(pictures_dir, held_out=6, train_count=12)))
+    assert np.bincount(trained % 3).tolist() == [4, 4, 4]
+
+
 def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
     stream = open_stream(pictures_dir, class_ids=(2, 0))
     assert (stream.num_classes, len(stream.rows)) == (2, 20)

@@ -225,7 +225,6 @@ def test_cells_learn_from_it_what_they_learn_from_the_teacher(given, tmp_path):
     ("system", "overrides", "message"),
     [
         ("rnas_cl", ["--config.teacher.cache.views=0"], "teacher.cache.views is 0"),
-        ("rnas_cl", ["--config.teacher.cache.views=-1"], "teacher.cache.views = -1 must not be negative"),
         ("rnas_cl", ["--config.gamma=0", "--config.kl_weight=0"], "no stage learns from a teacher"),
         ("rnas_cl", ["--config.data.streaming=True"], "use teacher.cache.views=0 with data.streaming"),
         ("dsara", ["--config.search.objective=pgd_at", "--config.train.cutout=4"], "but search has .*train.cutout=0"),

@@ -105,7 +105,6 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
         (("space=nasbench",), "unknown space 'nasbench'; expected one of dsara, darts"),
         (("search.method=darts3",), "unknown search.method 'darts3'; expected one of dsara, arnas"),
         (("search.cells=2",), "at least 3 cells; got 2"),
-        (("train.channels=0",), "train.channels = 0 must be at least 1"),
         (("search.optimizer.name=adam",), "second_order='exact' looks one step of sgd ahead"),
         (("search.adversarial_weight=0.0",), "adversarial_weight=0.0 must be positive"),
         (("genotype=nothing.json",), "genotype = 'nothing.json' is neither a file nor a published genotype: dsara"),

@@ -17,6 +17,7 @@ from rnas.models import build_model
 from rnas.objectives import METHODS
 from rnas.runs.baselines import PERTURBED
 from rnas.runs.recipes import (
+    evaluated_names,
     joint_objective,
     model_names,
     network_fields,
@@ -171,9 +172,6 @@ def test_what_training_kept_is_found_again(tmp_path):
         (("search.objective=iad_1",), "search.objective='iad_1' trains fixed networks only"),
         (("teacher.objective=rslad",), "teacher.objective='rslad' needs a teacher itself"),
         (("finetune.objective=fgsm",), "unknown adversarial 'fgsm' of the objective; expected one of none, pgd_at, "),
-        (("train.weight_average=1.0",), "train.weight_average = 1.0 must be at least 0 and less than 1"),
-        (("teacher.weight_average=-0.1",), "teacher.weight_average = -0.1 must be at least 0"),
-        (("train.perturbation.gamma=-0.1",), "train.perturbation.gamma = -0.1 must not be negative"),
         (
             ("train.perturbation.gamma=0.1", "train.perturbation.first_epoch=20"),
             "stage train perturbs its weights from epoch 20 on, which it never reaches in 20",
@@ -210,6 +208,22 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
         "baseline_pgd_at_awp",
         "baseline_mtard",
     } < set(model_names(experiment.config))
+
+
+def test_models_may_be_left_out_of_the_evaluation(tmp_path):
+    names = {
+        "('student',)": ("student",),
+        "('student','teacher')": ("student", "teacher"),
+        "('student','baseline_plain')": ("student", "baseline_plain"),
+        "('student','baselines','teacher')": ("student", "baseline_no_distillation", "baseline_plain", "teacher"),
+    }
+    for models, expected in names.items():
+        run = opened(tmp_path, f"evaluation.models={models}", "baselines=('no_distillation','plain')", "comparisons=()")
+        assert evaluated_names(run.config) == expected
+    with pytest.raises(ValueError, match="evaluation.models names baseline_x; this run will have student, "):
+        opened(tmp_path, "evaluation.models=('student','baseline_x')")
+    with pytest.raises(ValueError, match="the student is always among them"):
+        opened(tmp_path, "evaluation.models=('teacher',)")
 
 
 def models_of(standing):

@@ -140,8 +140,19 @@ STRATEGIES = {
     "first_order": {"search.second_order": "none"},
     "distil": {"gamma": 1.0, "kl_weight": 1.0},  # a robust teacher for the cells: the objective of RNAS-CL
 }
+SMOKE = {  # as that of `rnas_cl`
+    **common.SMOKE,
+    "search.epochs": 2,
+    "search.stage1_epochs": 1,
+    "search.channels": 4,
+    "search.cells": 3,
+    "train.channels": 4,
+    "train.cells": 3,
+    "baselines": ("random_0",),
+}
 VARIANTS = {
     **STRATEGIES,
     "darts": {"space": "darts", "search.channels": 16, "train.channels": 36},
     "wide": {"width_ratio": (1, 2, 4)},
+    "smoke": SMOKE,
 }

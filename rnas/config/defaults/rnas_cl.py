@@ -110,3 +110,11 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
     if config.split == "disjoint" and config.data.streaming:
         raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
+
+
+# Every stage within three minutes on two CPU cores: does all work here? Its figures mean nothing.
+SMOKE = {
+    **common.SMOKE,
+    "space": "tiny",
+    "budget.mode": "none",
+}

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     data.name = "cifar10"  # cifar10 | cifar100 | digits
     data.dir = ""  # TFDS data directory; empty: ~/tensorflow_datasets, or the user cache for digits
     data.held_out = 0  # training images, equal numbers a class, that judge networks in place of the test set; 0: none
+    data.train_count = 0  # training images to keep of the others, equal numbers a class; 0: all
     data.crop_padding = 4  # pixels of zero padding before a random crop
     data.flip = True  # mirror half of the training images
     data.mean = (0.4914, 0.4824, 0.4467)  # normalisation inside the model, pixels in [0, 1]
@@ -70,5 +71,16 @@ VARIANTS = {
         "data.held_out": 5000,
         "train.weights": "shared",
         "evaluation.auto_attack_seeds": (),
+    },
+    # Two cells on few images, within three minutes on two CPU cores: does all work here? Its figures mean nothing.
+    "smoke": {
+        "archs": ("333133", "132013"),
+        "seeds": (0,),
+        "data.train_count": 320,
+        "train.epochs": 1,
+        "train.batch_size": 64,
+        "train.calibration": 320,
+        "evaluation.count": 40,
+        "evaluation.batch_size": 40,
     },
 }

@@ -236,6 +236,7 @@ def evaluation() -> ConfigDict:
     config.attacks = f"{choices.ATTACKS}*5"
     # Radii of the robustness curve.
     config.curve = ("0", "1/255", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255", "16/255")
+    config.models = ("student", "baselines", "teacher")  # that are judged; a baseline may be named, baseline_<name>
     config.last = False  # also judge the student of the last epoch, beside the one that held-out images chose
     # Models that AutoAttack judges too, at the headline radius: student, teacher, baseline_<name>, baselines (all),
     # strongest_baseline (the one with the highest accuracy under PGD-100).
@@ -261,10 +262,40 @@ def check(config: ConfigDict) -> None:
     check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
     if config.teacher.cache.views and config.data.streaming:
         raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
-    if config.data.train_count and config.data.streaming:
-        raise ValueError("data.train_count needs the images in memory: use 0 with data.streaming.")
+    if "student" not in config.evaluation.models:
+        raise ValueError(f"evaluation.models = {config.evaluation.models}: the student is always among them.")
     if not config.evaluation.epsilons:
         raise ValueError("evaluation.epsilons is empty; its first radius is the headline of the evaluation.")
+
+
+# What a variant `smoke` changes in every file: few images, one epoch a stage, attacks of one step in training.
+SMOKE = {
+    "data.held_out": 100,
+    "data.train_count": 320,
+    "adversarial.steps": 1,
+    "teacher.architecture": "wide_resnet_10_1",
+    "teacher.steps": 1,
+    "search.epochs": 1,
+    "finetune.epochs": 1,
+    "teacher.epochs": 1,
+    "train.epochs": 1,
+    **{f"{stage}.batch_size": 32 for stage in ("teacher", "search", "train")},
+    "baselines": ("no_distillation", "plain"),
+    "comparisons": (),
+    "study.seeds": (0, 1),
+    "study.auto_attack_count": 10,
+    "validation.every_epochs": 1,
+    "validation.first_epoch": 0,
+    "validation.count": 40,
+    "validation.steps": 2,
+    "evaluation.count": 40,
+    "evaluation.batch_size": 40,
+    "evaluation.attacks": "fgsm,pgd_100",
+    "evaluation.auto_attack": ("student",),
+    "evaluation.auto_attack_count": 10,
+    "log_every_steps": 5,
+    "checkpoint_every_steps": 5,
+}
 
 
 def on_fashion_mnist(config: ConfigDict) -> None:

@@ -18,7 +18,7 @@ from rnas.data.datasets import Split
 from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured
-from rnas.runs.recipes import BASELINE, model_names
+from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.run import Run, say
 from rnas.runs.trained_models import evaluated_model
 from rnas.training.programs import forget_programs
@@ -34,7 +34,7 @@ def evaluate_models(run: Run) -> None:
     if config.count:
         test = test.take(np.arange(min(config.count, len(test))))
     models = {}
-    for name in model_names(run.config):
+    for name in evaluated_names(run.config):
         model, path = evaluated_model(run, name), run.workdir / FOLDER / f"{name}.json"
         if path.exists():
             scores = ModelScores.read(path)
