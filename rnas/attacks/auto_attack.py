@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas.attacks.batching import batch_sizes, concatenated, cut_batches, run_concurrently, take
-from rnas.attacks.direct import check_direct, compiled, is_traced
-from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.direct import check_direct, compiled
+from rnas.attacks.epsilon_parsing import is_traced, pixel_radius
 from rnas.attacks.input_checks import check_count
 from rnas.attacks.programs import AttackRun, check_shape, in_turn, runs_of
 from rnas.attacks.projections import over
@@ -49,7 +49,7 @@ def plan_auto_attack(version: str, norm: str, num_classes: int) -> Plan:
     Targeted attacks aim at min(9, K - 1) classes (APGD in L1: 5). Losses that need more classes than the model has are
     replaced, which the name of the version shows. An unknown version or norm and a model with one class are refused.
     """
-    if (version, norm) not in VERSIONS:
+    if not all(isinstance(name, str) for name in (version, norm)) or (version, norm) not in VERSIONS:
         known = ", ".join(f"{name} in {ball}" for name, ball in VERSIONS)
         raise ValueError(f"no AutoAttack version {version!r} in norm {norm!r}; there are: {known}.")
     substitutes, names, replaced = SUBSTITUTES.get(num_classes, {}), {}, []

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnas.attacks.batching import Compilation
-from rnas.attacks.epsilon_parsing import pixel_radius, radius
-from rnas.attacks.input_checks import check_inputs, check_types
+from rnas.attacks.epsilon_parsing import is_traced, pixel_radius
+from rnas.attacks.input_checks import check_count, check_inputs, check_number, check_types
 from rnas.attacks.random_start import per_example_keys
 from rnas.attacks.result import AttackResult
 
 KEPT = 64  # compiled programs; each holds on to its model
+COUNTS = {"steps", "restarts", "queries", "eot"}  # settings that are whole numbers, of which each attack has some
 
 
 class Identity:
@@ -67,12 +68,13 @@ def check_direct(logits_fn: Callable, images: Any, labels: Any, *, random: bool)
     return num_classes
 
 
-def direct(*traced: str, lengths: tuple[str, ...] = ()) -> Callable:
+def direct(*traced: str, lengths: tuple[str, ...] = (), numbers: tuple[str, ...] = ()) -> Callable:
     """Decorates an attack so that direct calls are checked and compiled.
 
     Args:
       traced: names of settings that are arrays (or None) and do not make another program.
       lengths: names of settings in pixel units, such as a step size; traced as well.
+      numbers: names of settings that are numbers (or None); traced as well.
     """
 
     def decorate(attack: Callable[..., AttackResult]) -> Callable[..., AttackResult]:
@@ -80,14 +82,19 @@ def direct(*traced: str, lengths: tuple[str, ...] = ()) -> Callable:
         def call(logits_fn, images, labels, *, epsilon, key, norm="linf", **settings):
             if is_traced((images, labels, epsilon, key, settings)):
                 return attack(logits_fn, images, labels, epsilon=epsilon, key=key, norm=norm, **settings)
+            for name in COUNTS & settings.keys():  # what can be read here cannot in the program
+                check_count(name, settings[name], least=0)
             check_direct(logits_fn, images, labels, random=settings.get("eot", 1) > 1)
             keys = per_example_keys(key, len(images))
-            arrays = {name: settings.pop(name) for name in traced if name in settings}
+            arrays = {name: settings.pop(name) for name in (*traced, *numbers) if name in settings}
+            for name in numbers:
+                if arrays.get(name) is not None:
+                    check_number(name, arrays[name], least=0)
             for name in lengths:
                 if settings.get(name) is not None:
-                    arrays[name] = np.float32(radius(settings.pop(name)))
+                    arrays[name] = np.float32(pixel_radius(settings.pop(name), norm, name))
             arrays["epsilon"] = np.float32(pixel_radius(epsilon, norm))
-            fixed = tuple(sorted((name, _plain(value)) for name, value in settings.items()))
+            fixed = tuple(sorted((name, _plain(name, value)) for name, value in settings.items()))
             program = _program(attack, hashable(logits_fn), norm, fixed)
             return program(jnp.asarray(images), jnp.asarray(labels), keys, arrays)
 
@@ -120,11 +127,14 @@ def compiled(program: Callable, logits_fn: Callable) -> Callable:
     return _compiled(program, hashable(logits_fn))
 
 
-def is_traced(tree: Any) -> bool:
-    """Whether a leaf of the pytree is traced."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
-
-
-def _plain(value: Any) -> Any:
-    """Counts may come as arrays, which are no dictionary keys."""
-    return value.item() if isinstance(value, jax.Array | np.generic) and value.ndim == 0 else value
+def _plain(name: str, value: Any) -> Any:
+    """A setting as a dictionary key: counts may come as arrays, functions without a hash. Others are refused."""
+    if isinstance(value, jax.Array | np.generic) and value.ndim == 0:
+        return value.item()
+    try:
+        hash(value)
+    except TypeError:
+        if not callable(value):
+            raise ValueError(f"{name} must be one value, got {value!r}.") from None
+        return Identity(value)
+    return value

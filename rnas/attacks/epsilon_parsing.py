@@ -1,27 +1,36 @@
 """Norms, radii and step sizes as users write them. What cannot be used raises ValueError."""
 
 import math
-from typing import overload
+from typing import Any, overload
 
 import jax
 
-Length = str | float | jax.Array  # a fraction such as "8/255", a number, or an array, which may be traced
+Length = str | float | jax.Array  # a fraction such as "8/255", a number, or an array without axes, perhaps traced
 NORMS = ("linf", "l2", "l1")
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether a leaf of the pytree is traced, so that its value cannot be read."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 @overload
 def radius(value: str | float) -> float: ...
 @overload
-def radius(value: jax.Array) -> jax.Array: ...
+def radius(value: jax.Array) -> float | jax.Array: ...
 def radius(value):
     """Reads a length in pixel units (pixels lie in [0, 1]).
 
-    The `value` is a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, or a JAX array, which may be
-    traced and is returned as it is, unchecked. One that cannot be read, is negative or not finite raises ValueError.
+    The `value` is a fraction such as `"8/255"`, a number such as `"0.03"` or `0.03`, also as an array without axes. A
+    traced one is returned as it is, unread. One that cannot be read, is negative or not finite raises ValueError.
     """
-    if isinstance(value, jax.Array):
+    if getattr(value, "ndim", 0):
+        raise ValueError(f"a length is one number for all images, got an array of shape {value.shape}; write '8/255'.")
+    if is_traced(value):
         return value
     try:
+        if isinstance(value, bool):
+            raise TypeError
         numerator, *denominator = value.split("/") if isinstance(value, str) else (value,)
         length = float(numerator)
         if denominator:
@@ -40,12 +49,12 @@ def check_norm(norm: str) -> None:
         raise ValueError(f"unknown norm {norm!r}; expected one of {', '.join(NORMS)}.")
 
 
-def pixel_radius(epsilon: Length, norm: str) -> float | jax.Array:
-    """Reads the radius of a ball in `norm`; in Linf, where a ball of radius 1 holds every image, at most 1."""
+def pixel_radius(epsilon: Length, norm: str, name: str = "epsilon") -> float | jax.Array:
+    """Reads the radius of a ball in `norm`, or another length; in Linf, where radius 1 holds every image, at most 1."""
     check_norm(norm)
     epsilon = radius(epsilon)
-    if norm == "linf" and not isinstance(epsilon, jax.Array) and epsilon > 1:
-        raise ValueError(f"epsilon={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")
+    if norm == "linf" and not is_traced(epsilon) and epsilon > 1:
+        raise ValueError(f"{name}={epsilon:g} exceeds the range of pixels, [0, 1]; is '{epsilon:g}/255' meant?")
     return epsilon
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.hyperplane import onto_hyperplane
-from rnas.attacks.input_checks import check_count, check_logits, check_targets, check_types
+from rnas.attacks.input_checks import check_count, check_logits, check_number, check_targets, check_types
 from rnas.attacks.losses import at
 from rnas.attacks.pgd import Logits
 from rnas.attacks.projections import TINY, distance, over, select
@@ -87,8 +87,8 @@ def fab(
     check_count("steps", steps, least=1)
     check_count("restarts", restarts, least=1)
     for name, share in (("alpha_max", alpha_max), ("beta", beta)):
-        if not isinstance(share, jax.Array) and not 0 <= share <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {share!r}.")
+        check_number(name, share, 0, 1)
+    check_number("eta", eta, least=0)
     if targets is not None:
         check_targets(targets, labels)
     images = lax.stop_gradient(images)

@@ -1,16 +1,22 @@
 """Refuses inputs on which an attack would run and mean nothing.
 
-`check_inputs` looks at values, on the host; the other checks look at types and shapes alone, so also while tracing. All
-raise ValueError.
+`check_inputs` looks at images and labels, on the host; the other checks work while tracing too, where they look at
+types and shapes alone. All raise ValueError.
 """
+
+import math
+import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnas.attacks.epsilon_parsing import is_traced
 from rnas.attacks.result import Array
 
 SLACK = 1e-6  # rounding allowed beyond [0, 1]
+LARGEST_SEED = 2**32 - 1
 
 
 def check_types(images: Array, labels: Array) -> None:
@@ -21,10 +27,14 @@ def check_types(images: Array, labels: Array) -> None:
         )
     if images.ndim != 4:
         raise ValueError(f"images must have shape [N, H, W, C], got {images.shape}.")
+    hint = ""
+    if labels.size == len(images) and labels.ndim > 1:
+        hint = " Use labels.reshape(-1)."  # argmax(-1) of one column is 0 everywhere
+    elif labels.ndim == 2 and len(labels) == len(images):
+        hint = " One-hot labels? Use labels.argmax(-1)."
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels must be integers, got {labels.dtype}.")
+        raise ValueError(f"labels must be integers, got {labels.dtype}.{hint}")
     if labels.shape != images.shape[:1]:
-        hint = " One-hot labels? Use labels.argmax(-1)." if labels.ndim == 2 else ""
         raise ValueError(f"labels must have shape ({len(images)},), one per image; got {labels.shape}.{hint}")
 
 
@@ -43,10 +53,40 @@ def check_logits(logits: jax.Array, images: jax.Array) -> None:
         raise ValueError(f"logits_fn must return [{len(images)}, K] logits; got shape {logits.shape}.")
 
 
-def check_count(name: str, value: int | jax.Array, *, least: int) -> None:
-    """Refuses a `value`, unless it is traced, that is not a whole number of at least `least`."""
-    if not isinstance(value, jax.Array) and (int(value) != value or value < least):
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+def check_count(name: str, value: Any, *, least: int, most: int | None = None) -> None:
+    """Refuses a `value` that is not a whole number from `least` to `most`; of a traced one only its type is read."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        if is_traced(value):
+            wrong = value.ndim or not jnp.issubdtype(value.dtype, jnp.integer)
+        else:
+            number = operator.index(value)
+            wrong = number < least or most is not None and number > most
+    except TypeError:  # 2.0 is none either: it would fail deep inside a loop
+        wrong = True
+    if wrong:
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {bounds}, got {value!r}.")
+
+
+def check_seed(seed: Any) -> None:
+    """Refuses a seed beyond 32 bits, of which JAX would drop the others in silence: 2³² would draw what 0 draws."""
+    check_count("seed", seed, least=0, most=LARGEST_SEED)
+
+
+def check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
+    """Refuses a `value`, unless it is traced, that is not a finite number from `least` to `most`."""
+    if is_traced(value):
+        return
+    try:
+        wrong = isinstance(value, bool) or bool(getattr(value, "ndim", 0))
+        wrong = wrong or not math.isfinite(value) or not least <= value <= most
+    except TypeError:
+        wrong = True
+    if wrong:
+        bounds = f" in [{least:g}, {most:g}]" if math.isfinite(most) else f" of at least {least:g}"
+        raise ValueError(f"{name} must be a finite number{bounds if math.isfinite(least) else ''}, got {value!r}.")
 
 
 def check_inputs(images: Array, labels: Array, num_classes: int) -> None:

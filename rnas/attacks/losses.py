@@ -83,8 +83,8 @@ LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 
 def find(loss: str | Loss, *further: str) -> Loss:
     """Returns a loss by its name, or a function as it is; `further` names are known to the caller alone."""
-    if not isinstance(loss, str):
+    if callable(loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise ValueError(f"unknown loss {loss!r}; expected one of {', '.join([*LOSSES, *further])}, or a function.")
     return LOSSES[loss]

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from rnas.attacks import losses
 from rnas.attacks.catalogue import CW_STEP, PGD_STEP
 from rnas.attacks.direct import direct
-from rnas.attacks.epsilon_parsing import Length, ball_radius, radius
-from rnas.attacks.input_checks import check_count, check_logits, check_types
+from rnas.attacks.epsilon_parsing import Length, ball_radius, is_traced, pixel_radius, radius
+from rnas.attacks.input_checks import check_count, check_logits, check_number, check_types
 from rnas.attacks.projections import TINY, direction, distance, over, project
 from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
@@ -64,6 +64,8 @@ def projected_ascent(
       ValueError: unknown `norm`, unreadable length, negative `steps`.
     """
     check_count("steps", steps, least=0)
+    if momentum is not None:
+        check_number("momentum", momentum, least=0)
     images, start, first_carry = lax.stop_gradient((images, start, carry))
     epsilon = jnp.asarray(ball_radius(epsilon, norm), images.dtype)
     step_size = jnp.asarray(radius(step_size), images.dtype)
@@ -100,7 +102,7 @@ def fgsm(
     return pgd(logits_fn, images, labels, epsilon=epsilon, steps=1, step_size=epsilon, start=start, **settings)
 
 
-@direct("momentum", lengths=("step_size",))
+@direct(numbers=("momentum",), lengths=("step_size",))
 def pgd(
     logits_fn: Logits,
     images: jax.Array,
@@ -140,11 +142,11 @@ def pgd(
     """
     check_types(images, labels)
     check_count("restarts", restarts, least=1)
-    if start == "none" and not isinstance(restarts, jax.Array) and restarts > 1:
+    if start == "none" and not is_traced(restarts) and restarts > 1:
         raise ValueError(f"restarts={restarts} with start='none' would repeat one run; use start='uniform'.")
     loss = losses.find(loss)
     epsilon = ball_radius(epsilon, norm)
-    step_size = epsilon * PGD_STEP if step_size is None else radius(step_size)
+    step_size = epsilon * PGD_STEP if step_size is None else pixel_radius(step_size, norm, "step_size")
     images = lax.stop_gradient(images)
     keys = per_example_keys(key, len(images))
     if len(images) == 0:
@@ -192,7 +194,7 @@ def watched_ascent(
     return last, lax.stop_gradient(watched(last, result)[1])
 
 
-@direct("momentum", lengths=("step_size",))
+@direct(numbers=("momentum",), lengths=("step_size",))
 def mim(
     logits_fn: Logits,
     images: jax.Array,
@@ -217,7 +219,7 @@ def mim(
     return pgd(logits_fn, images, labels, epsilon=epsilon, **settings)
 
 
-@direct("kappa", lengths=("step_size",))
+@direct(numbers=("kappa",), lengths=("step_size",))
 def cw(
     logits_fn: Logits,
     images: jax.Array,

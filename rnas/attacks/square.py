@@ -21,7 +21,7 @@ import numpy as np
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
-from rnas.attacks.input_checks import check_count, check_logits, check_types
+from rnas.attacks.input_checks import check_count, check_logits, check_number, check_types
 from rnas.attacks.pgd import Logits
 from rnas.attacks.projections import select
 from rnas.attacks.random_start import folded, per_example_keys
@@ -209,6 +209,7 @@ def square_sides(
     height: int, width: int, *, queries: int = 5000, p_init: float = 0.8, norm: str = "linf", rescale: bool = False
 ) -> np.ndarray:
     """Returns the side of the square of each query, integers [queries], for images [H, W]."""
+    check_number("p_init", p_init)
     if not 0 < p_init <= 1:
         raise ValueError(f"p_init is the share of the image that the first squares cover, in (0, 1]; got {p_init!r}.")
     number = np.arange(queries)

@@ -11,7 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import cross_entropy, initial_images, projected_ascent, radius
-from rnas.attacks.epsilon_parsing import Length
+from rnas.attacks.epsilon_parsing import Length, is_traced
 from rnas.attacks.input_checks import check_count
 from rnas.attacks.pgd import Logits
 from rnas.attacks.random_start import per_example_keys
@@ -114,7 +114,7 @@ def mixed_kernels(kernels: Kernels, beta: float | jax.Array) -> Mixed:
     further, K̃_all = (1-β)² K̂ + β(1-β)(K̄₂ + K̄₂ᵀ) + β² K̂₂. Both are Gram matrices, of (1-β) g(x) + β g(A(x)) and of
     (1-β) g(A(x)) + β g(A(A(x))). The kernels are of one radius, of JAX or NumPy; a `beta` outside [0, 1] is refused.
     """
-    if not isinstance(beta, jax.Array) and not 0 <= beta <= 1:
+    if not is_traced(beta) and not 0 <= beta <= 1:
         raise ValueError(f"beta={beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
 
     def mixture(first, between, last):

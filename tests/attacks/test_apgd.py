@@ -502,6 +502,8 @@ def test_no_images(norm):
         ({"epsilon": 8}, "'8/255' meant"),
         ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ({"restarts": 0}, "restarts must be a whole number of at least 1, got 0"),
+        *(({"eot": value}, "eot must be a whole number") for value in ("2", 2.0)),
+        ({"loss": ["ce"]}, "loss must be one value"),
         ({"eot": 0}, "eot must be a whole number of at least 1, got 0"),
         ({"restarts": 2, "initial_images": IMAGES}, "would repeat one run"),
         ({"initial_images": IMAGES[:2]}, r"shape of images, \(9, 4, 3, 3\); got \(2, 4, 3, 3\)"),

@@ -485,6 +485,9 @@ def test_refused_while_tracing():
         ({"key": 0}, "typed key.*got int"),
         ({"key": jax.random.split(KEY, 3)}, "one key or 8"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": 2.0}, "batch_size must be a whole number of at least 1, got 2.0"),
+        ({"version": ["plus"]}, "no AutoAttack version"),
+        *(({"epsilon": jnp.float32(value)}, "meant|finite") for value in (8, np.nan, -0.03)),
     ],
 )
 def test_refusals(change, words):

@@ -32,6 +32,8 @@ def test_accepts():
         (changed(np.nan), LABELS, 3, "finite.*1 of 3.*first image 1"),
         (changed(np.inf), LABELS, 3, "finite"),
         (IMAGES, np.eye(3, dtype=np.int32), 3, r"shape \(3,\).*got \(3, 3\).*argmax"),
+        (IMAGES, LABELS[:, None], 3, r"got \(3, 1\). Use labels.reshape\(-1\)"),
+        (IMAGES[:1], LABELS[None, :1], 3, r"got \(1, 1\). Use labels.reshape\(-1\)"),
         (IMAGES, LABELS.astype(np.float32), 3, "integers, got float32"),
         (IMAGES, LABELS[:2], 3, r"shape \(3,\), one per image; got \(2,\)"),
         (IMAGES, LABELS, 2, r"\[0, 2\), but label 2 is 2"),

@@ -450,6 +450,8 @@ def test_no_gradient_flows():
         ({"epsilon": 8}, "'8/255' meant"),
         ({"norm": "l1", "epsilon": -1}, "at least 0"),
         ({"queries": 0}, "queries must be a whole number of at least 1, got 0"),
+        ({"p_init": "0.8"}, "p_init must be a finite number"),
+        ({"queries": 5.0}, "queries must be a whole number"),
         ({"p_init": 80}, r"in \(0, 1\]; got 80"),
         ({"key": 0}, "typed key"),
         ({"images": (255 * IMAGES).astype(np.uint8)}, "images / 255"),
