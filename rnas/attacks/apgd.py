@@ -21,9 +21,10 @@ import numpy as np
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
-from rnas.attacks.input_checks import check_count, check_logits, check_targets, check_types
+from rnas.attacks.input_checks import check_count, check_targets, check_types
+from rnas.attacks.logits import predictions, run_model
 from rnas.attacks.projections import TINY, direction, distance, over, project, project_l1, select
-from rnas.attacks.random_start import folded, noise, per_example_keys, run_model
+from rnas.attacks.random_start import folded, noise, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
 
 KEPT = ("fooling", "highest_loss")
@@ -335,7 +336,6 @@ def evaluate(
     def differentiate(*key):
         def total(points):
             logits = run_model(logits_fn, points, *key)
-            check_logits(logits, points)
             values = loss(logits, labels)
             return jnp.sum(values), (values, logits)
 
@@ -349,7 +349,7 @@ def evaluate(
         zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(differentiate, draws[0]))
         sums, _ = lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, differentiate(key)), None), zeros, draws)
         gradient, values, scores = jax.tree.map(lambda total: total / len(draws), sums)
-    return gradient, values, jnp.argmax(scores, axis=1) != labels
+    return gradient, values, predictions(scores) != labels
 
 
 def chosen_loss(loss: str | losses.Loss, labels: jax.Array, targets: jax.Array | None) -> losses.Loss:

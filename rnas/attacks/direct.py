@@ -16,6 +16,7 @@ import numpy as np
 from rnas.attacks.batching import Compilation
 from rnas.attacks.epsilon_parsing import is_traced, pixel_radius
 from rnas.attacks.input_checks import check_count, check_inputs, check_number, check_types
+from rnas.attacks.logits import check_float
 from rnas.attacks.random_start import per_example_keys
 from rnas.attacks.result import AttackResult
 
@@ -49,13 +50,14 @@ def hashable(function: Callable) -> Callable:
 
 
 def count_classes(logits_fn: Callable, images: Any, *draw: jax.Array) -> int:
-    """Returns K of `logits_fn`: [N,H,W,C] → [N,K], without running it; ValueError if it gives anything else."""
+    """Returns K of `logits_fn`: [N,H,W,C] → [N,K] floats, without running it; ValueError if it gives anything else."""
     one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
     found = jax.eval_shape(logits_fn, one, *draw)
     shape = getattr(found, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != 1:
         given = f"shape {shape}" if shape is not None else type(found).__name__
         raise ValueError(f"logits_fn must return [N, K] logits for images [N, H, W, C]; for one image it gave {given}.")
+    check_float(found.dtype)
     return shape[1]
 
 

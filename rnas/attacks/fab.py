@@ -5,6 +5,7 @@ Direct calls are checked and compiled (see `direct.py`); while tracing, `epsilon
 Examples of a batch do not influence each other.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.hyperplane import onto_hyperplane
-from rnas.attacks.input_checks import check_count, check_logits, check_number, check_targets, check_types
+from rnas.attacks.input_checks import check_count, check_number, check_targets, check_types
+from rnas.attacks.logits import predictions, run_model
 from rnas.attacks.losses import at
 from rnas.attacks.pgd import Logits
 from rnas.attacks.projections import TINY, distance, over, select
@@ -101,7 +103,7 @@ def fab(
     def step(_, state):
         points, _, nearest = state
         logits, plane = linearise(logits_fn, points, labels, targets, norm)
-        nearest = keep_nearest(nearest, points, distance(points - images, norm), jnp.argmax(logits, axis=1) != labels)
+        nearest = keep_nearest(nearest, points, distance(points - images, norm), predictions(logits) != labels)
 
         # The projections pass over slopes many times.
         here, slope = points.reshape(clean.shape), stored(plane.slope).reshape(clean.shape)
@@ -112,7 +114,7 @@ def fab(
         mixed = (here + eta * moves[0]) * (1 - alpha) + (clean + eta * moves[1]) * alpha
         tested = stored(jnp.clip(mixed, 0.0, 1.0).reshape(images.shape))
 
-        fooled = jnp.argmax(logits_fn(tested), axis=1) != labels
+        fooled = predictions(run_model(logits_fn, tested)) != labels
         length = distance(tested - images, norm)
         nearest = keep_nearest(nearest, tested, length, fooled)
         points = jnp.where(over(fooled, tested), images + beta * (tested - images), tested)
@@ -138,8 +140,7 @@ def linearise(
     logits_fn: Logits, points: jax.Array, labels: jax.Array, targets: jax.Array | None, norm: str
 ) -> tuple[jax.Array, Plane]:
     """Returns the logits [N, K] at `points` and the boundary with `targets`, or with None the nearest of them all."""
-    logits, pull_back = jax.vjp(logits_fn, points)
-    check_logits(logits, points)
+    logits, pull_back = jax.vjp(functools.partial(run_model, logits_fn), points)
     classes = logits.shape[1]
     if classes < 2:
         raise ValueError(f"FAB needs at least 2 classes, got K={classes}; a model with one class cannot be fooled.")

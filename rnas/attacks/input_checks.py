@@ -47,12 +47,6 @@ def check_targets(targets: jax.Array, labels: jax.Array) -> None:
         )
 
 
-def check_logits(logits: jax.Array, images: jax.Array) -> None:
-    """Refuses logits of `images` [N, ...] that are not [N, K]."""
-    if logits.ndim != 2 or len(logits) != len(images):
-        raise ValueError(f"logits_fn must return [{len(images)}, K] logits; got shape {logits.shape}.")
-
-
 def check_count(name: str, value: Any, *, least: int, most: int | None = None) -> None:
     """Refuses a `value` that is not a whole number from `least` to `most`; of a traced one only its type is read."""
     try:

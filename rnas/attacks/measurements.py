@@ -5,6 +5,7 @@ returned carries a gradient. Arguments and errors are those of `pgd`; `norm` may
 each other, so a batch may be padded.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
 from rnas.attacks.input_checks import check_types
+from rnas.attacks.logits import predictions, run_model
 from rnas.attacks.losses import cross_entropy, margin
 from rnas.attacks.pgd import Logits
 from rnas.attacks.projections import TINY, distance, over
@@ -56,7 +58,7 @@ def gradient_health(
         start = initial_images(keys, images, epsilon, "uniform", norm)
 
     def look(points):
-        logits, pull_back = jax.vjp(logits_fn, points)
+        logits, pull_back = jax.vjp(functools.partial(run_model, logits_fn), points)
         slopes = [jax.grad(lambda z, loss=loss: loss(z, labels).sum())(logits) for loss in (cross_entropy, margin)]
         rows = [pull_back(slope)[0].reshape(len(points), points[0].size) for slope in slopes]
         return GradientHealth(
@@ -94,8 +96,8 @@ def random_noise(
 
     def draw(index, result):
         points = sign_draw(folded(keys, index), images, epsilon, norm)
-        logits = logits_fn(points)
-        return seen(result, points, jnp.argmax(logits, axis=1) != labels, margin(logits, labels))
+        logits = run_model(logits_fn, points)
+        return seen(result, points, predictions(logits) != labels, margin(logits, labels))
 
     return lax.stop_gradient(lax.fori_loop(0, draws, draw, unseen(images)))
 
@@ -122,7 +124,7 @@ def loss_stability(
     radius = pixel_radius(radius, "linf")
 
     def loss(points):
-        values = margin(logits_fn(points), labels)
+        values = margin(run_model(logits_fn, points), labels)
         return values.sum(), values
 
     gradient, here = jax.grad(loss, has_aux=True)(images)

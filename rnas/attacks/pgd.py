@@ -20,7 +20,8 @@ from rnas.attacks import losses
 from rnas.attacks.catalogue import CW_STEP, PGD_STEP
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, ball_radius, is_traced, pixel_radius, radius
-from rnas.attacks.input_checks import check_count, check_logits, check_number, check_types
+from rnas.attacks.input_checks import check_count, check_number, check_types
+from rnas.attacks.logits import predictions, run_model
 from rnas.attacks.projections import TINY, direction, distance, over, project
 from rnas.attacks.random_start import folded, initial_images, per_example_keys
 from rnas.attacks.result import AttackResult, seen, unseen
@@ -184,10 +185,9 @@ def watched_ascent(
     """
 
     def watched(points, result):
-        logits = logits_fn(points)
-        check_logits(logits, images)
+        logits = run_model(logits_fn, points)
         value = loss(logits, labels)
-        fooled = jnp.argmax(logits, axis=1) != labels
+        fooled = predictions(logits) != labels
         return value, seen(result, *lax.stop_gradient((points, fooled, value)))
 
     last, result = projected_ascent(watched, first, images, **settings, carry=result)

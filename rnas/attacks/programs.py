@@ -21,6 +21,7 @@ from rnas.attacks.batching import take
 from rnas.attacks.catalogue import Attack
 from rnas.attacks.epsilon_parsing import check_norm
 from rnas.attacks.fab import fab
+from rnas.attacks.logits import run_model
 from rnas.attacks.pgd import pgd, watched_ascent
 from rnas.attacks.random_start import folded, initial_images
 from rnas.attacks.result import AttackResult, unseen
@@ -274,13 +275,13 @@ def _ascent(start, norm, logits_fn, images, labels, keys, settings, carry):
 
 
 def _apgd(loss, norm, eot, logits_fn, images, labels, keys, settings, carry):
-    targets = ranked(logits_fn(images), settings.number + 2) if loss == "dlr_targeted" else None
+    targets = ranked(run_model(logits_fn, images), settings.number + 2) if loss == "dlr_targeted" else None
     run = dict(epsilon=settings.epsilon, key=folded(keys, settings.number), norm=norm)
     return apgd(logits_fn, images, labels, **run, loss=loss, targets=targets, eot=eot), None
 
 
 def _fab(norm, restarts, targeted, logits_fn, images, labels, keys, settings, carry):
-    targets = ranked(logits_fn(images), settings.number + 2) if targeted else None
+    targets = ranked(run_model(logits_fn, images), settings.number + 2) if targeted else None
     run = dict(epsilon=settings.epsilon, key=keys, norm=norm)
     return fab(logits_fn, images, labels, **run, restarts=restarts, targets=targets), None
 

@@ -1,6 +1,5 @@
-"""Where an attack begins, and the random keys and draws of each example alone."""
+"""Where an attack begins, and the random keys of each example alone."""
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -70,14 +69,3 @@ def initial_images(
         share = draw(keys[:, 1]) ** (1.0 / images[0].size)
         move = move * over(epsilon * share / (distance(move, "l2") + TINY), move)
     return jax.lax.stop_gradient(project(images + move, images, epsilon, norm))
-
-
-def run_model(logits_fn: Callable[..., jax.Array], images: jax.Array, *keys: jax.Array) -> jax.Array:
-    """Returns the logits [N, K] of `images` [N, H, W, C]; with `keys` [N], those of a model that draws random numbers.
-
-    Such a model takes (images, key). Each image is a batch of its own with its own key, so that what is drawn for it
-    does not depend on the other images of the batch.
-    """
-    if not keys:
-        return logits_fn(images)
-    return jax.vmap(lambda image, key: logits_fn(image[None], key)[0])(images, *keys)

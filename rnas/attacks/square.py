@@ -21,7 +21,8 @@ import numpy as np
 from rnas.attacks import losses
 from rnas.attacks.direct import direct
 from rnas.attacks.epsilon_parsing import Length, pixel_radius
-from rnas.attacks.input_checks import check_count, check_logits, check_number, check_types
+from rnas.attacks.input_checks import check_count, check_number, check_types
+from rnas.attacks.logits import predictions, run_model
 from rnas.attacks.pgd import Logits
 from rnas.attacks.projections import select
 from rnas.attacks.random_start import folded, per_example_keys
@@ -251,8 +252,10 @@ def _window(corner: jax.Array, side: jax.Array, size: tuple[int, int]) -> jax.Ar
 
 
 def _judged(logits_fn, points, labels):
-    """Returns the margin loss, -inf where it is not a number, and whether the prediction is wrong, both [N]."""
-    logits = lax.stop_gradient(logits_fn(points))  # here, as a loop of unknown length has no gradient
-    check_logits(logits, points)
-    loss = losses.margin(logits, labels).astype(points.dtype)
-    return jnp.where(jnp.isnan(loss), -jnp.inf, loss), jnp.argmax(logits, axis=1) != labels
+    """Returns the margin loss and whether the prediction is wrong, both [N].
+
+    A loss that is not a number is the highest where the prediction is wrong, else the lowest.
+    """
+    logits = lax.stop_gradient(run_model(logits_fn, points))  # here, as a loop of unknown length has no gradient
+    loss, fooled = losses.margin(logits, labels).astype(points.dtype), predictions(logits) != labels
+    return jnp.where(jnp.isnan(loss), jnp.where(fooled, jnp.inf, -jnp.inf), loss), fooled

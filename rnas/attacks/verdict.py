@@ -9,7 +9,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from rnas.attacks import losses
-from rnas.attacks.random_start import folded, run_model
+from rnas.attacks.logits import predictions, run_model
+from rnas.attacks.random_start import folded
 
 DRAWS = 20  # of a random model, to average over
 
@@ -25,12 +26,12 @@ def judge(
 
     Returns:
       wrong bool [N]; wrong_share [N], of the draws; margin [N], the label's lead over the best other class, mean over
-      draws; prediction [N], of the last draw.
+      draws; prediction [N], of the last draw, -1 where a logit is NaN.
     """
 
     def one(*draw):
         logits = run_model(logits_fn, images, *draw)
-        prediction = jnp.argmax(logits, axis=1)
+        prediction = predictions(logits)
         wrong = (prediction != labels).astype(jnp.float32)
         return {"wrong": wrong, "margin": -losses.margin(logits, labels), "prediction": prediction}
 

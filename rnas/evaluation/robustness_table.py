@@ -18,6 +18,7 @@ from rnas.artifacts.scores import AttackScore, Curve, Score
 from rnas.attacks import catalogue, radius
 from rnas.attacks.batching import batch_sizes, concurrent_batches
 from rnas.attacks.catalogue import CLEAN, Attack
+from rnas.attacks.logits import predictions
 from rnas.attacks.programs import ascend_further, first_iterates, run_settings
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.runner import Runner, pixels
@@ -40,7 +41,7 @@ class Evaluator:
         # Where several batches run at a time, small ones keep all workers busy although examples drop out.
         sizes = batch_sizes(batch_size, jax.device_count())[1:] if concurrent_batches() > 1 else [batch_size]
         self._runner = Runner(predict, sizes, what="evaluation.batch_size")
-        self._logits = jax.jit(predict)
+        self._predictions = jax.jit(lambda variables, images: predictions(predict(variables, images)))
         self._seed = seed
 
     def attack(self, variables: Any, split, attack: Attack, epsilon: float, rows: np.ndarray):
@@ -77,8 +78,8 @@ class Evaluator:
         return fooled, images
 
     def predictions(self, variables: Any, images: np.ndarray) -> np.ndarray:
-        """Predicted classes [N] of float32 images [N,H,W,C], in a pass of its own."""
-        return np.argmax(jax.device_get(self._logits(variables, images)), axis=-1)
+        """Predicted classes [N] of float32 images [N,H,W,C], in a pass of its own; -1 where a logit is NaN."""
+        return jax.device_get(self._predictions(variables, images))
 
     def score(self, variables: Any, split, epsilon: float, attack: Attack = CURVE_ATTACK) -> dict[str, float]:
         """Accuracies for model choice: clean, under `attack`, and their mean, the `score`."""

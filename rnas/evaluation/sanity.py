@@ -12,6 +12,7 @@ import numpy as np
 from rnas.artifacts.scores import Curve
 from rnas.attacks import measurements, sanity_checks
 from rnas.attacks.apgd import ascend
+from rnas.attacks.logits import run_model
 from rnas.attacks.programs import AttackRun, runs_of
 from rnas.attacks.sanity_checks import Check
 from rnas.evaluation.examples import Examples
@@ -135,7 +136,7 @@ def _fooled_in_turn(measuring: Measuring, runs: Iterable[tuple[str, AttackRun]],
 
 def logits_of(logits_fn, images, labels, keys, settings, carry):
     """The logits [N, K]."""
-    return {"logits": logits_fn(images)}
+    return {"logits": run_model(logits_fn, images)}
 
 
 def _gradients(norm, logits_fn, images, labels, keys, settings, carry):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnas.attacks.logits import predictions
 from rnas.attacks.losses import cross_entropy
 from rnas.objectives.divergences import kl_divergence
 from rnas.objectives.joint_objective import ArmTerms, Objective
@@ -64,7 +65,7 @@ def joint_terms(
     clean_logits = adversarial_logits = None
 
     def correct(logits):
-        return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+        return (predictions(logits) == labels).astype(jnp.float32)
 
     if objective.needs_clean:
         update = objective.bn_update != "adversarial" or not objective.attacks

@@ -154,11 +154,18 @@ def gallery(
         alt = f"Clean image, adversarial image and difference: label {label}, predicted {before}, then {after}."
         strip = _strip(f"{name}_{i}", alt, (clean, adversarial, 0.5 + factor * (adversarial - clean)))
         seen = (("label", label), ("clean", before), ("adversarial", after))
-        words = " \u00b7 ".join(f"{view} {names[k] if k < len(names) else k}" for view, k in seen)
+        words = " \u00b7 ".join(f"{view} {_class(k, names)}" for view, k in seen)
         verdict = Cell("correct", kind="passed") if after == label else Cell("fooled", kind="failed")
         wrong = Cell("wrong without attack", kind="skipped")
         examples.append(Example(strip, words, verdict if before == label else wrong))
     return Gallery(examples, factor) if examples else None
+
+
+def _class(number: int, names: Sequence[str]) -> str:
+    """The name of a class, or its number; -1 stands for a prediction of NaN."""
+    if number < 0:
+        return "no class (NaN)"
+    return names[number] if number < len(names) else str(number)
 
 
 def _strip(name: str, alt: str, panels: tuple[np.ndarray, ...]) -> Picture:

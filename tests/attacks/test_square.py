@@ -392,10 +392,11 @@ def test_ties_end_the_search_and_the_prediction_decides():
     np.testing.assert_array_equal(result.images[0], IMAGES[0])
 
 
-def test_logits_that_are_no_numbers_end_nothing():
+def test_logits_that_are_no_numbers_are_wrong_and_end_the_search():
     result = square(partial(flat, np.nan), IMAGES[:3], 0 * LABELS[:3], epsilon=0.1, key=KEY, queries=5)
-    np.testing.assert_array_equal(result.queries, 6)
-    np.testing.assert_array_equal(result.loss, -np.inf)
+    np.testing.assert_array_equal(result.queries, 1)
+    np.testing.assert_array_equal(result.success, True)
+    np.testing.assert_array_equal(result.loss, np.inf)
 
 
 @pytest.mark.parametrize(
@@ -449,9 +450,9 @@ def test_no_gradient_flows():
         ({"epsilon": "eight"}, "cannot read 'eight'"),
         ({"epsilon": 8}, "'8/255' meant"),
         ({"norm": "l1", "epsilon": -1}, "at least 0"),
-        ({"queries": 0}, "queries must be a whole number of at least 1, got 0"),
         ({"p_init": "0.8"}, "p_init must be a finite number"),
         ({"queries": 5.0}, "queries must be a whole number"),
+        ({"queries": 0}, "queries must be a whole number of at least 1, got 0"),
         ({"p_init": 80}, r"in \(0, 1\]; got 80"),
         ({"key": 0}, "typed key"),
         ({"images": (255 * IMAGES).astype(np.uint8)}, "images / 255"),
