@@ -159,8 +159,12 @@ def parse(text: str) -> tuple[Attack, ...]:
             raise ValueError(f"{part.strip()!r}: expected a number of restarts after '*'.")
         attacks.append(find(name).repeated(int(restarts)) if star else find(name))
     names = [attack.name for attack in attacks]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"attack {twice[0]!r} is named twice; write '{twice[0]}*R' for R restarts.")
+    for attack in attacks:
+        if names.count(attack.name) > 1:
+            remedy = (
+                f"write '{attack.name}*R' for R restarts" if attack.repeatable else "name it once: it has no restarts"
+            )
+            raise ValueError(f"attack {attack.name!r} is named twice; {remedy}.")
     return tuple(attacks)
 
 

@@ -100,6 +100,7 @@ def test_restarts():
     [
         ("pgd_20*3,fgsm, pgd_20", r"attack 'pgd_20' is named twice; write 'pgd_20\*R'"),
         ("pgd_20,pgd_20_step_2", "attack 'pgd_20' is named twice"),
+        ("fgsm,fgsm", "attack 'fgsm' is named twice; name it once: it has no restarts"),
         ("square*2", "square takes no restarts"),
         ("pgd_20*x", "expected a number of restarts"),
         ("pgd_20*0", "at least once"),
