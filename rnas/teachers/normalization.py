@@ -54,7 +54,8 @@ def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], cha
     """Reads a normalisation that a user gives.
 
     It is a name of `NAMED`; or means and standard deviations, as a pair or as a text such as
-    `0.49,0.48,0.45/0.2,0.2,0.2`. Raises ValueError if the name is unknown, or the numbers are not one per channel.
+    `0.49,0.48,0.45/0.2,0.2,0.2`. Raises ValueError if the name is unknown, the numbers are not one per channel, or
+    cannot be of pixels in [0, 1].
     """
     if isinstance(given, str) and "/" not in given:
         if given not in NAMED:
@@ -73,5 +74,14 @@ def read_normalization(given: str | tuple[Sequence[float], Sequence[float]], cha
         raise ValueError(
             f"normalization={given!r}: expected {channels} means and {channels} positive standard deviations, finite "
             "numbers, one for each channel."
+        )
+    if min(mean) < 0 or max(mean) > 1 or max(std) > 1:
+        hint = ""
+        if max(mean) > 1:
+            scaled = "/".join(",".join(f"{number / 255:.4f}" for number in part) for part in (mean, std))
+            hint = f" Those of pixels from 0 to 255 must be divided by 255: {scaled}."
+        raise ValueError(
+            f"normalization={given!r}: expected means from 0 to 1 and standard deviations of at most 1, because pixels "
+            f"lie in [0, 1].{hint}"
         )
     return Normalization(mean, std)

@@ -327,6 +327,11 @@ def test_the_normalisation_is_asked_for_where_the_file_does_not_say_it(file):
         import_torch(file, NAME, "0.5/0.5")
     with pytest.raises(ValueError, match="expected numbers separated by commas"):
         import_torch(file, NAME, "0.5,x,0.5/1,1,1")
+    with pytest.raises(ValueError, match="divided by 255: 0.4914,0.4824,0.4467/0.2471,0.2435,0.2616"):
+        import_torch(file, NAME, "125.3,123.0,113.9/63.0,62.1,66.7")
+    for numbers in ("-0.5,0,0/1,1,1", "0.5,0.5,0.5/63,62,67", "0,0,1.5/1,1,1"):
+        with pytest.raises(ValueError, match="means from 0 to 1 and standard deviations of at most 1"):
+            import_torch(file, NAME, numbers)
     for numbers in ("nan,0,0/1,1,1", "0,0,inf/1,1,1", "0,0,0/1,nan,1", "0,0,0/1,1,inf"):
         with pytest.raises(ValueError, match="3 positive standard deviations, finite numbers"):
             import_torch(file, NAME, numbers)

@@ -14,6 +14,7 @@ from rnas.teachers.readers.trusted import Placeholder
 # those who keep two sets; ARD; MadryLab; the last and the best epoch.
 ENTRIES = ("state_dict", "model_state_dict", "net", "model", "last", "best")
 PREFIXES = ("module", "model", "backbone", "net", "0", "1")
+_COMPILED = re.compile(r"(?:(?<=\.)|^)_orig_mod\.")  # what torch.compile puts before a module's names, anywhere in them
 _CHAIN = re.compile(rf"^(?:(?:{'|'.join(PREFIXES)})\.)*")
 _MEAN = re.compile(r"mu|mean|(?:normalize|normalizer)\.(?:new_)?mean")
 _STD = re.compile(r"sigma|std|(?:normalize|normalizer)\.(?:new_)?std")
@@ -21,6 +22,7 @@ _STD = re.compile(r"sigma|std|(?:normalize|normalizer)\.(?:new_)?std")
 _IGNORED = {
     "counters of BatchNorm": re.compile(r"(?:.*\.)?num_batches_tracked"),
     "sub_block1, a copy of the first stage that TRADES' code keeps and never uses": re.compile(r"sub_block1\..*"),
+    "counters of averaged weights, of AveragedModel": re.compile(r"n_averaged"),
     "attacker, the copy that MadryLab's library attacks": re.compile(r"attacker\..*"),
     "model_preact_hl1, a head that Andriushchenko's code left": re.compile(r"model_preact_hl1\..*"),
 }
@@ -45,6 +47,7 @@ def unwrap(content: Any, entry: str | None = None) -> Unwrapped:
     tensors, means, stds = {}, {}, {}
     ignored: collections.Counter[str] = collections.Counter()
     for name, tensor in state.items():
+        name = _COMPILED.sub("", name)
         core = _CHAIN.sub("", name, count=1)
         if reason := next((reason for reason, pattern in _IGNORED.items() if pattern.fullmatch(core)), None):
             ignored[reason] += 1
@@ -67,7 +70,8 @@ def _choose(content: Any, entry: str | None) -> tuple[Mapping, str, list[str]]:
         raise ValueError("the file holds a whole model, an object of a foreign class; save its state_dict instead.")
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"the file holds a {type(content).__name__}; expected a mapping of names to tensors.")
-    states = {key: value for key, value in content.items() if _holds_tensors(value)}
+    # Keys as one types them: that of an entry may be a number.
+    states = {str(key): value for key, value in content.items() if _holds_tensors(value)}
     places = ENTRIES if entry is None else (entry,)
     if known := [key for key in places if key in states]:
         return states[known[0]], known[0], [key for key in states if key != known[0]]

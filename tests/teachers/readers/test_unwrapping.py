@@ -66,6 +66,12 @@ WRAPPERS = {
         },
         True,
     ),
+    "compiled": (lambda state, other: {"state_dict": under("_orig_mod.", state)}, False),
+    "compiled in parts": (
+        lambda state, other: under("module.", {name.replace(".", "._orig_mod.", 1): w for name, w in state.items()}),
+        False,
+    ),
+    "AveragedModel": (lambda state, other: {"n_averaged": np.array(5), **under("module.", state)}, False),
     "best and last": (lambda state, other: {"best": other, "last": state}, False),
 }
 
@@ -94,3 +100,11 @@ def test_of_several_states_the_first_in_the_published_order_is_taken(taken, left
         found = unwrap(content)
         assert found.tensors["w"] is state["w"]
         assert (found.origin["entry"], found.origin["other_entries"]) == (taken, [left])
+
+
+@pytest.mark.parametrize("content", [{1: {"w": np.ones(1)}}, {"epochs": {2: {"w": np.ones(1)}}}])
+def test_a_key_that_is_a_number_can_be_named_as_it_is_offered(content):
+    with pytest.raises(ValueError, match="name one with --entry: ") as error:
+        unwrap(content)
+    offered = str(error.value).split("'")[1]
+    assert unwrap(content, offered).tensors["w"] == 1 and unwrap(content, offered).origin["entry"] == offered
