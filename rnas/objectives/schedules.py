@@ -82,26 +82,52 @@ class Sampling:
         return selector.gumbel_softmax(key, logits, self.temperature(step), hard=self.hard)
 
 
+NORMALISED = 0.2507  # standard deviation of CIFAR-10's pixels, which AdvRush divides by: the mean of its channels
+
+
 @dataclasses.dataclass(frozen=True)
 class Curvature:
     """When and how strongly AdvRush's regulariser acts (arXiv 2108.01289).
 
+    The released code takes slopes of the mean loss of a batch, with respect to normalised inputs, so that it acts far
+    more weakly than the formula of the paper does on the loss of each image and its pixels.
+
     Attributes:
       weight: of the regulariser.
       first_epoch: from which on it acts.
+      unit: of distances and slopes, in pixel units: 1, or the standard deviation that inputs are divided by.
+      images: whose mean loss slopes are taken of: 1, or the images of a batch over all devices.
     """
 
     weight: float
     first_epoch: int
     steps_per_epoch: int
+    unit: float = 1.0
+    images: int = 1
+
+    @classmethod
+    def at_scale(
+        cls, scale: str, weight: float, first_epoch: int, steps_per_epoch: int, batch_size: int
+    ) -> "Curvature":
+        """At the scale 'released', that of the published code with `batch_size` images, or 'own'."""
+        unit, images = (NORMALISED, batch_size) if scale == "released" else (1.0, 1)
+        return cls(weight, first_epoch, steps_per_epoch, unit, images)
+
+    @property
+    def factor(self) -> float:
+        """Of `input_curvature` of each image's own loss, with distances in pixel units."""
+        return self.weight * self.unit / self.images
 
     def is_on(self, step: jax.Array) -> jax.Array:
         """Returns whether it acts at the global `step`."""
         return step >= self.first_epoch * self.steps_per_epoch
 
     def distance(self, step: jax.Array) -> jax.Array:
-        """Returns the distance h at which slopes are compared: 0 in epoch 0, then 0.3 more an epoch, at most 1.5."""
-        return jnp.minimum(0.3 * (step // self.steps_per_epoch), 1.5)
+        """Returns the distance at which slopes are compared, in pixel units.
+
+        In units of its own it is 0 in epoch 0, then 0.3 more an epoch, at most 1.5.
+        """
+        return self.unit * jnp.minimum(0.3 * (step // self.steps_per_epoch), 1.5)
 
 
 @dataclasses.dataclass(frozen=True)

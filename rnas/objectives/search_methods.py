@@ -19,7 +19,7 @@ class SearchKind:
     pair: bool = False  # it weighs the natural loss against the objective's; otherwise the objective's is alone
     combine: str = "min_norm"  # of a pair: min_norm or sum
     staged: bool = False  # the first epochs follow the objective's loss alone
-    curvature: bool = False  # the validation loss has AdvRush's regulariser
+    curvature: str = ""  # AdvRush's regulariser in the validation loss: "" (none), or a scale of `Curvature`
     perturbation: str = ""  # what the weights train at: "" (the architecture as it is), uniform, adversarial
 
 
@@ -29,7 +29,8 @@ SEARCH_METHODS = {
     "sum": SearchKind(pair=True, combine="sum"),
     "darts1": SearchKind(),  # arXiv 1806.09055, first order
     "darts2": SearchKind(),  # second order
-    "advrush": SearchKind(curvature=True),  # arXiv 2108.01289
+    "advrush": SearchKind(curvature="released"),  # arXiv 2108.01289
+    "advrush_per_image": SearchKind(curvature="own"),  # far stronger
     "smooth_rs": SearchKind(perturbation="uniform"),  # arXiv 2002.05283
     "smooth_adv": SearchKind(perturbation="adversarial"),
 }

@@ -148,7 +148,7 @@ class CellSearchStep(SearchStep):
             return objectives.cross_entropy(logits, batch.labels)
 
         def value():
-            return curvature.weight * objectives.input_curvature(loss, batch.images, curvature.distance(step))
+            return curvature.factor * objectives.input_curvature(loss, batch.images, curvature.distance(step))
 
         return lax.cond(curvature.is_on(step), value, lambda: jnp.zeros(batch.labels.shape))
 
@@ -158,7 +158,7 @@ class CellSearchStep(SearchStep):
         The natural loss comes first where a method weighs a pair.
         """
         kind, objective = self.method.kind, self.objective
-        own: Loss = functools.partial(loss, objective, regularised=kind.curvature)
+        own: Loss = functools.partial(loss, objective, regularised=bool(kind.curvature))
         chosen, batches = own, [validation]
         if kind.pair and (objective.needs_clean or objective.needs_teacher):
             losses: list[Loss] = [functools.partial(loss, self.natural_objective), own]

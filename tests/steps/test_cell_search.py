@@ -28,6 +28,7 @@ from rnas.objectives import (
     TeacherOutputs,
     adversarial_images,
 )
+from rnas.objectives.schedules import NORMALISED
 from rnas.spaces import cell_space
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.state import State
@@ -291,6 +292,38 @@ def test_rows_of_a_step_come_from_both_halves():
     assert np.all(devices[..., :share] < 40) and np.all(devices[..., share:] >= 100)
     np.testing.assert_array_equal(devices[..., :share].reshape(3, -1), weights.rows_at(7, 3))
     np.testing.assert_array_equal(devices[..., share:].reshape(3, -1), architecture.rows_at(7, 3))
+
+
+def test_the_published_regulariser_is_that_of_the_mean_loss_and_of_normalised_images(data):
+    """AdvRush's code differentiates the mean of a batch with respect to (x - mean) / std; ours each image's loss."""
+    state, (images, labels) = fresh(), data
+    images, unit = images.astype(np.float32) / 255, NORMALISED
+    step, _ = make_step("advrush", second_order="none", adversarial="none")
+    network = objectives.Network(
+        SUPERNET, state.params, state.batch_stats, cell_space.probabilities(state.architecture["cells"])
+    )
+    batch = objectives.Batch(images, images, labels, None)
+
+    def published(normalised, distance):
+        def mean_loss(points):
+            logits, _, _ = network.forward(points * unit, train=False)
+            return jnp.mean(objectives.cross_entropy(logits, labels))
+
+        here = jax.grad(mean_loss)(normalised)
+        sign = jnp.sign(here)
+        length = jnp.linalg.norm(sign.reshape(len(labels), -1), axis=1)[:, None, None, None]
+        turned = jax.grad(mean_loss)(normalised + distance * sign / length) - here
+        return 4 * jnp.mean(jnp.linalg.norm(turned.reshape(len(labels), -1), axis=1))
+
+    terms = {
+        scale: dataclasses.replace(
+            step, curvature=Curvature.at_scale(scale, 0.01, 0, PER_EPOCH, batch_size=len(labels))
+        ).curvature_term(network, batch, jnp.int32(2 * PER_EPOCH))
+        for scale in ("released", "own")
+    }
+    expected = 0.01 * published(images / unit, 0.6)
+    np.testing.assert_allclose(jnp.mean(terms["released"]), expected, rtol=1e-3)
+    assert jnp.mean(terms["own"]) > 32 * expected
 
 
 def test_regulariser_waits_for_its_epoch():

@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
 
     config.search = search = ConfigDict()
     common.stage_objective(config, search)  # of the weights; objective none: natural training
-    # dsara | arnas | sum | darts1 | darts2 | advrush | smooth_rs | smooth_adv | random
+    # dsara | arnas | sum | darts1 | darts2 | advrush | advrush_per_image | smooth_rs | smooth_adv | random
     search.method = "dsara"
     search.channels = 24  # of the first cell
     search.cells = 8  # in all; in space nasbench201 in each of three stages
@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     search.arch_optimizer = common.optimizer(
         "adam", 3e-4, 1e-3, betas=(0.5, 0.999), schedule="constant"
     )  # architecture logits
-    search.curvature = curvature = ConfigDict()  # advrush
+    search.curvature = curvature = ConfigDict()  # advrush, advrush_per_image
     curvature.weight = 0.01  # γ of the regulariser
     curvature.first_epoch = 50  # of the regulariser
 
@@ -133,6 +133,7 @@ STRATEGIES = {
     "darts2": _strategy("darts2", "none"),
     "darts2_adversarial": _strategy("darts2", "pgd_at"),
     "advrush": _strategy("advrush", "none", "none", epochs=60),
+    "advrush_per_image": _strategy("advrush_per_image", "none", "none", epochs=60),  # our own scale of its regulariser
     "smooth_rs": _strategy("smooth_rs", "none", "none"),
     "smooth_adv": _strategy("smooth_adv", "none", "none"),
     "random": _strategy("random", "pgd_at"),

@@ -117,14 +117,15 @@ class CellSearch(Search):
         taps: tuple[str, ...],
         tutor_penalty: tuple[float, ...] = (),
     ) -> CellSearchStep:
-        stage = self.config.search
+        stage, method = self.config.search, self._method(steps_per_epoch)
         return CellSearchStep(
             self.supernet, recipes.joint_objective(self.config, "search"), augmentation,
             *search_optimizers(self.config, steps_per_epoch), sampling(self.config, steps_per_epoch),
-            self._method(steps_per_epoch),
+            method,
             LookAhead(stage.second_order, stage.finite_difference_radius, stage.optimizer.momentum,
                       stage.optimizer.l2),
-            Curvature(stage.curvature.weight, stage.curvature.first_epoch, steps_per_epoch),
+            Curvature.at_scale(method.kind.curvature, **stage.curvature.to_dict(), steps_per_epoch=steps_per_epoch,
+                               batch_size=stage.batch_size),
             ProbabilityPerturbation(stage.epochs, steps_per_epoch),
             teacher=teacher, teacher_taps=taps, tutor_penalty=tutor_penalty,
         )  # fmt: skip
