@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import ConfigDict
 
 from rnas.artifacts.record import LEFT_OUT, Count, Record, Share, one_of
-from rnas.artifacts.table_of_runs import METRICS, TableOfRuns
+from rnas.artifacts.table_of_runs import ALL_METRICS, TableOfRuns
 from rnas.spaces import nasbench201
 
 FOLDER = "results"
@@ -57,7 +57,7 @@ class NetworkResult(Record):
     id: Count
     seed: Count
     code: str  # of the cell
-    accuracy: Mapping[Annotated[str, one_of(*METRICS)], Share]  # by metric of the table, in [0, 1]
+    accuracy: Mapping[Annotated[str, one_of(*ALL_METRICS)], Share]  # by metric of the table, in [0, 1]
     protocol: Mapping[str, Any]  # settings that all figures of one data set must share
     count: Annotated[Count | None, LEFT_OUT] = None  # number of images that the network was judged on
     failed_checks: Annotated[tuple[str, ...] | None, LEFT_OUT] = None  # letters; None where AutoAttack did not run

@@ -58,24 +58,45 @@ class Evaluator:
         blocks = [min(block, attack.steps - first) for first in range(0, attack.steps, block)] or [0]
         losses = [loss for loss in attack.losses for _ in range(attack.restarts)]
         for number, loss in enumerate(losses):
-            key = jax.random.fold_in(jax.random.key(self._seed), number)
-            settings = run_settings(attack, epsilon, loss)
-
-            def run(program, places, carry, settings=settings, key=key):
-                return self._runner.run(variables, split, program, rows[places], key, settings, carry)
-
+            run, settings = self._run(variables, split, rows, number), run_settings(attack, epsilon, loss)
             standing = np.flatnonzero(~fooled)
             if not len(standing):
                 break
-            points = run(first_iterates, standing, None) if attack.start == "uniform" else images[standing]
+            points = run(first_iterates, standing, settings, None) if attack.start == "uniform" else images[standing]
             for steps in blocks:
-                result, points = run(ascend_further, standing, points, settings._replace(steps=np.int32(steps)))
+                result, points = run(ascend_further, standing, settings._replace(steps=np.int32(steps)), points)
                 fooled[standing] = result.success
                 images[standing] = result.images
                 standing, points = standing[~result.success], points[~result.success]
                 if not len(standing):
                     break
         return fooled, images
+
+    def any_and_last(
+        self, variables: Any, split, attack: Attack, epsilon: float, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Attacks the examples `rows`, at least one, to the end: an attack of one loss and one restart.
+
+        Returns whether any iterate fooled the model, as `attack` counts with the same draws, and whether the last one
+        did, as many papers count; bool [len(rows)] each.
+        """
+        (loss,) = attack.losses
+        assert attack.restarts == 1, attack
+        run, settings = self._run(variables, split, rows, 0), run_settings(attack, epsilon, loss)
+        places, points = np.arange(len(rows)), pixels(split.images[rows])
+        if attack.start == "uniform":
+            points = run(first_iterates, places, settings, None)
+        result, _ = run(ascend_further, places, settings, points)
+        return result.success, result.last_success
+
+    def _run(self, variables: Any, split, rows: np.ndarray, number: int) -> Callable:
+        """(program, places in `rows`, settings, carry) → what the program gives; `number` is that of the restart."""
+        key = jax.random.fold_in(jax.random.key(self._seed), number)
+
+        def run(program, places, settings, carry):
+            return self._runner.run(variables, split, program, rows[places], key, settings, carry)
+
+        return run
 
     def predictions(self, variables: Any, images: np.ndarray) -> np.ndarray:
         """Predicted classes [N] of float32 images [N,H,W,C], in a pass of its own; -1 where a logit is NaN."""

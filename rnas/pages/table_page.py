@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnas.artifacts.files import read_json
-from rnas.artifacts.table_of_runs import METRICS
+from rnas.artifacts.table_of_runs import ALL_METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
 from rnas.attacks import catalogue
 from rnas.pages.quantity import decimals, exact, number_of, percent
@@ -255,7 +255,7 @@ def _results(table: RobBench, answer: Answer, written: Sequence[NetworkResult]) 
         return share(table.query(number, written[0].dataset, metric), places, each, "strong")
 
     columns: dict[Any, Any] = {"Seeds": lambda cell: ", ".join(map(str, runs[cell["id"]]))}
-    for metric in METRICS:
+    for metric in ALL_METRICS:
         if any(metric in result.accuracy for result in written):
             columns[_heading(f"/{metric}")] = lambda cell, metric=metric: figure(cell["id"], metric)
     more = ("Best first", f"{UNIT}, mean over seeds", "accuracy of each", "accuracy")
@@ -265,20 +265,22 @@ def _results(table: RobBench, answer: Answer, written: Sequence[NetworkResult]) 
 def _beside(table: RobBench, published: RobBench) -> dict[str, Any]:
     """The order of the cells here and in another table, and how far they agree."""
     dataset = table.datasets[0]
-    names = [name for name in table.values if name in published.values]
+    # What is published of PGD is its last iterate.
+    names = {name: own for name in published.values for own in (name, f"{name}_last") if own in table.values}
     shared = set(table.ids) & set(published.ids)
     found = {"file": Path(published.source).name, "dataset": dataset, "count": len(shared)}
     if not names:
         return found | {"datasets": published.datasets}
     both = table.joined(published, "published")
-    pairs = {name: (name, f"{dataset}/published_{name.partition('/')[2]}") for name in names}
+    pairs = {own: (own, f"{dataset}/published_{name.partition('/')[2]}") for name, own in names.items()}
     agreement = []
     for name, pair in pairs.items():
         known = np.isfinite([both.column(column) for column in pair]).all(0).sum().item()
         answer = queries.correlate(both, pair) if known > 1 else None
         coefficients = (_coefficient(answer, kind) for kind in ("spearman", "kendall"))
         agreement.append([_label(name), *coefficients, whole(known)])
-    by = next((pair for name, pair in pairs.items() if name.endswith("/pgd_8")), pairs[names[0]])
+    robust = [pair for name, pair in pairs.items() if name.endswith(("/pgd_8", "/pgd_8_last"))]
+    by = [*robust, *pairs.values()][0]
     ranked = [queries.rank(both, name, len(both.ids))["top"] for name in by]
     here, there = ([cell for cell in cells if cell["id"] in shared] for cells in ranked)
     places = [{cell["id"]: rank for rank, cell in enumerate(cells, start=1)} for cells in (here, there)]

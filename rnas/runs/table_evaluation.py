@@ -21,7 +21,7 @@ from rnas.evaluation.runner import pixels
 from rnas.runs.run import say
 from rnas.runs.table_run import TableRun
 from rnas.spaces import nasbench201
-from rnas.tabular.column_attacks import AUTO_ATTACK_RADIUS, COLUMN_ATTACKS
+from rnas.tabular.column_attacks import AUTO_ATTACK_RADIUS, COLUMN_ATTACKS, LAST
 from rnas.teachers import content_hash
 
 AUTO_ATTACK = f"{AUTO_ATTACK_RADIUS}/255"
@@ -98,14 +98,19 @@ class TableJudge:
 
 
 def accuracies(evaluator: Evaluator, variables: Any, test: Split) -> dict[str, float]:
-    """Share of the images of `test` that stand each attack of the table, by metric; AutoAttack is not among them."""
+    """Share of the images of `test` that stand each attack of the table, by metric; AutoAttack is not among them.
+
+    An image that is wrong without attack stands none.
+    """
     everyone = np.arange(len(test))
     wrong, _ = evaluator.attack(variables, test, CLEAN, 0.0, everyone)
     right = everyone[~wrong]
     found = {}
     for metric, (attack, radius) in COLUMN_ATTACKS.items():
-        fooled = np.zeros(0, bool)
+        fooled = last = np.zeros(0, bool)
         if attack is not CLEAN and len(right):
-            fooled, _ = evaluator.attack(variables, test, attack, radius / 255, right)
+            fooled, last = evaluator.any_and_last(variables, test, attack, radius / 255, right)
         found[metric] = (len(right) - int(fooled.sum())) / len(test)
+        if metric in LAST:
+            found[LAST[metric]] = (len(right) - int(last.sum())) / len(test)
     return found

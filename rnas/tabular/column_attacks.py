@@ -11,6 +11,8 @@ COLUMN_ATTACKS: dict[str, tuple[Attack, int]] = {  # metric: attack, radius in 2
     "fgsm_8": (catalogue.FGSM, 8),
     "pgd_8": (PGD_20, 8),
 }
+# The published accuracies under PGD are those of its last iterate; those above count any iterate.
+LAST = {"pgd_3": "pgd_3_last", "pgd_8": "pgd_8_last"}
 AUTO_ATTACK_RADIUS = 8  # in 255ths
 
 
@@ -18,5 +20,7 @@ def column_label(metric: str) -> tuple[str, str]:
     """Returns the label of an accuracy's attack and its radius, both for people; an unknown metric keeps its name."""
     if metric == "autoattack":
         return catalogue.label_of(catalogue.AUTO_ATTACK), f"\u03b5 = {AUTO_ATTACK_RADIUS}/255"
-    attack, radius = COLUMN_ATTACKS.get(metric, (CLEAN, 0))
-    return (attack.label, f"\u03b5 = {radius}/255") if radius else (metric, "")
+    last = next((name for name, own in LAST.items() if own == metric), None)
+    attack, radius = COLUMN_ATTACKS.get(last or metric, (CLEAN, 0))
+    label = f"{attack.label}, last iterate" if last else attack.label
+    return (label, f"\u03b5 = {radius}/255") if radius else (metric, "")

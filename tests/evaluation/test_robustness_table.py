@@ -256,6 +256,34 @@ def test_blocks_of_steps_find_what_one_ascent_finds(linear, evaluator, batches):
     assert np.sum(~whole.success) <= last < len(rows)
 
 
+def test_the_last_iterate_is_judged_apart_from_any(linear):
+    """On a loss with many peaks the last step leaves some of those that an earlier one had found."""
+
+    def predict(variables, images):
+        return 5 * jax.numpy.sin(20 * linear.predict(variables, images))
+
+    evaluator, rows, attack = Evaluator(predict, batch_size=8, seed=0), np.arange(len(linear.split)), pgd(20, 1 / 4)
+    fooled, last = evaluator.any_and_last(linear.variables, linear.split, attack, 16 / 255, rows)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+        jax.random.fold_in(jax.random.key(0), 0), linear.split.ids.astype(np.int32)
+    )
+    whole = attacks.pgd(
+        lambda images: predict(linear.variables, images),
+        linear.split.images.astype(np.float32) / np.float32(255), linear.split.labels,
+        epsilon=16 / 255, key=keys, steps=20,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fooled, whole.success)
+    np.testing.assert_array_equal(last, whole.last_success)
+    np.testing.assert_array_equal(fooled, evaluator.attack(linear.variables, linear.split, attack, 16 / 255, rows)[0])
+    assert not np.array_equal(fooled, last) and np.all(fooled | ~last)
+
+
+def test_predictions_of_nan_are_no_class(linear):
+    evaluator = Evaluator(lambda variables, images: linear.predict(variables, images) * np.nan, batch_size=8, seed=0)
+    images = linear.split.images[:3].astype(np.float32)
+    np.testing.assert_array_equal(evaluator.predictions(linear.variables, images), -1)
+
+
 def test_score_is_the_mean_of_clean_and_attacked_accuracy(linear, evaluator):
     score = evaluator.score(linear.variables, linear.split, MAIN)
     clean, attacked = linear.accuracy(0.0), linear.accuracy(MAIN)

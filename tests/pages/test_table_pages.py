@@ -1,5 +1,6 @@
 """Pages of tables: their figures are those of the queries, and the front is one."""
 
+import dataclasses
 import io
 import json
 
@@ -234,6 +235,18 @@ def test_the_ranking_beside_a_published_table(workdir, file, means):
     assert agreement[1].value == pytest.approx(np.corrcoef(np.transpose(ranks))[0, 1]) and agreement[3].text == "4"
     with pytest.raises(ValueError, match="2 tables"):
         write_training_page(workdir, [file, file])
+
+
+def test_the_last_iterate_stands_beside_the_published_one(workdir, file):
+    """The published accuracies under PGD count the last iterate."""
+    for path in (workdir / "results").glob("*.json"):
+        result = NetworkResult.read(path)
+        accuracy = {**result.accuracy, "pgd_8_last": 0.5 - result.accuracy["pgd_8"]}  # the opposite order
+        dataclasses.replace(result, accuracy=accuracy).write(path)
+    beside = content(training_context(workdir, load_robbench(file)), "beside")
+    assert [row[0].text for row in beside["order"].rows] == ["333000", "323133", "132013", "333133"]
+    labels = [row[0].text for row in beside["agreement"].rows]
+    assert PGD not in labels and "PGD-20 (step \u03b5/8), last iterate, \u03b5 = 8/255" in labels
 
 
 def test_nothing_finished_yet(tmp_path, read_page):

@@ -31,6 +31,7 @@ from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
 from rnas.tabular import load_robbench
 
+from rnas.tabular.column_attacks import column_label
 
 def metrics_of(workdir):
     return [row.to_json() for row in read_rows(workdir)]
@@ -310,6 +311,17 @@ def test_merged_results_are_a_table_of_runs(tmp_path):
 
 
 def test_cost_of_the_small_network_is_that_of_its_parameters():
+def test_pgd_of_the_last_iterate_has_columns_of_its_own(tmp_path):
+    """It is what is published; `pgd_8` counts any iterate."""
+    result(tmp_path, 10, pgd_3_last=0.375, pgd_8_last=0.25)
+    content = merge([tmp_path]).to_json()["cifar10"]["10"]
+    assert content["val_pgd_8.0_acc"] == {"0": 0.125} and content["val_pgd_8.0_last_acc"] == {"0": 0.25}
+    (tmp_path / "table.json").write_text(json.dumps({"cifar10": {"10": content}}))
+    table = load_robbench(tmp_path / "table.json", partial=True)
+    assert [table.query(10, "cifar10", f"pgd_{radius}_last") for radius in (3, 8)] == [0.375, 0.25]
+    assert column_label("pgd_8_last") == ("PGD-20 (step ε/8), last iterate", "ε = 8/255")
+
+
     config = load_config(str(CONFIGS / "digits.py"), [])
     made = TableRun(config, Path())
     variables = jax.eval_shape(made.init, jax.random.key(0))
