@@ -11,6 +11,8 @@ from pydantic import BeforeValidator
 from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, Size
 from rnas.attacks import radius
 from rnas.attacks.catalogue import pgd
+from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.input_checks import check_seed
 from rnas.ntk.perturbed import REACH, STEPS
 from rnas.ntk.scores import Scores
 from rnas.spaces import nasbench201
@@ -43,7 +45,8 @@ class KernelSettings:
         if not 0 <= self.beta <= 1:
             raise ValueError(f"beta={self.beta}: expected 0 (clean loss alone) to 1 (adversarial loss alone).")
         for epsilon in self.epsilons:
-            radius(epsilon)
+            pixel_radius(epsilon, "linf")
+        check_seed(self.seed)
         if not self.epsilons or len(set(self.epsilons)) < len(self.epsilons):
             raise ValueError(f"radii {', '.join(self.epsilons)}: expected one or more, all different.")
 

@@ -19,7 +19,7 @@ from rnas.cli.text_table import markdown_table
 from rnas.data import load_dataset
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_kernel_page
-from rnas.runs.kernel_agreement import FEWEST, agreement
+from rnas.runs.kernel_agreement import FEWEST, accuracies, agreement
 from rnas.runs.kernel_study import run_study
 from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, load_robbench, ranking, stratified_sample
@@ -73,6 +73,8 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
     )
     columns = choose_columns(table, arguments.columns, arguments.dataset)
     ids = choose_architectures(arguments.archs, arguments.sample, table, columns, arguments.seed)
+    if table is not None:
+        accuracies(ids, table, columns)  # what it lacks is missed now, not after all cells were scored
     with interruptible(), contextlib.ExitStack() as stack:
         folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
         dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)

@@ -16,7 +16,7 @@ from rnas.artifacts.kernel_results import (
     TableAgreement,
 )
 from rnas.spaces.nasbench201 import canonical
-from rnas.tabular import RobBench, best_share
+from rnas.tabular import RobBench, ranking
 from rnas.tabular.ranks import correlation, gain, interval, resampled_spearman
 
 BEST = 0.2  # share of the table's classes, by its first column, that is looked at alone
@@ -24,21 +24,27 @@ RESAMPLES = 2000
 FEWEST = 3  # cells that a coefficient needs
 
 
+def accuracies(ids: Sequence[int], table: RobBench, columns: Sequence[str]) -> np.ndarray:
+    """Figures [C, A] of cells in columns of a table. Raises ValueError for a cell that it lacks."""
+    return np.array([[table.query(number, *column.split("/")) for number in ids] for column in columns])
+
+
 def agreement(results: KernelResults, table: RobBench, columns: Sequence[str]) -> TableAgreement:
     """Correlates the scores of a study with columns of a table.
 
     Args:
       results: of three cells or more.
-      table: has all columns of all cells; raises ValueError for a cell that it lacks.
+      table: has all columns of all cells, see `accuracies`, which raises where it has not.
       columns: of the table; the first decides which cells are best.
     """
     settings, ids = results.settings, [cell.id for cell in results.architectures]
     names = settings.ranking_scores
     rows = np.array([[cell.scores[name] for cell in results.architectures] for name in names])
-    values = np.array([[table.query(number, *column.split("/")) for number in ids] for column in columns])
+    values = accuracies(ids, table, columns)
     samples = _resampled(rows, values, settings)
     correlations = _correlations(names, columns, rows, values, samples)
-    best = np.isin([canonical(number) for number in ids], best_share(table, columns[0], BEST))
+    ordered = ranking(table, columns[0])
+    best = np.isin([canonical(number) for number in ids], ordered[: int(BEST * len(ordered))])
     among_best = None
     if best.sum() >= FEWEST:
         of_best = rows[:, best], values[:, best]

@@ -1,6 +1,7 @@
 """`rnas ntk`: which architectures and columns it takes, what it answers, and a whole study of the digits."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -11,6 +12,7 @@ from rnas.artifacts.kernel_results import CellScores, KernelResults, KernelSetti
 from rnas.cli import ntk as command
 from rnas.main import main
 from rnas.pages.kernel_page import kernel_context, write_kernel_page
+from rnas.runs.kernel_agreement import agreement
 from rnas.spaces.nasbench201 import encode, representatives, to_code
 from rnas.tabular import RobBench
 from rnas.tabular.table import METRICS
@@ -69,6 +71,8 @@ def test_columns(table):
         (["--archs=1", "--beta=2"], "beta=2.0"),
         (["--archs=1", "--epsilon=8/255,8/255"], "all different"),
         (["--archs=1", "--epsilon=eight"], "'eight'"),
+        (["--archs=1", "--epsilon=8"], "is '8/255' meant?"),
+        (["--archs=1", f"--seed={2**32}"], "seed must be a whole number from 0 to 4294967295"),
         (["--archs=1", "--images=4000"], "choose at most"),
     ],
 )
@@ -76,6 +80,25 @@ def test_mistakes_are_one_clear_line(options, message, data, capsys):
     assert main(["ntk", "--dataset=digits", f"--data-dir={data}", *options]) == 2
     shown = capsys.readouterr()
     assert message in shown.err and shown.err.count("\n") <= 3 and not shown.out
+
+
+@pytest.mark.parametrize("archs", ["1,2,9930", "9930,1"])
+def test_a_cell_that_the_table_lacks_is_missed_before_anything_is_scored(data, tmp_path, capsys, monkeypatch, archs):
+    content = {"digits": {"1": {"val_acc": {"0": 0.5}}, "2": {"val_acc": {"0": 0.6}}}}
+    (tmp_path / "table.json").write_text(json.dumps(content))
+    monkeypatch.setattr(command, "run_study", lambda *_: pytest.fail("cells were scored"))
+    options = ["ntk", "--dataset=digits", f"--data-dir={data}", f"--table={tmp_path / 'table.json'}", "--partial"]
+    assert main([*options, f"--archs={archs}"]) == 2
+    assert "has no digits/clean of id 9930" in capsys.readouterr().err
+
+
+def test_a_table_of_a_few_cells_has_no_best_ones(made_up, table):
+    ids = [cell.id for cell in made_up.architectures[:4]]
+    column = table.column("cifar10/clean")[np.searchsorted(table.ids, ids)]
+    few = RobBench("few", "0" * 64, tuple(ids), {"cifar10/clean": column})
+    results = dataclasses.replace(made_up, architectures=made_up.architectures[:4])
+    found = agreement(results, few, ["cifar10/clean"])
+    assert found.best is None and len(found.correlations) == len(made_up.settings.ranking_scores)
 
 
 def test_a_data_set_without_columns_is_refused(table):
