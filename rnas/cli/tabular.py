@@ -159,7 +159,7 @@ def _search(table: RobBench, arguments: argparse.Namespace) -> Answer:
 def _judge(table: RobBench, arguments: argparse.Namespace) -> Answer:
     path = Path(arguments.workdir) / "architecture.json"
     content = read_json(path) if path.is_file() else {}
-    probabilities = content.get("operation_probabilities")
+    probabilities = content.get("operation_probabilities") if isinstance(content, dict) else None
     if not probabilities:
         raise ValueError(f"{path} holds no probabilities of operations; expected that of a search in this space.")
     return {"origin": content.get("origin", {}), **queries.judge(table, probabilities, arguments.by)}

@@ -31,6 +31,7 @@ from rnas.tabular.table import ALL_TASKS, Task
 from rnas.training.loaders import per_device
 from rnas.training.trainer import stage_key
 
+SYSTEM = "robbench"  # of configurations of tables
 STAGE = "train"
 
 Group = tuple[Network, ...]  # trained at a time: cells of one seed
@@ -46,6 +47,11 @@ class TableRun:
     def check(self) -> None:
         """Raises ValueError naming the key at fault, its value, and what it may be."""
         config = self.config
+        if (kind := config.get("system")) != SYSTEM:
+            raise ValueError(
+                f"system={kind!r}: `rnas tabular train` takes the configuration of a table, such as "
+                "configs/robbench/digits.py; `rnas run` takes this one."
+            )
         check(config)
         trainable = [name for name in ALL_TASKS if name != "imagenet16"]  # which no public collection offers
         if config.data.name not in trainable:

@@ -55,7 +55,9 @@ def rank(table: RobBench, by: str, top: int) -> Answer:
         "by": by,
         "top": cells,
         "operations": ranks.count_operations(ordered),
-        "summary": {name: ranks.summarize(table, name)._asdict() for name in columns},
+        "summary": {
+            name: ranks.summarize(table, name)._asdict() for name in columns if np.isfinite(columns[name]).any()
+        },
     }
 
 
@@ -148,7 +150,7 @@ def judge(table: RobBench, probabilities: Sequence[Sequence[float]], by: str) ->
         pair = ranks.correlation(logs[known][has], values[has])
         agreement[name] = {kind: _finite(getattr(pair, kind)) for kind in KINDS}
         expected[name] = {
-            "uniform": values[has].mean().item(),
+            "uniform": values[has].mean().item() if has.any() else None,
             "searched": np.average(values[has], weights=chances[has]).item() if chances[has].any() else None,
         }
     values = table.column(by)[rows]

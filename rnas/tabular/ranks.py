@@ -90,9 +90,11 @@ class Summary(NamedTuple):
 
 
 def ranking(table: RobBench, column: str) -> tuple[int, ...]:
-    """Returns the ids of all evaluated classes, best first, the smaller id of equals first."""
+    """Returns the ids of all evaluated classes, best first, the smaller id of equals first; ValueError for none."""
     values = table.column(column)
     ids = np.asarray(table.ids)[np.isfinite(values)]
+    if not len(ids):
+        raise ValueError(f"{column} has no figure of any class of {table.source}.")
     values = values[np.isfinite(values)]
     order = np.argsort(values if is_cost(column) else -values, kind="stable")
     return tuple(ids[order].tolist())

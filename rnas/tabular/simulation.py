@@ -177,6 +177,9 @@ def simulate(
     if repeats < 1 or seed < 0:
         raise ValueError(f"repeats={repeats}, seed={seed}: expected at least 1 repeat and a seed from 0.")
     scores = np.stack([table.scores(name) for name in objectives], axis=1)
+    constant = [name for name, column in zip(objectives, scores.T, strict=True) if np.ptp(column) == 0]
+    if constant and len(objectives) > 1:
+        raise ValueError(f"{', '.join(constant)}: the same for all architectures, so nothing can be traded for it.")
     if not 1 <= budget <= len(scores):
         raise ValueError(f"budget={budget}: expected 1 to {len(scores)} queries.")
     search = ALGORITHMS[algorithm][len(objectives) > 1]

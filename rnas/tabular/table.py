@@ -109,9 +109,13 @@ class RobBench:
     def joined(self, other: "RobBench", prefix: str) -> "RobBench":
         """Returns the table with the columns of another beside its own, as '<data set>/<prefix>_<metric>'.
 
-        Only classes that this table has are taken over; NaN stands where the other lacks one.
+        Only classes that this table has are taken over; NaN stands where the other lacks one. Two tables without a
+        class in common raise ValueError.
         """
         known = np.array([number in other._rows for number in self.ids])
+        if not known.any():
+            counts = f"{len(other.ids)} and {len(self.ids)} classes"
+            raise ValueError(f"{other.source} and {self.source} have no class in common: {counts}.")
         rows = [other._rows[number] for number in np.array(self.ids)[known].tolist()]
         columns = {}
         for name, column in other.values.items():

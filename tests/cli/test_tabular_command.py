@@ -197,3 +197,52 @@ def test_a_search_by_probabilities_is_judged(answer, means, tmp_path):
 def test_a_search_without_probabilities_is_not_judged(file, capsys, tmp_path):
     assert main(["tabular", "judge", f"--table={file}", f"--workdir={tmp_path}"]) == 2
     assert "holds no probabilities of operations" in capsys.readouterr().err
+
+
+def runs_table(path, figures):
+    """A table of runs of CIFAR-10: id → accuracy, clean and under PGD."""
+    metrics = {
+        number: {"val_acc": {"0": clean}, "val_pgd_8.0_acc": {"0": robust}} for number, (clean, robust) in figures
+    }
+    path.write_text(json.dumps({"cifar10": metrics}))
+    return path
+
+
+def test_scores_without_a_class_in_common_are_refused(tmp_path, capsys):
+    table = runs_table(tmp_path / "table.json", [("0", (0.5, 0.3)), ("1", (0.6, 0.2))])
+    scores = runs_table(tmp_path / "scores.json", [("2", (0.5, 0.3))])
+    for question in ("rank --by=cifar10/score_pgd_8", "rank", "correlate"):
+        options = [*question.split(), f"--table={table}", f"--scores={scores}", "--partial"]
+        assert main(["tabular", *options]) == 2
+        assert "have no class in common: 1 and 2 classes" in capsys.readouterr().err
+
+
+def test_a_column_without_figures_has_no_ranks(tmp_path, capsys):
+    content = {"0": {"val_acc": {"0": 0.5}}, "1": {"val_acc": {"0": 0.6}}}
+    (tmp_path / "table.json").write_text(json.dumps({"cifar10": content}))
+    scores = runs_table(tmp_path / "scores.json", [("1", (0.5, 0.3)), ("2", (0.6, 0.3))])
+    options = [f"--table={tmp_path / 'table.json'}", f"--scores={scores}", "--partial", "--json"]
+    assert main(["tabular", "rank", "--by=cifar10/score_clean", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [cell["id"] for cell in found["top"]] == [1]
+
+
+def test_a_front_cannot_trade_what_is_the_same_everywhere(tmp_path, write, table_of_means, capsys):
+    content = table_of_means()
+    for entry in content.values():
+        if isinstance(entry, list) and not isinstance(entry[0], str):
+            entry[5] = 0.0
+    table = write(tmp_path / "table.json", content)
+    options = ["search", f"--table={table}", "--algorithm=random", "--budget=3", "--repeats=2"]
+    assert main(["tabular", *options, "--objective=cifar10/clean,cifar10/autoattack"]) == 2
+    assert "cifar10/autoattack: the same for all architectures" in capsys.readouterr().err
+    assert main(["tabular", *options, "--objective=cifar10/autoattack"]) == 0
+
+
+@pytest.mark.parametrize("name", ["rnas_cl/digits.py", "dsara/digits.py", "robbench/digits_search.py"])
+def test_a_configuration_of_another_system_makes_no_table(tmp_path, capsys, name):
+    config = Path(__file__).parents[2] / "configs" / name
+    assert main(["tabular", "train", f"--config={config}", f"--workdir={tmp_path / 'new'}"]) == 2
+    shown = capsys.readouterr().err
+    assert "takes the configuration of a table, such as configs/robbench/digits.py" in shown and shown.count("\n") == 1
+    assert not (tmp_path / "new").exists()
