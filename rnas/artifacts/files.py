@@ -23,8 +23,8 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as one compressed .npz file; see `replaced`."""
-    named: dict[str, Any] = dict(arrays)
+    """Writes arrays as one compressed .npz file; see `replaced`. Types that it has not, as bfloat16, become float32."""
+    named: dict[str, Any] = {name: _widened(np.asarray(array)) for name, array in arrays.items()}
     with replaced(path) as temporary, open(temporary, "xb") as stream:
         np.savez_compressed(stream, **named)
 
@@ -59,10 +59,18 @@ def read_arrays(path: str | os.PathLike, names: Sequence[str] | None = None) -> 
     try:
         # Of a damaged file that it opens itself, np.load forgets the handle.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in (archive.files if names is None else names)}
+            found = {name: archive[name] for name in (archive.files if names is None else names)}
+            if nameless := [name for name, array in found.items() if array.dtype.kind == "V"]:
+                raise ValueError(f"{', '.join(nameless)} of a type that NumPy does not know")
+            return found
     except Exception as error:  # errors of zipfile, of the system, of headers and of missing arrays share no base class
         expected = "" if names is None else f"; expected arrays {', '.join(names)}"
         raise ValueError(f"{path} cannot be read ({error}){expected}.") from error
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """Types of other packages, such as bfloat16, would be written as bytes without a meaning."""
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

@@ -98,7 +98,8 @@ class Ledger:
         # A carry that only some batches hold was being dropped when the evaluation stopped.
         kept = [key for key in batches[0] if not key.startswith(CARRY) or all(key in batch for batch in batches)]
         together = {key: np.concatenate([batch[key] for batch in batches]) for key in kept}
-        order = np.argsort(together.pop("rows"))
+        # A row that is there twice, written by two processes at once, is the same row.
+        _, order = np.unique(together.pop("rows"), return_index=True)
         return {key: value[order] for key, value in together.items()}
 
     def forget_carry(self, name: str) -> None:

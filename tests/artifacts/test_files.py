@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnas.artifacts.files import read_json, write_arrays, write_json, write_text
+from rnas.artifacts.files import read_arrays, read_json, write_arrays, write_json, write_text
 
 
 def test_json_comes_back_with_arrays_as_lists(tmp_path):
@@ -97,3 +97,14 @@ def test_arrays_half_written_leave_the_former_ones(tmp_path, monkeypatch, step, 
             write_arrays(path, {"a": np.ones(1000)})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def test_types_that_numpy_files_do_not_have_become_float32(tmp_path):
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"short": jnp.arange(3, dtype=jnp.bfloat16) / 4, "text": np.array(["a"])})
+    arrays = read_arrays(path)
+    assert arrays["short"].dtype == np.float32 and arrays["short"].tolist() == [0, 0.25, 0.5]
+    assert arrays["text"].tolist() == ["a"]
+    np.savez(path, short=np.zeros(3, jnp.bfloat16), long=np.zeros(3))
+    with pytest.raises(ValueError, match="a.npz cannot be read .short of a type that NumPy does not know"):
+        read_arrays(path)

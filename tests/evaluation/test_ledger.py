@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -147,6 +148,39 @@ def test_results_of_other_examples_are_refused(open_ledger):
     open_ledger().measured("part 0", ROWS, Work())
     with pytest.raises(ValueError, match="part_0 holds results of examples that were not to be measured; remove"):
         open_ledger().measured("part 0", ROWS[:-1], Work())
+
+
+def test_rows_that_two_processes_wrote_are_the_same_rows(open_ledger, tmp_path):
+    open_ledger().measured("part 0", ROWS, Work())
+    for number, path in enumerate(files(tmp_path)[:4]):
+        path.with_name(path.name.replace(path.name[:5], f"{5 + number // 2:05d}")).write_bytes(path.read_bytes())
+    assert len(files(tmp_path)) == 10
+    found = open_ledger().measured("part 0", ROWS, Work(fails_at=0))
+    assert_right(found)
+    np.testing.assert_array_equal(found["carry_0"], found["images"] + 1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16])
+def test_every_floating_type_comes_back(open_ledger, dtype):
+    def run(rows):
+        for batch in in_threes(rows):
+            yield batch, {"margin": jnp.asarray(batch, dtype) / 4}
+
+    first = open_ledger().measured("part 0", ROWS, run)["margin"]
+    again = open_ledger().measured("part 0", ROWS, run)["margin"]
+    np.testing.assert_array_equal(again.astype(np.float32), first.astype(np.float32))
+    np.testing.assert_array_equal(again.astype(np.float32), ROWS / 4)
+
+
+def test_what_an_earlier_version_wrote_in_types_without_a_name_is_redone(open_ledger, tmp_path):
+    open_ledger().measured("part 0", ROWS, Work())
+    path = tmp_path / "run" / "ledger" / "part_0" / "00001.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"square": arrays["square"].astype(jnp.bfloat16)})
+    work = Work()
+    assert_right(open_ledger().measured("part 0", ROWS, work))
+    assert work.batches == [[5, 7, 8]]
 
 
 def test_no_rows_are_no_work(open_ledger, tmp_path):
