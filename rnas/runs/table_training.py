@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 import shutil
 
-import filelock
 import jax
 from ml_collections import ConfigDict
 
+from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.table_results import planned_networks, result_file
 from rnas.config.load import record_config
 from rnas.runs.run import say
@@ -97,18 +97,14 @@ def _trainer(run: TableRun, group: Group) -> Trainer:
 def _finish(run: TableRun, judge: TableJudge, group: Group) -> None:
     """Trains a group and writes the results of those of its networks that have none yet."""
     folder = run.folder(group)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            state = _trainer(run, group).fit(run.initial_state(group))
-            for row, network in enumerate(group):
-                if not result_file(run.workdir, network).exists():
-                    variables = state.variables
-                    if run.shared:
-                        variables = judge.calibrated(variables, network.id)
-                    elif len(group) > 1:
-                        variables = jax.tree.map(lambda leaf, row=row: leaf[row], variables)
-                    judge.judge(network, variables)
-            shutil.rmtree(folder / "checkpoints")
-    except filelock.Timeout as error:
-        raise ValueError(f"another process is training in {folder}; was this shard started twice?") from error
+    with locked(folder, "; perhaps this shard was started twice"):
+        state = _trainer(run, group).fit(run.initial_state(group))
+        for row, network in enumerate(group):
+            if not result_file(run.workdir, network).exists():
+                variables = state.variables
+                if run.shared:
+                    variables = judge.calibrated(variables, network.id)
+                elif len(group) > 1:
+                    variables = jax.tree.map(lambda leaf, row=row: leaf[row], variables)
+                judge.judge(network, variables)
+        shutil.rmtree(folder / "checkpoints")

@@ -15,6 +15,7 @@ import pytest
 
 from rnas import steps
 from rnas.artifacts.files import write_json
+from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.table_results import Network, NetworkResult, merge, result_file
 from rnas.cli import platform
@@ -30,8 +31,8 @@ from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
 from rnas.tabular import load_robbench
-
 from rnas.tabular.column_attacks import column_label
+
 
 def metrics_of(workdir):
     return [row.to_json() for row in read_rows(workdir)]
@@ -310,7 +311,6 @@ def test_merged_results_are_a_table_of_runs(tmp_path):
     assert merged == merge([tmp_path / "one", tmp_path / "two", tmp_path / "two"])
 
 
-def test_cost_of_the_small_network_is_that_of_its_parameters():
 def test_pgd_of_the_last_iterate_has_columns_of_its_own(tmp_path):
     """It is what is published; `pgd_8` counts any iterate."""
     result(tmp_path, 10, pgd_3_last=0.375, pgd_8_last=0.25)
@@ -322,6 +322,7 @@ def test_pgd_of_the_last_iterate_has_columns_of_its_own(tmp_path):
     assert column_label("pgd_8_last") == ("PGD-20 (step ε/8), last iterate", "ε = 8/255")
 
 
+def test_cost_of_the_small_network_is_that_of_its_parameters():
     config = load_config(str(CONFIGS / "digits.py"), [])
     made = TableRun(config, Path())
     variables = jax.eval_shape(made.init, jax.random.key(0))
@@ -435,6 +436,12 @@ def test_shards_make_the_same_table(whole, tmp_path, capsys):
         assert value * 200 == pytest.approx(round(value * 200)) and value <= figures["clean"]
     assert figures["clean"] > 0.5
     assert figures != json.loads((whole / "results" / "1000_seed0.json").read_text())["accuracy"]
+
+
+def test_a_network_that_another_process_trains_is_left_to_it(layer, tmp_path, capsys):
+    with locked(tmp_path / "training" / "1000_seed0"):
+        assert train(tmp_path, "--shard=1/2") == 2
+    assert "1000_seed0. Wait for its end, or stop it; perhaps this shard was started twice." in capsys.readouterr().err
 
 
 def test_finished_networks_are_left_alone(whole):

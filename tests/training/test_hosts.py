@@ -3,6 +3,7 @@
 Run as a program, this file is one of the two processes.
 """
 
+import contextlib
 import os
 from pathlib import Path
 import pickle
@@ -14,6 +15,8 @@ import chex
 import jax
 import numpy as np
 import pytest
+
+from rnas.training import hosts
 
 COUNT, FIRST = 2, 3  # in the search a weight step, then an architecture step
 
@@ -67,6 +70,36 @@ def main(address: str, index: str, output: str, cache: str, kind: str) -> None:
 
     Path(output).write_bytes(pickle.dumps(trained(Study(), kind)))
     jax.distributed.shutdown()
+
+
+@contextlib.contextmanager
+def entered(log, refusal=None):
+    if refusal:
+        raise ValueError(refusal)
+    log.append("in")
+    yield
+    log.append("out")
+
+
+def test_a_context_of_the_first_process_is_entered_and_left():
+    log = []
+    with hosts.on_first(lambda: entered(log)):
+        assert log == ["in"]
+    assert log == ["in", "out"]
+    with pytest.raises(ValueError, match="taken"), hosts.on_first(lambda: entered(log, "taken")):
+        pytest.fail("it was refused")
+
+
+def test_other_processes_do_not_enter_it_but_are_refused_with_the_first(monkeypatch):
+    log, first = [], [False]
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(hosts, "gathered", lambda value: np.array([first[0], value]))
+    with hosts.on_first(lambda: entered(log)):
+        pass
+    first[0] = True
+    with pytest.raises(ValueError, match="the first process was refused"), hosts.on_first(lambda: entered(log)):
+        pytest.fail("the first process was refused")
+    assert log == []
 
 
 if __name__ == "__main__":
