@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -30,9 +30,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def precision() -> str:
-    """In what models are judged here; an accelerator shortens matrix products unless it is told not to."""
-    return f"float32, matrix products {getattr(jax.config, 'jax_default_matmul_precision', None) or 'default'}"
+def precision(shorter: Sequence[str] = ()) -> str:
+    """In what models are judged here; an accelerator shortens matrix products unless it is told not to.
+
+    `shorter` are types below float32 that a model computes in by itself; losses and verdicts do not.
+    """
+    own = f"{' and '.join(shorter)} inside the model, else " if shorter else ""
+    return f"{own}float32, matrix products {getattr(jax.config, 'jax_default_matmul_precision', None) or 'default'}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The resumable benchmark of one model: clean accuracy, attacks, curve, transfer, sanity checks, stored images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import datetime
 import sys
@@ -17,6 +17,7 @@ from rnas.attacks.input_checks import SLACK
 from rnas.attacks.programs import AttackRun, in_turn, runs_of
 from rnas.attacks.sanity_checks import CAVEAT, Check, check_stored
 from rnas.evaluation import sanity
+from rnas.evaluation.evaluated_model import shorter_floats
 from rnas.evaluation.examples import Examples
 from rnas.evaluation.ledger import Ledger, wait_for_all
 from rnas.evaluation.measuring import Measuring
@@ -60,7 +61,8 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
         stored, rounded = _store_images(measuring, examples, images)
         progress.update(round(measuring.forwards), round(measuring.forwards))
     compilations = sum(runner.compilations for runner in {measuring.runner, measuring.still})
-    substituted = f"AutoAttack {version}: with so few classes a loss of the original is not defined."
+    draw = [jax.random.key(task.settings.seed)] if task.is_random else []
+    shorter = shorter_floats(task.model, task.split.images.shape[1:], *draw)
     return AttackSummary(
         identity=task.identity,
         model=task.model.facts(),
@@ -78,15 +80,26 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
             for transfer, wrong in zip(transfers, transferred, strict=True)
         ),
         checks=tuple(sorted((*checks, stored), key=lambda check: check.letter)),
-        warnings=(substituted,) if "(K=" in version else (),
+        warnings=tuple(_warnings(version, shorter)),
         seconds=round(measuring.seconds, 1),
         cost=Cost(forward_seconds, round(estimate), round(measuring.forwards), compilations),
         caveat=CAVEAT,
         versions=versions(),
         device=jax.devices()[0].device_kind,
         devices=jax.device_count(),
-        precision=precision(),
+        precision=precision(shorter),
     )
+
+
+def _warnings(version: str, shorter: Sequence[str]) -> Iterator[str]:
+    """What a reader must know beside the checks: of the version of AutoAttack, and of the model's types."""
+    if "(K=" in version:
+        yield f"AutoAttack {version}: with so few classes a loss of the original is not defined."
+    if shorter:
+        yield (
+            f"The model computes in {' and '.join(shorter)}: rounding distorts the gradients that attacks follow, so "
+            "that it can look more robust than it is. Evaluate it in float32."
+        )
 
 
 def _run_attacks(measuring: Measuring, examples: Examples) -> tuple[tuple[AttackRow, ...], np.ndarray]:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+import re
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from rnas.artifacts.attack import AttackedModel
 from rnas.layers.counting import count
@@ -31,6 +33,19 @@ class EvaluatedModel(AttackedModel):
 def in_float32(network: nn.Module) -> nn.Module:
     """The network, computing in float32: all models are judged so, whatever type they were trained in."""
     return network if getattr(network, "dtype", None) is None else network.clone(dtype=None)
+
+
+def shorter_floats(model: EvaluatedModel, image_shape: tuple[int, ...], *draw: jax.Array) -> list[str]:
+    """Names of the floating types below float32 in which the model computes, by its traced program.
+
+    Args:
+      image_shape: (H, W, C).
+      draw: a key for a model that draws random numbers.
+    """
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    program = str(jax.make_jaxpr(model.predict)(model.variables, image, *draw))
+    found = sorted(set(re.findall(r":(bf16|f16|f8\w*)\[", program)))
+    return [{"bf16": "bfloat16", "f16": "float16"}.get(name, name) for name in found]
 
 
 def evaluated_teacher(teacher: Teacher, image_shape: tuple[int, int, int], *, source: str) -> EvaluatedModel:
