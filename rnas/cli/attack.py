@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rnas.cli.arguments import add_shared
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
-    from rnas.artifacts.attack import AttackSummary
+    from rnas.artifacts.attack import AttackSummary, Threat
     from rnas.artifacts.scores import Score
     from rnas.data.datasets import Dataset
     from rnas.evaluation import EvaluatedModel
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--attack", default="auto_attack", metavar="NAMES", help=words)
     add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
     add("--norm", default="linf", choices=["linf", "l2", "l1"])
-    add("--epsilon", default="8/255", help="radius in pixel units, '8/255' or a number; default: 8/255")
+    add("--epsilon", help="radius in pixel units, '8/255' or a number; default: 8/255 in linf, none in the others")
     add("--dataset", help="a TFDS set; default: the one of the run, or of the teacher's card")
     add_shared(parser, "--data-dir")
     add("--split", default="test", choices=["test", "validation", "train"])
@@ -52,19 +52,19 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     import jax
 
     from rnas.cli import platform
-    from rnas.evaluation import Settings, Threat, assess_dataset
+    from rnas.evaluation import Settings, assess_dataset
     from rnas.pages import write_attack_page, write_report
     from rnas.training.interruption import interruptible
 
     platform.prepare(distributed=arguments.distributed)
-    if (arguments.workdir is None) == (arguments.teacher is None):
+    if bool(arguments.workdir) == bool(arguments.teacher):
         raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
     if arguments.version == "rand":
         raise ValueError(
             "version 'rand' is for models that draw random numbers, which those of runs and teachers do not; "
             "rnas.evaluation.assess_function evaluates such a model."
         )
-    threat = Threat.of(arguments.epsilon, arguments.norm)
+    threat = threat_of(arguments)
     names = ("attack", "version", "seed", "batch_size", "individually")
     settings = Settings(**{name: getattr(arguments, name) for name in names}, transfer=tuple(arguments.transfer))
     with interruptible():
@@ -118,7 +118,21 @@ def as_text(summary: AttackSummary) -> str:
         lines.append(f"  {check.letter} {check.name:20} {check.status:8} {check.figure}")
         if check.advice:
             lines.append(f"      {check.advice}")
+    if skipped := [check.letter for check in summary.checks if check.status == "skipped"]:
+        lines.append(f"  skipped, so that nothing is known of it: {', '.join(skipped)}")
     return "\n".join([*lines, *(f"  {warning}" for warning in summary.warnings), f"  {summary.caveat}"])
+
+
+def threat_of(arguments: argparse.Namespace) -> Threat:
+    """Norm and radius; in other norms than L∞ the usual radius depends on the data, and 8/255 is none of them."""
+    from rnas.artifacts.attack import Threat
+
+    usual = {"l2": "0.5", "l1": "12"}.get(arguments.norm)
+    if arguments.epsilon is None and usual:
+        raise ValueError(
+            f"--norm={arguments.norm} needs a radius of its own: give --epsilon, on CIFAR-10 usually {usual}."
+        )
+    return Threat.of("8/255" if arguments.epsilon is None else arguments.epsilon, arguments.norm)
 
 
 def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:

@@ -5,7 +5,8 @@ It leaves a folder with `attack.json` (figures and checks), `examples.csv` and `
 are kept in a ledger until the end. `rnas.pages.write_attack_page` draws a page of the folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -16,8 +17,9 @@ import jax
 import numpy as np
 
 from rnas.artifacts.attack import FILE, AttackSummary, Images, Threat
+from rnas.artifacts.folder_lock import locked
 from rnas.attacks.direct import count_classes
-from rnas.attacks.input_checks import check_inputs
+from rnas.attacks.input_checks import check_inputs, check_types
 from rnas.attacks.programs import check_shape
 from rnas.attacks.sanity_checks import check_complete
 from rnas.data.datasets import Dataset, Split
@@ -27,6 +29,7 @@ from rnas.evaluation.ledger import Ledger, check_identity
 from rnas.evaluation.runner import pixels
 from rnas.evaluation.task import Settings, Task
 from rnas.evaluation.transfer import load_transfer
+from rnas.training.hosts import on_first
 
 LEDGER = "ledger"
 
@@ -41,29 +44,28 @@ def assess(
       dataset: what they are, for the reader; count and hash are filled in.
       folder: where the outcome goes. A finished evaluation found there is returned as it is.
 
-    Raises ValueError for inputs that cannot be attacked, and for a folder that holds another evaluation.
+    Raises ValueError for inputs that cannot be attacked, a folder that holds another evaluation, and one in which
+    another process is at work.
     """
     folder = Path(folder)
-    try:
+    with _check_a():
         check_inputs(pixels(split.images), split.labels, model.num_classes)
-    except ValueError as error:
-        raise ValueError(f"check A (inputs) failed: {error}") from error
     dataset = dataclasses.replace(dataset, count=len(split), sha256=_hash(split))
     task = Task(model, split, dataset, threat, settings, folder)
     check_shape(task.plan.runs, split.images.shape[1:], threat.norm)
-    if (folder / FILE).exists():
-        former = AttackSummary.read(folder / FILE)
-        check_identity(former.identity, task.identity, folder)
-        if (folder / LEDGER).exists():  # stopped between its last file and its end
-            Ledger(folder / LEDGER, task.identity).close()
+    if (former := _finished(task)) and not (folder / LEDGER).exists():
         return former
     transfers = [load_transfer(source, split, dataset.sha256, threat) for source in settings.transfer]
-    ledger = Ledger(folder / LEDGER, task.identity)
-    summary = run_benchmark(task, ledger, transfers)
-    summary = dataclasses.replace(summary, checks=(*summary.checks, check_complete(summary.to_json())))
-    if jax.process_index() == 0:
-        summary.write(folder / FILE)
-    ledger.close()
+    # In the ledger, which is gone at the end.
+    with on_first(lambda: locked(folder / LEDGER, ", or choose another --output")):
+        ledger = Ledger(folder / LEDGER, task.identity)
+        summary = _finished(task)  # perhaps by now; or it was stopped between its last file and its end
+        if summary is None:
+            summary = run_benchmark(task, ledger, transfers)
+            summary = dataclasses.replace(summary, checks=(*summary.checks, check_complete(summary.to_json())))
+            if jax.process_index() == 0:
+                summary.write(folder / FILE)
+        ledger.close()
     return summary
 
 
@@ -152,18 +154,40 @@ def assess_function(
     Returns and raises as `assess`; `summary.robust.accuracy` is the worst case over all attacks.
     """
     images, labels = np.asarray(images), np.asarray(labels)
+    with _check_a():
+        check_types(images, labels)  # first, or else the model would fail on them in words of its own
     chosen = Settings(**settings)
+    threat = Threat.of(epsilon, norm)
     draw = (jax.random.key(chosen.seed),) if chosen.version == "rand" else ()
+    num_classes = count_classes(logits_fn, images, *draw)
     split = Split(images, labels, np.arange(len(images)))
     logits = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
     model = EvaluatedModel(
         name,
         hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
-        count_classes(logits_fn, images, *draw),
+        num_classes,
         predict=lambda variables, *inputs: logits_fn(*inputs),
         variables=np.zeros(()),  # pmap wants an array
     )
-    return assess(model, split, Images(dataset, "given"), Threat.of(epsilon, norm), chosen, folder)
+    return assess(model, split, Images(dataset, "given"), threat, chosen, folder)
+
+
+@contextlib.contextmanager
+def _check_a() -> Iterator[None]:
+    """Names the check that refuses inputs for which nothing can run."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"check A (inputs) failed: {error}") from error
+
+
+def _finished(task: Task) -> AttackSummary | None:
+    """The summary of an evaluation that is finished. Raises ValueError where its folder holds another one."""
+    if not (task.folder / FILE).exists():
+        return None
+    former = AttackSummary.read(task.folder / FILE)
+    check_identity(former.identity, task.identity, task.folder)
+    return former
 
 
 def _hash(split: Split) -> str:

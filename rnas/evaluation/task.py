@@ -10,6 +10,7 @@ import numpy as np
 from rnas.artifacts.attack import AttackSummary, Images, Threat
 from rnas.attacks import catalogue
 from rnas.attacks.auto_attack import Plan, plan_auto_attack
+from rnas.attacks.input_checks import check_count, check_seed
 from rnas.attacks.programs import runs_of
 from rnas.data.datasets import Split
 from rnas.evaluation.evaluated_model import EvaluatedModel
@@ -25,6 +26,20 @@ class Settings:
     batch_size: int = 128  # the largest, over all devices
     individually: bool = False  # every attack on all that is right without attack, fooled before or not
     transfer: tuple[str, ...] = ()  # folders of finished attacks on other models, whose images are tried on this one
+
+    def __post_init__(self):
+        for name in ("attack", "version"):
+            if not isinstance(given := getattr(self, name), str):
+                raise ValueError(f"{name}={given!r}: expected a text, such as {getattr(Settings, name)!r}.")
+        check_seed(self.seed)
+        check_count("batch_size", self.batch_size, least=1)
+        if not isinstance(self.individually, bool):
+            raise ValueError(f"individually={self.individually!r}: expected True or False.")
+        if not isinstance(self.transfer, tuple | list):
+            raise ValueError(f"transfer={self.transfer!r}: expected a tuple of folders.")
+        plain = {"seed": int(self.seed), "batch_size": int(self.batch_size), "transfer": tuple(map(str, self.transfer))}
+        for name, value in plain.items():  # as the files write them
+            object.__setattr__(self, name, value)
 
     def plan(self, norm: str, num_classes: int) -> Plan:
         """The runs to make, in order; raises ValueError for unknown names."""

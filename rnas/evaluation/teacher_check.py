@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rnas import attacks
 from rnas.artifacts.scores import AttackScore, Score
+from rnas.attacks.epsilon_parsing import pixel_radius
+from rnas.attacks.input_checks import check_count, check_seed
 from rnas.data.datasets import Split, evaluation_split, image_and_label, open_builder, read_split
 from rnas.data.stream import Stream
 from rnas.evaluation.robustness_table import CURVE_ATTACK, Evaluator
@@ -42,11 +43,14 @@ def check_teacher(
       epsilon: L∞ radius; None is that of the published network, else 8/255.
       batch_size: at most; made a multiple of the devices.
     """
-    if count < 1:
-        raise ValueError(f"count={count}: expected at least 1 image.")
+    check_count("count", count, least=1)
+    check_count("batch_size", batch_size, least=1)
+    check_seed(seed)
     teacher = load_teacher(path)
     published = teacher.origin.get("published")
-    epsilon = epsilon or (published["epsilon"] if published else "8/255")
+    if epsilon is None:
+        epsilon = published["epsilon"] if published else "8/255"
+    radius = float(pixel_radius(epsilon, "linf"))
     if published and teacher.origin["dataset"]["name"] != dataset.partition(":")[0]:
         published = None  # its figures are of other images
     images = first_images(teacher, dataset, data_dir, count)
@@ -68,7 +72,6 @@ def check_teacher(
         if len((other := expand(name, len(own.mean))).mean) == len(own.mean) and not own.near(other)
     }
     standing = np.flatnonzero(clean)
-    radius = attacks.radius(epsilon)
     fooled, _ = evaluator.attack(teacher.variables, images, CURVE_ATTACK, radius, standing)
     settings = {"step_size": CURVE_ATTACK.step_size(radius), "steps": CURVE_ATTACK.steps}
     robust = AttackScore.of(len(standing) - int(np.sum(fooled)), len(images), epsilon=radius, settings=settings)

@@ -1,6 +1,7 @@
 """`rnas attack` on a run and on a teacher: what it prints and leaves, its exit codes, and what it refuses."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ from rnas.artifacts.architecture import WidthArchitecture
 from rnas.artifacts.attack import AttackSummary
 from rnas.attacks import batching
 from rnas.cli import platform
+from rnas.cli.attack import as_text
 from rnas.config.load import load_config, record_config, recorded_config
 from rnas.data.datasets import load_dataset
 from rnas.evaluation import assessment, sanity
@@ -180,6 +182,15 @@ def test_text_has_a_line_for_each_figure_and_check(attacked, monkeypatch):
     assert summary["caveat"] in lines[-1]
 
 
+def test_a_check_that_was_skipped_is_no_check_that_passed(attacked):
+    summary = AttackSummary.read(attacked.folder / "attack.json")
+    assert "skipped" not in as_text(summary)
+    first, second, *rest = summary.checks
+    skipped = tuple(dataclasses.replace(check, status="skipped") for check in (first, second))
+    text = as_text(dataclasses.replace(summary, checks=(*skipped, *rest)))
+    assert f"skipped, so that nothing is known of it: {first.letter}, {second.letter}" in text
+
+
 def test_the_report_of_the_run_shows_the_attack(attacked):
     page, own = (path.read_text() for path in (attacked.workdir / "report.html", attacked.folder / "report.html"))
     accuracy = f"{100 * read(attacked.folder)['robust']['accuracy']:.1f}"
@@ -296,6 +307,7 @@ def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path
 def test_exactly_one_model_must_be_named(bare, teacher, refused):
     assert "name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR." in refused()
     assert "name one model" in refused(f"--workdir={bare}", f"--teacher={teacher}")
+    assert "name one model" in refused("--workdir=")
 
 
 @pytest.mark.parametrize(
@@ -305,11 +317,19 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
         (["--model=baseline_plain"], "holds no checkpoint of stage 'baseline_plain'; run that stage first"),
         (["--model=teacher"], "no teacher at "),
         (["--attack=apgd_ce,sqare"], "unknown attack 'sqare'; expected one of fgsm, pgd_<steps>,"),
-        (["--attack=pgd_20", "--norm=l1"], "dense gradient steps are far too weak; use apgd_ce"),
+        (["--attack=pgd_20", "--norm=l1", "--epsilon=12"], "dense gradient steps are far too weak; use apgd_ce"),
         (["--attack=fgsm*3"], "fgsm*3: fgsm takes no restarts."),
         (["--version=rand"], "version 'rand' is for models that draw random numbers"),
         (["--epsilon=8"], "epsilon=8 exceeds the range of pixels, [0, 1]; is '8/255' meant?"),
         (["--epsilon=8/O"], "8/O"),
+        (["--epsilon="], "cannot read ''"),
+        (["--norm=l2"], "--norm=l2 needs a radius of its own: give --epsilon, on CIFAR-10 usually 0.5."),
+        (["--norm=l1"], "usually 12."),
+        (["--batch-size=0"], "batch_size must be a whole number of at least 1, got 0"),
+        (["--seed=-1"], "seed must be a whole number from 0 to 4294967295, got -1"),
+        ([f"--seed={2**32}"], "seed must be a whole number from 0 to 4294967295, got 4294967296"),
+        ([f"--seed={2**70}"], "seed must be a whole number from 0"),
+        (["--attack=fgsm,fgsm"], "attack 'fgsm' is named twice; name it once"),
         (["--epsilon=-1/255"], "-1/255"),
         (["--dataset=cifr10"], "unknown dataset 'cifr10'; did you mean "),
         (["--count=0"], "count=0: expected at least 1 image."),

@@ -15,7 +15,8 @@ from rnas.attacks.auto_attack import VERSIONS, plan_auto_attack
 from rnas.attacks.catalogue import NAMES
 from rnas.attacks.programs import runs_of
 from rnas.attacks.verdict import DRAWS
-from rnas.evaluation import Settings, Threat, assess_function
+from rnas.cli.attack import threat_of
+from rnas.evaluation import Settings, assess_function
 from rnas.evaluation.sanity import EXAMPLES, PASSES
 from rnas.main import parse
 from rnas.models import build_model
@@ -257,5 +258,5 @@ def test_commands_are_understood():
     for command in commands:
         arguments, overrides = parse(shlex.split(command)[1:])
         assert not overrides
-        Threat.of(arguments.epsilon, arguments.norm)
+        threat_of(arguments)
         Settings(attack=arguments.attack, version=arguments.version).plan(arguments.norm, 10)

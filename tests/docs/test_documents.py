@@ -19,9 +19,10 @@ from rnas import attacks
 from rnas.attacks.catalogue import CATALOGUE
 from rnas.attacks.programs import PROGRAMS
 from rnas.cli import platform
+from rnas.cli.attack import threat_of
 from rnas.config import defaults
 from rnas.config.load import load_config
-from rnas.evaluation import Settings, Threat
+from rnas.evaluation import Settings
 from rnas.main import main, parse
 from rnas.objectives import METHODS
 from rnas.spaces.width_space import SPACES
@@ -83,7 +84,7 @@ def check_rnas(arguments: list[str]) -> None:
     else:
         assert not overrides
     if parsed.command == "attack":
-        Threat.of(parsed.epsilon, parsed.norm)
+        threat_of(parsed)
         Settings(attack=parsed.attack, version=parsed.version).plan(parsed.norm, 10)
     if published := getattr(parsed, "published", None):
         registry.find_published(published)

@@ -20,6 +20,7 @@ import pytest
 from scipy import stats
 
 from rnas.artifacts.attack import AttackSummary, Images
+from rnas.artifacts.folder_lock import locked
 from rnas.attacks import auto_attack, catalogue
 from rnas.attacks.programs import AttackRun
 from rnas.attacks.result import AttackResult
@@ -454,9 +455,44 @@ def test_training_mode_is_caught(without_checks, tmp_path):
     assert "A" in failed(summary)
 
 
+def short(images):
+    """The healthy control in bfloat16."""
+    return (jnp.tanh((images - 0.5).reshape(len(images), -1).astype(jnp.bfloat16) @ HIDDEN) @ OUT).astype(jnp.bfloat16)
+
+
+HIDDEN, OUT = (np.random.default_rng(1).normal(size=size).astype(jnp.bfloat16) for size in ((60, 8), (8, CLASSES)))
+
+
+def test_shorter_types_of_a_model_are_recorded_and_survive_a_stop(without_checks, tmp_path, monkeypatch):
+    arguments = short, *make_examples(12, short)
+    settings = dict(epsilon="4/255", attack="pgd_1,fgsm", batch_size=12)
+    with monkeypatch.context() as patch:
+        left = stopping(patch)
+        left[0] = 9  # after the clean images were judged
+        with pytest.raises(Stopped):
+            assess_function(*arguments, tmp_path / "stopped", **settings)
+    assert list((tmp_path / "stopped").glob("ledger/clean/*.npz"))
+    for name in ("stopped", "whole"):
+        summary = assess_function(*arguments, tmp_path / name, **settings)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+    assert summary["precision"].startswith("bfloat16 inside the model, else float32, matrix products")
+    assert any("The model computes in bfloat16" in warning for warning in summary["warnings"])
+
+
+def test_nan_is_never_robust(without_checks, tmp_path):
+    images, labels = make_examples(12)
+    summary = assess_function(
+        lambda x: healthy(x) * jnp.nan, images, 0 * labels, tmp_path, epsilon="4/255", attack="fgsm"
+    )
+    assert summary["clean"]["accuracy"] == summary["robust"]["accuracy"] == 0
+    assert status(summary)["A"] == "failed"
+    assert (read(tmp_path, "examples.npz")["clean_prediction"] == -1).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda images, labels: (images, labels[:, None]), r"Use labels.reshape\(-1\)"),
         (lambda images, labels: (images * 255, labels), "divide by 255"),
         (lambda images, labels: ((images - 0.5) / 0.2, labels), "make normalisation the first layer"),
         (lambda images, labels: (images, labels + CLASSES), r"labels must lie in \[0, 4\)"),
@@ -481,12 +517,32 @@ def test_inputs_that_cannot_be_attacked_are_refused(tmp_path, runs_nothing, chan
         (dict(version="plus", norm="l1"), "no AutoAttack version 'plus' in norm 'l1'"),
         (dict(epsilon="8"), "is '8/255' meant"),
         (dict(epsilon="eight"), "cannot read 'eight' as a length; write '8/255'"),
+        (dict(epsilon=jnp.float32(np.nan)), "must be finite"),
+        *((dict(batch_size=size), "batch_size must be a whole number") for size in (0, -4, 2.0, "16", None)),
+        *(
+            (dict(seed=seed), "seed must be a whole number from 0 to 4294967295")
+            for seed in ("3", -1, 2**32, 2**70, 1.0)
+        ),
+        (dict(attack=["pgd_20"]), r"attack=\['pgd_20'\]: expected a text, such as 'auto_attack'"),
+        (dict(version=None), "version=None: expected a text, such as 'standard'"),
+        (dict(transfer="runs/a"), "expected a tuple of folders"),
+        (dict(individually="yes"), "expected True or False"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(tmp_path, runs_nothing, wanted, message):
     settings = {"epsilon": "8/255", **wanted}
     with pytest.raises(ValueError, match=message):
         assess_function(healthy, SPLIT.images, SPLIT.labels, tmp_path / "new", **settings)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
+def test_logits_without_a_gradient_are_refused(tmp_path, runs_nothing, dtype):
+    def votes(images):
+        return (healthy(images) > 0).astype(dtype)
+
+    with pytest.raises(ValueError, match="floating-point logits"):
+        assess_function(votes, SPLIT.images, SPLIT.labels, tmp_path / "new", epsilon="8/255", attack="square")
     assert not (tmp_path / "new").exists()
 
 
@@ -547,6 +603,12 @@ def test_a_random_model_is_judged_over_draws(tmp_path):
 
 
 # -- stops -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_in_which_another_process_works_is_refused(tmp_path, runs_nothing):
+    with locked(tmp_path / "ledger"), pytest.raises(ValueError, match="works in .*or choose another --output"):
+        evaluate(tmp_path)
+    assert not (tmp_path / "ledger" / "identity.json").exists()
 
 
 class Stopped(Exception):

@@ -119,9 +119,23 @@ def test_published_figures_are_shown_beside_those_of_the_same_set(right, variabl
         assert ("published 12.50" in as_text(result)) == bool(expected) == bool(result["hints"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epsilon": "8"}, "is '8/255' meant"),
+        ({"epsilon": ""}, "cannot read ''"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1"),
+        ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(right, data, settings, words):
+    with pytest.raises(ValueError, match=words):
+        check_teacher(right[0], "digits", data_dir=data, **settings)
+
+
 def test_images_that_do_not_fit_are_refused(right, data):
     path, _ = right
-    with pytest.raises(ValueError, match="expected at least 1 image"):
+    with pytest.raises(ValueError, match="count must be a whole number of at least 1, got 0"):
         check_teacher(path, "digits", data_dir=data, count=0)
     with pytest.raises(ValueError, match="unknown dataset 'digit'"):
         check_teacher(path, "digit", data_dir=data)
