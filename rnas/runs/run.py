@@ -19,6 +19,7 @@ from rnas.attacks import catalogue
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, Split, load_dataset
 from rnas.evaluation import Evaluator
+from rnas.evaluation.evaluated_model import in_float32
 from rnas.evaluation.robustness_table import CURVE_ATTACK
 from rnas.layers.counting import count
 from rnas.runs import recipes
@@ -40,7 +41,8 @@ def say(message: str) -> None:
 
 @functools.cache
 def predict(model) -> Callable:
-    """(variables, images [N,H,W,C]) → logits [N,K] of a Flax module in inference mode; equal modules share it."""
+    """(variables, images [N,H,W,C]) → logits [N,K] of a Flax module in inference mode and float32; equal modules share it."""
+    model = in_float32(model)
     return lambda variables, images: model.apply(variables, images, train=False)[0]
 
 

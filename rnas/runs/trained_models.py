@@ -4,7 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher, in_float32
+from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
 from rnas.layers.counting import count
 from rnas.runs.baselines import RANDOM, parse
 from rnas.runs.recipes import BASELINE, model_names, recipe
@@ -34,7 +34,7 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
     variables = _variables(run, name, network)
     kind, label = _kind_and_label(run, name)
     return EvaluatedModel(
-        predict=predict(in_float32(network)), variables=variables, num_classes=run.config.data.num_classes, name=name,
+        predict=predict(network), variables=variables, num_classes=run.config.data.num_classes, name=name,
         hash=content_hash(variables), kind=kind, label=label, source=str(run.workdir),
         architecture=architecture.name, **count(network, architecture.image_shape)._asdict(),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from rnas.artifacts.architecture import WidthArchitecture
 from rnas.config.load import load_config
 from rnas.models import build_model
 from rnas.runs.recipes import recipe
+from rnas.runs.run import predict
 from rnas.runs.stage_trainers import checkpoints, first_state
 from rnas.runs.stages import open_run
 from rnas.runs.trained_models import evaluated_model
@@ -42,6 +43,16 @@ def weights(network):
 
 def logits_of(network, variables):
     return jax.jit(lambda variables: network.apply(variables, IMAGES, train=False)[0])(variables)
+
+
+def test_held_out_images_are_judged_in_float32(run):
+    """They choose checkpoints and stop what overfits to its attack."""
+    network, search = run.search.network(run.architecture), run.search
+    exact = logits_of(network.clone(dtype=None), variables := weights(network))
+    np.testing.assert_allclose(jax.jit(predict(network))(variables, IMAGES), exact, atol=1e-6)
+    state = search.initial_state(0)
+    assert search.supernet.dtype == jnp.bfloat16
+    assert "bf16" not in str(jax.make_jaxpr(search.predict)(search.pack(state), IMAGES))
 
 
 def test_student_and_teacher_are_judged_in_float32(run):

@@ -11,6 +11,7 @@ import numpy as np
 
 from rnas.artifacts.architecture import Architecture
 from rnas.data.sampler import Sampler
+from rnas.evaluation.evaluated_model import in_float32
 from rnas.objectives import Sampling, TeacherApply
 from rnas.runs import recipes
 from rnas.runs.baselines import RANDOM, SEARCHED_TUTORS, known_parts, parse
@@ -123,9 +124,9 @@ class Search(abc.ABC):
         return {**state.variables, "choice": self.choice(state)}
 
     def predict(self, variables: Mapping[str, Any], images: Any) -> Any:
-        """Logits of the network that the search would derive now."""
+        """Logits of the network that the search would derive now, computing in float32."""
         network = {name: variables[name] for name in ("params", "batch_stats")}
-        return self.supernet.apply(network, images, variables["choice"], train=False)[0]
+        return in_float32(self.supernet).apply(network, images, variables["choice"], train=False)[0]
 
     # -- what was found -----------------------------------------------------------------------------------
 
