@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
 source launch/environment.sh
+help_asked launch/check.sh "$@" && exit
 prepare_environment "" check,docs
 
 failed=()

@@ -1,5 +1,16 @@
 # The virtual environments of this project, .venv and .venv-VERSION. Sourced by the other scripts, from the project's root.
 
+# help_asked SCRIPT ARGUMENT…: prints the comment at the head of SCRIPT and succeeds if --help or -h is among the arguments.
+help_asked() {
+  local script=$1 argument
+  for argument in "${@:2}"; do
+    case $argument in
+      --help | -h) awk 'NR > 1 { if (!/^#/) exit; if (!/^#SBATCH/) { sub(/^# ?/, ""); print } }' "$script"; return 0 ;;
+    esac
+  done
+  return 1
+}
+
 # Prints the Python to build the environment with: `python3` if it is 3.11 or 3.12, else the newest of those
 # that are installed, else a `python3` that is newer still.
 find_python() {
@@ -36,16 +47,21 @@ find_version() {
 
 # prepare_environment ACCELERATOR [EXTRAS [VENV PYTHON]]
 # Makes VENV (.venv) with this package, the accelerator's build of JAX (cpu, cuda12, cuda13 or tpu; empty: as it is)
-# and extras of setup.py, joined by commas. Does nothing where all that is there and setup.py is the same as then.
+# and extras of setup.py, joined by commas. Does nothing where all that is there and setup.py is the same as then: a
+# checkout that is ready need not be writable.
 prepare_environment() {
-  local accelerator=$1 extras=${2:-} venv=${3:-.venv} python=${4:-} present stamp wanted
+  local accelerator=$1 extras=${2:-} venv=${3:-.venv} python=${4:-} present stamp wanted clock=
   case $accelerator in
     "" | cpu | cuda12 | cuda13 | tpu) ;;
     *) echo "error: accelerator is '$accelerator'; expected cpu, cuda12, cuda13 or tpu" >&2; return 2 ;;
   esac
+  stamp=$venv/rnas-installed${extras:+-$extras}
+  wanted=$(cksum < setup.py)
+  is_prepared "$accelerator" "$venv" "$stamp" "$wanted" && return
   (
     # Several jobs of an array may start here at once; one prepares, the others wait.
     if command -v flock >/dev/null; then exec 9<>setup.py; flock 9; fi
+    is_prepared "$accelerator" "$venv" "$stamp" "$wanted" && exit
     present=$(cat "$venv/rnas-accelerator" 2>/dev/null || true)
     accelerator=${accelerator:-${present:-cpu}}
     if [ -n "$present" ] && [ "$present" != "$accelerator" ]; then
@@ -57,14 +73,40 @@ prepare_environment() {
       echo "making $venv with $("$python" --version)" >&2
       "$python" -m venv --clear "$venv"
     fi
-    stamp=$venv/rnas-installed${extras:+-$extras}
-    wanted=$(cksum < setup.py)
-    if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-      [ "$accelerator" = cpu ] || extras=$accelerator${extras:+,$extras}
-      echo "installing rnas${extras:+ with $extras} for $accelerator" >&2
-      "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2
-      echo "$accelerator" > "$venv/rnas-accelerator"
-      echo "$wanted" > "$stamp"
+    [ "$accelerator" = cpu ] || extras=$accelerator${extras:+,$extras}
+    echo "installing rnas${extras:+ with $extras} for $accelerator in $venv, with what it needs: one to three minutes" >&2
+    [ ! -t 2 ] || { tick & clock=$!; trap 'kill "$clock" 2>/dev/null' EXIT; }
+    if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2; then
+      echo "error: pip could not install what rnas needs, for the reason above; is there a network? Start this again" \
+        "once it is mended: what is there already is kept." >&2
+      exit 1
     fi
+    echo "$accelerator" > "$venv/rnas-accelerator"
+    echo "$wanted" > "$stamp"
+    [ -z "$clock" ] || { kill "$clock"; printf '\r\033[K' >&2; }
+    [ "$venv" != .venv ] || how_to_call
   )
+}
+
+# is_prepared ACCELERATOR VENV STAMP WANTED: whether VENV is for that accelerator (empty: any) and complete.
+is_prepared() {
+  local present
+  present=$(cat "$2/rnas-accelerator" 2>/dev/null) && [ "${1:-$present}" = "$present" ] &&
+    [ "$(cat "$3" 2>/dev/null)" = "$4" ] &&
+    "$2/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+# Shows once a second how long something has taken, on one line of the terminal.
+tick() {
+  local second=0
+  while sleep 1; do
+    second=$((second + 1))
+    printf '\r%d:%02d ' $((second / 60)) $((second % 60)) >&2
+  done
+}
+
+# Tells how the command rnas of .venv is called.
+how_to_call() {
+  printf '%s\n' "The command is $PWD/.venv/bin/rnas. To call it rnas, in every new shell first:" \
+    "  source $(printf %q "$PWD/.venv/bin/activate")" >&2
 }

@@ -10,6 +10,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
 called_from=$PWD
+source "$here/launch/environment.sh"
+help_asked "${BASH_SOURCE[0]}" "$@" && exit
 
 accelerator=cuda13 workdir=$here/runs/gpu_study overrides=()
 teacher=$here/configs/teachers/cifar10.py study=$here/configs/rnas_cl/cifar10.py:study
@@ -20,13 +22,12 @@ while [ $# -gt 0 ]; do
     --teacher=*) teacher=${1#*=} ;;
     --study=*) study=${1#*=} ;;
     --config.*=*) overrides+=("$1") ;;
-    *) echo "error: unknown argument $1; see the head of $0" >&2; exit 2 ;;
+    *) echo "error: unknown argument $1; see $0 --help" >&2; exit 2 ;;
   esac
   shift
 done
 
 cd "$here"
-source launch/environment.sh
 prepare_environment "$accelerator"
 cd "$called_from"
 rnas=$here/.venv/bin/rnas

@@ -5,10 +5,13 @@
 #   launch/local.sh --accelerator=cuda13 --config=configs/rnas_cl/….py --workdir=runs/…
 #
 # --accelerator is cpu (default), cuda12, cuda13 or tpu; every other argument goes to `rnas run`.
-# Started again with the same --workdir, it goes on where it stopped.
+# Started again with the same --workdir, it goes on where it stopped. The command rnas is .venv/bin/rnas;
+# `source .venv/bin/activate` puts it on the path. .venv/bin/rnas --help lists all it does.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
 called_from=$PWD
+source "$here/launch/environment.sh"
+help_asked "${BASH_SOURCE[0]}" "$@" && exit
 
 accelerator=cpu config=() workdir=() arguments=()
 while [ $# -gt 0 ]; do
@@ -27,12 +30,13 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$here"
-source launch/environment.sh
 prepare_environment "$accelerator"
 # Paths that are given are relative to where the script was called from; the default ones to the project.
 if [ ${#config[@]} -eq 0 ]; then
-  config=("--config=$here/configs/rnas_cl/digits.py")
-  [ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=$here/runs/rnas_cl/digits")
+  root=$here/
+  [ "$called_from" != "$here" ] || root=
+  config=("--config=${root}configs/rnas_cl/digits.py")
+  [ ${#workdir[@]} -gt 0 ] || workdir=("--workdir=${root}runs/rnas_cl/digits")
 fi
 cd "$called_from"
 exec "$here/.venv/bin/rnas" run "${config[@]}" ${workdir[@]+"${workdir[@]}"} ${arguments[@]+"${arguments[@]}"}

@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
 source launch/environment.sh
+help_asked launch/test.sh "$@" && exit
 venv=.venv python=
 if [[ ${1:-} == --python=* ]]; then
   version=${1#*=} venv=.venv-${1#*=}

@@ -8,8 +8,10 @@
 # under the same path. Started again with the same arguments, the run goes on from its last checkpoint.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
+source launch/environment.sh
+help_asked launch/tpu_pod.sh "$@" && exit
 : "${TPU_NAME:?set it to the name of the TPU slice}" "${TPU_ZONE:?set it to the zone of the TPU slice}"
-[ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { help_asked launch/tpu_pod.sh --help >&2; exit 2; }
 command -v gcloud >/dev/null || { echo "error: gcloud is not installed; see https://cloud.google.com/sdk" >&2; exit 1; }
 
 on_all_hosts() { gcloud compute tpus tpu-vm "$1" --zone="$TPU_ZONE" --worker=all "${@:2}"; }

@@ -71,6 +71,8 @@ def test_a_command_is_understood(document, words, monkeypatch):
         check_python(arguments)
     elif program == "pip":
         check_pip(arguments)
+    elif program == "source":
+        assert arguments == [".venv/bin/activate"]  # which the launchers make
     elif program == "mkdocs":
         assert arguments[0] in ("build", "serve") and Path("mkdocs.yml").is_file()
     else:
