@@ -8,8 +8,13 @@ import argparse
 from collections.abc import Sequence
 import importlib
 import os
+import re
 import shlex
 import sys
+
+from rnas import __version__
+from rnas.training.interruption import Interrupted
+from rnas.training.messages import program, with_streams, write
 
 VERBS = {  # verb: module of `rnas.cli`, help
     "run": ("run", "all stages: teacher, search, derive, train, baselines, evaluate, report"),
@@ -18,8 +23,8 @@ VERBS = {  # verb: module of `rnas.cli`, help
     "evaluate": ("run", "up to the attacks on the test set"),
     "study": ("study", "all arms of a configuration over several seeds, compared on the same images"),
     "attack": ("attack", "AutoAttack and others on a trained model, with sanity checks"),
-    "describe": ("describe", "parameters, MACs and taps of supernet, teacher and derived network"),
-    "status": ("status", "which stages of a work directory are complete"),
+    "describe": ("describe", "sizes and taps of the networks of a configuration, and what its run costs"),
+    "status": ("status", "how far the runs of a folder, or one of them, have come"),
     "report": ("report", "write the pages of a work directory again"),
     "teacher": ("teacher", "train, import or check a teacher, or cache its outputs"),
     "tabular": ("tabular", "queries to the table of NAS-RobBench-201, searches on it, and its training"),
@@ -29,9 +34,10 @@ VERBS = {  # verb: module of `rnas.cli`, help
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Returns the arguments and the `--config.key=value` overrides among them; exits with 2 on a mistake."""
-    parser = argparse.ArgumentParser(
-        prog="rnas", description="Searches image classifiers that are small and hard to fool."
-    )
+    # A shell puts the home directory in place of `~` at the start of a word, and not after an equals sign.
+    argv = [re.sub(r"(?<==)~.*", lambda path: os.path.expanduser(path[0]), word, count=1) for word in argv]
+    parser = argparse.ArgumentParser(prog="rnas", description="Finds small image classifiers that are hard to fool.")
+    parser.add_argument("--version", action="version", version=f"rnas {__version__}")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="command")
     typed = next((word for word in argv if not word.startswith("-")), None)
     for verb, (module, description) in VERBS.items():
@@ -40,33 +46,32 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             importlib.import_module(f"rnas.cli.{module}").add_arguments(made)
     arguments, rest = parser.parse_known_args(argv)
     overrides = [argument for argument in rest if argument.startswith("--config.")]
-    if unknown := [argument for argument in rest if argument not in overrides]:
-        parser.error(f"unknown argument {unknown[0]!r}; configuration keys are written --config.key=value")
     if overrides and "config" not in arguments:
         parser.error(f"{overrides[0]}: this command takes no configuration")
+    if unknown := [argument for argument in rest if argument not in overrides]:
+        keys = "; configuration keys are written --config.key=value" if "config" in arguments else ""
+        parser.error(f"unknown argument {unknown[0]!r}{keys}")
     return arguments, overrides
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 2 for a mistake, 130 when interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    arguments, overrides = parse(argv)
-    arguments.typed = shlex.join(["rnas", *argv])  # what a run records, and what resumes it
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from rnas.training.interruption import Interrupted
+    """Runs one command; returns the exit code: 2 for a mistake, 130 when interrupted, 141 where nobody reads on."""
+    return with_streams(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
+
+def _run(argv: list[str]) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports JAX
+    arguments, overrides = parse(argv)
+    arguments.typed = shlex.join(["rnas", *argv])  # what a run records
     try:
         return importlib.import_module(f"rnas.cli.{VERBS[arguments.command][0]}").run(arguments, overrides)
-    except Interrupted as interrupted:
-        print(f"{interrupted} To go on: {arguments.typed}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print(f"stopped at once. To go on from the last checkpoint: {arguments.typed}", file=sys.stderr)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        write(f"{str(stop) or 'stopped; the last checkpoint is kept.'} To go on:\n  {program()} {shlex.join(argv)}")
         return 130
     except (ValueError, OSError) as error:
-        if os.environ.get("RNAS_TRACEBACK"):
+        if os.environ.get("RNAS_TRACEBACK") or isinstance(error, BrokenPipeError):
             raise
-        print(f"rnas: {error}", file=sys.stderr)
+        write(f"rnas: {error}")
         return 2
 
 

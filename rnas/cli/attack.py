@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rnas.cli.arguments import add_shared
+from rnas.training.messages import broken, say, terminal_width, write
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.artifacts.attack import AttackSummary, Threat
@@ -72,23 +73,23 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
         folder = Path(arguments.workdir or arguments.teacher) / "attacks"
         summary = assess_dataset(
             model, dataset, threat, settings, folder, split=arguments.split, count=arguments.count,
-            foreign=arguments.dataset is not None, output=arguments.output, report=write_attack_page,
+            foreign=arguments.dataset is not None, output=arguments.output,
+            report=lambda folder: say(f"page: {write_attack_page(folder)}"),
         )  # fmt: skip
         if arguments.workdir and jax.process_index() == 0:
             write_report(Path(arguments.workdir))
     refused = summary.failed and not arguments.tolerate_failed_checks
     if refused:
-        print(
+        write(
             f"rnas: sanity checks {', '.join(summary.failed)} failed: these figures should not be published. Read the "
-            "advice above; --tolerate-failed-checks makes this exit with 0.",
-            file=sys.stderr,
+            "advice beside them; --tolerate-failed-checks makes this exit with 0."
         )
-    print(json.dumps(summary.to_json()) if arguments.json else as_text(summary))
+    print(json.dumps(summary.to_json()) if arguments.json else as_text(summary, terminal_width(sys.stdout)))
     return CHECKS_FAILED if refused else 0
 
 
-def as_text(summary: AttackSummary) -> str:
-    """The outcome for a terminal: one line an attack, one line a check."""
+def as_text(summary: AttackSummary, width: int | None = None) -> str:
+    """The outcome for a terminal: one line an attack, one line a check; lines of more than `width` are broken."""
 
     def share(score: Score | None) -> str:
         if score is None:
@@ -120,7 +121,8 @@ def as_text(summary: AttackSummary) -> str:
             lines.append(f"      {check.advice}")
     if skipped := [check.letter for check in summary.checks if check.status == "skipped"]:
         lines.append(f"  skipped, so that nothing is known of it: {', '.join(skipped)}")
-    return "\n".join([*lines, *(f"  {warning}" for warning in summary.warnings), f"  {summary.caveat}"])
+    lines += [*(f"  {warning}" for warning in summary.warnings), f"  {summary.caveat}"]
+    return "\n".join(broken(line, width, "      ") for line in lines)
 
 
 def threat_of(arguments: argparse.Namespace) -> Threat:

@@ -1,11 +1,13 @@
 """`rnas ntk`: kernels and training-free scores of cells, and how far their order agrees with a table."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
+import functools
 import json
 from pathlib import Path
+import sys
 import tempfile
 
 import numpy as np
@@ -15,7 +17,6 @@ from rnas.artifacts.files import write_text
 from rnas.artifacts.kernel_results import COSTS, FILE, PROXIES, RANKING, KernelResults, KernelSettings, TableAgreement
 from rnas.cli import platform
 from rnas.cli.arguments import add_shared
-from rnas.cli.text_table import markdown_table
 from rnas.data import load_dataset
 from rnas.ntk.kernel import OUTPUTS, PARAMETERS
 from rnas.pages.kernel_page import LABELS, write_kernel_page
@@ -25,7 +26,11 @@ from rnas.spaces import nasbench201
 from rnas.tabular import RobBench, load_robbench, ranking, stratified_sample
 from rnas.tabular.table import is_cost
 from rnas.training.interruption import interruptible
+from rnas.training.messages import broken, say, terminal_width
 from rnas.training.progress import Progress
+from rnas.training.text_table import markdown_table, text_table
+
+Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]  # head, rows → lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,12 +87,12 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> int:
             results = run_study(dataset, ids, settings, folder / "architectures", progress.update)
         if table is not None and len(ids) >= FEWEST:
             results = dataclasses.replace(results, agreement=agreement(results, table, columns))
-    text = as_text(results)
     if arguments.output:
         results.write(folder / FILE)
-        write_text(folder / "ntk.md", text + "\n")
-        write_kernel_page(folder)
-    print(json.dumps(results.to_json(), allow_nan=False) if arguments.json else text)
+        write_text(folder / "ntk.md", as_text(results) + "\n")
+        say(f"page: {write_kernel_page(folder)}")
+    shown = as_text(results, terminal_width(sys.stdout))
+    print(json.dumps(results.to_json(), allow_nan=False) if arguments.json else shown)
     return 0
 
 
@@ -134,19 +139,20 @@ def choose_architectures(
 # -- text ------------------------------------------------------------------------------------------------
 
 
-def as_text(results: KernelResults) -> str:
-    """The outcome in Markdown, which a terminal shows as well."""
-    lines = _protocol(results)
+def as_text(results: KernelResults, width: int | None = None) -> str:
+    """The outcome in Markdown; for a terminal of so many columns in tables that fit."""
+    lines = [broken(line, width) for line in _protocol(results)]
+    table = functools.partial(_table, width=width)
     found = results.agreement
     if found is None:
-        return "\n".join([*lines, "", *_score_table(results)])
+        return "\n".join([*lines, "", *_score_table(results, table)])
     lines += ["", f"Spearman's \u03c1 (95 % interval, {found.resamples} resamples of the architectures)", ""]
-    lines += _coefficient_table(found.correlations, found.columns)
+    lines += _coefficient_table(found.correlations, found.columns, table)
     lines += ["", "Gain in |\u03c1| of one kernel over another (95 % interval; * where p < 0.05)", ""]
-    lines += _gain_table(found)
+    lines += _gain_table(found, table)
     if best := found.best:
         lines += ["", f"Spearman's \u03c1 among the {best.count} in the best {best.share:.0%} by {best.by}", ""]
-        lines += _coefficient_table(best.correlations, found.columns)
+        lines += _coefficient_table(best.correlations, found.columns, table)
     return "\n".join(lines)
 
 
@@ -169,16 +175,26 @@ def _protocol(results: KernelResults) -> list[str]:
     return lines
 
 
-def _score_table(results: KernelResults) -> list[str]:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """A table whose first two columns name its rows: in Markdown, or cut to `width`."""
+    if width is None:
+        return markdown_table(head, rows)
+    head, *rows = ([" ".join(filter(None, row[:2])), *row[2:]] for row in (head, *rows))
+    return text_table(head, rows, width)
+
+
+def _score_table(results: KernelResults, table: Table) -> list[str]:
     kernels = ["clean", *(f"robust@{epsilon}" for epsilon in results.settings.epsilons)]
     names = [f"{kernel}/{score}" for kernel in kernels for score in ("lambda_min", "condition", "fit")] + [*PROXIES]
     rows = [
         [str(cell.id), cell.code, *(f"{cell.scores[name]:.4g}" for name in names)] for cell in results.architectures
     ]
-    return markdown_table(["id", "code", *names], rows)
+    return table(["id", "code", *names], rows)
 
 
-def _coefficient_table(found: Sequence[kernel_results.ScoreCorrelation], columns: Sequence[str]) -> list[str]:
+def _coefficient_table(
+    found: Sequence[kernel_results.ScoreCorrelation], columns: Sequence[str], table: Table
+) -> list[str]:
     at = {(row.kind, row.kernel, row.column): row for row in found}
     # A cross kernel is scored by its symmetric part, which need not be positive; those figures are in the JSON alone.
     kernels = [k for k in dict.fromkeys(row.kernel for row in found) if k and not k.startswith("cross")]
@@ -187,17 +203,17 @@ def _coefficient_table(found: Sequence[kernel_results.ScoreCorrelation], columns
     for score, kernel in names:
         shown = [at[score, kernel, column] for column in columns]
         rows.append([LABELS[score], kernel, *(_coefficient(row.spearman, row.low, row.high, ".2f") for row in shown)])
-    return markdown_table(["score", "kernel", *columns], rows)
+    return table(["score", "kernel", *columns], rows)
 
 
-def _gain_table(found: TableAgreement) -> list[str]:
+def _gain_table(found: TableAgreement, table: Table) -> list[str]:
     cells: dict[tuple[str, str], list[str]] = {}
     for row in found.gains:
         mark = "*" if row.p_value is not None and row.p_value < 0.05 else ""
         line = cells.setdefault((LABELS[row.score], f"{row.kernel} over {row.over}"), [])
         line.append(_coefficient(row.gain, row.low, row.high, "+.3f") + mark)
     rows = [[*names, *line] for names, line in cells.items()]
-    return markdown_table(["score", "kernels", *found.columns], rows)
+    return table(["score", "kernels", *found.columns], rows)
 
 
 def _coefficient(value: float | None, low: float | None, high: float | None, form: str) -> str:

@@ -4,15 +4,17 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
+import sys
 
-from rnas.artifacts.files import read_json, write_arrays, write_json
+from rnas.artifacts.files import read_object, write_arrays, write_json
 from rnas.artifacts.table_results import merge
 from rnas.cli.arguments import add_shared, read_config, read_shard
-from rnas.cli.text_table import text_table
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import load_robbench
 from rnas.tabular.table import RobBench
+from rnas.training.messages import terminal_width
+from rnas.training.text_table import text_table
 
 BY = "cifar10/pgd_8"
 
@@ -102,7 +104,7 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     from rnas.training.interruption import interruptible
 
     platform.prepare()
-    config, workdir = read_config(arguments, list(overrides))
+    config, workdir = read_config(arguments, list(overrides), table=True)
     with interruptible():
         train_table(config, workdir, *read_shard(arguments), report=write_attack_page)
     return 0
@@ -158,8 +160,8 @@ def _search(table: RobBench, arguments: argparse.Namespace) -> Answer:
 
 def _judge(table: RobBench, arguments: argparse.Namespace) -> Answer:
     path = Path(arguments.workdir) / "architecture.json"
-    content = read_json(path) if path.is_file() else {}
-    probabilities = content.get("operation_probabilities") if isinstance(content, dict) else None
+    content = read_object(path) if path.is_file() else {}
+    probabilities = content.get("operation_probabilities")
     if not probabilities:
         raise ValueError(f"{path} holds no probabilities of operations; expected that of a search in this space.")
     return {"origin": content.get("origin", {}), **queries.judge(table, probabilities, arguments.by)}
@@ -184,6 +186,10 @@ def _number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value > 1 else f"{value:.4f}"
 
 
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return text_table(head, rows, terminal_width(sys.stdout))
+
+
 def _spread(figures: Mapping[str, float]) -> str:
     return f"{_number(figures['mean'])} \u00b1 {_number(figures['std'])}"
 
@@ -195,7 +201,7 @@ def _show_cell(answer: Answer) -> str:
         rows.append([name, _number(value), f"{ranks[name]:,}" if name in ranks else "", runs])
     head = f"id {answer['id']}, code {answer['code']}\n{answer['string']}"
     of_class = f"class of id {answer['canonical']}, {answer['class_size']} cells"
-    return "\n".join([head, of_class, *text_table(["column", "value", "rank", "runs"], rows)])
+    return "\n".join([head, of_class, *_table(["column", "value", "rank", "runs"], rows)])
 
 
 def _show_rank(answer: Answer) -> str:
@@ -210,9 +216,9 @@ def _show_rank(answer: Answer) -> str:
         [name, *(_number(row[key]) for key in ("median", "mean", "best")), str(row["best_id"])]
         for name, row in answer["summary"].items()
     ]
-    best = text_table(["rank", "id", "code", *(name.partition("/")[2] for name in shown)], cells)
+    best = _table(["rank", "id", "code", *(name.partition("/")[2] for name in shown)], cells)
     lines = [f"best by {answer['by']}", *best, f"operations on their edges: {operations}", ""]
-    return "\n".join([*lines, *text_table(["column", "median", "mean", "best", "of id"], summary)])
+    return "\n".join([*lines, *_table(["column", "median", "mean", "best", "of id"], summary)])
 
 
 def _show_correlate(answer: Answer) -> str:
@@ -226,7 +232,7 @@ def _show_correlate(answer: Answer) -> str:
     places = range(len(names))
     rows = [[f"{i + 1:3} {names[i]}", *(coefficient(i, j) for j in places)] for i in places]
     title = f"rank correlations, {of}: Spearman above the diagonal, Kendall below"
-    return "\n".join([title, *text_table(["", *(str(j + 1) for j in places)], rows)])
+    return "\n".join([title, *_table(["", *(str(j + 1) for j in places)], rows)])
 
 
 def _show_search(answer: Answer) -> str:
@@ -241,7 +247,7 @@ def _show_one_objective(answer: Answer) -> list[str]:
     best = answer["optimum"]
     when = f", after {best['queries']['mean']:.0f} queries on average" if best["queries"] else ""
     return [
-        *text_table(["column", "chosen"], [[name, _spread(figures)] for name, figures in answer["chosen"].items()]),
+        *_table(["column", "chosen"], [[name, _spread(figures)] for name, figures in answer["chosen"].items()]),
         f"best of the table: {_number(best['value'])}, id {best['id']} ({best['code']})",
         f"reached by {best['reached']:.1%}{when}; regret {_number(answer['regret']['mean'])}",
         f"random search reaches {_number(answer['random_search'])} on average (exact)",
@@ -254,7 +260,7 @@ def _show_front(answer: Answer) -> list[str]:
         f"share of the hypervolume {_spread(answer['hypervolume'])}",
         f"share of the front found {_spread(answer['front_found'])}",
         "front of the table",
-        *text_table(["id", "code", *answer["objectives"]], cells),
+        *_table(["id", "code", *answer["objectives"]], cells),
     ]
 
 
@@ -271,7 +277,7 @@ def _show_judge(answer: Answer) -> str:
     if answer["better"] is not None:
         lines.append(f"{answer['better']:.1%} of all cells are better by {answer['by']}")
     lines += ["", "rank correlation of cells' probabilities, and mean over cells, uniform and by these probabilities"]
-    return "\n".join([*lines, *text_table(["column", "Spearman", "Kendall", "cells", "uniform", "searched"], rows)])
+    return "\n".join([*lines, *_table(["column", "Spearman", "Kendall", "cells", "uniform", "searched"], rows)])
 
 
 def _show_report(answer: Answer) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-import sys
+import shlex
 import textwrap
 import warnings
 
@@ -14,6 +14,7 @@ from rnas.cli.arguments import add_shared, read_config
 from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
+from rnas.training.messages import program, say, write
 
 HOW_TO_EXPORT = """\
 Tensors and plain containers in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and
@@ -99,7 +100,6 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 def say_next(config: ConfigDict, workdir: Path) -> None:
     """Prints what a trained teacher has reached, and the commands that check and use it."""
-    from rnas.runs.run import say
     from rnas.teachers.teacher import CARD, read_card
 
     directory = workdir / "teacher"
@@ -111,11 +111,12 @@ def say_next(config: ConfigDict, workdir: Path) -> None:
             f"{directory}: {scores['accuracy']:.1%} of the held-out images, {scores['adversarial_accuracy']:.1%} under "
             f"PGD-{config.validation.steps} at {config.adversarial.epsilon}."
         )
-    folder = f" --data-dir={data.dir}" if data.dir else ""
+    own = [f"--data-dir={data.dir}"] if data.dir else []
+    check = [str(directory), f"--dataset={data.name}", *own, f"--epsilon={config.adversarial.epsilon}", "--count=1000"]
+    use = shlex.quote(f"--config.teacher.path={directory}")
     say(
-        f"To check it: rnas teacher check {directory} --dataset={data.name}{folder} "
-        f"--epsilon={config.adversarial.epsilon} --count=1000\n"
-        f"To use it: rnas run --config=FILE --workdir=DIR --config.teacher.path={directory}"
+        f"To check it:\n  {program()} teacher check {shlex.join(check)}\n"
+        f"To use it:\n  {program()} run --config=FILE --workdir=DIR {use}"
     )
 
 
@@ -126,7 +127,7 @@ def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
     output = _empty(arguments.output)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_: print(f"rnas: WARNING: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_: write(f"rnas: WARNING: {message}")
         names = ("architecture", "normalization", "published", "entry", "image_size", "trust")
         teacher = import_torch(arguments.file, **{name: getattr(arguments, name) for name in names})
     teacher.save(output)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import datetime
-import sys
 from typing import Any
 
 import jax
@@ -24,6 +23,7 @@ from rnas.evaluation.measuring import Measuring
 from rnas.evaluation.runner import Runner, pixels
 from rnas.evaluation.task import Task
 from rnas.evaluation.transfer import Transfer
+from rnas.training.messages import write
 from rnas.training.progress import Progress
 
 CURVE = (0, 1, 2, 4, 8, 16, 32, 64, 128, 255)  # radii / 255, in Linf
@@ -194,7 +194,7 @@ def _estimate(task: Task, right: int) -> float:
 def _log(task: Task, line: str) -> None:
     if jax.process_index():
         return
-    print(line, file=sys.stderr, flush=True)
+    write(line)
     task.folder.mkdir(parents=True, exist_ok=True)
     with open(task.folder / "attack.log", "a", encoding="utf-8") as log:
         log.write(f"{datetime.datetime.now().isoformat(timespec='seconds')} {line}\n")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import dataclasses
 import functools
 from pathlib import Path
-import sys
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -31,12 +30,6 @@ from rnas.teachers import Teacher, load_teacher
 
 if TYPE_CHECKING:
     from rnas.data.stream import Stream
-
-
-def say(message: str) -> None:
-    """Prints to standard error, on the first process only."""
-    if jax.process_index() == 0:
-        print(message, file=sys.stderr, flush=True)
 
 
 @functools.cache

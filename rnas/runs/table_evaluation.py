@@ -18,11 +18,11 @@ from rnas.attacks.catalogue import CLEAN
 from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Evaluator, Settings, Threat, assess_dataset
 from rnas.evaluation.runner import pixels
-from rnas.runs.run import say
 from rnas.runs.table_run import TableRun
 from rnas.spaces import nasbench201
 from rnas.tabular.column_attacks import AUTO_ATTACK_RADIUS, COLUMN_ATTACKS, LAST
 from rnas.teachers import content_hash
+from rnas.training.messages import say
 
 AUTO_ATTACK = f"{AUTO_ATTACK_RADIUS}/255"
 

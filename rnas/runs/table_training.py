@@ -11,6 +11,7 @@ Not here: model choice, of which the protocol has none; the last epoch counts.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+import shlex
 import shutil
 
 import jax
@@ -19,12 +20,12 @@ from ml_collections import ConfigDict
 from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.table_results import planned_networks, result_file
 from rnas.config.load import record_config
-from rnas.runs.run import say
 from rnas.runs.table_evaluation import TableJudge
 from rnas.runs.table_run import STAGE, Group, TableRun
 from rnas.spaces import nasbench201
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader
+from rnas.training.messages import program, say
 from rnas.training.metrics_log import MetricsLog
 from rnas.training.trainer import DivergedError, Plan, Trainer
 
@@ -74,7 +75,8 @@ def train_table(
             say(f"rnas: {error}")
             diverged += [network.name for network in group]
     done = [result_file(workdir, network).exists() for group in groups for network in group]
-    say(f"{sum(done)} of {len(done)} networks are finished. Table: rnas tabular merge {workdir} --output=FILE")
+    merge = f"{program()} tabular merge {shlex.quote(str(workdir))} --output=FILE"
+    say(f"{sum(done)} of {len(done)} networks are finished. To write the table:\n  {merge}")
     if diverged:
         raise ValueError(f"diverged: {', '.join(diverged)}. All others of this shard are finished.")
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from rnas.objectives import TeacherApply
 from rnas.runs import recipes
-from rnas.runs.run import Run, say
+from rnas.runs.run import Run
 from rnas.steps import Augmentation, CachedTeacher, Views, run_teacher_on_views
 from rnas.teachers import Teacher
 from rnas.teachers.cache import TeacherCache, teacher_outputs
 from rnas.training.loaders import CachedTeacherLoader, Loader, ResidentLoader
+from rnas.training.messages import say
 
 GIB = 2**30
 AUGMENTED = Augmentation(0, False)  # of views: they are augmented already

@@ -1,6 +1,16 @@
-"""When compiled programs are let go."""
+"""When programs are compiled, and when compiled ones are let go."""
+
+import contextlib
+import os
+from typing import Any
 
 import jax
+from jax import monitoring
+from jaxlib import utils
+
+_BEGINS = "/jax/compilation_cache/compile_requests_use_cache"
+_ENDS = "/jax/core/compile/backend_compile_duration"
+_FATAL = 3  # level of what C++ writes to standard error
 
 
 def forget_programs() -> None:
@@ -10,3 +20,54 @@ def forget_programs() -> None:
     attacks a dozen networks in one process would be aborted.
     """
     jax.clear_caches()
+
+
+class Compiling(contextlib.AbstractContextManager):
+    """Watches, while it is entered, what JAX compiles in any thread, and keeps XLA quiet meanwhile.
+
+    XLA takes a compilation of more than two minutes for an error and writes that to standard error, over a bar of
+    progress. What fails in a compilation raises an exception, so nothing is lost.
+
+    Attributes:
+      now: whether something is being compiled; always False where JAX keeps no cache of programs.
+      seconds: spent on compiling since it was entered, of all threads together.
+    """
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._running = 0
+
+    @property
+    def now(self) -> bool:
+        return self._running > 0
+
+    def __enter__(self) -> "Compiling":
+        monitoring.register_event_listener(self._begin)
+        monitoring.register_event_duration_secs_listener(self._end)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        monitoring.unregister_event_listener(self._begin)
+        monitoring.unregister_event_duration_listener(self._end)
+        self._running = 0
+        _set_level(_usual_level())
+
+    def _begin(self, event: str, **_: Any) -> None:
+        if event == _BEGINS:
+            self._running += 1
+            _set_level(_FATAL)
+
+    def _end(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event == _ENDS:
+            self.seconds += duration_secs
+            self._running = max(0, self._running - 1)
+            if not self._running:
+                _set_level(_usual_level())
+
+
+def _usual_level() -> int:
+    return int(os.environ.get("TF_CPP_MIN_LOG_LEVEL") or 1)
+
+
+def _set_level(level: int) -> None:
+    utils.absl_set_min_log_level(level)

@@ -5,9 +5,10 @@ from typing import Any
 
 from rnas.artifacts.architecture import TutorAssignment
 from rnas.runs.recipes import joint_objective
-from rnas.runs.run import Run, say
+from rnas.runs.run import Run
 from rnas.runs.stages.search_architecture import searched_state
 from rnas.runs.tutor_assignments import searched_assignment
+from rnas.training.messages import say
 
 
 def derive_architecture(run: Run) -> None:

@@ -19,8 +19,9 @@ from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluat
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured
 from rnas.runs.recipes import BASELINE, evaluated_names
-from rnas.runs.run import Run, say
+from rnas.runs.run import Run
 from rnas.runs.trained_models import evaluated_model
+from rnas.training.messages import say
 from rnas.training.programs import forget_programs
 from rnas.training.progress import Progress
 

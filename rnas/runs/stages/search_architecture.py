@@ -6,13 +6,14 @@ from rnas.artifacts.architecture import Architecture, TutorAssignment
 from rnas.artifacts.search_history import write_epoch
 from rnas.runs.layer_movement import layer_movement
 from rnas.runs.recipes import augmentation, joint_objective
-from rnas.runs.run import Run, say
+from rnas.runs.run import Run
 from rnas.runs.searches import Search
 from rnas.runs.stage_trainers import make_loader, make_trainer, restore, sampler, training_images
 from rnas.runs.teacher_sources import teacher_source
 from rnas.runs.tutor_assignments import searched_assignment
 from rnas.steps.state import State
 from rnas.teachers import Teacher
+from rnas.training.messages import say
 from rnas.training.trainer import Trainer
 
 

@@ -2,9 +2,10 @@
 
 from rnas.models import build_model
 from rnas.runs.recipes import initial_variables, network_fields, recipe, uses_natural_teacher, uses_teacher
-from rnas.runs.run import Run, predict, say
+from rnas.runs.run import Run, predict
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
 from rnas.teachers import save_teacher
+from rnas.training.messages import say
 
 
 def train_teacher(run: Run) -> None:
