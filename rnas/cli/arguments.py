@@ -8,9 +8,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+TABLE = "robbench"  # the system of a table of networks
+
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--config": dict(required=True, metavar="FILE[:NAMES]", help="configuration file, and names of its variants"),
-    "--workdir": dict(metavar="DIR", help="work directory; default: runs/<folder>/<name> of the configuration file"),
+    "--config": dict(
+        metavar="FILE[:NAMES]", help="configuration file, and names of its variants; default: what --workdir recorded"
+    ),
+    "--workdir": dict(metavar="DIR", help="work directory; default: runs/<folder>/<file>[_<names>] of --config"),
     "--data-dir": dict(metavar="DIR", help="where that set is"),
     "--partial": dict(action="store_true", help="accept a table of runs without some classes, data sets or metrics"),
     "--shard": dict(default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all"),
@@ -19,26 +23,48 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Adds some of `OPTIONS`; of --config and --workdir, `read_config` makes the configuration."""
+def add_shared(parser: argparse.ArgumentParser, *names: str, word: str = "") -> None:
+    """Adds some of `OPTIONS`; of --config and --workdir, `read_config` makes the configuration, with the same word."""
     if "--config" in names:
         parser.epilog = "Any configuration key can be changed with --config.key=value."
     for name in names:
-        parser.add_argument(name, **OPTIONS[name])
+        own = dict(OPTIONS[name])
+        if name == "--workdir" and word:
+            own["help"] = own["help"].replace("[_<names>]", f"[_<names>]_{word}")
+        parser.add_argument(name, **own)
 
 
-def read_config(arguments: argparse.Namespace, overrides: list[str], *words: str) -> tuple[ConfigDict, Path]:
+def read_config(
+    arguments: argparse.Namespace, overrides: list[str], *, word: str = "", table: bool = False
+) -> tuple[ConfigDict, Path]:
     """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7.
 
-    `words` are added to the name of the directory, if it is not given.
-    """
-    from rnas.config.load import load_config
+    Without --config it is the one that the work directory was made with.
 
-    config = load_config(arguments.config, overrides)
-    name, _, argument = arguments.config.partition(":")
-    file = Path(name)
-    default = Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument, *words]))
-    return config, Path(arguments.workdir or default)
+    Args:
+      word: is added to the name of the directory, if that is not given.
+      table: whether the command makes a table of networks, not a run.
+
+    Raises ValueError where neither is given, or the configuration is of another command.
+    """
+    from rnas.config.load import load_config, recorded_config
+
+    source = arguments.config
+    if source is None:
+        if arguments.workdir is None:
+            raise ValueError("give --config=FILE, or --workdir=DIR to go on with what was begun there.")
+        config, workdir = recorded_config(arguments.workdir, overrides), Path(arguments.workdir)
+        source = str(workdir / "config.json")
+    else:
+        config = load_config(source, overrides)
+        name, _, argument = source.partition(":")
+        file = Path(name)
+        default = Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument, word]))
+        workdir = Path(arguments.workdir or default)
+    if (config.system == TABLE) != table:
+        own = "a table of networks: rnas tabular train" if config.system == TABLE else "a run: rnas run"
+        raise ValueError(f"{source} is the configuration of {own} reads it, rnas {arguments.command} does not.")
+    return config, workdir
 
 
 def read_shard(arguments: argparse.Namespace) -> tuple[int, int]:

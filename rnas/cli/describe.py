@@ -1,4 +1,4 @@
-"""`rnas describe`: sizes and taps of the networks of a configuration, without running them."""
+"""`rnas describe`: sizes and taps of the networks of a configuration, and what its run costs, before it runs."""
 
 import argparse
 
@@ -13,8 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Prints the description; raises ValueError as `rnas.runs.description.describe`."""
     from rnas.cli import platform
+    from rnas.runs import training_cost
     from rnas.runs.description import describe
 
     platform.prepare()
     config, workdir = read_config(arguments, overrides)
-    return show(describe(config, workdir, arguments.architecture), as_json=arguments.json)
+    found = describe(config, workdir, arguments.architecture, training_cost.speeds)
+    return show(found, as_json=arguments.json)

@@ -1,9 +1,17 @@
 """`rnas run`, `search`, `train` and `evaluate`: the stages of a run, up to the one that the verb names."""
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnas.cli.arguments import add_shared, read_config
+
+if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
+    from rnas.artifacts.run_record import RunRecord
+    from rnas.runs.run import Run
 
 UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate"}  # verb: last stage
 
@@ -21,8 +29,20 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     platform.prepare(distributed=arguments.distributed)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
-        stages.execute(config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=draw)
+        stages.execute(
+            config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=draw, announce=announce
+        )
     return 0
+
+
+def announce(run: Run, wanted: Sequence[str], record: RunRecord) -> None:
+    """Prints what lies ahead, and about how long it takes here."""
+    from rnas.runs import run_plan, training_cost
+    from rnas.training.messages import say
+
+    costs = training_cost.stage_costs(run)
+    ahead = [stage for stage in wanted if stage in costs and not record.is_complete(stage)]
+    say(run_plan.plan(run, wanted, record, costs, training_cost.speeds(run) if ahead else {}))
 
 
 def draw(workdir: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from rnas.cli.arguments import add_shared, read_config, read_shard
 from rnas.cli.run import draw
 
+STUDY = "study"  # at the end of the name of its directory
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_shared(parser, "--config", "--workdir", "--shard")
+    add_shared(parser, "--config", "--workdir", "--shard", word=STUDY)
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -18,7 +20,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.training.interruption import interruptible
 
     platform.prepare()
-    config, workdir = read_config(arguments, overrides, "study")
+    config, workdir = read_config(arguments, overrides, word=STUDY)
     shard = read_shard(arguments)
     with interruptible():
         run_study(config, workdir, *shard, command=arguments.typed, report=draw, report_study=_draw_study)

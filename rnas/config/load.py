@@ -1,6 +1,6 @@
 """The configuration of a run: read from a file, changed by the command line, recorded in its directory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import difflib
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from typing import Any, cast
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from rnas.artifacts.files import read_json, write_json
+from rnas.artifacts.files import read_object, write_json
 from rnas.config.defaults import system
 from rnas.config.defaults.ranges import RANGES
 from rnas.config.ranges import check_ranges
@@ -37,7 +37,11 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
     Raises ValueError for no such file, an error in it, an unknown key, a value of another type than the default, or a
     number outside the range of its key.
     """
-    config = _read(specification)
+    return _changed(_read(specification), overrides, specification)
+
+
+def _changed(config: ConfigDict, overrides: Sequence[str], specification: str) -> ConfigDict:
+    """A configuration with what the command line changes, locked; raises ValueError as `load_config`."""
     defaults = _flatten(config)
     for override in overrides:
         match = _OVERRIDE.fullmatch(override)
@@ -70,7 +74,7 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
         return
     # Through JSON and back, so that a tuple equals the list it is stored as.
     given = _flatten(json.loads(json.dumps(config.to_dict())))
-    recorded = _flatten(read_json(path))
+    recorded = _flatten(read_object(path))
     defaults = _defaults(given)
     new = {key for key in given.keys() - recorded.keys() if key in defaults and given[key] == defaults[key]}
     keys = [key for key in (given.keys() | recorded.keys()) - new if not key.startswith(FREE)]
@@ -108,26 +112,26 @@ def _remove_log(workdir: Path) -> None:
     shutil.rmtree(workdir / metrics.EVENTS, ignore_errors=True)
 
 
-def recorded_config(workdir: str | os.PathLike) -> ConfigDict:
-    """Reads the configuration that a work directory was made with; a key that is new since then has its default.
+def recorded_config(workdir: str | os.PathLike, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Reads the configuration that a work directory was made with, and applies `overrides` as `load_config`.
 
-    Raises ValueError for no such file, or keys that this version lacks.
+    A key that is new since then has its default. Raises ValueError for no such file, keys that this version lacks, or
+    values of another type than theirs.
     """
     path = Path(workdir) / FILE
     if not path.is_file():
         raise ValueError(f"{workdir} holds no {FILE}: it is no work directory of a run.")
-    recorded = read_json(path)
-    if not isinstance(recorded, dict):
-        raise ValueError(f"{path} holds {type(recorded).__name__}, not the configuration of a run.")
-    defaults = _defaults(recorded)
-    if strange := sorted(_flatten(recorded).keys() - defaults.keys()):
+    recorded = read_object(path)
+    defaults, given = _defaults(recorded), _flatten(recorded)
+    if strange := sorted(given.keys() - defaults.keys()):
         raise ValueError(f"{path} was written by another version: this one has no {', '.join(strange)}.")
+    for key, value in given.items():
+        if not _is_like(value, defaults[key]):
+            kind = type(defaults[key]).__name__
+            raise ValueError(f"{path}: {key} is {json.dumps(value)}, expected {kind}; it may have been edited.")
     config = system(recorded["system"]).get_config()
-    try:
-        config.update_from_flattened_dict(_with_tuples(_flatten(recorded)))
-    except TypeError as error:  # a value of another type than its default
-        raise ValueError(f"{path} was not written by rnas, or was changed: {error}") from error
-    return config.lock()
+    config.update_from_flattened_dict(_with_tuples(given))
+    return _changed(config, overrides, str(path))
 
 
 def _defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +139,17 @@ def _defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(recorded.get("system"), str):
         return {}
     return _flatten(json.loads(json.dumps(system(recorded["system"]).get_config().to_dict())))
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether JSON can have made this value of one of the kind of a default."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int | float):
+        return isinstance(value, int if isinstance(default, int) else int | float)
+    if isinstance(default, list):
+        return isinstance(value, list) and not any(isinstance(each, dict | list) for each in value)
+    return isinstance(value, str) if isinstance(default, str) else not isinstance(value, dict | list)
 
 
 def _with_tuples(value: Any) -> Any:
@@ -200,7 +215,7 @@ def _check_key(key: str, defaults: dict[str, Any], specification: str) -> None:
     raise ValueError(f"{specification} has no key {key!r}; the nearest is {' or '.join(map(repr, near)) or 'none'}")
 
 
-def _refusal(overrides: list[str], config: ConfigDict, defaults: dict[str, Any], error: Exception) -> str:
+def _refusal(overrides: Sequence[str], config: ConfigDict, defaults: dict[str, Any], error: Exception) -> str:
     """Names the override that does not fit its default; where that is unclear, the parser's own message."""
     for override in overrides:
         key, _, text = override.removeprefix("--config.").partition("=")

@@ -1,29 +1,37 @@
-"""What a configuration would build, and what a work directory holds, without running anything."""
+"""What a configuration would build, and what its run would cost, without running it."""
 
-import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from rnas.artifacts.architecture import load_architecture
-from rnas.artifacts.run_record import FILE, RunRecord
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.runs.recipes import uses_teacher
-from rnas.runs.stages import NAMES, open_run
+from rnas.runs.run import Run
+from rnas.runs.stages import open_run
+from rnas.runs.training_cost import StageCost, speeds, stage_costs
 from rnas.teachers import describe_taps
 from rnas.teachers.teacher import CARD, read_card, teacher_directory
 
 
-def describe(config: ConfigDict, workdir: Path, architecture: str | None = None) -> dict[str, Any]:
-    """Parameters, MACs (one image) and taps of supernet, teacher and derived network, as far as each exists.
+def describe(
+    config: ConfigDict,
+    workdir: Path,
+    architecture: str | None = None,
+    measure: Callable[[Run], Mapping[str, float]] = speeds,
+) -> dict[str, Any]:
+    """Parameters, MACs (one image) and taps of supernet, teacher and derived network, and what a run costs.
 
-    The last two are those of `workdir`; `architecture` names another `architecture.json`.
+    The last two networks are those of `workdir`, as far as they exist; `architecture` names another
+    `architecture.json`. `measure` finds how fast this device is, see `rnas.runs.training_cost.speeds`.
     """
     run = open_run(config, workdir)
     image_shape = tuple(config.data.image_shape)
-    result = {
+    result: dict[str, Any] = {
         "system": config.system,
         "space": config.space,
         "image_shape": list(image_shape),
@@ -47,19 +55,35 @@ def describe(config: ConfigDict, workdir: Path, architecture: str | None = None)
         data = {"num_classes": config.data.num_classes, "mean": list(config.data.mean), "std": list(config.data.std)}
         teacher = {"architecture": config.teacher.architecture, **data}
     else:
-        return {**result, "taps": taps}
+        return {**result, "cost": cost(run, measure), "taps": taps}
     fields = {key: teacher[key] for key in ("num_classes", "mean", "std")}
     model = build_model(teacher["architecture"], **fields)
     taps["teacher"] = [tap._asdict() for tap in describe_taps(model, image_shape)]
     result["teacher"] = {**teacher, **count(model, image_shape)._asdict()}
-    return {**result, "taps": taps}
+    return {**result, "cost": cost(run, measure), "taps": taps}
 
 
-def status(workdir: Path) -> dict[str, Any]:
-    """State and seconds of every stage; ValueError where no run has begun, or one of an earlier version has."""
-    if not (workdir / FILE).exists():
-        raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
-    record = RunRecord.read(workdir / FILE)
-    done = {stage: dataclasses.asdict(entry) for stage, entry in record.stages.items()}
-    stages = {stage: done.get(stage, {"status": "waiting"}) for stage in NAMES}
-    return {"workdir": str(workdir), "command": record.command, "stages": stages}
+def cost(run: Run, measure: Callable[[Run], Mapping[str, float]]) -> dict[str, Any]:
+    """What every stage takes at most, and all together; or why that is not known, where the data are missing."""
+    try:
+        costs = stage_costs(run)
+    except ValueError as error:
+        return {"unknown": str(error)}
+    found = measure(run)
+    return {
+        "training_images": run.dataset.fingerprint["counts"]["train"],
+        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        **{name: _shown(stage, found) for name, stage in costs.items()},
+        "all": _shown(sum(costs.values(), StageCost()), found),
+    }
+
+
+def _shown(cost: StageCost, found: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "epochs": cost.epochs,
+        "steps": cost.steps,
+        "images": cost.images,
+        "forward_passes": round(sum(cost.passes.values())),
+        "macs": round(sum(cost.macs.values())),
+        "seconds": round(cost.seconds(found)),
+    }

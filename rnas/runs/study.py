@@ -23,9 +23,9 @@ from rnas.config import record_config
 from rnas.evaluation.paired_statistics import compare, detectable_difference
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.runs.recipes import BASELINE, evaluated_names
-from rnas.runs.run import say
 from rnas.runs.stages import execute, open_run
 from rnas.runs.training_cost import training_macs
+from rnas.training.messages import say
 
 
 def run_study(
@@ -163,12 +163,12 @@ def _finished(workdir: Path, seed: int) -> bool:
     return (folder(workdir, seed) / EVALUATION).exists()
 
 
-def _announce(config: ConfigDict, macs: dict[str, float], seeds: Sequence[int], images: int) -> None:
+def _announce(config: ConfigDict, macs: float, seeds: Sequence[int], images: int) -> None:
     arms = len(config.baselines) + 1
     detectable = 100 * detectable_difference(images)
     say(
         f"study: {arms} arms, {len(seeds)} of {len(config.study.seeds)} seeds; training of a seed takes at most "
-        f"{sum(macs.values()):.3g} multiply-accumulates, evaluation comes on top. {images} test images show a "
+        f"{macs:.3g} multiply-accumulates, evaluation comes on top. {images} test images show a "
         f"difference of {detectable:.1f} points between two trained models with 80 % power if they disagree on 15 %."
     )
 

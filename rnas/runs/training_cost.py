@@ -1,13 +1,58 @@
-"""What a run will compute, before it does: a count of passes of networks, in multiply-accumulates."""
+"""What a run will compute, before it does: a count of passes of networks, and about how long they take here."""
 
+from collections.abc import Mapping
+import dataclasses
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnas.attacks import catalogue
+from rnas.attacks.programs import runs_of
+from rnas.evaluation import Settings
+from rnas.evaluation.robustness_table import CURVE_ATTACK
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.objectives import Objective
 from rnas.runs import recipes
+from rnas.runs.baselines import SEARCHED_TUTORS, parse
 from rnas.runs.recipes import joint_objective, learners, recipe
 from rnas.runs.run import Run
 
 FORWARD, TO_IMAGES, TO_WEIGHTS = 1, 2, 3  # passes forward; forward and back to the images; to the weights too
+ONCE = 4e9  # multiply-accumulates of one measured call on a CPU, which fills with little
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """What a stage takes at most: caches of a teacher and images that drop out of an attack spare some of it.
+
+    Attributes:
+      epochs: of training, over all networks that the stage trains.
+      steps: the same in steps.
+      images: that it sees, one as often as it is seen.
+      passes: network, 'student' or 'teacher' -> what the work on it is worth, in forward passes of one image.
+      macs: the same in multiply-accumulates.
+    """
+
+    epochs: int = 0
+    steps: int = 0
+    images: int = 0
+    passes: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    macs: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __add__(self, other: "StageCost") -> "StageCost":
+        passes, macs = (
+            {name: one.get(name, 0) + two.get(name, 0) for name in {**one, **two}}
+            for one, two in ((self.passes, other.passes), (self.macs, other.macs))
+        )
+        return StageCost(self.epochs + other.epochs, self.steps + other.steps, self.images + other.images, passes, macs)
+
+    def seconds(self, speeds: Mapping[str, float]) -> float:
+        """About how long it takes at so many multiply-accumulates a second of each network, compiling aside."""
+        return sum(macs / speeds[name] for name, macs in self.macs.items())
 
 
 def passes(objective: Objective) -> float:
@@ -16,27 +61,121 @@ def passes(objective: Objective) -> float:
     return TO_WEIGHTS * trained + TO_IMAGES * objective.steps * objective.attacks
 
 
-def training_macs(run: Run) -> dict[str, float]:
-    """Multiply-accumulates of every stage that trains, without evaluation; teacher caches count as no saving.
+def stage_costs(run: Run) -> dict[str, StageCost]:
+    """The cost of every stage that computes something, by its name in `run.json`.
 
     The student counts as the largest network of its space, or the supernet where a space has none.
     """
     config, images = run.config, run.dataset.fingerprint["counts"]["train"]
-    shape, described = tuple(config.data.image_shape), run.search.described()
-    student, inputs = described["supernet"]
-    own = count(student, shape, *inputs).macs
-    data = {"num_classes": config.data.num_classes, "mean": tuple(config.data.mean), "std": tuple(config.data.std)}
-    teacher = 0
+    sizes = {name: macs for name, (_, _, macs) in networks(run).items()}
+
+    def cost(own: Mapping[str, float], seen: int, epochs: int = 0, steps: int = 0) -> StageCost:
+        own = {name: number for name, number in own.items() if number}
+        return StageCost(epochs, steps, seen, own, {name: number * sizes[name] for name, number in own.items()})
+
+    def trained(objective: Objective, epochs: int, per_epoch: int, network: str = "student") -> StageCost:
+        seen = epochs * images
+        taught = seen * (objective.needs_teacher + objective.needs_natural_teacher)
+        own = {"teacher": taught} if network == "student" else {}
+        return cost({network: passes(objective) * seen, **own}, seen, epochs, epochs * per_epoch)
+
+    def of_recipe(stage: str, network: str = "student") -> StageCost:
+        how = recipe(config, stage)
+        return trained(how.objective, how.epochs, images // how.batch_size, network)
+
+    found: dict[str, StageCost] = {}
+    made = [("teacher", config.teacher.path, recipes.uses_teacher(config))]
+    made += [("natural_teacher", config.teacher.natural_path, recipes.uses_natural_teacher(config))]
+    for stage, path, used in made:
+        if used and not path:
+            found["teacher"] = found.get("teacher", StageCost()) + of_recipe(stage, "teacher")
+    if run.search.searches:
+        objective, per_epoch = joint_objective(config, "search"), run.search.steps_per_epoch(images)
+        found["search"] = trained(objective, config.search.epochs, per_epoch)
+        tutors = [parse(name) for name in config.baselines]
+        for _ in {(own.architecture, own.tutors) for own in tutors if own.tutors in SEARCHED_TUTORS}:
+            found["baselines"] = found.get("baselines", StageCost()) + found["search"]
+    for stage in learners(config):
+        name = "baselines" if stage.startswith(recipes.BASELINE) else stage
+        found[name] = found.get(name, StageCost()) + of_recipe(stage)
+    found["evaluate"] = _evaluation(run, cost)
+    order = ("teacher", "search", "train", "finetune", "baselines", "evaluate")
+    return {name: found[name] for name in order if name in found}
+
+
+def training_macs(run: Run) -> float:
+    """Multiply-accumulates of all stages that train; teacher caches count as no saving."""
+    return sum(sum(cost.macs.values()) for stage, cost in stage_costs(run).items() if stage != "evaluate")
+
+
+def _evaluation(run: Run, cost: Any) -> StageCost:
+    """What the evaluation takes where nothing is fooled; sanity checks of AutoAttack are left out."""
+    config, classes = run.config.evaluation, run.config.data.num_classes
+
+    def of_image(attack: catalogue.Attack) -> int:
+        return sum(each.cost for each in runs_of(attack, "linf", classes))
+
+    table = sum(of_image(attack) for attack in catalogue.parse(config.attacks)) * len(config.epsilons)
+    table += 1 + of_image(CURVE_ATTACK) * len(config.curve)
+    strongest = sum(each.cost for each in Settings().plan("linf", classes).runs)
+    test = run.dataset.fingerprint["counts"]["test"]
+    tested = min(config.count or test, test)
+    attacked = min(config.auto_attack_count or tested, tested)
+    own: dict[str, float] = {"student": 0.0, "teacher": 0.0}
+    names = recipes.model_names(run.config)
+    for name in names:
+        group = {name, "baselines"} if name.startswith(recipes.BASELINE) else {name}
+        network = "teacher" if name == "teacher" else "student"
+        own[network] += tested * table + attacked * strongest * bool(group & {*config.auto_attack})
+    own["student"] += attacked * strongest * ("strongest_baseline" in config.auto_attack and bool(run.config.baselines))
+    return cost(own, tested * len(names))
+
+
+# -- on this device --------------------------------------------------------------------------------------
+
+
+def networks(run: Run) -> dict[str, tuple[nn.Module, tuple, int]]:
+    """'student', and 'teacher' if there is one: the network, what it takes beside images, its multiply-accumulates."""
+    config, shape = run.config, tuple(run.config.data.image_shape)
+    student, inputs = run.search.described()["supernet"]
+    found = {"student": (student, inputs, count(student, shape, *inputs).macs)}
     if recipes.uses_teacher(config):
         name = run.teacher.architecture if config.teacher.path else config.teacher.architecture
-        teacher = count(build_model(name, **data), shape).macs
-    found = {}
-    if teacher and not config.teacher.path:
-        found["teacher"] = passes(recipe(config, "teacher").objective) * teacher * config.teacher.epochs * images
-    if run.search.searches:
-        objective = joint_objective(config, "search")
-        found["search"] = (passes(objective) * own + objective.needs_teacher * teacher) * config.search.epochs * images
-    for stage in learners(config):
-        how = recipe(config, stage)
-        found[stage] = (passes(how.objective) * own + how.objective.needs_teacher * teacher) * how.epochs * images
+        teacher = build_model(name, **recipes.network_fields(config))
+        found["teacher"] = (teacher, (), count(teacher, shape).macs)
     return found
+
+
+def speeds(run: Run, seconds: float = 2.0) -> dict[str, float]:
+    """Multiply-accumulates a second of every network of `networks`, in passes forward and back, on all devices.
+
+    Measures for `seconds` in all, after compiling.
+    """
+    measured = networks(run)
+    return {
+        name: _speed(model, inputs, macs, run, seconds / len(measured))
+        for name, (model, inputs, macs) in measured.items()
+    }
+
+
+def _speed(model: nn.Module, inputs: tuple, macs: int, run: Run, seconds: float) -> float:
+    batch = max(1, run.config.train.batch_size // jax.device_count())
+    if jax.default_backend() == "cpu":
+        batch = max(1, min(batch, int(ONCE / (TO_WEIGHTS * macs))))
+    images = jnp.full((batch, *run.config.data.image_shape), 0.5)
+    shapes = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images, *inputs)))
+    variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1, leaf.dtype), shapes)
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            return model.apply({**variables, "params": params}, images, *inputs, train=False)[0].sum()
+
+        return jax.grad(loss)(params)
+
+    jax.block_until_ready(gradient(variables["params"]))
+    calls, began = 0, time.perf_counter()
+    while (spent := time.perf_counter() - began) < seconds:
+        jax.block_until_ready(gradient(variables["params"]))
+        calls += 1
+    return calls * batch * TO_WEIGHTS * macs * jax.device_count() / max(spent, 1e-9)

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import json
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from rnas import __version__
 from rnas.artifacts.run_record import RunRecord, StageRecord, versions
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config
-from rnas.main import VERBS, main
+from rnas.main import VERBS, main, parse
 from rnas.models import build_model
-from rnas.runs import stages
+from rnas.runs import stages, training_cost
 from rnas.teachers import save_teacher
 from rnas.training.interruption import Interrupted
 
@@ -32,6 +34,7 @@ SMALL = ("--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.bat
 def _settings_of_the_tests(request, monkeypatch):
     if "prepare" not in request.fixturenames:
         monkeypatch.setattr(platform, "prepare", lambda **_: None)
+        monkeypatch.setattr(training_cost, "speeds", lambda run: {"student": 1e9, "teacher": 1e9})
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +52,9 @@ def refused(tmp_path, data, capsys):
         assert main(argv) == 2
         shown = capsys.readouterr()
         assert shown.out == "" and "Traceback" not in shown.err
-        assert shown.err.startswith("rnas: "), shown.err
-        return shown.err
+        before, mistake = re.fullmatch(r"(?s)(.*?)^(rnas: .*)", shown.err, re.MULTILINE).groups()
+        assert not before or before.startswith(f"{workdir}: "), "nothing but a plan stands before it"
+        return mistake
 
     return run
 
@@ -76,7 +80,7 @@ def test_commands_run_up_to_their_stage(monkeypatch, command, until):
     ((config, workdir, rest),) = started
     assert (config.space, config.seed, config.evaluation.count) == ("s7", 3, 7)
     assert workdir == Path("runs/rnas_cl/cifar10_s7")
-    assert callable(rest.pop("report", print))
+    assert callable(rest.pop("report", print)) and callable(rest.pop("announce", print))
     assert rest == {"command": " ".join(["rnas", *argv]), "until": until}
 
 
@@ -93,8 +97,57 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr(stages, "execute", interrupted)
     assert main(["run", f"--config={DIGITS}"]) == 130
-    line = f"stage 'train' was interrupted and saved at step 7. To go on: rnas run --config={DIGITS}\n"
+    line = f"stage 'train' was interrupted and saved at step 7. To go on:\n  rnas run --config={DIGITS}\n"
     assert capsys.readouterr().err == line
+
+
+def test_a_run_goes_on_from_what_its_directory_recorded(monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(stages, "execute", lambda config, workdir, **_: started.append((config, workdir)))
+    record_config(tmp_path, load_config(str(DIGITS), ["--config.seed=3", "--config.evaluation.epsilons=('0.2',)"]))
+    assert main(["run", f"--workdir={tmp_path}"]) == 0
+    assert main(["evaluate", f"--workdir={tmp_path}", "--config.study.seeds=(4,)"]) == 0
+    (config, workdir), (changed, _) = started
+    assert workdir == tmp_path and (config.seed, config.evaluation.epsilons) == (3, ("0.2",))
+    assert changed.study.seeds == (4,) and changed.seed == 3
+
+
+@pytest.mark.parametrize("command", ["run", "study", "describe", "teacher train", "tabular train"])
+def test_without_configuration_and_directory_nothing_is_begun(capsys, tmp_path, command):
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == "rnas: give --config=FILE, or --workdir=DIR to go on with what was begun there.\n"
+    assert main([*command.split(), f"--workdir={tmp_path}"]) == 2
+    assert f"{tmp_path} holds no config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "describe", "study", "teacher train", "tabular train"])
+def test_a_configuration_of_another_command_names_that(capsys, command):
+    table = command.startswith("tabular")
+    config = DIGITS if table else ROOT / "configs" / "robbench" / "digits.py"
+    assert main([*command.split(), f"--config={config}"]) == 2
+    shown = capsys.readouterr().err
+    assert str(config) in shown and ("a run: rnas run" if table else "a table of networks: rnas tabular train") in shown
+
+
+def test_home_stands_after_an_equals_sign_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments, overrides = parse(["run", "--config=~/a.py:s7", "--workdir=~/runs/~x", "--config.data.dir=~"])
+    assert (arguments.config, arguments.workdir) == (f"{tmp_path}/a.py:s7", f"{tmp_path}/runs/~x")
+    assert overrides == [f"--config.data.dir={tmp_path}"]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(["--version"])
+    assert leaving.value.code == 0 and capsys.readouterr().out == f"rnas {__version__}\n"
+
+
+def test_a_page_that_is_not_there_is_not_named(capsys, tmp_path):
+    """Of a run whose stages are complete up to one before `report`."""
+    begun(tmp_path, "teacher", "search", "derive")
+    assert main(["search", f"--config={DIGITS}", f"--workdir={tmp_path}"]) == 0
+    shown = capsys.readouterr().err
+    assert "the run is complete up to 'derive'; nothing to do." in shown and "eport" not in shown
 
 
 def test_report_of_no_run_is_refused(tmp_path, capsys):
@@ -139,12 +192,23 @@ def test_every_command_has_its_module():
     [
         ([], "command"),
         (["serach"], "invalid choice: 'serach'"),
-        (["run"], "--config"),
         (["run", "--config=a.py", "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
         (["run", "--config=a.py", "seed=3"], "configuration keys are written --config.key=value"),
         (["teacher", "--config=a.py"], "action"),
-        (["status", "--config.seed=3"], "--config.seed=3: this command takes no configuration"),
-        (["tabular", "rank", "--table=x", "--config.seed=3"], "this command takes no configuration"),
+        *(
+            ([*command.split(), "--config.seed=3"], "--config.seed=3: this command takes no configuration")
+            for command in (
+                "status",
+                "report",
+                "attack",
+                "ntk --dataset=digits",
+                "teacher import x --output=y",
+                "teacher check x --dataset=digits",
+                "teacher halve x --output=y",
+                "tabular rank --table=x",
+                "tabular merge x --output=y",
+            )
+        ),
     ],
 )
 def test_a_command_that_cannot_be_read_is_refused(capsys, argv, message):

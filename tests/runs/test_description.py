@@ -42,6 +42,7 @@ SEARCHED = {
 @pytest.fixture(autouse=True)
 def _settings_of_the_tests(monkeypatch):
     monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.runs.training_cost.speeds", lambda run: {"student": 1e6, "teacher": 1e9})
 
 
 @pytest.fixture
@@ -111,12 +112,49 @@ def test_teacher_and_taps_have_their_sizes(describe):
 def test_nothing_but_one_object_is_printed(tmp_path):
     """In a process of its own, where imports and libraries may also print."""
     command = [sys.executable, "-m", "rnas.main", "describe", f"--config={DIGITS}", f"--workdir={tmp_path}", "--json"]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
+    cache = tmp_path.parent / f"{tmp_path.name}_cache"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     assert json.loads(done.stdout)["space"] == "tiny"
     assert list(tmp_path.iterdir()) == [], "describing a configuration makes no files"
+
+
+COST = (
+    "search.epochs=3", "search.batch_size=100", "train.epochs=5", "train.batch_size=50", "baselines=('plain',)",
+    "adversarial.steps=4", "teacher.epochs=2", "teacher.steps=2", "teacher.batch_size=100", "data.held_out=137",
+    "evaluation.count=100", "evaluation.attacks=pgd_100", "evaluation.epsilons=('0.1','0.2')",
+    "evaluation.curve=('0.1',)", "evaluation.auto_attack=()", "data.train_count=0",
+)  # fmt: skip
+
+
+def test_what_a_run_costs(describe):
+    """Counted by hand for 1,300 training images."""
+    described = describe(DIGITS, SMALL_TEACHER, *(f"--config.{override}" for override in COST))
+    cost, student, teacher = (described[name] for name in ("cost", "supernet", "teacher"))
+    assert cost["training_images"] == 1300
+
+    # TRADES: a clean and an attacked pass to the weights, 3 each, and steps of 2; the teacher sees every image once.
+    own = {"search": 3 * 1300, "train": 5 * 1300}
+    for stage, (epochs, steps) in {"search": (3, 39), "train": (5, 130)}.items():
+        passes = own[stage] * (6 + 2 * 4)
+        assert {key: cost[stage][key] for key in ("epochs", "steps", "images", "forward_passes", "macs")} == {
+            "epochs": epochs, "steps": steps, "images": own[stage], "forward_passes": passes + own[stage],
+            "macs": passes * student["macs"] + own[stage] * teacher["macs"],
+        }  # fmt: skip
+        expected = passes * student["macs"] / 1e6 + own[stage] * teacher["macs"] / 1e9
+        assert cost[stage]["seconds"] == pytest.approx(expected, abs=1)
+    assert cost["teacher"]["steps"] == 26 and cost["baselines"]["macs"] == 3 * 5 * 1300 * student["macs"]
+    # Two radii of PGD-100 with two losses, the clean images, and PGD-20 of the curve; three models.
+    passes = 100 * (2 * 2 * (3 * 100 + 1) + 1 + 3 * 20 + 1)
+    assert cost["evaluate"]["forward_passes"] == 3 * passes and cost["evaluate"]["steps"] == 0
+    assert cost["all"]["macs"] == sum(cost[stage]["macs"] for stage in ("teacher", *own, "baselines", "evaluate"))
+
+
+def test_the_cost_is_unknown_without_the_data(describe, tmp_path):
+    described = describe(f"{CIFAR10}:s3", f"--config.data.dir={tmp_path / 'nowhere'}", SMALL_TEACHER)
+    assert "nowhere' does not exist" in described["cost"]["unknown"] and described["supernet"]["params"] == 183_194
 
 
 def test_text_for_a_reader(tmp_path, capsys):

@@ -4,19 +4,21 @@ teacher → search → derive → train → finetune → baselines → evaluate 
 left in the directory, so a run that was stopped goes on where it stood.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+import shlex
+import sys
 
 import jax
 from ml_collections import ConfigDict
 
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation
-from rnas.artifacts.run_record import StageRecorder
+from rnas.artifacts.run_record import RunRecord, StageRecorder
 from rnas.config import check, record_config
 from rnas.runs.checks import check_cacheable, check_config, check_surroundings
 from rnas.runs.headline import headline
-from rnas.runs.run import Run, say
+from rnas.runs.run import Run
 from rnas.runs.searches import make_search
 from rnas.runs.stages.derive_architecture import derive_architecture
 from rnas.runs.stages.evaluate_models import evaluate_models
@@ -24,6 +26,7 @@ from rnas.runs.stages.search_architecture import search_architecture
 from rnas.runs.stages.train_student import finetune_student, train_baselines, train_student
 from rnas.runs.stages.train_teacher import train_teacher
 from rnas.runs.teacher_sources import finished_cache
+from rnas.training.messages import program, say, terminal_width
 from rnas.training.programs import forget_programs
 
 STAGES: Mapping[str, Callable[[Run], None]] = {
@@ -57,16 +60,18 @@ def execute(
     command: str,
     until: str = REPORT,
     report: Callable[[Path], object] = lambda workdir: None,
+    announce: Callable[[Run, Sequence[str], RunRecord], object] = lambda run, wanted, record: None,
 ) -> None:
     """Runs the stages up to `until`, skipping those that are complete.
 
     Args:
       command: what started the run, for `run.json`.
       report: draws the page of a work directory.
+      announce: is told what lies ahead: the run, the stages up to `until`, and the record of what was done before.
 
     Raises ValueError where the configuration cannot work, or is not the directory's.
     """
-    _execute(open_run(config, workdir), command, until, report)
+    _execute(open_run(config, workdir), command, until, report, announce)
 
 
 def make_teacher_cache(config: ConfigDict, workdir: str | Path, *, command: str) -> None:
@@ -76,20 +81,28 @@ def make_teacher_cache(config: ConfigDict, workdir: str | Path, *, command: str)
     """
     run = open_run(config, workdir)
     check_cacheable(config)  # before a teacher is trained for it
-    _execute(run, command, "teacher", lambda workdir: None)
+    _execute(run, command, "teacher")
     finished_cache(run)
 
 
-def _execute(run: Run, command: str, until: str, report: Callable[[Path], object]) -> None:
+def _execute(
+    run: Run,
+    command: str,
+    until: str,
+    report: Callable[[Path], object] = lambda workdir: None,
+    announce: Callable[[Run, Sequence[str], RunRecord], object] = lambda run, wanted, record: None,
+) -> None:
     wanted, page = NAMES[: NAMES.index(until) + 1], run.workdir / "report.html"
     recorder = StageRecorder(run.workdir, command)
     if all(recorder.record.is_complete(stage) for stage in wanted):
         record_config(run.workdir, run.config)
-        say(f"{run.workdir}: the run is complete up to {until!r}; nothing to do. Report: {page}")
+        written = f" Report: {page}" if page.exists() else ""
+        say(f"{run.workdir}: the run is complete up to {until!r}; nothing to do.{written}")
         return
     # Before anything is written: a mistake found here leaves no work directory that insists on it.
     check_surroundings(run)
     record_config(run.workdir, run.config)
+    announce(run, wanted, recorder.record)
     for stage in wanted:
         if not recorder.record.is_complete(stage):
             with recorder.stage(stage):
@@ -99,9 +112,9 @@ def _execute(run: Run, command: str, until: str, report: Callable[[Path], object
                     report(run.workdir)
             forget_programs()
     if (run.workdir / EVALUATION).exists():
-        say(headline(Evaluation.read(run.workdir / EVALUATION)))
+        say(headline(Evaluation.read(run.workdir / EVALUATION), terminal_width(sys.stderr)))
         if page.exists():
             say(f"report: {page}")
             if "student" not in run.config.evaluation.auto_attack:
-                epsilon = run.config.evaluation.epsilons[0]
-                say(f"AutoAttack, with sanity checks: rnas attack --workdir={run.workdir} --epsilon={epsilon}")
+                own = shlex.join([f"--workdir={run.workdir}", f"--epsilon={run.config.evaluation.epsilons[0]}"])
+                say(f"AutoAttack, with sanity checks:\n  {program()} attack {own}")
