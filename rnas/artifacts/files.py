@@ -122,6 +122,14 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path} is not readable as JSON: no UTF-8 text at byte {error.start}") from error
 
 
+def read_object(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file that holds an object; raises as `read_json`, and ValueError where it holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds {content!r:.60}, no JSON object: mend it, or remove it to have it made anew.")
+    return content
+
+
 def plain(value: Any) -> Any:
     """An array as lists, a path as a string: what JSON can express of a value that is not of its own types."""
     if isinstance(value, os.PathLike):

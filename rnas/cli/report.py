@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     Raises ValueError where the directory is of no kind, a file cannot be read, or nothing can stand beside it.
     """
     from rnas import pages
-    from rnas.artifacts.files import read_json
+    from rnas.artifacts.files import read_object
     from rnas.pages.kernel_page import write_kernel_page
     from rnas.pages.table_page import write_training_page
 
@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
         print(pages.write_seeds_page(arguments.seeds))
         return 0
     config = workdir / "config.json"
-    content = read_json(config) if config.exists() else {}
-    if isinstance(content, dict) and content.get("system") == "robbench":
+    content = read_object(config) if config.exists() else {}
+    if content.get("system") == "robbench":
         print(write_training_page(workdir, beside))
         return 0
     for file, noun, write in (

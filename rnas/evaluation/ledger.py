@@ -15,7 +15,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from rnas.artifacts.files import read_arrays, read_json, write_arrays, write_json
+from rnas.artifacts.files import read_arrays, read_object, write_arrays, write_json
 
 IDENTITY = "identity.json"
 CARRY, CARRY_FILE = "carry_", ".carry.npz"
@@ -43,7 +43,7 @@ class Ledger:
         self._writes = jax.process_index() == 0
         path = self._folder / IDENTITY
         if path.exists():
-            check_identity(read_json(path), identity, self._folder.parent)
+            check_identity(read_object(path), identity, self._folder.parent)
         wait_for_all()
         if self._writes:
             write_json(path, identity)

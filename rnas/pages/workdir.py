@@ -13,7 +13,7 @@ from rnas.artifacts import attack, evaluation, metrics, run_record
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.evaluation import Evaluation, ExampleImages
-from rnas.artifacts.files import read_json
+from rnas.artifacts.files import read_object
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.outcomes import FOLDER, Outcomes
 from rnas.artifacts.run_record import RunRecord
@@ -109,9 +109,7 @@ class Workdir:
         return value
 
     def status(self, stage: str) -> str:
-        """`complete`, `not requested`, `unfinished` or `not run`: from run.json, else from the files."""
-        if self.run and stage in self.run.stages:
-            return "complete" if self.run.is_complete(stage) else "unfinished"  # a killed run is still `running`
+        """`not requested`; else `complete`, `unfinished` or `not run`: from run.json, else from the files."""
         cells, tuned = self.origin is not None, self.setting("finetune.epochs")
         distils = any(self.setting(f"{part}.{key}") for part in ("search", "train") for key in ("gamma", "kl_weight"))
         needless = {
@@ -122,6 +120,8 @@ class Workdir:
         }
         if needless.get(stage):
             return "not requested"
+        if self.run and stage in self.run.stages:
+            return "complete" if self.run.is_complete(stage) else "unfinished"  # a killed run is still `running`
         results = {"search": self.architecture, "derive": self.architecture, "evaluate": self.evaluation}
         if results.get(stage):
             return "complete"
@@ -142,7 +142,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
-    stated = _if_there(read_json, workdir / "architecture.json", {})
+    stated = _if_there(read_object, workdir / "architecture.json", {})
     others = sorted(workdir.glob("architectures/*.json"), key=lambda path: numbered(path.stem))
     attacks = [(folder.name, read_attack(folder)) for folder in sorted(workdir.glob("attacks/*")) if folder.is_dir()]
     finished = [folder for _, folder in attacks if folder]
@@ -154,7 +154,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         return order.get(model, len(order)), model, summary.threat.norm, summary.threat.epsilon
 
     return Workdir(
-        config=_if_there(_read_object, workdir / "config.json", {}),
+        config=_if_there(read_object, workdir / "config.json", {}),
         run=_if_there(RunRecord.read, workdir / run_record.FILE),
         architecture=_if_there(load_architecture, workdir / "architecture.json"),
         size={key: stated[key] for key in ("params", "macs") if key in stated},
@@ -182,13 +182,6 @@ def read_attack(folder: Path) -> AttackFolder | None:
             rows = f"rows {first} to {last}, but {attack.EXAMPLES} holds {count} examples"
             raise ValueError(f"{folder / attack.IMAGES}: {rows}.")
     return AttackFolder(folder.name, summary, examples, images)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a JSON {type(content).__name__}, expected an object")
-    return content
 
 
 def _if_there(read: Callable[[Path], Any], path: Path, otherwise: Any = None) -> Any:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.artifacts.files import read_arrays, read_json, write_arrays, write_json
+from rnas.artifacts.files import read_arrays, read_object, write_arrays, write_json
 from rnas.models import build_model
 from rnas.training.checkpoints import Checkpoints
 
@@ -167,11 +167,22 @@ def save_teacher(path: Path, model: nn.Module, variables: Any, **described: Any)
 
 def read_card(path: Path) -> dict:
     """Reads a `teacher.json`; raises ValueError where it is not one."""
-    card = read_json(path)
-    required = ("architecture", "num_classes", "image_shape", "mean", "std", "hash")
-    if missing := [key for key in required if not isinstance(card, dict) or key not in card]:
+    card = read_object(path)
+    expected = {"architecture": str, "num_classes": int, "image_shape": list, "mean": list, "std": list, "hash": str}
+    if missing := [key for key in expected if key not in card]:
         raise ValueError(f"{path} is no card of a teacher: it lacks {', '.join(missing)}.")
+    numbers = {key: card[key] for key in ("image_shape", "mean", "std")}
+    wrong = [key for key, kind in expected.items() if not isinstance(card[key], kind)]
+    wrong += [key for key, of in numbers.items() if key not in wrong and not _are_numbers(of)]
+    if not isinstance(card.setdefault("origin", {}), dict):
+        wrong.append("origin")
+    if wrong:
+        raise ValueError(f"{path} is no card of a teacher: {wrong[0]} is {card[wrong[0]]!r:.60}. Restore the file.")
     return card
+
+
+def _are_numbers(values: list) -> bool:
+    return bool(values) and all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
 
 
 def teacher_directory(path: str | Path) -> Path:
