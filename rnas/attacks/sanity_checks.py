@@ -197,6 +197,15 @@ def check_noise(noise: np.ndarray, gradient: np.ndarray) -> Iterator[Rule]:
     )
 
 
+_WORDS = {
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    "pgd_twice_steps": "PGD of twice the steps",
+    "pgd_restarts": "PGD with restarts",
+    "white_box": "a white-box attack",
+    "square": "Square",
+    "transfer": "transfer from another model",
+}
 # Of the pairs (stronger or differently informed, what should have found as much): tolerance, and what it means.
 _ORDER = (
     ("fgsm", "pgd", FGSM_GAIN, "PGD should find all that one step finds: lower its step size or add steps, and look "
@@ -234,7 +243,8 @@ def check_order(fooled: Mapping[str, np.ndarray | None]) -> Iterator[Rule]:
     for place, (new, old, tolerance, advice) in enumerate(pairs):
         missed = first_alone(present[new], present[old])
         prefix = f"of {count} examples, " if place == 0 else ""
-        yield Rule(missed / count > tolerance, f"{prefix}{new} fools {missed} that {old} does not", advice)
+        figure = f"{prefix}{_WORDS[new]} fools {missed} that {_WORDS[old]} does not"
+        yield Rule(missed / count > tolerance, figure, advice)
 
 
 @sanity_check("E", "monotone in epsilon")

@@ -26,6 +26,14 @@ LOOKS = {
 }
 
 
+def code_legend() -> str:
+    """What the digits of the code of a cell of NAS-Bench-201 stand for."""
+    edges = ", ".join(f"{source} \u2192 {node}" for source, node in nasbench201.EDGES)
+    operations = ", ".join(f"{digit} {look(name)[0]}" for digit, name in enumerate(nasbench201.OPERATIONS))
+    words = f"A cell\u2019s code has a digit for each of its edges {edges}: {operations}."
+    return f"{words} State 0 enters the cell, state 3 leaves it."
+
+
 def look(operation: str) -> tuple[str, str, Any]:
     """Short name, colour and dashes of an operation."""
     return LOOKS.get(operation, (operation, QUIET, "-"))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rnas.artifacts.kernel_results import FILE, KernelGain, KernelResults, ScoreCorrelation, TableAgreement
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
+from rnas.pages.cells import code_legend
 from rnas.pages.quantity import exact
 from rnas.pages.site import Fold, dotted, publish, say, sections
-from rnas.pages.table import Cell, Table, whole
+from rnas.pages.table import Cell, Table, identity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +52,7 @@ def kernel_context(results: KernelResults) -> dict[str, Any]:
         "degenerate": [cell.code for cell in results.architectures if cell.degenerate],
         "results": results,
         "strongest": {},
+        "legend": code_legend(),
     }
     parts: dict[str, Any] = {}
     if found := results.agreement:
@@ -74,7 +76,7 @@ def kernel_context(results: KernelResults) -> dict[str, Any]:
             "gains": ("What an attack adds to a kernel", _gains(found.gains, column)),
             "best": ("Among the best cells", best),
         }
-    parts["cells"] = ("Cells", Fold(f"Scores of {count} cells", _cells(results)))
+    parts["cells"] = ("Cells", Fold(f"Scores of {count} cells", _cells(results), unfolded=True))
     return page | {"sections": sections(**parts, protocol=("Protocol", results.settings))}
 
 
@@ -126,7 +128,7 @@ def _gains(gains: Sequence[KernelGain], column: str) -> Table:
 
 def _cells(results: KernelResults) -> Table:
     rows = [
-        [cell.code, whole(cell.id), *(Cell(f"{cell.scores[n]:.4g}", value=cell.scores[n]) for n in _CELL_SCORES)]
+        [cell.code, identity(cell.id), *(Cell(f"{cell.scores[n]:.4g}", value=cell.scores[n]) for n in _CELL_SCORES)]
         for cell in results.architectures
     ]
     return Table("cells", ["Cell", "Id", *(LABELS[name.rpartition("/")[2]] for name in _CELL_SCORES)], rows)

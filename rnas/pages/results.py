@@ -31,12 +31,14 @@ class Results:
         norm: of every radius.
         epsilon: radius of the student's headline; None before the evaluation.
         outcomes: name -> which test images the model classifies correctly, where that was kept.
+        classes: of the images; 0 where that is not known.
     """
 
     models: Mapping[str, ModelScores]
     norm: str = "linf"
     epsilon: float | None = None
     outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+    classes: int = 0
 
     @property
     def student(self) -> ModelScores | None:
@@ -47,6 +49,11 @@ class Results:
         """The attack of the headline: AutoAttack where the student was put to it, unless its images are easy."""
         auto = self.headline("student", AUTO_ATTACK)
         return AUTO_ATTACK if auto and not self.has_easy_images("student") else HEADLINE_ATTACK
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether the student cannot be told from guessing, even without attack."""
+        return bool(self.student and self.classes) and self.student.clean.interval[0] <= 1 / self.classes
 
     def has_easy_images(self, name: str) -> bool:
         """Whether AutoAttack judged fewer images of a model than PGD-100, and leaves a greater share of them."""
@@ -101,7 +108,8 @@ def read_results(workdir: Workdir) -> Results:
     student = models["student"].attacks
     first = student.get(HEADLINE_ATTACK) or next(iter(student.values()), None)
     epsilon = None if first is None else radius_key(first.epsilon)
-    return Results(models, evaluation.threat_model, epsilon, outcomes)
+    classes = workdir.setting("data.num_classes") or len(evaluation.dataset.get("class_names") or ())
+    return Results(models, evaluation.threat_model, epsilon, outcomes, classes)
 
 
 def short_label(label: str) -> str:

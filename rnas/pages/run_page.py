@@ -311,7 +311,8 @@ def _stage_table(files: Workdir) -> Table:
     """Every stage with its status and wall time, and how often it was begun."""
     stages = files.run.stages if files.run else {}
     rows: list[list[Any]] = []
-    for name in dict.fromkeys((*STAGES, *stages)):
+    # The page itself is the stage `report`, which is not over while it draws.
+    for name in dict.fromkeys((*STAGES, *(stage for stage in stages if stage != "report"))):
         known = stages.get(name)
         times = [whole(known.starts), seconds(known.seconds)] if known else ["", ""]
         rows.append([name, files.status(name), *times])

@@ -176,6 +176,11 @@ def whole(number: float | None) -> Cell:
     return Cell() if number is None else Cell(exact(number), value=number)
 
 
+def identity(number: int) -> Cell:
+    """A number that names something, as it is typed: without separators."""
+    return Cell(str(number), value=number)
+
+
 def short(number: float | None) -> Cell:
     """A count in three figures, in full where the pointer rests."""
     return Cell() if number is None else Cell(compact(number), value=number, hint=exact(number))

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts.files import read_json
+from rnas.artifacts.files import read_object
 from rnas.artifacts.table_of_runs import ALL_METRICS
 from rnas.artifacts.table_results import NetworkResult, has_results, merge, planned_networks, read_results
 from rnas.attacks import catalogue
+from rnas.pages.cells import code_legend
 from rnas.pages.quantity import decimals, exact, number_of, percent
 from rnas.pages.site import Fold, dotted, publish, say, sections
-from rnas.pages.table import UNIT, Cell, Table, settings_table, share, short, whole
+from rnas.pages.table import UNIT, Cell, Table, identity, settings_table, share, short, whole
 from rnas.pages.table_plot import plot_agreement, plot_front, plot_search
 from rnas.spaces import nasbench201
 from rnas.tabular import queries
@@ -56,6 +57,7 @@ def table_context(table: RobBench, answers: Mapping[str, Any]) -> dict[str, Any]
         "warnings": [],
         "size": len(table.ids),
         "networks": None,
+        "legend": code_legend(),
         "best": _best_of(answers, columns),
         "pair": answers["agreement"] and _coefficient(queries.correlate(table, columns)),
         "sections": sections(
@@ -101,7 +103,7 @@ def _coefficient(answer: Answer | None, kind: str = "spearman") -> Cell:
 
 def _cells(name: str, cells: Sequence[Answer], columns: dict[Any, Any], caption: str, *more: str) -> Table:
     """A row a cell with its names; `columns`: heading -> figure of a cell."""
-    names: dict[Any, Any] = {"Cell": lambda cell: cell["code"], "Id": lambda cell: whole(cell["id"])}
+    names: dict[Any, Any] = {"Cell": lambda cell: cell["code"], "Id": lambda cell: identity(cell["id"])}
     return Table.of(name, cells, names | columns, caption, *more)
 
 
@@ -161,7 +163,7 @@ def _summary(summary: Mapping[str, Answer]) -> dict[str, Any]:
         "Median": lambda name: _figure(name, summary[name]["median"]),
         "Mean": lambda name: _figure(name, summary[name]["mean"]),
         "Best": lambda name: _figure(name, summary[name]["best"]),
-        "Of cell (id)": lambda name: f"{code(summary[name]['best_id'])} ({exact(summary[name]['best_id'])})",
+        "Of cell (id)": lambda name: f"{code(summary[name]['best_id'])} ({summary[name]['best_id']})",
         "Classes": lambda name: whole(summary[name]["count"]),
     }
     return {
@@ -197,7 +199,7 @@ def _searches(by: str, answers: Sequence[Answer]) -> dict[str, Any]:
 
 def training_context(workdir: Path, published: RobBench | None = None) -> dict[str, Any]:
     """The data of the page of a table in the making; see `rnas.pages.site`. Raises as `write_training_page`."""
-    config = read_json(workdir / "config.json")
+    config = read_object(workdir / "config.json")
     dataset = config["data"]["name"]
     planned = planned_networks(config["archs"], config["seeds"])
     found = {result.network: result for result in read_results([workdir])} if has_results(workdir) else {}
@@ -215,6 +217,7 @@ def training_context(workdir: Path, published: RobBench | None = None) -> dict[s
             if result.failed_checks
         ],
         "networks": len(written),
+        "legend": code_legend(),
         "size": 0,
         "best": {},
         "pair": None,

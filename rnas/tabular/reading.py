@@ -22,6 +22,7 @@ from rnas.spaces import nasbench201
 from rnas.tabular.table import TASKS, RobBench
 
 FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
+PROJECT_PAGE = "https://tt2408.github.io/nasrobbench201hp/"
 
 _STANDARD_METRICS = {
     "standard_clean": "clean",
@@ -89,7 +90,7 @@ def load_robbench(
 def _parse(file: Path) -> tuple[dict[str, Any], str]:
     """Returns the JSON object of a file, behind `name=` if that precedes it, empty if it is none; and its SHA-256."""
     if not file.is_file():
-        raise ValueError(f"no table at {file}; download it from the project page of NAS-RobBench-201.")
+        raise ValueError(f"no table at {file}; download it from the project page of NAS-RobBench-201, {PROJECT_PAGE}.")
     data = file.read_bytes()
     try:
         text = re.sub(r"^\s*(?:(?:var|let|const)\s+)?\w+\s*=", "", data.decode()).strip().removesuffix(";")

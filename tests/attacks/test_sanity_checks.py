@@ -326,22 +326,22 @@ def test_noise():
 
 
 @pytest.mark.parametrize(
-    ("new", "old", "allowed"),
+    ("new", "old", "allowed", "words"),
     [
-        ("fgsm", "pgd", 2),
-        ("pgd_twice_steps", "pgd", 5),
-        ("pgd_restarts", "pgd", 10),
-        ("square", "white_box", 2),
-        ("transfer", "white_box", 2),
+        ("fgsm", "pgd", 2, ("FGSM", "PGD")),
+        ("pgd_twice_steps", "pgd", 5, ("PGD of twice the steps", "PGD")),
+        ("pgd_restarts", "pgd", 10, ("PGD with restarts", "PGD")),
+        ("square", "white_box", 2, ("Square", "a white-box attack")),
+        ("transfer", "white_box", 2, ("transfer from another model", "a white-box attack")),
     ],
 )
-def test_order(new, old, allowed):
+def test_order(new, old, allowed, words):
     """Out of 1000 examples. What else the other attack finds does not make up for what it misses."""
     found = flags(1000, 500)
     for more, status in ((allowed, "passed"), (allowed + 1, "warning")):
         check = checks.check_order({old: found, new: flags(1000, 500 + more) & (np.arange(1000) > 99)})
         assert check.status == status
-        assert check.figure == f"of 1000 examples, {new} fools {more} that {old} does not"
+        assert check.figure == f"of 1000 examples, {words[0]} fools {more} that {words[1]} does not"
         assert bool(check.advice) == (status == "warning")
 
 

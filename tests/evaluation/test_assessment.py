@@ -429,7 +429,7 @@ def test_what_square_fools_first_is_no_sign_of_masked_gradients(tmp_path, monkey
     square, *gradients = summary["attacks"]
     assert square["fooled"] > sum(attack["fooled"] for attack in gradients)
     check = next(check for check in summary["checks"] if check["letter"] == "D")
-    assert check["status"] == "passed" and "square fools 0 that white_box does not" in check["figure"]
+    assert check["status"] == "passed" and "Square fools 0 that a white-box attack does not" in check["figure"]
 
 
 @pytest.mark.slow

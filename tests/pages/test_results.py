@@ -66,12 +66,13 @@ def test_autoattack_of_easy_first_images_is_no_headline(write_cells, cell_evalua
     suite["accuracy"] = 0.52
     results, (note,) = read(write_cells(metrics=[], evaluation=cell_evaluation))
     assert results.attack == "pgd_100" and results.headline("student").accuracy == pytest.approx(0.513, abs=1e-3)
-    assert "(AutoAttack 52.0\u202f% of the first 200 images, PGD-100 51.3\u202f%). Quote PGD-100" in note
+    assert note.startswith("AutoAttack judged easier images than PGD-100: quote PGD-100. ||")
+    assert "(AutoAttack 52.0\u202f% of the first 200 images, PGD-100 51.3\u202f%). Let AutoAttack" in note
 
     suite["count"] = 360
     results, (note,) = read(write_cells(metrics=[], evaluation=cell_evaluation))
     assert results.attack == "auto_attack"
-    assert "lower under PGD-100 (51.3\u202f%) than under AutoAttack (52.0\u202f%)" in note
+    assert "51.3\u202f% under PGD-100 and 52.0\u202f% under AutoAttack" in note
 
 
 def test_spread_of_a_sample():

@@ -92,7 +92,7 @@ def test_a_folder_stands_for_its_table(file, table, tmp_path):
     assert load_robbench(file.parent).source == str(file)
     with pytest.raises(ValueError, match="holds 0 tables; expected one of NAS-RobBench-201_html.json"):
         load_robbench(tmp_path)
-    with pytest.raises(ValueError, match="no table at .*none.json; download it"):
+    with pytest.raises(ValueError, match="no table at .*none.json; download it from the project page .* https://"):
         load_robbench(tmp_path / "none.json")
 
 
