@@ -74,11 +74,10 @@ prepare_environment() {
       "$python" -m venv --clear "$venv"
     fi
     [ "$accelerator" = cpu ] || extras=$accelerator${extras:+,$extras}
-    echo "installing rnas${extras:+ with $extras} for $accelerator in $venv, with what it needs: one to three minutes" >&2
+    echo "installing rnas${extras:+ with $extras} for $accelerator in $venv: one to three minutes" >&2
     [ ! -t 2 ] || { tick & clock=$!; trap 'kill "$clock" 2>/dev/null' EXIT; }
     if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2; then
-      echo "error: pip could not install what rnas needs, for the reason above; is there a network? Start this again" \
-        "once it is mended: what is there already is kept." >&2
+      echo "error: pip failed, see above; is there a network? Start this again to go on." >&2
       exit 1
     fi
     echo "$accelerator" > "$venv/rnas-accelerator"

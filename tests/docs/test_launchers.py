@@ -1,0 +1,77 @@
+"""The launch scripts: their help, an environment that is ready, and one that cannot be made."""
+
+import os
+from pathlib import Path
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(path.name for path in (ROOT / "launch").iterdir() if path.suffix in (".sh", ".sbatch"))
+STARTED = [script for script in SCRIPTS if script != "environment.sh"]  # that one is sourced by the others
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A checkout of the launchers alone, in which nothing is installed."""
+    shutil.copytree(ROOT / "launch", tmp_path / "launch")
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    return tmp_path
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def launch(checkout: Path, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": f"{checkout / 'path'}:{os.environ['PATH']}"}
+    command = ["bash", *words]
+    return subprocess.run(command, cwd=folder or checkout, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("script", STARTED)
+def test_help_installs_nothing(checkout, script):
+    assert os.access(ROOT / "launch" / script, os.X_OK)
+    for option in ("--help", "-h"):
+        done = launch(checkout, f"launch/{script}", option)
+        assert done.returncode == 0 and done.stderr == ""
+        first = (ROOT / "launch" / script).read_text().splitlines()[1]
+        assert done.stdout.splitlines()[0] == first.removeprefix("# ") and "#" not in done.stdout
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_finished_environment_is_used_as_it_is(checkout):
+    """Nothing is locked or written: the checkout may be read-only."""
+    program(checkout / ".venv" / "bin" / "python", "exit 0")
+    program(checkout / ".venv" / "bin" / "rnas", 'echo "$@"')
+    program(checkout / "path" / "flock", "echo locked >&2; exit 1")
+    (checkout / ".venv" / "rnas-accelerator").write_text("cpu\n")
+    stamp = subprocess.run("cksum < setup.py", cwd=checkout, shell=True, capture_output=True, text=True).stdout
+    (checkout / ".venv" / "rnas-installed").write_text(stamp)
+    done = launch(checkout, "launch/local.sh")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "run --config=configs/rnas_cl/digits.py --workdir=runs/rnas_cl/digits\n"
+    done = launch(checkout, "../launch/local.sh", folder=checkout / "path")  # from elsewhere
+    assert done.stdout == f"run --config={checkout}/configs/rnas_cl/digits.py --workdir={checkout}/runs/rnas_cl/digits\n"
+
+
+def test_what_pip_cannot_do_is_one_line_after_its_own(checkout):
+    program(checkout / ".venv" / "bin" / "python", 'case "$*" in *pip*install*) echo no such host >&2; exit 1 ;; esac')
+    done = launch(checkout, "launch/local.sh")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        "no such host",
+        "error: pip failed, see above; is there a network? Start this again to go on.",
+    ]
+    assert not (checkout / ".venv" / "rnas-installed").exists()
+
+
+def test_after_installing_it_tells_how_to_call_the_command(checkout):
+    program(checkout / ".venv" / "bin" / "python", "exit 0")
+    program(checkout / ".venv" / "bin" / "rnas", "exit 0")
+    shown = launch(checkout, "launch/local.sh").stderr
+    assert f"The command is {checkout}/.venv/bin/rnas." in shown
+    assert f"\n  source {checkout}/.venv/bin/activate\n" in shown
