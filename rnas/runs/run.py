@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @functools.cache
 def predict(model) -> Callable:
-    """(variables, images [N,H,W,C]) → logits [N,K] of a Flax module in inference mode and float32, one for equal modules."""
+    """(variables, images [N,H,W,C]) → logits [N,K] of a Flax module in inference mode and float32; one if equal."""
     model = in_float32(model)
     return lambda variables, images: model.apply(variables, images, train=False)[0]
 
