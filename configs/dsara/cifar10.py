@@ -1,8 +1,8 @@
 """DSARA on CIFAR-10: cells searched under attack in two stages, then trained adversarially.
 
 Variants, joined by commas:
-  dsara (default), arnas, sum, darts1, darts2, darts2_adversarial, advrush, smooth_rs, smooth_adv, random
-                      the search strategy
+  dsara (default), arnas, sum, darts1, darts2, darts2_adversarial, advrush, advrush_per_image, smooth_rs, smooth_adv,
+  random              the search strategy
   darts               the space of DARTS: two cell types, eight operations, widths 1:2:4
   finite_difference   the second-order term as published; first_order leaves it out
   wide                widths 1:2:4
