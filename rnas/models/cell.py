@@ -14,18 +14,11 @@ import numpy as np
 
 from rnas.layers import FactorizedReduction, SeparableConv, average_pool, drop_path, max_pool
 from rnas.models.image_classifier import Make
-from rnas.spaces.cell_space import CONCAT, EDGES, FIRST, NO_OPERATION, Edge
+from rnas.spaces.cell_space import CONCAT, CONVOLUTIONS, EDGES, FIRST, NO_OPERATION, Edge
 
 DropPath = tuple[jax.Array, jax.Array | float]  # keys [N], rate
 
 POOLS = {"max_pool_3x3": max_pool, "avg_pool_3x3": average_pool}
-# (side of the depthwise kernel, its dilation, how often in a row) of the operations that convolve.
-CONVOLUTIONS = {
-    "sep_conv_3x3": (3, 1, 2),
-    "sep_conv_5x5": (5, 1, 2),
-    "dil_conv_3x3": (3, 2, 1),
-    "dil_conv_5x5": (5, 2, 1),
-}
 FROM_INPUTS = np.array([[EDGES.index((node, source)) for node in CONCAT] for source in range(FIRST)])
 # The edges (node, source) between the nodes, two a step. When an edge is due its source has all that arrives there;
 # the last edge of node 2 waits, so that all steps are alike.

@@ -16,9 +16,7 @@ from rnas.layers import Conv, Normalize, average_pool
 from rnas.layers.cell_layers import UNIFORM_FAN_IN, classify
 from rnas.models.cell import DropPath, FixedCell, MixedCell
 from rnas.models.image_classifier import ImageClassifier, Make, Output
-from rnas.spaces.cell_space import CONCAT, CellSpace, Genotype, get_space
-
-STEM = 3  # channels of the stem, as a multiple of those of the first cell
+from rnas.spaces.cell_space import CONCAT, STEM, CellSpace, Genotype, get_space
 
 
 class AuxiliaryHead(nn.Module):

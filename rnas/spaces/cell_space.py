@@ -25,7 +25,15 @@ CONCAT = tuple(range(FIRST, FIRST + NODES))
 EDGES = tuple((node, source) for node in CONCAT for source in range(node))  # (node, source), sources ascending
 
 WITHOUT_KERNEL = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
-OPERATIONS = (*WITHOUT_KERNEL, "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+# (side of the depthwise kernel, its dilation, how often in a row) of the operations that convolve.
+CONVOLUTIONS = {
+    "sep_conv_3x3": (3, 1, 2),
+    "sep_conv_5x5": (5, 1, 2),
+    "dil_conv_3x3": (3, 2, 1),
+    "dil_conv_5x5": (5, 2, 1),
+}
+OPERATIONS = (*WITHOUT_KERNEL, *CONVOLUTIONS)
+STEM = 3  # channels of the stem, as a multiple of those of the first cell
 NO_OPERATION = "none"
 COLLAPSED = 6  # kept operations without a kernel, of 8, from which on a cell counts as collapsed
 
@@ -300,6 +308,50 @@ def random_genotype(space: CellSpace, key: jax.Array | np.random.Generator) -> G
                 yield allowed[generator.integers(len(allowed))], int(source)
 
     return Genotype(space.name, tuple((kind, tuple(edges())) for kind in space.types))
+
+
+def macs(
+    genotype: Genotype,
+    *,
+    image_shape: tuple[int, int, int],
+    channels: int,
+    cells: int,
+    width_ratio: tuple[int, int, int] | None = None,
+    num_classes: int = 10,
+) -> int:
+    """Multiply-accumulates of convolutions and classifier of the network of a genotype, for one image.
+
+    Args:
+      image_shape: height and width in pixels, even in every reduction, and channels.
+      channels: C of the first cell.
+      cells, width_ratio: as `CellSpace.widths` takes them.
+    """
+    space, edges = get_space(genotype.space), dict(genotype.cells)
+    height, width, inputs = image_shape
+    pixels, earlier = height * width, STEM * channels
+    total, later = 9 * inputs * earlier * pixels, earlier
+    for kind, features in zip(space.placement(cells), space.widths(cells, channels, width_ratio), strict=True):
+        total += (earlier + later) * features * pixels  # both inputs, brought to the size of the later one
+        if reduces := kind == "reduce":
+            pixels //= 4
+        for operation, source in edges[kind]:
+            if operation in CONVOLUTIONS:
+                side, _, times = CONVOLUTIONS[operation]
+                total += times * (side**2 + features) * features * pixels
+            elif operation == "skip_connect" and reduces and source < FIRST:
+                total += features**2 * pixels
+        earlier, later = later, NODES * features
+    return total + later * num_classes
+
+
+def with_another_operation(genotype: Genotype, generator: np.random.Generator) -> Genotype:
+    """Returns the genotype with a new operation, drawn uniformly, on one of its edges, drawn likewise."""
+    allowed = _allowed(get_space(genotype.space))
+    cells = {kind: list(edges) for kind, edges in genotype.cells}
+    edges = cells[list(cells)[generator.integers(len(cells))]]
+    place = int(generator.integers(len(edges)))
+    edges[place] = (allowed[generator.integers(len(allowed))], edges[place][1])
+    return Genotype(genotype.space, tuple((kind, tuple(edges)) for kind, edges in cells.items()))
 
 
 def collapsed(genotype: Genotype) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from rnas.layers import BatchNorm, Conv
-from rnas.models.cell import CONVOLUTIONS, MixedCell, MixedEdges
-from rnas.models.cell_network import CellSupernet
+from rnas.layers.counting import count
+from rnas.models.cell import MixedCell, MixedEdges
+from rnas.models.cell_network import CellNetwork, CellSupernet
 from rnas.spaces import cell_space
 
 SOURCES, EDGES, IMAGES, SIDE, CHANNELS = 2, 2, 3, 6, 4
@@ -51,7 +52,7 @@ def alone(name, x, stride, params, branch):
         active = np.maximum(x, 0)
         kernels = [params[name]["reduction"][half]["kernel"][branch][0, 0] for half in ("even", "odd")]
         return normalised(np.concatenate([active[:, ::2, ::2] @ kernels[0], active[:, 1::2, 1::2] @ kernels[1]], -1))
-    _, dilation, times = CONVOLUTIONS[name]
+    _, dilation, times = cell_space.CONVOLUTIONS[name]
     for part in range(times):
         kernels = params[name][f"part{part}"]
         steps = 1 if part else stride
@@ -124,3 +125,15 @@ def test_shapes_of_every_tap():
     assert out["stem"].shape == (2, 32, 32, 12)
     for index, (side, width) in enumerate(zip(sides, widths, strict=True)):
         assert all(out[f"cell{index}.node{node}"].shape == (2, side, side, width) for node in (2, 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("space", "image_shape", "width_ratio"), [("dsara", (8, 16, 1), None), ("darts", (16, 8, 3), (1, 2, 2))]
+)
+def test_the_macs_of_a_genotype_are_those_of_its_network(space, image_shape, width_ratio):
+    sizes = dict(channels=4, cells=5, width_ratio=width_ratio, num_classes=7)
+    for seed in range(2):
+        genotype = cell_space.random_genotype(cell_space.get_space(space), np.random.default_rng(seed))
+        colour = dict.fromkeys(("mean", "std"), (0.5,) * image_shape[2])
+        expected = count(CellNetwork(genotype=genotype, **sizes, **colour), image_shape).macs
+        assert cell_space.macs(genotype, image_shape=image_shape, **sizes) == expected

@@ -11,6 +11,7 @@ import pytest
 from rnas.artifacts.architecture import load_architecture
 from rnas.config.load import load_config, recorded_config
 from rnas.config.load import record_config as record
+from rnas.layers.counting import count
 from rnas.main import main
 from rnas.runs.recipes import recipe
 from rnas.runs.stages import open_run
@@ -72,7 +73,7 @@ def test_given_cells_are_written_and_come_back(tmp_path):
     assert again.search.given().genotype == found.genotype and again.search.given().channels == 16
 
 
-def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
+def test_random_cells_have_the_macs_of_the_student_and_depend_on_seed_and_name_alone(tmp_path):
     baselines = "baselines=('random_0','random_1')"
     one, same, other = (opened(tmp_path, f"seed={seed}", baselines, argument="random") for seed in (1, 1, 2))
     for experiment in (one, same, other):
@@ -80,6 +81,11 @@ def test_random_cells_depend_on_the_seed_and_the_name_alone(tmp_path):
     names = ("random_0", "random_1")
     drawn = [experiment.baseline_architecture(name).genotype for experiment in (one, same, other) for name in names]
     assert drawn[:2] == drawn[2:4] and len(set(drawn)) == 4
+
+    def macs(architecture):
+        return count(one.search.network(architecture), architecture.image_shape).macs
+
+    assert all(abs(macs(one.baseline_architecture(name)) / macs(one.architecture) - 1) <= 0.02 for name in names)
     assert one.baseline_architecture("random_0").origin == {"method": "random"}
     assert recipe(one.config, "baseline_random_0").objective == recipe(one.config, "train").objective
 

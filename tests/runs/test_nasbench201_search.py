@@ -43,6 +43,18 @@ def test_a_given_cell_is_written_and_comes_back(tmp_path):
     assert again.search.given().code == "333133" and again.search.given().channels == 4
     drawn = [experiment.baseline_architecture(name) for name in ("random_0", "random_1", "random_0")]
     assert drawn[0] == drawn[2] and drawn[0].code != drawn[1].code and drawn[0].origin == {"method": "random"}
+    sizes = {"image_size": 8, "inputs": 1, "channels": 8, "cells": 1}
+    own, others = cost(encode("333133"), **sizes), [cost(encode(each.code), **sizes) for each in drawn]
+    assert all(abs(macs / own - 1) <= 0.02 for macs in others) and "333133" not in [each.code for each in drawn]
+
+
+def test_cells_that_no_other_resembles_are_refused(tmp_path):
+    experiment = opened(tmp_path, "genotype=333333", "baselines=('random_0',)")
+    derive_architecture(experiment)
+    with pytest.raises(
+        ValueError, match=r"within 2% of [\d,]+ MACs, those of the student; the nearest are [\d.]+% away"
+    ):
+        experiment.baseline_architecture("random_0")
 
 
 def test_probabilities_become_a_cell(tmp_path):

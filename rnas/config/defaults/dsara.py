@@ -79,9 +79,9 @@ def get_config() -> ConfigDict:
 
     config.finetune = common.finetune(common.optimizer("sgd", 0.001, 1e-4, clip_norm=5.0))
 
-    # Networks trained like the student, for comparison: random_0, random_1, … (cells of the space drawn at random),
-    # names of published genotypes, no_distillation (gamma = kl_weight = 0), plain (also without attack), or one method
-    # alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
+    # Networks trained like the student, for comparison: random_0, random_1, … (cells of the space drawn at random, at
+    # the student's MACs), names of published genotypes, no_distillation (gamma = kl_weight = 0), plain (also without
+    # attack), or one method alone: pgd_at, trades, mart, …, mtard, pgd_at_awp, trades_awp.
     config.baselines = ()
 
     # Paired comparisons 'ARM : REFERENCE', of baselines, student or teacher; empty: every baseline with the student.

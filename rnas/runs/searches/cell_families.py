@@ -31,6 +31,17 @@ LABELS = {  # of published genotypes
 }
 
 
+TOLERANCE = 0.02  # of the MACs of random cells, as a share of the student's
+DRAWS = 500  # of operations, until random cells have these MACs
+
+
+def _no_random_cells(macs: int, nearest: float) -> ValueError:
+    return ValueError(
+        f"no random cells were found within {TOLERANCE:.0%} of {macs:,} MACs, those of the student; the nearest are "
+        f"{nearest:.1%} away. Leave random_0, random_1, … out of baselines."
+    )
+
+
 class StackedCells:
     """Cells of DARTS (arXiv 1806.09055) and of DSARA (2212.14049), stacked."""
 
@@ -83,6 +94,27 @@ class StackedCells:
     def random(self, generator: np.random.Generator) -> CellArchitecture:
         """Cells drawn uniformly."""
         return self._of(cell_space.random_genotype(self.space, generator), {"method": "random"})
+
+    def random_like(self, found: CellArchitecture, generator: np.random.Generator) -> CellArchitecture:
+        """Cells drawn uniformly, whose operations are then drawn anew one by one until the MACs are those of `found`.
+
+        They are met up to `TOLERANCE`; raises ValueError where many draws do not lead there.
+        """
+        target, drawn = self._macs(found), self.random(generator)
+        excess = abs(self._macs(drawn) / target - 1)
+        for _ in range(DRAWS):
+            if excess <= TOLERANCE and drawn.genotype != found.genotype:
+                return drawn
+            genotype = cell_space.with_another_operation(drawn.genotype, generator)
+            other = self._of(genotype, {"method": "random"})
+            closer = abs(self._macs(other) / target - 1)
+            if closer < excess or drawn.genotype == found.genotype:
+                drawn, excess = other, closer
+        raise _no_random_cells(target, excess)
+
+    def _macs(self, architecture: CellArchitecture) -> int:
+        sizes = {key: getattr(architecture, key) for key in ("image_shape", "channels", "cells", "width_ratio")}
+        return cell_space.macs(architecture.genotype, num_classes=architecture.num_classes, **sizes)
 
     def searched_tap(self, tap: str) -> str:
         """The tap of the searched network at the place of a tap of the network that is trained."""
@@ -139,6 +171,18 @@ class NASBench201Cells:
 
     def random(self, generator: np.random.Generator) -> NASBench201Architecture:
         return self._of(int(generator.integers(nasbench201.SIZE)), {"method": "random"})
+
+    def random_like(self, found: NASBench201Architecture, generator: np.random.Generator) -> NASBench201Architecture:
+        """Another cell whose MACs are those of `found` up to `TOLERANCE`; raises ValueError where there is none."""
+        height, width, inputs = found.image_shape
+        sizes = {"num_classes": found.num_classes, "channels": found.channels, "cells": found.cells}
+        macs = nasbench201.cost(nasbench201.encodings(), image_size=(height, width), inputs=inputs, **sizes)
+        own = nasbench201.identify(found.code)
+        excess = abs(macs / macs[own] - 1)
+        excess[own] = np.inf
+        if not len(near := np.flatnonzero(excess <= TOLERANCE)):
+            raise _no_random_cells(int(macs[own]), excess.min())
+        return self._of(int(generator.choice(near)), {"method": "random"})
 
     def searched_tap(self, tap: str) -> str:
         many, few = self.config.train.cells, self.config.search.cells

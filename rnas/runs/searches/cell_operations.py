@@ -69,8 +69,10 @@ class CellSearch(Search):
         return None if self.searches else self._random("student")
 
     def baseline(self, name: str, found: Architecture) -> Architecture:
-        """Random or published cells, which are trained exactly like the student."""
-        return self.family.named(name) if name in self.published else self._random(name)
+        """Random cells of the MACs of `found`, or published ones, which are trained exactly like the student."""
+        if name in self.published:
+            return self.family.named(name)
+        return self.family.random_like(found, named_generator(self.config.seed, name))
 
     def _random(self, word: str) -> Architecture:
         return self.family.random(named_generator(self.config.seed, word))
