@@ -19,7 +19,7 @@ import numpy as np
 from rnas.artifacts.attack import FILE, AttackSummary, Images, Threat
 from rnas.artifacts.folder_lock import locked
 from rnas.attacks.direct import count_classes
-from rnas.attacks.input_checks import check_inputs, check_types
+from rnas.attacks.input_checks import check_count, check_inputs, check_types
 from rnas.attacks.programs import check_shape
 from rnas.attacks.sanity_checks import check_complete
 from rnas.data.datasets import Dataset, Split
@@ -99,8 +99,8 @@ def assess_dataset(
     if streamed or not len(images):
         wrong = "streamed; attack test or validation" if streamed else "empty; attack another"
         raise ValueError(f"the {split} split of {dataset.name} is {wrong}.")
-    if count is not None and count < 1:
-        raise ValueError(f"count={count}: expected at least 1 image.")
+    if count is not None:
+        check_count("count", count, least=1)
     chosen = images.take(np.arange(min(count or len(images), len(images))))
     settings.plan(threat.norm, model.num_classes)  # refuses unknown names before a folder is named after them
     differing = (

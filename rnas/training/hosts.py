@@ -18,13 +18,13 @@ def gathered(value: Any) -> np.ndarray:
 
 @contextlib.contextmanager
 def on_first(make: Callable[[], contextlib.AbstractContextManager]) -> Iterator[None]:
-    """Enters a context, such as a lock, on the first process; where that is refused, all processes raise ValueError."""
+    """Enters a context, such as a lock, on the first process; where that is refused, the others raise ValueError."""
     refusal = None
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             try:
                 stack.enter_context(make())
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 refusal = error
         if gathered(refusal is not None)[0]:
             raise refusal or ValueError("the first process was refused; its message has the reason.")

@@ -332,8 +332,8 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
         (["--attack=fgsm,fgsm"], "attack 'fgsm' is named twice; name it once"),
         (["--epsilon=-1/255"], "-1/255"),
         (["--dataset=cifr10"], "unknown dataset 'cifr10'; did you mean "),
-        (["--count=0"], "count=0: expected at least 1 image."),
-        (["--count=-3"], "count=-3: expected at least 1 image."),
+        (["--count=0"], "count must be a whole number of at least 1, got 0"),
+        (["--count=-3"], "count must be a whole number of at least 1, got -3"),
         (["--dataset=digits", "--split=validation"], "the validation split of digits is empty; attack another."),
     ],
 )

@@ -148,8 +148,9 @@ def test_every_configuration_can_be_opened_recorded_and_read_back(tmp_path, conf
 
 
 @pytest.mark.parametrize(
-    "variant", ["arnas", "sum", "darts1", "darts2", "darts2_adversarial", "advrush", "smooth_rs", "smooth_adv",
-                "random", "darts", "darts,darts2", "finite_difference", "first_order", "wide", "distil", "compare"],
+    "variant", ["arnas", "sum", "darts1", "darts2", "darts2_adversarial", "advrush", "advrush_per_image",
+                "smooth_rs", "smooth_adv", "random", "darts", "darts,darts2", "finite_difference",
+                "first_order", "wide", "distil", "compare"],
 )  # fmt: skip
 def test_every_variant_can_be_opened(tmp_path, variant):
     opened(tmp_path, argument=variant)
