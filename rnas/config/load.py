@@ -99,10 +99,11 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
 
 def _is_begun(workdir: Path) -> bool:
     """Whether a work directory holds more than records and logs: a checkpoint, a teacher, a result."""
-    from rnas.artifacts import metrics, run_record
+    from rnas.artifacts import folder_lock, metrics, run_record
 
+    logs = FILE, run_record.FILE, metrics.FILE, folder_lock.LOCK, folder_lock.OWNER
     files = (file for file in workdir.rglob("*") if file.is_file() and metrics.EVENTS not in file.parts)
-    return any(file.name not in (FILE, run_record.FILE, metrics.FILE) for file in files)
+    return any(file.name not in logs for file in files)
 
 
 def _remove_log(workdir: Path) -> None:

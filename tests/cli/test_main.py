@@ -4,9 +4,11 @@ import importlib
 import inspect
 import itertools
 import json
+import os
 from pathlib import Path
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 import pytest
 
 from rnas import __version__
+from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.run_record import RunRecord, StageRecord, versions
 from rnas.cli import platform
 from rnas.config.load import load_config, record_config
@@ -315,6 +318,15 @@ def test_a_work_directory_of_another_configuration_is_refused(refused, tmp_path)
     message = refused("run", "--config.seed=5", "--config.data.dir=")
     assert f"{tmp_path / 'run'} holds a run with another configuration:\n  seed: 0 recorded, 5 given\nUse" in message
     assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_a_work_directory_where_another_process_works_is_refused(capsys, tmp_path):
+    with locked(tmp_path / "run"):
+        assert main(["run", f"--config={DIGITS}", f"--workdir={tmp_path / 'run'}", *SMALL]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in message
+    assert f"works in {tmp_path / 'run'}. Wait for its end, or stop it, or use another --workdir." in message
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
 def test_a_damaged_record_of_the_configuration_is_named(refused, tmp_path):

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation
+from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.run_record import RunRecord, StageRecorder
 from rnas.config import check, record_config
 from rnas.runs.checks import check_cacheable, check_config, check_surroundings
@@ -26,6 +27,7 @@ from rnas.runs.stages.search_architecture import search_architecture
 from rnas.runs.stages.train_student import finetune_student, train_baselines, train_student
 from rnas.runs.stages.train_teacher import train_teacher
 from rnas.runs.teacher_sources import finished_cache
+from rnas.training.hosts import on_first
 from rnas.training.messages import program, say, terminal_width
 from rnas.training.programs import forget_programs
 
@@ -69,7 +71,7 @@ def execute(
       report: draws the page of a work directory.
       announce: is told what lies ahead: the run, the stages up to `until`, and the record of what was done before.
 
-    Raises ValueError where the configuration cannot work, or is not the directory's.
+    Raises ValueError where the configuration cannot work, is not the directory's, or another process works there.
     """
     _execute(open_run(config, workdir), command, until, report, announce)
 
@@ -101,16 +103,18 @@ def _execute(
         return
     # Before anything is written: a mistake found here leaves no work directory that insists on it.
     check_surroundings(run)
-    record_config(run.workdir, run.config)
-    announce(run, wanted, recorder.record)
-    for stage in wanted:
-        if not recorder.record.is_complete(stage):
-            with recorder.stage(stage):
-                if stage != REPORT:
-                    STAGES[stage](run)
-                elif jax.process_index() == 0:
-                    report(run.workdir)
-            forget_programs()
+    with on_first(lambda: locked(run.workdir, ", or use another --workdir")):
+        record_config(run.workdir, run.config)
+        recorder = StageRecorder(run.workdir, command)  # another process may have gone on meanwhile
+        announce(run, wanted, recorder.record)
+        for stage in wanted:
+            if not recorder.record.is_complete(stage):
+                with recorder.stage(stage):
+                    if stage != REPORT:
+                        STAGES[stage](run)
+                    elif jax.process_index() == 0:
+                        report(run.workdir)
+                forget_programs()
     if (run.workdir / EVALUATION).exists():
         say(headline(Evaluation.read(run.workdir / EVALUATION), terminal_width(sys.stderr)))
         if page.exists():
