@@ -142,7 +142,6 @@ def read_workdir(workdir: str | Path) -> Workdir:
         raise ValueError(f"{workdir} is not a directory; give the work directory of a run")
     if not any((workdir / name).exists() for name in _FILES):
         raise ValueError(f"{workdir} holds no run: none of {', '.join(_FILES)} is in it; give a run's work directory")
-    stated = _if_there(read_object, workdir / "architecture.json", {})
     others = sorted(workdir.glob("architectures/*.json"), key=lambda path: numbered(path.stem))
     attacks = [(folder.name, read_attack(folder)) for folder in sorted(workdir.glob("attacks/*")) if folder.is_dir()]
     finished = [folder for _, folder in attacks if folder]
@@ -157,7 +156,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         config=_if_there(read_object, workdir / "config.json", {}),
         run=_if_there(RunRecord.read, workdir / run_record.FILE),
         architecture=_if_there(load_architecture, workdir / "architecture.json"),
-        size={key: stated[key] for key in ("params", "macs") if key in stated},
+        size=_if_there(_size, workdir / "architecture.json", {}),
         others={path.stem: load_architecture(path) for path in others},
         evaluation=measured,
         outcomes={name: Outcomes.read(path) for name in order if (path := workdir / FOLDER / f"{name}.npz").exists()},
@@ -182,6 +181,15 @@ def read_attack(folder: Path) -> AttackFolder | None:
             rows = f"rows {first} to {last}, but {attack.EXAMPLES} holds {count} examples"
             raise ValueError(f"{folder / attack.IMAGES}: {rows}.")
     return AttackFolder(folder.name, summary, examples, images)
+
+
+def _size(path: Path) -> dict[str, int]:
+    """Parameters and multiply-accumulates, as far as an architecture.json states them."""
+    stated = read_object(path)
+    found = {key: stated[key] for key in ("params", "macs") if key in stated}
+    if wrong := [key for key, value in found.items() if type(value) is not int or value < 0]:
+        raise ValueError(f"{path} {wrong[0]}: expected a count, got {found[wrong[0]]!r:.60}. Restore the file.")
+    return found
 
 
 def _if_there(read: Callable[[Path], Any], path: Path, otherwise: Any = None) -> Any:
