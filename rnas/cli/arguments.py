@@ -8,6 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rnas.training.messages import tell
+
 TABLE = "robbench"  # the system of a table of networks
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -77,7 +79,10 @@ def read_shard(arguments: argparse.Namespace) -> tuple[int, int]:
 
 def show(result: dict[str, Any], *, as_json: bool) -> int:
     """Prints `result`, for a program or for a reader, and returns the exit code 0."""
-    print(json.dumps(result) if as_json else as_text(result))
+    if as_json:
+        print(json.dumps(result))
+    else:
+        tell(as_text(result))
     return 0
 
 

@@ -6,11 +6,10 @@ import argparse
 import json
 from pathlib import Path
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from rnas.cli.arguments import add_shared
-from rnas.training.messages import broken, say, terminal_width, write
+from rnas.training.messages import say, tell, write
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.artifacts.attack import AttackSummary, Threat
@@ -84,12 +83,15 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
             f"rnas: sanity checks {', '.join(summary.failed)} failed: these figures should not be published. Read the "
             "advice beside them; --tolerate-failed-checks makes this exit with 0."
         )
-    print(json.dumps(summary.to_json()) if arguments.json else as_text(summary, terminal_width(sys.stdout)))
+    if arguments.json:
+        print(json.dumps(summary.to_json()))
+    else:
+        tell(as_text(summary))
     return CHECKS_FAILED if refused else 0
 
 
-def as_text(summary: AttackSummary, width: int | None = None) -> str:
-    """The outcome for a terminal: one line an attack, one line a check; lines of more than `width` are broken."""
+def as_text(summary: AttackSummary) -> str:
+    """The outcome for a terminal: one line an attack, one line a check."""
 
     def share(score: Score | None) -> str:
         if score is None:
@@ -122,7 +124,7 @@ def as_text(summary: AttackSummary, width: int | None = None) -> str:
     if skipped := [check.letter for check in summary.checks if check.status == "skipped"]:
         lines.append(f"  skipped, so that nothing is known of it: {', '.join(skipped)}")
     lines += [*(f"  {warning}" for warning in summary.warnings), f"  {summary.caveat}"]
-    return "\n".join(broken(line, width, "      ") for line in lines)
+    return "\n".join(lines)
 
 
 def threat_of(arguments: argparse.Namespace) -> Threat:

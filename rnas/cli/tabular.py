@@ -13,7 +13,7 @@ from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import load_robbench
 from rnas.tabular.table import RobBench
-from rnas.training.messages import terminal_width
+from rnas.training.messages import tell, terminal_width
 from rnas.training.text_table import text_table
 
 BY = "cifar10/pgd_8"
@@ -116,7 +116,10 @@ def _merge(arguments: argparse.Namespace, _: Sequence[str]) -> int:
     table = load_robbench(arguments.output, partial=True)
     answer = _origin(table) | {"datasets": {dataset: len(entries) for dataset, entries in content.items()}}
     found = ", ".join(f"{count} classes of {dataset}" for dataset, count in answer["datasets"].items())
-    print(json.dumps(answer) if arguments.json else f"{table.source}: {found}")
+    if arguments.json:
+        print(json.dumps(answer))
+    else:
+        tell(f"{table.source}: {found}")
     return 0
 
 
@@ -128,7 +131,10 @@ def _answer(arguments: argparse.Namespace, _: Sequence[str]) -> int:
     if arguments.scores:
         table = table.joined(load_robbench(arguments.scores, partial=True), "score")
     answer = _origin(table) | arguments.answer(table, arguments)
-    print(json.dumps(answer, allow_nan=False) if arguments.json else arguments.show(answer))
+    if arguments.json:
+        print(json.dumps(answer, allow_nan=False))
+    else:
+        tell(arguments.show(answer))
     return 0
 
 

@@ -14,7 +14,7 @@ from rnas.cli.arguments import add_shared, read_config
 from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
-from rnas.training.messages import program, say, write
+from rnas.training.messages import program, say, tell, write
 
 HOW_TO_EXPORT = """\
 Tensors and plain containers in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and
@@ -131,7 +131,7 @@ def import_file(arguments: argparse.Namespace, overrides: list[str]) -> None:
         names = ("architecture", "normalization", "published", "entry", "image_size", "trust")
         teacher = import_torch(arguments.file, **{name: getattr(arguments, name) for name in names})
     teacher.save(output)
-    print(f"{as_text(teacher)}\nwritten to {output}")
+    tell(f"{as_text(teacher)}\nwritten to {output}")
 
 
 def halve(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -140,7 +140,7 @@ def halve(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     teacher, output = load_teacher(arguments.directory).halved(), _empty(arguments.output)
     teacher.save(output, half=True)
-    print(f"written to {output}: {teacher.architecture}, hash {teacher.hash}")
+    tell(f"written to {output}: {teacher.architecture}, hash {teacher.hash}")
 
 
 def check(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -149,7 +149,10 @@ def check(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
     options = {name: getattr(arguments, name) for name in ("data_dir", "count", "epsilon")}
     result = check_teacher(arguments.directory, arguments.dataset, **options)
-    print(json.dumps(result) if arguments.json else as_text(result))
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        tell(as_text(result))
 
 
 def _empty(output: str) -> Path:

@@ -82,6 +82,12 @@ def write(message: str) -> None:
         discard(sys.stderr)
 
 
+def tell(answer: str) -> None:
+    """Prints the answer of a command to standard output; on a terminal, lines that are too long break between words."""
+    width = terminal_width(sys.stdout)
+    print("\n".join(broken(line, width, "    ") for line in answer.splitlines()))
+
+
 def wrapped(message: str, stream: TextIO) -> str:
     """A message with its long lines broken between words, where `stream` is a terminal."""
     width = terminal_width(stream)
