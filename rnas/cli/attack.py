@@ -102,7 +102,8 @@ def as_text(summary: AttackSummary) -> str:
     dataset = summary.dataset
     lines = [
         f"{summary.model.name}, {dataset.name} {dataset.split}, {dataset.count} images, "
-        f"{summary.threat.norm} {summary.threat.epsilon_text}, {summary.attack} {summary.version}, seed {summary.seed}",
+        f"{summary.threat.norm} {summary.threat.epsilon_text}, {f'{summary.attack} {summary.version}'.strip()}, "
+        f"seed {summary.seed}",
         f"  {'clean':16} {share(summary.clean)}",
     ]
     for row in summary.attacks:

@@ -373,4 +373,4 @@ def test_interruption_says_how_to_go_on(bare, monkeypatch):
     monkeypatch.setattr("rnas.evaluation.assess_dataset", interrupted)
     done = run(f"--workdir={bare}", "--attack=fgsm")
     assert done.code == 130 and done.out == ""
-    assert done.err.endswith(f"is kept. To go on: rnas attack --workdir={bare} --attack=fgsm\n")
+    assert done.err.endswith(f"is kept. To go on:\n  rnas attack --workdir={bare} --attack=fgsm\n")

@@ -495,7 +495,8 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path):
     shown = command.log.read_text()
     assert "SIGTERM: saving, then stopping." in shown
     assert "stage 'baseline_plain' was interrupted and saved at step " in shown
-    assert f"To go on: rnas run --workdir={disturbed} --config={DIGITS} " in shown.splitlines()[-1]
+    assert shown.splitlines()[-2].endswith("To go on:")
+    assert f" -m rnas.main run --workdir={disturbed} --config={DIGITS} " in shown.splitlines()[-1]
     assert Command(disturbed, *settings).wait() == 0
 
     stages = read(disturbed / "run.json")["stages"]
