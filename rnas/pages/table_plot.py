@@ -9,6 +9,7 @@ import numpy as np
 
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, PURPLE, Picture, draw, heatmap, scale
 from rnas.pages.site import say
+from rnas.tabular.table import is_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,14 +20,16 @@ _NEAR = 0.02  # share of the cells, the best by either column, that the second p
 
 
 def plot_search(searches: Sequence[Mapping[str, Any]], form: str = "svg") -> Picture:
-    """Median, the middle half and the middle four fifths of the repeats, against the number of queries.
+    """Median, the middle half and the middle four fifths of the repeats, against the number of queries; shares in %.
 
     `searches` are answers of `rnas.tabular.queries.search`, of one set of objectives.
     """
     curves = {answer["algorithm"]: answer["curve"] for answer in searches}
-    label, best = "Share of the hypervolume of the table's front", 1.0
+    label, best, times = "Share of the hypervolume of the table's front, %", 1.0, 100
     if "optimum" in searches[0]:
         label, best = searches[0]["objectives"][0], searches[0]["optimum"]["value"]
+        label, times = (label, 1) if is_cost(label) else (f"{label}, %", 100)
+    best *= times
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -34,10 +37,10 @@ def plot_search(searches: Sequence[Mapping[str, Any]], form: str = "svg") -> Pic
         expected = next((curve for curve in curves.values() if "random_search" in curve), None)
         if expected is not None:
             dashes = {"color": INK, "linewidth": 1.1, "linestyle": (0, (4, 2)), "label": "random, exact mean"}
-            axes.plot(expected["queries"], expected["random_search"], **dashes)
+            axes.plot(expected["queries"], times * np.array(expected["random_search"]), **dashes)
         starts = []
         for colour, (name, curve) in zip((BLUE, ACCENT, GREEN, PURPLE), curves.items(), strict=False):
-            low, quarter, median, three_quarters, high = curve["quantiles"].values()
+            low, quarter, median, three_quarters, high = times * np.array([*curve["quantiles"].values()])
             for bounds in ((low, high), (quarter, three_quarters)):
                 axes.fill_between(curve["queries"], *bounds, color=colour, alpha=0.14, linewidth=0)
             axes.plot(curve["queries"], median, color=colour, label=f"{name.replace('_', ' ')}, median")
@@ -47,7 +50,7 @@ def plot_search(searches: Sequence[Mapping[str, Any]], form: str = "svg") -> Pic
             axes.set_ylim(min(starts), best + 0.04 * (best - min(starts)))  # better is up, also for a cost
         figure.legend(loc="outside upper left", ncols=3)
 
-    return draw("search", say("search", label, curves, best), (740, 400), paint, form=form)
+    return draw("search", say("search", label, curves, best, times), (740, 400), paint, form=form)
 
 
 def plot_front(
