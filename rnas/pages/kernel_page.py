@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnas.artifacts.kernel_results import FILE, KernelGain, KernelResults, ScoreCorrelation, TableAgreement
+from rnas.artifacts.kernel_results import FILE, CellScores, KernelGain, KernelResults, ScoreCorrelation, TableAgreement
 from rnas.pages.canvas import ACCENT, BLUE, COLUMN, DOTS, FAINT, GREEN, INK, OLIVE, PURPLE, QUIET, Picture, draw
 from rnas.pages.cells import code_legend
 from rnas.pages.quantity import exact
 from rnas.pages.site import Fold, dotted, publish, say, sections
-from rnas.pages.table import Cell, Table, identity
+from rnas.pages.table import Cell, Table, identity, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ LABELS = {
     "conv_3x3": "3\u00d73 edges",
 }
 _INTERVAL = "95\u202f% interval"
-_CELL_SCORES = ("clean/lambda_min", "clean/condition", "clean/fit", "synflow", "naswot", "params")
+_KERNEL_SCORES, _OTHERS = ("lambda_min", "condition", "fit"), ("synflow", "naswot", "params")  # of every cell
 
 
 def write_kernel_page(folder: str | Path) -> Path:
@@ -127,11 +127,17 @@ def _gains(gains: Sequence[KernelGain], column: str) -> Table:
 
 
 def _cells(results: KernelResults) -> Table:
-    rows = [
-        [cell.code, identity(cell.id), *(Cell(f"{cell.scores[n]:.4g}", value=cell.scores[n]) for n in _CELL_SCORES)]
-        for cell in results.architectures
-    ]
-    return Table("cells", ["Cell", "Id", *(LABELS[name.rpartition("/")[2]] for name in _CELL_SCORES)], rows)
+    """A row a cell: scores of the clean kernel and of those under attack, then those without a kernel."""
+    kernels = ["clean", *(f"robust@{epsilon}" for epsilon in results.settings.ascending_epsilons)]
+    names = [*((kernel, score) for kernel in kernels for score in _KERNEL_SCORES), *(("", name) for name in _OTHERS)]
+    columns = [Cell(LABELS[score], _kernel(kernel)) for kernel, score in names]
+
+    def figure(cell: CellScores, kernel: str, score: str) -> Cell:
+        value = cell.scores[f"{kernel}/{score}" if kernel else score]
+        return short(value) if score == "params" else Cell(f"{value:.4g}", value=value)
+
+    rows = [[cell.code, identity(cell.id), *(figure(cell, *name) for name in names)] for cell in results.architectures]
+    return Table("cells", ["Cell", "Id", *columns], rows, kind="accuracy")
 
 
 _LOOKS = ((INK, "s"), (BLUE, "o"), (ACCENT, "D"), (GREEN, "^"), (PURPLE, "v"), (OLIVE, "P"), (QUIET, "X"))

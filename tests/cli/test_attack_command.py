@@ -142,6 +142,7 @@ def read(folder: Path) -> dict:
 def test_json_is_one_object_and_nothing_else(attacked):
     assert attacked.code == 0, attacked.err
     assert attacked.out.count("\n") == 1
+    assert attacked.err.splitlines()[-1] == f"page: {attacked.folder / 'report.html'}"
     summary = json.loads(attacked.out)
     assert summary == read(attacked.folder)
     assert [path.name for path in (attacked.workdir / "attacks").iterdir()] == [NAME]

@@ -196,6 +196,14 @@ def test_the_page_shows_the_same_figures(answer):
     written = (folder / "report.html").read_bytes()
     (folder / "report.html").unlink()
     assert write_kernel_page(folder).read_bytes() == written
+    cells = page["sections"]["cells"].content
+    assert cells.unfolded and page["legend"].encode() in written
+    heads = [column.line for column in cells.content.columns]
+    assert (
+        "\u03bb min, clean" in heads
+        and "\u03bb min, robust (8/255)" in heads
+        and "," not in cells.content.rows[0][1].text
+    )
 
 
 def test_gains_name_both_kernels(answer):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -206,6 +207,30 @@ def test_nothing_held_out_is_a_warning(context_of, page_of, write_run):
     (warning,) = context_of(workdir)["warnings"]
     assert warning.startswith("No model was chosen on held-out images")
     assert "Read with care." in page_of(workdir).said()
+
+
+def test_a_student_at_chance_is_called_so(context_of, page_of, write_run, evaluation):
+    evaluation["models"]["student"]["clean"] = {"accuracy": 0.09, "count": 360, "interval": [0.06, 0.12]}
+    workdir = write_run(NO_METRICS, evaluation=evaluation, config={"data": {"num_classes": 10}})
+    context = context_of(workdir)
+    assert context["title"].endswith("parameters is at chance: 9.0\u202f% without attack")
+    assert context["warnings"][0].startswith("The student is no better than guessing one of 10 classes")
+    assert "|" not in page_of(workdir).said(), "the rest of a caution is folded"
+
+
+def test_the_page_itself_is_no_unfinished_stage(context_of, write_run, record, rows):
+    run = record(**dict.fromkeys(("teacher", "evaluate"), "complete"), report="running")
+    stages = [row["Stage"] for row in rows(context_of(write_run(NO_METRICS, run=run)), "stages")]
+    assert "report" not in stages and stages[-1] == "total"
+
+
+def test_nothing_is_cut_on_paper(finished):
+    """Chromium opens `details` for a printer by this style alone: a page has no script."""
+    html = finished.read_text(encoding="utf-8")
+    style = re.sub(r"\s+", " ", html.partition("@media print {")[2].partition("</style>")[0])
+    assert "details::details-content { content-visibility: visible; display: block; height: auto; }" in style
+    assert ".scroll, .plot { overflow: visible; background: none; }" in style
+    assert ".plot img, .plot.fit img, .plot.wide img { min-width: 0; max-width: 100%;" in style
 
 
 def test_verdicts_of_images(context_of, write_run, evaluation):

@@ -112,6 +112,8 @@ def test_figures_of_the_page(written, page, means):
         shown = [float(row[1].text), float(row[1].below.removeprefix("\u00b1 ")), float(row[2].text)]
         expected = [chosen["mean"], chosen["std"], search["curve"]["quantiles"]["0.5"][-1]]
         assert shown == pytest.approx([100 * value for value in expected], abs=0.0051)
+    assert page["legend"].startswith("A cell\u2019s code has a digit for each of its edges 0 \u2192 1, 0 \u2192 2,")
+    assert "3 conv 3\u00d73" in page["legend"]
     assert page["title"].startswith(f"The best of 6,466 cells, {best[0]}, keeps")
     assert page["title"].endswith(f"under {PGD}")
     among = content(page, "agreement")["among_best"]

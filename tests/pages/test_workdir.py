@@ -91,7 +91,11 @@ def test_the_stages_of_a_page_are_those_of_a_run():
 def test_status_of_a_stage(write_run, record):
     config = {"finetune": {"epochs": 0}, "baselines": ["plain"]}
     record = read_workdir(
-        write_run(without=["evaluation.json"], run=record(train="running", teacher="complete"), config=config)
+        write_run(
+            without=["evaluation.json"],
+            run=record(train="running", teacher="complete", finetune="complete"),  # each run goes through it
+            config=config,
+        )
     )
     expected = {
         "teacher": "complete",
