@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workdir", metavar="DIR", help="of a run")
     add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
     add("--model", default="student", help="of the run: student, teacher, baseline_…; default: student")
-    words = "auto_attack, or a list such as pgd_100*5,apgd_ce,apgd_dlr,apgd_t,fab_t,fab,square,fgsm,mim_20,cw_30"
+    words = "auto_attack, or a list such as pgd_100*5,apgd_t; known are also apgd_ce, apgd_dlr, fab_t, fab, square, "
+    words += "fgsm, mim_20, cw_30"
     add("--attack", default="auto_attack", metavar="NAMES", help=words)
     add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
     add("--norm", default="linf", choices=["linf", "l2", "l1"])

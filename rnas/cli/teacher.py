@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from rnas.cli import platform
 from rnas.cli.arguments import add_shared, read_config
+from rnas.cli.run import announce
 from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
 from rnas.teachers.registry import PUBLISHED
@@ -94,7 +95,7 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
         if arguments.action == "cache":
             stages.make_teacher_cache(config, workdir, command=arguments.typed)
         else:
-            stages.execute(config, workdir, command=arguments.typed, until="teacher")
+            stages.execute(config, workdir, command=arguments.typed, until="teacher", announce=announce)
             say_next(config, workdir)
 
 

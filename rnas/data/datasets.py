@@ -9,6 +9,8 @@ import io
 import os
 from pathlib import Path
 import re
+import shlex
+import sys
 
 import numpy as np
 from PIL import Image
@@ -88,8 +90,9 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
         hint = f"did you mean {' or '.join(near)}?" if near else "expected the name of a TFDS dataset."
         raise ValueError(f"unknown dataset {name!r}; {hint} Prepared in {folder}: {', '.join(prepared) or 'nothing'}")
 
+    python = shlex.quote(sys.executable or "python")
     command = (
-        "pip install 'rnas[prepare]' && python -c \"import tensorflow_datasets as tfds; "
+        f"{python} -m pip install 'tensorflow>=2.19,<3' && {python} -c \"import tensorflow_datasets as tfds; "
         f"tfds.builder({name!r}, data_dir={str(folder)!r}, file_format='array_record').download_and_prepare()\""
     )
     try:

@@ -36,8 +36,8 @@ def run_benchmark(task: Task, ledger: Ledger, transfers: Sequence[Transfer]) -> 
     everyone = np.arange(count)
     progress = Progress(f"attack {task.model.name}", count, unit="forward")
     measuring = Measuring(task, ledger, progress)
-    forward_seconds = measuring.seconds_of_a_pass()
     with progress:
+        forward_seconds = measuring.seconds_of_a_pass()
         clean = measuring.run("clean", measuring.judge, everyone)
         right = np.flatnonzero(~clean["wrong"].astype(bool))
         examples = Examples(task.split, clean, task.attack_names)

@@ -22,7 +22,7 @@ SAFETENSORS = {  # element types by their names in such files
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
 }
 HOW_TO_TRUST = (
-    "If you trust where it comes from, install PyTorch (pip install 'rnas[torch]') and give --trust; or load it there "
+    "If you trust where it comes from, install PyTorch (pip install torch) and give --trust; or load it there "
     "and save the mapping of names to tensors alone."
 )
 

@@ -45,7 +45,7 @@ def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
     try:
         import torch
     except ImportError as error:
-        needed = "can only be read by PyTorch, which is not installed: pip install 'rnas[torch]'."
+        needed = "can only be read by PyTorch, which is not installed: pip install torch."
         raise ValueError(f"{path} {needed}") from error
     trusted = "is read by PyTorch because you trust it: only do so for files whose origin you know."
     warnings.warn(f"{path} {trusted}", stacklevel=2)
