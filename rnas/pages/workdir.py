@@ -186,7 +186,7 @@ def read_attack(folder: Path) -> AttackFolder | None:
 def _size(path: Path) -> dict[str, int]:
     """Parameters and multiply-accumulates, as far as an architecture.json states them."""
     stated = read_object(path)
-    found = {key: stated[key] for key in ("params", "macs") if key in stated}
+    found: dict[str, int] = {key: stated[key] for key in ("params", "macs") if key in stated}
     if wrong := [key for key, value in found.items() if type(value) is not int or value < 0]:
         raise ValueError(f"{path} {wrong[0]}: expected a count, got {found[wrong[0]]!r:.60}. Restore the file.")
     return found

@@ -4,12 +4,13 @@ import gc
 from pathlib import Path
 
 import jax
+from jax import monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnas.attacks.stored import stored
-from rnas.training.programs import forget_programs
+from rnas.training.programs import Compiling, forget_programs
 
 ODD = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45, 3e38, -1.5], np.float32)
 
@@ -72,3 +73,20 @@ def test_forgotten_programs_give_their_pieces_of_memory_back(compiled):
     gc.collect()
     assert pieces() - before < taken / 2
     assert programs[2](images).shape == images.shape
+
+
+def test_xla_is_quiet_while_it_compiles(monkeypatch):
+    """Its alarm about slow compilations would stand over a bar of progress."""
+    levels, seen = [], []
+    monkeypatch.setattr("rnas.training.programs.utils.absl_set_min_log_level", levels.append)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    with Compiling() as compiling:
+
+        def look(event, **_):
+            seen.append((compiling.now, levels[-1:]))
+
+        monitoring.register_event_listener(look)
+        jax.jit(lambda x: jnp.cos(x) + 0.123456789)(1.0).block_until_ready()
+        monitoring.unregister_event_listener(look)
+        assert not compiling.now and compiling.seconds > 0
+    assert (True, [3]) in seen and levels[-1] == 2
