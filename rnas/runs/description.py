@@ -85,5 +85,5 @@ def _shown(cost: StageCost, found: Mapping[str, float]) -> dict[str, Any]:
         "images": cost.images,
         "forward_passes": round(sum(cost.passes.values())),
         "macs": round(sum(cost.macs.values())),
-        "seconds": round(cost.seconds(found)),
+        "seconds": None if (seconds := cost.seconds(found)) is None else round(seconds),
     }

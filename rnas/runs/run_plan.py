@@ -39,7 +39,7 @@ def plan(
             continue
         if stage not in (*costs, *FREE):  # nothing to do: a teacher that is given, no baselines
             continue
-        seconds = cost.seconds(speeds)
+        seconds = cost.seconds(speeds) or 0.0
         bound = "at most" if stage == "evaluate" else "about"  # images that are fooled drop out
         left[bound] += seconds
         words = []

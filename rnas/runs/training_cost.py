@@ -1,6 +1,7 @@
 """What a run will compute, before it does: a count of passes of networks, and about how long they take here."""
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import time
 from typing import Any
@@ -22,6 +23,7 @@ from rnas.runs.recipes import joint_objective, learners, recipe
 from rnas.runs.run import Run
 
 FORWARD, TO_IMAGES, TO_WEIGHTS = 1, 2, 3  # passes forward; forward and back to the images; to the weights too
+MOST = 64  # images of one measured call, which take less memory than a step of training
 ONCE = 4e9  # multiply-accumulates of one measured call on a CPU, which fills with little
 
 
@@ -50,8 +52,13 @@ class StageCost:
         )
         return StageCost(self.epochs + other.epochs, self.steps + other.steps, self.images + other.images, passes, macs)
 
-    def seconds(self, speeds: Mapping[str, float]) -> float:
-        """About how long it takes at so many multiply-accumulates a second of each network, compiling aside."""
+    def seconds(self, speeds: Mapping[str, float]) -> float | None:
+        """About how long it takes at so many multiply-accumulates a second of each network, compiling aside.
+
+        None where a speed is not known.
+        """
+        if not self.macs.keys() <= speeds.keys():
+            return None
         return sum(macs / speeds[name] for name, macs in self.macs.items())
 
 
@@ -149,17 +156,17 @@ def networks(run: Run) -> dict[str, tuple[nn.Module, tuple, int]]:
 def speeds(run: Run, seconds: float = 2.0) -> dict[str, float]:
     """Multiply-accumulates a second of every network of `networks`, in passes forward and back, on all devices.
 
-    Measures for `seconds` in all, after compiling.
+    Measures for `seconds` in all, after compiling. A network that the device has no room for is left out.
     """
-    measured = networks(run)
-    return {
-        name: _speed(model, inputs, macs, run, seconds / len(measured))
-        for name, (model, inputs, macs) in measured.items()
-    }
+    measured, found = networks(run), {}
+    for name, (model, inputs, macs) in measured.items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            found[name] = _speed(model, inputs, macs, run, seconds / len(measured))
+    return found
 
 
 def _speed(model: nn.Module, inputs: tuple, macs: int, run: Run, seconds: float) -> float:
-    batch = max(1, run.config.train.batch_size // jax.device_count())
+    batch = max(1, min(MOST, run.config.train.batch_size // jax.device_count()))
     if jax.default_backend() == "cpu":
         batch = max(1, min(batch, int(ONCE / (TO_WEIGHTS * macs))))
     images = jnp.full((batch, *run.config.data.image_shape), 0.5)

@@ -44,6 +44,13 @@ def test_what_is_complete_is_not_ahead(tmp_path):
     assert "about 2:00 and at most 0:01" in last
 
 
+def test_without_a_measurement_there_are_steps_alone(tmp_path):
+    assert COSTS["search"].seconds({"student": 10.0}) is None
+    run = open_run(load_config(str(DIGITS), []), tmp_path)
+    shown = plan(run, NAMES, RunRecord("", "", {}, "cpu", 1, {}), COSTS, {}).splitlines()
+    assert "  search     800 steps, 4 epochs" in shown and "about" not in " ".join(shown)
+
+
 def test_speed_is_measured(tmp_path):
     run = open_run(load_config(str(DIGITS), ["--config.teacher.architecture=wide_resnet_10_1"]), tmp_path)
     found = speeds(run, seconds=0.02)
