@@ -56,6 +56,7 @@ def read_config(
         if arguments.workdir is None:
             raise ValueError("give --config=FILE, or --workdir=DIR to go on with what was begun there.")
         config, workdir = recorded_config(arguments.workdir, overrides), Path(arguments.workdir)
+        _check_kind(workdir, arguments.command)
         source = str(workdir / "config.json")
     else:
         config = load_config(source, overrides)
@@ -67,6 +68,15 @@ def read_config(
         own = "a table of networks: rnas tabular train" if config.system == TABLE else "a run: rnas run"
         raise ValueError(f"{source} is the configuration of {own} reads it, rnas {arguments.command} does not.")
     return config, workdir
+
+
+def _check_kind(workdir: Path, command: str) -> None:
+    """Refuses to go on with a study as with a run, and the other way round: their configurations are alike."""
+    study = any(workdir.glob("seed_*/config.json"))
+    if study and command not in ("study", "describe"):
+        raise ValueError(f"{workdir} holds a study: go on by rnas study --workdir={workdir}, or name one of its seeds.")
+    if command == "study" and (workdir / "run.json").exists():
+        raise ValueError(f"{workdir} holds one run, not a study: go on by rnas run --workdir={workdir}.")
 
 
 def read_shard(arguments: argparse.Namespace) -> tuple[int, int]:

@@ -101,10 +101,10 @@ class Progress:
 
     def _state(self) -> list[str]:
         """What is going on, or the rate and the time left."""
-        if self._first is None and self._unit == "step":
-            return [f"compiling the {self._stage} step"]
-        if self._compiling.now:
-            return ["compiling"]
+        if self._compiling.now or (self._first is None and self._unit == "step"):
+            what = f" the {self._stage} {self._unit}" if self._first is None and self._unit == "step" else ""
+            since = f", {duration(self._clock() - self._entered)}" if self._bar is None else ""
+            return [f"compiling{what}{since}"]
         if self._first is None:
             return []
         (start, before), (end, done) = self._first, self._latest

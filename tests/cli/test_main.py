@@ -115,6 +115,19 @@ def test_a_run_goes_on_from_what_its_directory_recorded(monkeypatch, tmp_path):
     assert changed.study.seeds == (4,) and changed.seed == 3
 
 
+def test_a_study_and_a_run_are_told_apart(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(stages, "execute", lambda *_, **__: pytest.fail("begun"))
+    config = load_config(str(DIGITS), [])
+    record_config(tmp_path / "study", config)
+    record_config(tmp_path / "study" / "seed_0", config)
+    assert main(["run", f"--workdir={tmp_path / 'study'}"]) == 2
+    assert f"{tmp_path / 'study'} holds a study: go on by rnas study --workdir=" in capsys.readouterr().err
+    begun(tmp_path / "run", "teacher")
+    record_config(tmp_path / "run", config)
+    assert main(["study", f"--workdir={tmp_path / 'run'}"]) == 2
+    assert f"{tmp_path / 'run'} holds one run, not a study" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["run", "study", "describe", "teacher train", "tabular train"])
 def test_without_configuration_and_directory_nothing_is_begun(capsys, tmp_path, command):
     assert main(command.split()) == 2
