@@ -6,6 +6,7 @@ from rnas import attacks
 from rnas.attacks import catalogue
 from rnas.config.checks import value_of
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
+from rnas.models import build_model
 from rnas.runs import recipes
 from rnas.runs.baselines import parse
 from rnas.runs.run import Run
@@ -42,6 +43,9 @@ def check_config(run: Run) -> None:
     recipes.recipe(config, "finetune")
     run.search.check()
     _check_baselines(config)
+    if not config.teacher.path and recipes.uses_teacher(config):
+        data = config.data
+        build_model(config.teacher.architecture, mean=data.mean, std=data.std, num_classes=data.num_classes)
     _check_first_epochs(config)
     names = recipes.model_names(config)
     for key in ("study.auto_attack", "evaluation.auto_attack", "evaluation.models"):

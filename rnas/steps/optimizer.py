@@ -87,6 +87,8 @@ def make_optimizer(section: Any, *, epochs: int, steps_per_epoch: int, cycle: An
     Raises:
       ValueError: for an unknown optimiser or schedule.
     """
+    if len(section.betas) != 2:
+        raise ValueError(f"optimizer.betas = {tuple(section.betas)}: expected two.")
     scalers = {"adam": lambda: optax.scale_by_adam(*section.betas), "sgd": lambda: optax.trace(section.momentum)}
     if section.name not in scalers:
         raise ValueError(f"unknown optimizer.name {section.name!r}; expected {' or '.join(scalers)}.")

@@ -388,6 +388,24 @@ def test_a_number_outside_its_range_is_refused(refused):
     assert "adversarial.epsilon = '8': expected lengths in pixels scaled to [0, 1], from 0 to 1." in message
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.mean=(0.1,0.2)", "data.mean = (0.1, 0.2): expected one for each channel of data.image_shape"),
+            "data.mean=(0.1,0.2)",
+            "data.mean = (0.1, 0.2): expected one for each channel of data.image_shape = (8, 8, 1)",
+        ),
+        ("evaluation.epsilons=('0.1','0.1')", "evaluation.epsilons = ('0.1', '0.1') has '0.1' twice."),
+        ("baselines=('plain','plain')", "baselines = ('plain', 'plain') has 'plain' twice."),
+        ("train.optimizer.betas=(0.9,)", "optimizer.betas = (0.9,): expected two."),
+        ("teacher.architecture=nothing", "no model is named 'nothing'; the names are wide_resnet_"),
+        ("search.batch_size=512", "an epoch of the search has 2 steps, but alternation needs at least 5"),
+    ],
+)
+def test_what_would_be_found_after_training_is_refused_before(refused, override, message):
+    assert message in refused("run", f"--config.{override}")
+
+
 def test_too_many_held_out_images_are_refused(refused):
     message = refused("run", *SMALL, "--config.data.held_out=1437")
     assert "held_out=1437 of 1437 images of 'digits'" in message and "choose at most" in message

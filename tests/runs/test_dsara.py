@@ -116,6 +116,9 @@ def test_tutors_of_a_deeper_network_come_from_the_searched_cell_at_its_place(tmp
         (("genotype=nothing.json",), "genotype = 'nothing.json' is neither a file nor a published genotype: dsara"),
         (("baselines=('random',)",), "unknown baseline 'random'; known, .*: no_distillation, .*, pgd_at, .*, random_0"),
         (("width_ratio=(1,2)",), "must have three numbers"),
+        (("train.channels=3", "width_ratio=(1,1,1)"), "train.channels = 3: cells that halve .* one would have 3"),
+        (("data.image_shape=(6,8,1)",), "cells halve images twice; use multiples of 4"),
+        (("train.auxiliary=0.4",), "the auxiliary head needs square images of at least 32×32 pixels; use 0"),
         (
             ("evaluation.auto_attack=('baseline_random_0',)",),
             "auto_attack names baseline_random_0; this run will have student",

@@ -6,7 +6,7 @@ Radii and step sizes are strings such as '8/255', in units of pixels scaled to [
 from ml_collections import ConfigDict
 
 from rnas.config import choices
-from rnas.config.checks import check_allowed
+from rnas.config.checks import check_allowed, check_different
 
 
 def optimizer(name: str, learning_rate: float, l2: float, **changes) -> ConfigDict:
@@ -264,6 +264,13 @@ def check(config: ConfigDict) -> None:
         raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
     if "student" not in config.evaluation.models:
         raise ValueError(f"evaluation.models = {config.evaluation.models}: the student is always among them.")
+    check_different(config, "baselines", "comparisons", "data.class_ids", "evaluation.epsilons", "evaluation.curve")
+    for key in ("mean", "std"):
+        if len(config.data[key]) != config.data.image_shape[2]:
+            raise ValueError(
+                f"data.{key} = {tuple(config.data[key])}: expected one for each channel of data.image_shape = "
+                f"{tuple(config.data.image_shape)}."
+            )
     if not config.evaluation.epsilons:
         raise ValueError("evaluation.epsilons is empty; its first radius is the headline of the evaluation.")
 

@@ -50,10 +50,25 @@ class StackedCells:
     def __init__(self, config: ConfigDict):
         self.config, self._common = config, _common_fields(config)
         self.space = cell_space.get_space(config.space)
-        for section in ("search", "train"):
-            self.space.placement(config[section].cells)  # refuses what has no room for two reductions
         if len(config.width_ratio) not in (0, 3):
             raise ValueError(f"width_ratio = {config.width_ratio} must have three numbers, or none.")
+        for section in ("search", "train"):
+            widths = self.space.widths(config[section].cells, config[section].channels, self._width_ratio(self.space))
+            if odd := [width for place in self.space.reductions(len(widths)) if (width := widths[place]) % 2]:
+                raise ValueError(
+                    f"{section}.channels = {config[section].channels}: cells that halve images need an even number of "
+                    f"channels, and one would have {odd[0]}."
+                )
+        height, width, _ = config.data.image_shape
+        if height % 4 or width % 4:
+            raise ValueError(
+                f"data.image_shape = {config.data.image_shape}: cells halve images twice; use multiples of 4."
+            )
+        if config.train.auxiliary and (height != width or height < 32):
+            raise ValueError(
+                f"train.auxiliary = {config.train.auxiliary} with data.image_shape = {config.data.image_shape}: the "
+                "auxiliary head needs square images of at least 32×32 pixels; use 0."
+            )
 
     @property
     def supernet(self) -> CellSupernet:
@@ -175,7 +190,7 @@ class NASBench201Cells:
     def random_like(self, found: NASBench201Architecture, generator: np.random.Generator) -> NASBench201Architecture:
         """Another cell whose MACs are those of `found` up to `TOLERANCE`; raises ValueError where there is none."""
         height, width, inputs = found.image_shape
-        sizes = {"num_classes": found.num_classes, "channels": found.channels, "cells": found.cells}
+        sizes: dict[str, Any] = {"num_classes": found.num_classes, "channels": found.channels, "cells": found.cells}
         macs = nasbench201.cost(nasbench201.encodings(), image_size=(height, width), inputs=inputs, **sizes)
         own = nasbench201.identify(found.code)
         excess = abs(macs / macs[own] - 1)

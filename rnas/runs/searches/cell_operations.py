@@ -68,7 +68,7 @@ class CellSearch(Search):
             return self.family.named(self.config.genotype)
         return None if self.searches else self._random("student")
 
-    def baseline(self, name: str, found: Architecture) -> Architecture:
+    def baseline(self, name: str, found: Any) -> Architecture:
         """Random cells of the MACs of `found`, or published ones, which are trained exactly like the student."""
         if name in self.published:
             return self.family.named(name)

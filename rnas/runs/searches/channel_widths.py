@@ -92,6 +92,9 @@ class WidthSearch(Search):
     def _alternation(self, steps_per_epoch: int) -> Alternation:
         return Alternation(steps_per_epoch, self.config.arch_fraction, self.config.arch_warmup_epochs)
 
+    def steps_per_epoch(self, images: int) -> int:
+        return self._alternation(super().steps_per_epoch(images)).steps_per_epoch  # refuses too few
+
     def rows_at(self, images: int, sampler: Callable) -> Callable | None:
         config = self.config
         if config.split != "disjoint":
