@@ -392,9 +392,6 @@ def test_a_number_outside_its_range_is_refused(refused):
     ("override", "message"),
     [
         ("data.mean=(0.1,0.2)", "data.mean = (0.1, 0.2): expected one for each channel of data.image_shape"),
-            "data.mean=(0.1,0.2)",
-            "data.mean = (0.1, 0.2): expected one for each channel of data.image_shape = (8, 8, 1)",
-        ),
         ("evaluation.epsilons=('0.1','0.1')", "evaluation.epsilons = ('0.1', '0.1') has '0.1' twice."),
         ("baselines=('plain','plain')", "baselines = ('plain', 'plain') has 'plain' twice."),
         ("train.optimizer.betas=(0.9,)", "optimizer.betas = (0.9,): expected two."),
