@@ -5,6 +5,7 @@ import os
 import jax
 
 from rnas.data.datasets import cache_folder
+from rnas.training.programs import keep_quiet
 
 
 def prepare(*, distributed: bool = False) -> None:
@@ -19,5 +20,6 @@ def prepare(*, distributed: bool = False) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     # float32 means float32: TF32 or bfloat16 products would change the signs of attack gradients.
     jax.config.update("jax_default_matmul_precision", "highest")
+    keep_quiet()
     if distributed:
         jax.distributed.initialize()

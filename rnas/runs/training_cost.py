@@ -71,7 +71,7 @@ def passes(objective: Objective) -> float:
 def stage_costs(run: Run) -> dict[str, StageCost]:
     """The cost of every stage that computes something, by its name in `run.json`.
 
-    The student counts as the largest network of its space, or the supernet where a space has none.
+    The student counts as the supernet, or where that is far larger as random cells.
     """
     config, images = run.config, run.dataset.fingerprint["counts"]["train"]
     sizes = {name: macs for name, (_, _, macs) in networks(run).items()}
@@ -83,7 +83,7 @@ def stage_costs(run: Run) -> dict[str, StageCost]:
     def trained(objective: Objective, epochs: int, per_epoch: int, network: str = "student") -> StageCost:
         seen = epochs * images
         taught = seen * (objective.needs_teacher + objective.needs_natural_teacher)
-        own = {"teacher": taught} if network == "student" else {}
+        own = {"teacher": taught} if network != "teacher" else {}
         return cost({network: passes(objective) * seen, **own}, seen, epochs, epochs * per_epoch)
 
     def of_recipe(stage: str, network: str = "student") -> StageCost:
@@ -98,7 +98,9 @@ def stage_costs(run: Run) -> dict[str, StageCost]:
             found["teacher"] = found.get("teacher", StageCost()) + of_recipe(stage, "teacher")
     if run.search.searches:
         objective, per_epoch = joint_objective(config, "search"), run.search.steps_per_epoch(images)
-        found["search"] = trained(objective, config.search.epochs, per_epoch)
+        found["search"] = trained(
+            objective, config.search.epochs, per_epoch, "supernet" if "supernet" in sizes else "student"
+        )
         tutors = [parse(name) for name in config.baselines]
         for _ in {(own.architecture, own.tutors) for own in tutors if own.tutors in SEARCHED_TUTORS}:
             found["baselines"] = found.get("baselines", StageCost()) + found["search"]
@@ -142,10 +144,16 @@ def _evaluation(run: Run, cost: Any) -> StageCost:
 
 
 def networks(run: Run) -> dict[str, tuple[nn.Module, tuple, int]]:
-    """'student', and 'teacher' if there is one: the network, what it takes beside images, its multiply-accumulates."""
+    """What runs and what it takes beside images, and its multiply-accumulates, by name.
+
+    These are 'student', 'teacher' if there is one, and 'supernet' where that is no student itself.
+    """
     config, shape = run.config, tuple(run.config.data.image_shape)
     student, inputs = run.search.described()["supernet"]
     found = {"student": (student, inputs, count(student, shape, *inputs).macs)}
+    if (example := run.search.example()) is not None:
+        student = run.search.network(example)
+        found = {"supernet": found["student"], "student": (student, (), count(student, shape).macs)}
     if recipes.uses_teacher(config):
         name = run.teacher.architecture if config.teacher.path else config.teacher.architecture
         teacher = build_model(name, **recipes.network_fields(config))
@@ -154,35 +162,31 @@ def networks(run: Run) -> dict[str, tuple[nn.Module, tuple, int]]:
 
 
 def speeds(run: Run, seconds: float = 2.0) -> dict[str, float]:
-    """Multiply-accumulates a second of every network of `networks`, in passes forward and back, on all devices.
+    """About how many multiply-accumulates a second every network of `networks` does here, on all devices.
 
-    Measures for `seconds` in all, after compiling. A network that the device has no room for is left out.
+    Measures passes forward, which compile fast, for `seconds` in all; a supernet counts as its student. A network that
+    the device has no room for is left out.
     """
     measured, found = networks(run), {}
+    both = "supernet" in measured
     for name, (model, inputs, macs) in measured.items():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            found[name] = _speed(model, inputs, macs, run, seconds / len(measured))
-    return found
+        if name != "supernet":
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                found[name] = _speed(model, inputs, macs, run, seconds / (len(measured) - both))
+    return {**found, "supernet": found["student"]} if both and "student" in found else found
 
 
 def _speed(model: nn.Module, inputs: tuple, macs: int, run: Run, seconds: float) -> float:
     batch = max(1, min(MOST, run.config.train.batch_size // jax.device_count()))
     if jax.default_backend() == "cpu":
-        batch = max(1, min(batch, int(ONCE / (TO_WEIGHTS * macs))))
+        batch = max(1, min(batch, int(ONCE / macs)))
     images = jnp.full((batch, *run.config.data.image_shape), 0.5)
     shapes = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images, *inputs)))
     variables = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1, leaf.dtype), shapes)
-
-    @jax.jit
-    def gradient(params):
-        def loss(params):
-            return model.apply({**variables, "params": params}, images, *inputs, train=False)[0].sum()
-
-        return jax.grad(loss)(params)
-
-    jax.block_until_ready(gradient(variables["params"]))
+    forward = jax.jit(lambda variables: model.apply(variables, images, *inputs, train=False)[0])
+    jax.block_until_ready(forward(variables))
     calls, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
-        jax.block_until_ready(gradient(variables["params"]))
+        jax.block_until_ready(forward(variables))
         calls += 1
-    return calls * batch * TO_WEIGHTS * macs * jax.device_count() / max(spent, 1e-9)
+    return calls * batch * macs * jax.device_count() / max(spent, 1e-9)

@@ -1,6 +1,7 @@
 """When programs are compiled, and when compiled ones are let go."""
 
 import contextlib
+import functools
 import os
 from typing import Any
 
@@ -23,10 +24,7 @@ def forget_programs() -> None:
 
 
 class Compiling(contextlib.AbstractContextManager):
-    """Watches, while it is entered, what JAX compiles in any thread, and keeps XLA quiet meanwhile.
-
-    XLA takes a compilation of more than two minutes for an error and writes that to standard error, over a bar of
-    progress. What fails in a compilation raises an exception, so nothing is lost.
+    """Watches, while it is entered, what JAX compiles in any thread.
 
     Attributes:
       now: whether something is being compiled; always False where JAX keeps no cache of programs.
@@ -50,24 +48,36 @@ class Compiling(contextlib.AbstractContextManager):
         monitoring.unregister_event_listener(self._begin)
         monitoring.unregister_event_duration_listener(self._end)
         self._running = 0
-        _set_level(_usual_level())
 
     def _begin(self, event: str, **_: Any) -> None:
         if event == _BEGINS:
             self._running += 1
-            _set_level(_FATAL)
 
     def _end(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == _ENDS:
             self.seconds += duration_secs
             self._running = max(0, self._running - 1)
-            if not self._running:
-                _set_level(_usual_level())
 
 
-def _usual_level() -> int:
-    return int(os.environ.get("TF_CPP_MIN_LOG_LEVEL") or 1)
+class _Quiet(Compiling):
+    def _begin(self, event: str, **_: Any) -> None:
+        super()._begin(event)
+        self._adjust()
+
+    def _end(self, event: str, duration_secs: float, **_: Any) -> None:
+        super()._end(event, duration_secs)
+        self._adjust()
+
+    def _adjust(self) -> None:
+        usual = int(os.environ.get("TF_CPP_MIN_LOG_LEVEL") or 1)
+        utils.absl_set_min_log_level(_FATAL if self.now else usual)
 
 
-def _set_level(level: int) -> None:
-    utils.absl_set_min_log_level(level)
+@functools.cache
+def keep_quiet() -> None:
+    """Keeps XLA quiet from now on while it compiles.
+
+    It takes a compilation of more than two minutes for an error and writes that to standard error, over a bar of
+    progress. What fails in a compilation raises an exception, so nothing is lost.
+    """
+    _Quiet().__enter__()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rnas.attacks.stored import stored
-from rnas.training.programs import Compiling, forget_programs
+from rnas.training.programs import Compiling, forget_programs, keep_quiet
 
 ODD = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45, 3e38, -1.5], np.float32)
 
@@ -80,6 +80,7 @@ def test_xla_is_quiet_while_it_compiles(monkeypatch):
     levels, seen = [], []
     monkeypatch.setattr("rnas.training.programs.utils.absl_set_min_log_level", levels.append)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    keep_quiet.__wrapped__()
     with Compiling() as compiling:
 
         def look(event, **_):

@@ -68,6 +68,9 @@ class CellSearch(Search):
             return self.family.named(self.config.genotype)
         return None if self.searches else self._random("student")
 
+    def example(self) -> Architecture:
+        return self.given() or self._random("example")
+
     def baseline(self, name: str, found: Any) -> Architecture:
         """Random cells of the MACs of `found`, or published ones, which are trained exactly like the student."""
         if name in self.published:

@@ -61,6 +61,10 @@ class Search(abc.ABC):
         """The architecture that the configuration names or draws; None where it is to be searched."""
         return None
 
+    def example(self) -> Architecture | None:
+        """An architecture of the size of those that it finds; None where they cost about what the supernet costs."""
+        return None
+
     def baseline(self, name: str, found: Any) -> Architecture:
         """The architecture, without tutors, of a name of `baselines`, or of random_<k>.
 
