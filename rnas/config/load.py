@@ -19,10 +19,8 @@ from rnas.config.defaults.ranges import RANGES
 from rnas.config.ranges import check_ranges
 
 FILE = "config.json"
-FREE = (
-    "study.",
-    "comparisons",
-)  # keys that may change from start to start: they say what is repeated and compared, not how
+# Keys that may change from start to start: what is repeated and compared, and where and how fast it is done.
+FREE = ("study.", "comparisons", "data.dir", "evaluation.batch_size", "teacher.cache.dir", "teacher.cache.resident_gib")
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 
 

@@ -171,7 +171,7 @@ def _store_images(measuring: Measuring, examples: Examples, images: np.ndarray) 
     stored = FoolingImages.read(task.folder / IMAGES)
     devices = jax.device_count()
     other_size = max(1, task.settings.batch_size * 3 // 4 // devices) * devices
-    again = measuring.recount(stored.row, stored.images, Runner(task.model.predict, [other_size], what=""))
+    again = measuring.recount(stored.row, stored.images, Runner(task.model.predict, [other_size]))
     labels = task.split.labels[stored.row]
     # Of a random model the verdict is that of many draws.
     predictions = np.where(again["wrong"], -1, labels) if task.is_random else again["prediction"]

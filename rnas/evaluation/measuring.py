@@ -42,10 +42,10 @@ class Measuring:
         self._ledger = ledger
         self._root = key = jax.random.key(settings.seed)
         sizes = batch_sizes(settings.batch_size, jax.device_count())
-        self.runner = self.still = Runner(model.predict, sizes, what="batch size")
+        self.runner = self.still = Runner(model.predict, sizes)
         if task.is_random:
             still = lambda variables, images: model.predict(variables, images, key)  # noqa: E731
-            self.still = Runner(still, sizes, what="batch size")
+            self.still = Runner(still, sizes)
         self.judge = judge_draws if task.is_random else judge_once
 
     def run(

@@ -40,7 +40,7 @@ class Evaluator:
     def __init__(self, predict: Callable, *, batch_size: int, seed: int):
         # Where several batches run at a time, small ones keep all workers busy although examples drop out.
         sizes = batch_sizes(batch_size, jax.device_count())[1:] if concurrent_batches() > 1 else [batch_size]
-        self._runner = Runner(predict, sizes, what="evaluation.batch_size")
+        self._runner = Runner(predict, sizes)
         self._predictions = jax.jit(lambda variables, images: predictions(predict(variables, images)))
         self._seed = seed
 

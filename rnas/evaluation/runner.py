@@ -10,7 +10,7 @@ import numpy as np
 from rnas.attacks.batching import Compilation, concatenated, cut_batches, run_concurrently, take
 from rnas.attacks.direct import hashable
 from rnas.steps import run_frozen
-from rnas.training.loaders import per_device, replicate
+from rnas.training.loaders import replicate
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
@@ -23,14 +23,13 @@ class Runner:
 
     Args:
       predict: (variables, images, ...) -> logits, in inference mode.
-      sizes: allowed batch sizes over all devices; padded rows repeat the first and are cut off again.
-      what: the name of the setting that holds the largest size, for error messages.
+      sizes: allowed batch sizes over all devices, each raised to a multiple of them; padded rows repeat the first and
+        are cut off again.
     """
 
-    def __init__(self, predict: Callable, sizes: Sequence[int], *, what: str):
-        self._sizes = sorted(sizes)
-        for size in self._sizes:
-            per_device(size, what)
+    def __init__(self, predict: Callable, sizes: Sequence[int]):
+        devices = jax.device_count()
+        self._sizes = sorted({-(-size // devices) * devices for size in sizes})
         self._predict = hashable(predict)
         self._programs: dict[Callable, Callable] = {}
         self._variables: tuple[Any, Any] | None = None

@@ -58,7 +58,7 @@ def check_config(run: Run) -> None:
 def check_surroundings(run: Run) -> None:
     """Raises ValueError for what is missing or unfit outside the configuration: data, devices, directories."""
     config = run.config
-    for stage in ("teacher", "search", "train", "evaluation"):
+    for stage in ("teacher", "search", "train"):
         per_device(config[stage].batch_size, f"{stage}.batch_size")
     images = run.dataset.fingerprint["counts"]["train"]
     if config.teacher.path:

@@ -50,7 +50,7 @@ def layer_movement(run: Run) -> np.ndarray:
         maps = functools.partial(attention_maps, names=teacher.tap_names, size=config.attention.size)
         return paired_distances(maps(apply(images)[1]), maps(apply(points)[1]))
 
-    runner = Runner(teacher.apply, [config.evaluation.batch_size], what="evaluation.batch_size")
+    runner = Runner(teacher.apply, [config.evaluation.batch_size])
     rows, key = np.arange(len(images)), jax.random.key(config.seed)
     movement = runner.run(teacher.variables, images, program, rows, key, None).mean(axis=0, dtype=np.float64)
     if jax.process_index() == 0:

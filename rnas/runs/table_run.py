@@ -63,8 +63,7 @@ class TableRun:
 
     def check_surroundings(self) -> None:
         """Raises ValueError where the data are missing or the devices do not fit the batch sizes."""
-        for section in ("train", "evaluation"):
-            per_device(self.config[section].batch_size, f"{section}.batch_size")
+        per_device(self.config.train.batch_size, "train.batch_size")
         _ = self.sampler(0)
 
     @property

@@ -371,7 +371,7 @@ def test_classes_and_images_must_be_those_of_the_data(refused, override):
     assert "do not fit dataset 'digits', which has 10 classes and images of (8, 8, 1)." in message
 
 
-@pytest.mark.parametrize("stage", ["teacher", "evaluation"])
+@pytest.mark.parametrize("stage", ["teacher", "search"])
 def test_a_batch_that_does_not_divide_among_the_devices_is_refused(refused, stage):
     message = refused("run", *SMALL, f"--config.{stage}.batch_size=65")
     assert f"{stage}.batch_size = 65 cannot be divided among 4 devices; use 64 or 68." in message

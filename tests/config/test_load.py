@@ -180,6 +180,16 @@ def test_a_directory_of_another_configuration_is_refused(file, tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+def test_where_and_how_fast_a_run_is_done_may_change(tmp_path):
+    record_config(tmp_path, load_config(str(DIGITS), []))
+    hold(tmp_path)
+    record_config(
+        tmp_path, load_config(str(DIGITS), ["--config.data.dir=/elsewhere", "--config.evaluation.batch_size=7"])
+    )
+    recorded = recorded_config(tmp_path)
+    assert (recorded.data.dir, recorded.evaluation.batch_size) == ("/elsewhere", 7)
+
+
 def test_a_key_on_one_side_only_is_a_difference(file, tmp_path):
     record_config(tmp_path, load_config(file, []))
     hold(tmp_path)

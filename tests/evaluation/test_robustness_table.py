@@ -156,11 +156,6 @@ def test_step_sizes_scale_with_the_radius(scale):
         assert (attack.start, attack.losses, attack.restarts) == (start, losses, restarts), name
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="evaluation.batch_size = 6 cannot be divided among 4 devices; use 4 or 8"):
-        Evaluator(Linear.predict, batch_size=6, seed=0)
-
-
 # -- attacks ---------------------------------------------------------------------------------------------
 
 

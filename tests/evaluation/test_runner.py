@@ -25,7 +25,7 @@ def program(logits_fn, images, labels, keys, settings, carry):
 
 @pytest.fixture
 def runner():
-    return Runner(predict, [4, 8, 16], what="batch size")
+    return Runner(predict, [4, 8, 16])
 
 
 def expected_noise(rows):
@@ -95,14 +95,16 @@ def test_all_rows_are_run(runner):
     np.testing.assert_array_equal(found["labels"], SPLIT.labels[rows])
 
 
-def test_sizes_must_divide_among_the_devices():
-    with pytest.raises(ValueError, match="batch size = 6 cannot be divided among 4 devices; use 4 or 8."):
-        Runner(predict, [4, 6], what="batch size")
+def test_sizes_need_not_divide_among_the_devices():
+    rows = np.arange(COUNT)
+    found, _ = Runner(predict, [5, 13]).run(np.float32(1), SPLIT, program, rows, KEY, np.float32(0))
+    np.testing.assert_array_equal(found["noise"], expected_noise(rows))
+    np.testing.assert_array_equal(found["labels"], SPLIT.labels)
 
 
 def test_batches_are_halved_when_memory_is_short(monkeypatch):
     tried = short_of_memory(monkeypatch, 4)
-    runner = Runner(predict, [4, 16], what="batch size")
+    runner = Runner(predict, [4, 16])
     rows, carry = np.arange(14), np.arange(14.0)
     found, left = runner.run_batch(np.float32(1), SPLIT, program, rows, KEY, np.float32(0), carry)
     assert tried[:3] == [16, 8, 4] and set(tried[3:]) == {4}
@@ -116,7 +118,7 @@ def test_batches_are_halved_when_memory_is_short(monkeypatch):
 
 def test_too_little_memory_for_one_image_a_device_is_an_error(monkeypatch):
     tried = short_of_memory(monkeypatch, 0)
-    runner = Runner(predict, [4, 8], what="batch size")
+    runner = Runner(predict, [4, 8])
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         runner.run(np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0))
     assert tried == [8, 4]
@@ -134,7 +136,7 @@ def test_other_errors_are_not_mistaken_for_a_lack_of_memory(monkeypatch):
 
     monkeypatch.setattr(runners, "run_frozen", frozen)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-        Runner(predict, [16], what="").run(np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0))
+        Runner(predict, [16]).run(np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0))
     assert len(tried) == 1
 
 
@@ -150,7 +152,7 @@ def test_runners_of_one_architecture_share_what_is_compiled():
         return predict(variables, images)
 
     for architecture, variables in ((predict, 1.0), (predict, 2.0), (other, 1.0)):
-        runner = Runner(architecture, [8], what="batch size")
+        runner = Runner(architecture, [8])
         found = runner.run(np.float32(variables), SPLIT, counting, np.arange(8), KEY, None)
         np.testing.assert_allclose(found["logits"], variables * pixels(IMAGES[:8]).reshape(8, -1), rtol=1e-6)
     assert len(traced) == 2
@@ -165,7 +167,5 @@ def test_a_model_without_a_hash_runs_too():
         model = Model([scale])
         with pytest.raises(TypeError, match="unhashable"):
             hash(model)
-        found, _ = Runner(model, [8], what="batch size").run(
-            np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0)
-        )
+        found, _ = Runner(model, [8]).run(np.float32(1), SPLIT, program, np.arange(8), KEY, np.float32(0))
         np.testing.assert_allclose(found["logits"], scale * pixels(IMAGES[:8]).reshape(8, -1), rtol=1e-6)
