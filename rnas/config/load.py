@@ -121,14 +121,18 @@ def recorded_config(workdir: str | os.PathLike, overrides: Sequence[str] = ()) -
     if not path.is_file():
         raise ValueError(f"{workdir} holds no {FILE}: it is no work directory of a run.")
     recorded = read_object(path)
+    try:
+        made = system(str(recorded.get("system")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     defaults, given = _defaults(recorded), _flatten(recorded)
     if strange := sorted(given.keys() - defaults.keys()):
         raise ValueError(f"{path} was written by another version: this one has no {', '.join(strange)}.")
     for key, value in given.items():
         if not _is_like(value, defaults[key]):
-            kind = type(defaults[key]).__name__
+            kind = "a list" if isinstance(defaults[key], list) else type(defaults[key]).__name__
             raise ValueError(f"{path}: {key} is {json.dumps(value)}, expected {kind}; it may have been edited.")
-    config = system(recorded["system"]).get_config()
+    config = made.get_config()
     config.update_from_flattened_dict(_with_tuples(given))
     return _changed(config, overrides, str(path))
 
