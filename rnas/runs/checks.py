@@ -58,15 +58,19 @@ def check_config(run: Run) -> None:
 def check_surroundings(run: Run) -> None:
     """Raises ValueError for what is missing or unfit outside the configuration: data, devices, directories."""
     config = run.config
-    for stage in ("teacher", "search", "train"):
-        per_device(config[stage].batch_size, f"{stage}.batch_size")
     images = run.dataset.fingerprint["counts"]["train"]
     if config.teacher.path:
         _ = run.teacher
     if config.teacher.natural_path:
         _ = run.natural_teacher
-    for stage in ("search", "train") if config.teacher.path else ("teacher", "search", "train"):
-        if (size := config[stage].batch_size) > images:
+    natural = recipes.uses_natural_teacher(config) and not config.teacher.natural_path
+    trains = {
+        "teacher": natural or (recipes.uses_teacher(config) and not config.teacher.path),
+        "search": run.search.searches,
+    }
+    for stage in (*filter(trains.get, trains), "train"):
+        per_device(size := config[stage].batch_size, f"{stage}.batch_size")
+        if size > images:
             raise ValueError(f"{stage}.batch_size = {size}, but there are {images} training images: use at most that.")
     if run.search.searches:
         run.search.steps_per_epoch(images)
