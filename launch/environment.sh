@@ -75,7 +75,7 @@ prepare_environment() {
     fi
     [ "$accelerator" = cpu ] || extras=$accelerator${extras:+,$extras}
     echo "installing rnas${extras:+ with $extras} for $accelerator in $venv: one to three minutes" >&2
-    [ ! -t 2 ] || { tick & clock=$!; trap 'kill "$clock" 2>/dev/null' EXIT; }
+    [ ! -t 2 ] || { tick & clock=$!; trap 'kill "$clock" 2>/dev/null || :' EXIT; }
     if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2; then
       echo "error: pip failed, see above; is there a network? Start this again to go on." >&2
       exit 1

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import pty
 import shutil
 import subprocess
 
@@ -76,3 +77,17 @@ def test_after_installing_it_tells_how_to_call_the_command(checkout):
     shown = launch(checkout, "launch/local.sh").stderr
     assert f"The command is {checkout}/.venv/bin/rnas." in shown
     assert f"\n  source {checkout}/.venv/bin/activate\n" in shown
+
+
+def test_on_a_terminal_it_goes_on_after_installing(checkout):
+    """There a clock ticks meanwhile, whose end is no failure."""
+    program(checkout / ".venv" / "bin" / "python", 'case "$*" in *pip*install*) sleep 1.5 ;; esac')
+    program(checkout / ".venv" / "bin" / "rnas", "echo it runs >&2")
+    terminal, inside = pty.openpty()
+    done = subprocess.run(
+        ["bash", "launch/local.sh"], cwd=checkout, stdin=inside, stderr=inside, timeout=60, check=False
+    )
+    os.close(inside)
+    shown = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert done.returncode == 0 and "\r0:01 " in shown and shown.endswith("it runs\r\n")
