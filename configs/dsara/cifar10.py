@@ -8,7 +8,7 @@ Variants, joined by commas:
   wide                widths 1:2:4
   distil              a robust teacher for the cells: cross-layer distillation and KL, in search and training
   short               what two CPU cores can do: see below
-  smoke               every stage on few images, within three minutes on two CPU cores: does all work here?
+  smoke               every stage on few images, to first order: does all work here?
 for example `arnas`, `darts,darts2` or `distil,short`. With --config.genotype=dsara (or darts_v2, pdarts, racl, advrush,
 or a JSON file) the search is left out and the published cells are trained.
 

@@ -6,7 +6,7 @@ trains every 64th network; a few cells of one's own by --config.archs="('9930','
 
 Variants:
   one_shot  a supernet, trained one uniformly drawn cell in each step, scores all classes with its weights
-  smoke     two cells on few images, within three minutes on two CPU cores: does all work here?
+  smoke     two cells on few images, without AutoAttack: does all work here?
 
 Cost: 19,398 networks. One of 333133 takes 50 epochs of 50,000 images, 8 passes forward and back each, at 0.18 GMACs
 an image: 11 PMACs; the mean cell a fifth of it.

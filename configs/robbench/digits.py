@@ -4,7 +4,7 @@ Cells of one instead of five a stage and eight instead of 16 channels; otherwise
 
 Variants:
   one_shot  a supernet instead, which scores the same cells with its weights
-  smoke     two cells on few images, within three minutes on two CPU cores: does all work here?
+  smoke     two cells on few images, without AutoAttack: does all work here?
 
 Cost: two and a half minutes of one CPU core. Expect, mean of both seeds (clean, PGD-20 at 8/255): 333133 .989 .954,
 132013 .990 .951, 444444 .883 .703; 333000, whose output is constant, guesses: .100 .100.

@@ -10,7 +10,7 @@ The supernet has on every edge the mixture of all five operations; its cells sta
 
 Variants, joined by commas: the strategies of `configs/dsara/cifar10.py`, finite_difference, first_order, and
   distil    a robust teacher for the cells, whose layers are their tutors
-  smoke     every stage on few images, within three minutes on two CPU cores: does all work here?
+  smoke     every stage on few images, to first order: does all work here?
 
 Cost: the search two to three minutes of one CPU core, most of it compilation; the whole of `rnas run` four.
 """

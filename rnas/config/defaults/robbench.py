@@ -72,7 +72,7 @@ VARIANTS = {
         "train.weights": "shared",
         "evaluation.auto_attack_seeds": (),
     },
-    # Two cells on few images, within three minutes on two CPU cores: does all work here? Its figures mean nothing.
+    # Two cells on few images, without AutoAttack: does all work here? Its figures mean nothing.
     "smoke": {
         "archs": ("333133", "132013"),
         "seeds": (0,),
@@ -80,6 +80,7 @@ VARIANTS = {
         "train.epochs": 1,
         "train.batch_size": 64,
         "train.calibration": 320,
+        "evaluation.auto_attack_seeds": (),
         "evaluation.count": 40,
         "evaluation.batch_size": 40,
     },
