@@ -131,7 +131,7 @@ def _evaluation(run: Run, cost: Any) -> StageCost:
     tested = min(config.count or test, test)
     attacked = min(config.auto_attack_count or tested, tested)
     own: dict[str, float] = {"student": 0.0, "teacher": 0.0}
-    names = recipes.model_names(run.config)
+    names = recipes.evaluated_names(run.config)
     for name in names:
         group = {name, "baselines"} if name.startswith(recipes.BASELINE) else {name}
         network = "teacher" if name == "teacher" else "student"
