@@ -13,6 +13,8 @@ import shlex
 import sys
 
 from rnas import __version__
+from rnas.cli.supervisor import is_one_of_several, leave, lost_others, supervise
+from rnas.training.heartbeat import is_watched
 from rnas.training.interruption import Interrupted
 from rnas.training.messages import program, with_streams, write
 
@@ -55,7 +57,11 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 2 for a mistake, 130 when interrupted, 141 where nobody reads on."""
+    """Runs one command and returns the exit code.
+
+    0 is success, 2 a mistake, 3 a failed sanity check, 130 the end by Ctrl-C, 75 an end after which the same command
+    should be started again (SIGTERM, a lost process), 141 that nobody reads on.
+    """
     return with_streams(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -63,13 +69,19 @@ def _run(argv: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports JAX
     arguments, overrides = parse(argv)
     arguments.typed = shlex.join(["rnas", *argv])  # what a run records
+    if "distributed" in arguments and is_one_of_several(arguments) and not is_watched():
+        return supervise(argv, arguments.watchdog)
+    return leave(lambda: _command(arguments, overrides, argv))
+
+
+def _command(arguments: argparse.Namespace, overrides: list[str], argv: list[str]) -> int:
     try:
         return importlib.import_module(f"rnas.cli.{VERBS[arguments.command][0]}").run(arguments, overrides)
     except (Interrupted, KeyboardInterrupt) as stop:
         write(f"{str(stop) or 'stopped; the last checkpoint is kept.'} To go on:\n  {program()} {shlex.join(argv)}")
-        return 130
+        return getattr(stop, "code", 130)
     except (ValueError, OSError) as error:
-        if os.environ.get("RNAS_TRACEBACK") or isinstance(error, BrokenPipeError):
+        if os.environ.get("RNAS_TRACEBACK") or isinstance(error, BrokenPipeError) or lost_others(error):
             raise
         write(f"rnas: {error}")
         return 2

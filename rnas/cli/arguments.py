@@ -20,9 +20,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--data-dir": dict(metavar="DIR", help="where that set is"),
     "--partial": dict(action="store_true", help="accept a table of runs without some classes, data sets or metrics"),
     "--shard": dict(default="0/1", metavar="I/N", help="share I of N, I from 0; default: 0/1, all"),
-    "--distributed": dict(action="store_true", help="one process of several (Slurm, TPU pod)"),
+    "--distributed": dict(action="store_true", help="one process of several, found through Slurm, a TPU pod and such"),
+    "--coordinator": dict(metavar="HOST:PORT", help="where process 0 of several listens"),
+    "--processes": dict(type=int, metavar="N", help="how many there are"),
+    "--process-id": dict(type=int, metavar="I", help="number of this one, from 0"),
+    "--watchdog": dict(
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="of several processes, end one that does no step for so long; 0: never; default: 300",
+    ),
     "--json": dict(action="store_true", help="print one JSON object and nothing else"),
 }
+
+SEVERAL = ("--distributed", "--coordinator", "--processes", "--process-id", "--watchdog")
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str, word: str = "") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 from typing import TYPE_CHECKING
 
-from rnas.cli.arguments import add_shared
+from rnas.cli.arguments import SEVERAL, add_shared
 from rnas.training.messages import say, tell, write
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transfer", action="append", default=[], metavar="DIR", help=words)
     add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks")
     add("--tolerate-failed-checks", action="store_true", help="exit with 0 although a sanity check failed")
-    add_shared(parser, "--distributed", "--json")
+    add_shared(parser, *SEVERAL, "--json")
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.pages import write_attack_page, write_report
     from rnas.training.interruption import interruptible
 
-    platform.prepare(distributed=arguments.distributed)
+    platform.prepare(arguments)
     if bool(arguments.workdir) == bool(arguments.teacher):
         raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
     if arguments.version == "rand":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnas.cli.arguments import add_shared, read_config
+from rnas.cli.arguments import SEVERAL, add_shared, read_config
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.artifacts.run_record import RunRecord
@@ -17,7 +17,7 @@ UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_shared(parser, "--config", "--workdir", "--distributed")
+    add_shared(parser, "--config", "--workdir", *SEVERAL)
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.runs import stages
     from rnas.training.interruption import interruptible
 
-    platform.prepare(distributed=arguments.distributed)
+    platform.prepare(arguments)
     config, workdir = read_config(arguments, overrides)
     with interruptible():
         stages.execute(

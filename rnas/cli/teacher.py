@@ -10,7 +10,7 @@ import warnings
 from ml_collections import ConfigDict
 
 from rnas.cli import platform
-from rnas.cli.arguments import add_shared, read_config
+from rnas.cli.arguments import SEVERAL, add_shared, read_config
 from rnas.cli.run import announce
 from rnas.models.model_names import FORMS, SUFFIXES
 from rnas.teachers.normalization import NAMED
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("train", "train the teachers of a configuration"),
         ("cache", "make the teacher cache of a configuration (teacher.cache.views)"),
     ):
-        add_shared(action(name, train, help), "--config", "--workdir", "--distributed")
+        add_shared(action(name, train, help), "--config", "--workdir", *SEVERAL)
 
     names = [f"architectures: {', '.join(FORMS)}, with {'; '.join(SUFFIXES)}", f"normalisations: {', '.join(NAMED)}"]
     names = [*(textwrap.fill(line, 118) for line in names), "published:", *(f"  {key}" for key in PUBLISHED)]
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Trains, imports, checks or caches; raises ValueError as what does it, or where --output is not empty."""
-    platform.prepare(distributed=getattr(arguments, "distributed", False))
+    platform.prepare(arguments if "distributed" in arguments else None)
     arguments.act(arguments, overrides)
     return 0
 

@@ -18,11 +18,12 @@ from rnas.attacks.sanity_checks import CAVEAT, Check, check_stored
 from rnas.evaluation import sanity
 from rnas.evaluation.evaluated_model import shorter_floats
 from rnas.evaluation.examples import Examples
-from rnas.evaluation.ledger import Ledger, wait_for_all
+from rnas.evaluation.ledger import Ledger
 from rnas.evaluation.measuring import Measuring
 from rnas.evaluation.runner import Runner, pixels
 from rnas.evaluation.task import Task
 from rnas.evaluation.transfer import Transfer
+from rnas.steps.meeting import meet
 from rnas.training.messages import write
 from rnas.training.progress import Progress
 
@@ -167,7 +168,7 @@ def _store_images(measuring: Measuring, examples: Examples, images: np.ndarray) 
     judged = measuring.recount(np.arange(len(images)), images)
     if jax.process_index() == 0:
         examples.write(task.folder, images, judged)
-    wait_for_all()
+    meet("images")
     stored = FoolingImages.read(task.folder / IMAGES)
     devices = jax.device_count()
     other_size = max(1, task.settings.batch_size * 3 // 4 // devices) * devices

@@ -12,10 +12,10 @@ import time
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.artifacts.files import read_arrays, read_object, write_arrays, write_json
+from rnas.steps.meeting import meet
 
 IDENTITY = "identity.json"
 CARRY, CARRY_FILE = "carry_", ".carry.npz"
@@ -44,7 +44,7 @@ class Ledger:
         path = self._folder / IDENTITY
         if path.exists():
             check_identity(read_object(path), identity, self._folder.parent)
-        wait_for_all()
+        meet("ledger")
         if self._writes:
             write_json(path, identity)
 
@@ -75,7 +75,7 @@ class Ledger:
             except ValueError:
                 path.unlink(missing_ok=True)  # done again below
         done = np.concatenate([batch["rows"] for batch in batches]) if batches else rows[:0]
-        wait_for_all()
+        meet("ledger")
         if not np.isin(done, rows).all():
             raise ValueError(f"{folder} holds results of examples that were not to be measured; remove {self._folder}.")
         number = len(batches)
@@ -110,16 +110,10 @@ class Ledger:
 
     def close(self) -> None:
         """Drops everything: the evaluation is complete and its outcome written elsewhere."""
-        wait_for_all()
+        meet("ledger")
         if self._writes:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
-
-
-def wait_for_all() -> None:
-    """Waits until all processes are here: none may write before all have read, or read before the first has written."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("ledger")

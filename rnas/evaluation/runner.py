@@ -10,6 +10,8 @@ import numpy as np
 from rnas.attacks.batching import Compilation, concatenated, cut_batches, run_concurrently, take
 from rnas.attacks.direct import hashable
 from rnas.steps import run_frozen
+from rnas.training.heartbeat import beat
+from rnas.training.interruption import stop_together
 from rnas.training.loaders import replicate
 
 
@@ -81,6 +83,8 @@ class Runner:
         return concatenated([again(rows[cut], carry=take(carry, cut)) for cut in cuts])
 
     def _run_batch(self, variables, split, program, rows, *, key, settings, carry):
+        stop_together()
+        beat()
         size = next(size for size in self._sizes if size >= len(rows))
         if program not in self._programs:
             # Of two threads that meet here the first one's stays.

@@ -18,10 +18,9 @@ from rnas.objectives import ArmTerms, FixedTutors, IndexedTutors, Objective, Sam
 from rnas.runs.recipes import Recipe
 from rnas.runs.run import Run, predict
 from rnas.runs.stage_trainers import checkpoints, make_loader, make_trainer, network_step, sampler, training_images
-from rnas.steps import over_seeds, run_steps, side_by_side, stacked, unstacked
+from rnas.steps import forget_programs, over_seeds, run_steps, side_by_side, stacked, unstacked
 from rnas.steps.state import State
 from rnas.training.metrics_log import MetricsLog
-from rnas.training.programs import forget_programs
 from rnas.training.stacked_records import StackedCheckpoints, StackedLog
 from rnas.training.trainer import Trainer
 

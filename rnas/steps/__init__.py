@@ -20,7 +20,7 @@ Not here: data, checkpoints, logging, model choice.
 from rnas.steps.augmentation import Augmentation, augment, augment_to_float
 from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views
 from rnas.steps.cell_search import CellSearchStep
-from rnas.steps.dispatch import run_frozen, run_steps, run_teacher_on_views
+from rnas.steps.dispatch import forget_programs, run_frozen, run_steps, run_teacher_on_views
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.replicas import AXIS, NEVER, TRAIN_METRICS, step_keys
 from rnas.steps.side_by_side import over_seeds, side_by_side, stacked, unstacked
@@ -49,6 +49,7 @@ __all__ = [
     "WidthSearchStep",
     "augment",
     "augment_to_float",
+    "forget_programs",
     "make_optimizer",
     "over_seeds",
     "run_frozen",

@@ -3,18 +3,21 @@
 The only module that maps over devices (`jax.pmap`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 import functools
 
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from rnas.objectives import TeacherApply
 from rnas.steps.cached_teacher import CachedTeacher, Views, teacher_outputs_of_views
+from rnas.steps.meeting import meet
 from rnas.steps.replicas import AXIS, NEVER, PyTree
 from rnas.steps.state import Step
 
+_compiled: set[Hashable] = set()  # by all processes: programs, each with its arguments' types and shapes
 KEPT = 64  # functions of `run_frozen`, of which AutoAttack takes a few dozen; each holds on to its model
 
 
@@ -61,7 +64,7 @@ def run_steps(
 
     data = 0 if streaming else None
     in_axes = (None, data, data, 0, None, None, None)
-    return jax.pmap(many, axis_name=AXIS, in_axes=in_axes, out_axes=(None, None), donate_argnums=0)
+    return _compiled_by_all(jax.pmap(many, axis_name=AXIS, in_axes=in_axes, out_axes=(None, None), donate_argnums=0))
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -86,7 +89,7 @@ def run_frozen(predict: Callable[..., jax.Array], program: Callable[..., PyTree]
         found = program(functools.partial(predict, variables), images, labels, keys, settings, carry)
         return jax.tree.map(lambda leaf: lax.all_gather(leaf, AXIS, tiled=True), found)
 
-    return jax.pmap(frozen, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None, 0), out_axes=None)
+    return _compiled_by_all(jax.pmap(frozen, axis_name=AXIS, in_axes=(None, 0, 0, 0, None, None, 0), out_axes=None))
 
 
 def run_teacher_on_views(teacher: TeacherApply, views: Views, taps: tuple[str, ...], size: int):
@@ -98,3 +101,35 @@ def run_teacher_on_views(teacher: TeacherApply, views: Views, taps: tuple[str, .
     """
     program = functools.partial(teacher_outputs_of_views, teacher, views, taps, size)
     return jax.pmap(program, in_axes=(None, 0, 0, None), devices=jax.local_devices())
+
+
+def forget_programs() -> None:
+    """Lets go of every compiled program; one that is called again comes from the cache on disk.
+
+    On a CPU each takes hundreds of pieces of memory, of which Linux grants a process 65,530: a run that trains and
+    attacks a dozen networks in one process would be aborted.
+    """
+    jax.clear_caches()
+    _compiled.clear()
+
+
+def _compiled_by_all(program):
+    """The mapped `program`, which runs only once every process has compiled it; they call it together.
+
+    Of processes that start a run again, one may find its programs in the cache on disk and others not: it would wait
+    within a collective, longer than that waits.
+    """
+
+    @functools.wraps(program)
+    def call(*arguments):
+        if jax.process_count() > 1:
+            leaves, structure = jax.tree.flatten(arguments)
+            kinds = [(np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves]
+            called = (program, structure, *kinds)
+            if called not in _compiled:
+                program.lower(*arguments).compile()
+                meet("compiled")
+                _compiled.add(called)
+        return program(*arguments)
+
+    return call

@@ -18,11 +18,11 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from flax.traverse_util import flatten_dict
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 
 from rnas.artifacts.files import create_json, read_json, replaced
 from rnas.steps import CachedOutputs
+from rnas.steps.meeting import meet
 from rnas.teachers.teacher import identity_hash
 from rnas.training.hosts import gathered
 from rnas.training.interruption import Interrupted, Interruption
@@ -95,8 +95,7 @@ class TeacherCache:
                 if time.time() - path.stat().st_mtime > STALE:
                     path.unlink()
         self.make_share(compute, jax.process_index(), jax.process_count())
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("teacher cache")
+        meet("teacher cache")
         if missing := self.missing():
             raise ValueError(
                 f"{self.folder} lacks {len(missing)} shards, {self._path(*missing[0]).name} among them, though every "
@@ -121,8 +120,9 @@ class TeacherCache:
                     if not self._path(view, number).exists():
                         self._write(view, number, compute(view, self._rows(number)))
                     progress.update(before + done)
-                if gathered(interruption.requested).any() and done < turns:
-                    raise Interrupted(f"the teacher cache in {self.folder} was interrupted; whole shards are kept.")
+                if stopping := interruption.requested():
+                    text = f"the teacher cache in {self.folder} was interrupted; whole shards are kept."
+                    raise Interrupted(text, stopping)
 
     def read(self, view: int, rows: np.ndarray) -> CachedOutputs:
         """The teacher's outputs on view `view` of the images at `rows`, of any shape; host arrays.

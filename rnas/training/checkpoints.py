@@ -22,10 +22,11 @@ import shutil
 from typing import Any, NamedTuple
 
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+
+from rnas.steps.meeting import meet
 
 _log = logging.getLogger(__name__)
 _RECORD = {"leaves", "sha256", "score"}
@@ -185,8 +186,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             aside = self._directory / f"{step}.damaged"
             shutil.rmtree(aside, ignore_errors=True)
             (self._directory / str(step)).rename(aside)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"set aside {step}")
+        meet("set aside")
         self._damaged.remove(step)
         self._scores.pop(step, None)
         self._manager.reload()

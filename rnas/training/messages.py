@@ -14,6 +14,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from rnas.training.heartbeat import beat
+
 _LETTERS = {
     "×": "x", "·": ".", "–": "-", "−": "-", "…": "...", "±": "+/-", "→": "->", "∞": "inf", "≤": "<=", "≥": ">=",
     "α": "alpha", "β": "beta", "γ": "gamma", "ε": "eps", "λ": "lambda", "ρ": "rho", "τ": "tau", "’": "'", "é": "e",
@@ -65,6 +67,7 @@ def say(message: str) -> None:
     """Prints to standard error, on the first process only; see `write`."""
     import jax  # which queries to a table do without
 
+    beat(message.partition("\n")[0])
     if jax.process_index() == 0:
         write(message)
 

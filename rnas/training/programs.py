@@ -1,26 +1,16 @@
-"""When programs are compiled, and when compiled ones are let go."""
+"""When programs are compiled."""
 
 import contextlib
 import functools
 import os
 from typing import Any
 
-import jax
 from jax import monitoring
 from jaxlib import utils
 
 _BEGINS = "/jax/compilation_cache/compile_requests_use_cache"
 _ENDS = "/jax/core/compile/backend_compile_duration"
 _FATAL = 3  # level of what C++ writes to standard error
-
-
-def forget_programs() -> None:
-    """Lets go of every compiled program; one that is called again comes from the cache on disk.
-
-    On a CPU each takes hundreds of pieces of memory, of which Linux grants a process 65,530: a run that trains and
-    attacks a dozen networks in one process would be aborted.
-    """
-    jax.clear_caches()
 
 
 class Compiling(contextlib.AbstractContextManager):

@@ -9,6 +9,7 @@ import time
 import jax
 from tqdm import tqdm
 
+from rnas.training.heartbeat import beat, is_watched
 from rnas.training.messages import discard, duration, terminal_width
 from rnas.training.programs import Compiling
 
@@ -52,13 +53,13 @@ class Progress:
         self._entered = self._printed = self._clock()
         self._first: tuple[float, int] | None = None  # seconds of work and units done, at the first update
         self._latest = (self._entered, self._done)  # the same at the latest
-        if self._speaks:
+        if self._speaks or is_watched():
             self._compiling.__enter__()
-            # A terminal that cannot go back to the start of a line would show every state of a bar.
-            if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-                self._bar = tqdm(total=self._total, bar_format=" ", dynamic_ncols=True, file=sys.stderr)
-                self._line(duration(0), *self._state())
             threading.Thread(target=self._tick, daemon=True).start()
+        # A terminal that cannot go back to the start of a line would show every state of a bar.
+        if self._speaks and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+            self._bar = tqdm(total=self._total, bar_format=" ", dynamic_ncols=True, file=sys.stderr)
+            self._line(duration(0), *self._state())
         return self
 
     def update(self, done: int, total: int | None = None, **metrics: float) -> None:
@@ -73,12 +74,12 @@ class Progress:
                 # The first unit includes compilation: it is no measure of the rate.
                 self._first = self._latest
             self._show()
+        beat(f"{self._stage}, {self._unit} {done} of {self._total}")
 
     def __exit__(self, kind, *exception) -> None:
         self._ended.set()
-        if not self._speaks:
-            return
-        self._compiling.__exit__(kind, *exception)
+        if self._speaks or is_watched():
+            self._compiling.__exit__(kind, *exception)
         took = f"in {duration(self._clock() - self._entered)}"
         with self._lock:
             self._line(took if kind is None else f"stopped, {took}")
@@ -90,6 +91,8 @@ class Progress:
             with self._lock:
                 if not self._ended.is_set():
                     self._show()
+            if self._compiling.now:
+                beat(f"{self._stage}, compiling after {self._unit} {self._done} of {self._total}")
 
     def _show(self) -> None:
         """Draws the bar anew, or prints a line where one is due."""

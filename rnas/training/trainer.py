@@ -98,6 +98,8 @@ class Trainer:
             restored = checkpoints.restore(state)
             state, figures = (restored.state, restored.figures) if restored else (state, {})
             step = int(state.step)
+            if len(steps := set(gathered(step).tolist())) > 1:
+                raise ValueError(f"stage {plan.stage!r}: the processes read checkpoints of steps {sorted(steps)}.")
             log.rewind(step if restored else -1)
             state, teacher_variables = replicate((state, self.teacher_variables))
             root = stage_key(plan.seed, plan.randomness or plan.stage)
@@ -119,7 +121,8 @@ class Trainer:
                         reports.settle()
                         self._observe(state, step)
                     validate = self.validate if plan.is_validated(step) else None
-                    stopping = gathered(interruption.requested).any()  # all hosts leave the loop at the same step
+                    # All hosts leave the loop at the same step; where metrics are due they wait anyway.
+                    stopping = interruption.requested(meeting=plan.is_due(step, plan.log_every))
                     if validate or plan.is_due(step, plan.checkpoint_every) or stopping:
                         reports.settle()
                         scores = validate(state) if validate else None
@@ -132,9 +135,10 @@ class Trainer:
                             )
                         checkpoints.save(step, jax.device_get(state), scores, figures)
                         progress.update(step, **reports.shown)
-                        if stopping and step < plan.total:
+                        if stopping:
                             checkpoints.wait()
-                            raise Interrupted(f"stage {plan.stage!r} was interrupted and saved at step {step}.")
+                            text = f"stage {plan.stage!r} was interrupted and saved at step {step}."
+                            raise Interrupted(text, stopping)
             checkpoints.wait()
         return jax.device_get(state)
 

@@ -36,7 +36,7 @@ SMALL = ("--config.teacher.architecture=wide_resnet_10_1", "--config.teacher.bat
 @pytest.fixture(autouse=True)
 def _settings_of_the_tests(request, monkeypatch):
     if "prepare" not in request.fixturenames:
-        monkeypatch.setattr(platform, "prepare", lambda **_: None)
+        monkeypatch.setattr(platform, "prepare", lambda *_: None)
         monkeypatch.setattr(training_cost, "speeds", lambda run: {"student": 1e9, "teacher": 1e9})
 
 

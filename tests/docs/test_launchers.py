@@ -27,6 +27,14 @@ def program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def ready(checkout: Path) -> None:
+    """Makes an environment that looks complete."""
+    program(checkout / ".venv" / "bin" / "python", "echo 12345")
+    (checkout / ".venv" / "rnas-accelerator").write_text("cpu\n")
+    stamp = subprocess.run("cksum < setup.py", cwd=checkout, shell=True, capture_output=True, text=True).stdout
+    (checkout / ".venv" / "rnas-installed").write_text(stamp)
+
+
 def launch(checkout: Path, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PATH": f"{checkout / 'path'}:{os.environ['PATH']}"}
     command = ["bash", *words]
@@ -46,18 +54,30 @@ def test_help_installs_nothing(checkout, script):
 
 def test_a_finished_environment_is_used_as_it_is(checkout):
     """Nothing is locked or written: the checkout may be read-only."""
-    program(checkout / ".venv" / "bin" / "python", "exit 0")
+    ready(checkout)
     program(checkout / ".venv" / "bin" / "rnas", 'echo "$@"')
     program(checkout / "path" / "flock", "echo locked >&2; exit 1")
-    (checkout / ".venv" / "rnas-accelerator").write_text("cpu\n")
-    stamp = subprocess.run("cksum < setup.py", cwd=checkout, shell=True, capture_output=True, text=True).stdout
-    (checkout / ".venv" / "rnas-installed").write_text(stamp)
     done = launch(checkout, "launch/local.sh")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "run --config=configs/rnas_cl/digits.py --workdir=runs/rnas_cl/digits\n"
     done = launch(checkout, "../launch/local.sh", folder=checkout / "path")  # from elsewhere
     paths = [f"--config={checkout}/configs/rnas_cl/digits.py", f"--workdir={checkout}/runs/rnas_cl/digits"]
     assert done.stdout.split() == ["run", *paths]
+
+
+@pytest.mark.parametrize(
+    "ends, code", [("exit 0", 0), ("exit $((75 * ($5 == 1)))", 75), ("exit $(($5 == 0 ? 2 : 75))", 2)]
+)
+def test_several_processes_share_one_machine(checkout, ends, code):
+    """What stopped one of them counts for more than that the others lost it."""
+    ready(checkout)
+    program(checkout / ".venv" / "bin" / "rnas", f'echo "$@"\nset -- 1 2 3 4 "${{6#*=}}"\n{ends}')
+    done = launch(checkout, "launch/local.sh", "--processes=3", "--config=a.py", "--workdir=w")
+    assert done.returncode == code and done.stderr == ""
+    started = sorted(line.split() for line in done.stdout.splitlines())
+    assert [words[:3] for words in started] == [["run", "--config=a.py", "--workdir=w"]] * 3
+    assert len({words[3] for words in started}) == 1 and started[0][3].startswith("--coordinator=localhost:")
+    assert [words[4:] for words in started] == [["--processes=3", f"--process-id={index}"] for index in range(3)]
 
 
 def test_what_pip_cannot_do_is_one_line_after_its_own(checkout):

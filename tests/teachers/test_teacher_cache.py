@@ -21,6 +21,7 @@ from rnas.artifacts.files import read_json, write_json
 from rnas.steps import CachedOutputs
 from rnas.teachers import cache as module
 from rnas.teachers.cache import TeacherCache, teacher_outputs
+from rnas.training import interruption
 from rnas.training.interruption import Interrupted
 
 IDENTITY = {
@@ -141,6 +142,8 @@ def test_an_end_asked_of_one_host_ends_them_all(tmp_path, monkeypatch):
         return ask(view, rows)
 
     monkeypatch.setattr(module, "gathered", gathered)
+    monkeypatch.setattr(interruption, "_processes", lambda: 2)
+    monkeypatch.setattr(interruption, "_of_all", lambda number: gathered(number).max())
     caches = opened(tmp_path), opened(tmp_path)
     with ThreadPoolExecutor(1) as threads:
         other = threads.submit(caches[1].make_share, ask, 1, 2)
@@ -197,7 +200,9 @@ def test_hosts_that_do_not_see_one_folder_are_told(tmp_path, monkeypatch):
     """Two hosts, each of which makes its own share where the other cannot see it."""
     monkeypatch.setattr(module.jax, "process_count", lambda: 2)
     monkeypatch.setattr(module, "gathered", np.atleast_1d)
-    monkeypatch.setattr(module.multihost_utils, "sync_global_devices", lambda name: None)
+    monkeypatch.setattr(module, "meet", lambda name: None)
+    monkeypatch.setattr(interruption, "_processes", lambda: 2)
+    monkeypatch.setattr(interruption, "_of_all", lambda number: number)
     with pytest.raises(ValueError, match="lacks 3 shards, view_0000-rows_00000004.* give all hosts one shared folder"):
         opened(tmp_path).build(ask)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rnas.attacks.stored import stored
-from rnas.training.programs import Compiling, forget_programs, keep_quiet
+from rnas.steps import forget_programs
+from rnas.training.programs import Compiling, keep_quiet
 
 ODD = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45, 3e38, -1.5], np.float32)
 

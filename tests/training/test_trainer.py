@@ -237,9 +237,13 @@ def test_a_signal_saves_and_stops(tmp_path, number, capfd):
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6, 8, 9]
 
 
-def test_a_signal_in_the_last_step_lets_the_stage_end(tmp_path, capfd):
+def test_a_signal_in_the_last_step_stops_before_the_next_stage(tmp_path, capfd):
     loader = Feed(at={5: lambda: os.kill(os.getpid(), signal.SIGTERM)})
-    assert looped(tmp_path, PLAN, Sum(), loader).step == 6
+    with pytest.raises(Interrupted, match="saved at step 6") as stopped:
+        looped(tmp_path, PLAN, Sum(), loader)
+    assert stopped.value.code == os.EX_TEMPFAIL
+    again = Sum()
+    assert looped(tmp_path, PLAN, again).step == 6 and not again.dispatches
 
 
 def test_stages_and_seeds_have_keys_of_their_own(tmp_path):

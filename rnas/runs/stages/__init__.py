@@ -27,9 +27,10 @@ from rnas.runs.stages.search_architecture import search_architecture
 from rnas.runs.stages.train_student import finetune_student, train_baselines, train_student
 from rnas.runs.stages.train_teacher import train_teacher
 from rnas.runs.teacher_sources import finished_cache
-from rnas.training.hosts import on_first
+from rnas.steps import forget_programs
+from rnas.steps.meeting import meet
+from rnas.training.hosts import agreed, check_shared, on_first
 from rnas.training.messages import program, say, terminal_width
-from rnas.training.programs import forget_programs
 
 STAGES: Mapping[str, Callable[[Run], None]] = {
     "teacher": train_teacher,
@@ -96,7 +97,7 @@ def _execute(
 ) -> None:
     wanted, page = NAMES[: NAMES.index(until) + 1], run.workdir / "report.html"
     recorder = StageRecorder(run.workdir, command)
-    if all(recorder.record.is_complete(stage) for stage in wanted):
+    if agreed(all(recorder.record.is_complete(stage) for stage in wanted)):
         record_config(run.workdir, run.config)
         written = f" Report: {page}" if page.exists() else ""
         say(f"{run.workdir}: the run is complete up to {until!r}; nothing to do.{written}")
@@ -105,15 +106,17 @@ def _execute(
     check_surroundings(run)
     with on_first(lambda: locked(run.workdir, ", or use another --workdir")):
         record_config(run.workdir, run.config)
+        check_shared(run.workdir)
         recorder = StageRecorder(run.workdir, command)  # another process may have gone on meanwhile
         announce(run, wanted, recorder.record)
         for stage in wanted:
-            if not recorder.record.is_complete(stage):
+            if not agreed(recorder.record.is_complete(stage)):
                 with recorder.stage(stage):
                     if stage != REPORT:
                         STAGES[stage](run)
                     elif jax.process_index() == 0:
                         report(run.workdir)
+                meet(stage)  # what one process has written, others may read from here on
                 forget_programs()
     if (run.workdir / EVALUATION).exists():
         say(headline(Evaluation.read(run.workdir / EVALUATION), terminal_width(sys.stderr)))

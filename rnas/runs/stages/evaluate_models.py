@@ -21,8 +21,9 @@ from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured
 from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.run import Run
 from rnas.runs.trained_models import evaluated_model
+from rnas.steps import forget_programs
+from rnas.training.hosts import agreed
 from rnas.training.messages import say
-from rnas.training.programs import forget_programs
 from rnas.training.progress import Progress
 
 EXAMPLES = 12  # images that are kept for people to look at
@@ -37,7 +38,7 @@ def evaluate_models(run: Run) -> None:
     models = {}
     for name in evaluated_names(run.config):
         model, path = evaluated_model(run, name), run.workdir / FOLDER / f"{name}.json"
-        if path.exists():
+        if agreed(path.exists()):
             scores = ModelScores.read(path)
         else:
             evaluator = run.evaluator(model.predict)

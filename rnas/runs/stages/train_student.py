@@ -13,8 +13,8 @@ from rnas.runs.recipes import BASELINE, initial_variables, recipe
 from rnas.runs.run import Run
 from rnas.runs.stage_trainers import first_state, network_trainer, trained
 from rnas.runs.stages.search_architecture import search_tutors, searched_state
+from rnas.steps import forget_programs
 from rnas.steps.state import State
-from rnas.training.programs import forget_programs
 from rnas.training.trainer import Trainer
 
 
