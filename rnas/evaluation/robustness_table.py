@@ -5,8 +5,8 @@ fooled drop out, between restarts and after every few steps. A curve over ε car
 smaller radius over to the larger ones, whose balls contain it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -111,16 +111,6 @@ class Evaluator:
         return {"accuracy": accuracy, "adversarial_accuracy": robust, "score": (accuracy + robust) / 2}
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What was measured of one model, but for AutoAttack."""
-
-    scores: ModelScores  # figures
-    outcomes: Outcomes  # image by image
-    # PGD-100 images float32 [N,H,W,C] at the headline radius, clean where nothing fooled the model.
-    strongest: np.ndarray
-
-
 def evaluate(
     evaluator: Evaluator,
     model: EvaluatedModel,
@@ -129,52 +119,51 @@ def evaluate(
     epsilons: Sequence[str],
     curve: Sequence[str],
     attacks: Sequence[Attack],
+    former: Mapping[str, np.ndarray] = MappingProxyType({}),
     tick: Callable[[str], None] = lambda attack: None,
-) -> Measured:
-    """Measures all that a report shows of one model, but for AutoAttack.
+    keep: Callable[[Outcomes], None] = lambda outcomes: None,
+) -> tuple[ModelScores, Outcomes]:
+    """Measures all that a report shows of one model, but for AutoAttack: figures, and outcomes image by image.
 
     Args:
       epsilons: radii of the tables, whose rows are `attacks`; the first is the headline.
       curve: radii of the curve.
+      former: measurements of the same model that are taken as they are, as `Outcomes.right` has them.
       tick: called with a name before each measurement, for progress.
+      keep: called after each one with all outcomes so far.
     """
     count, variables = len(split), model.variables
-    kept: dict[str, np.ndarray] = {}
+    everyone = np.arange(count)
+    kept = dict(former)
 
-    def score(name: str, standing: np.ndarray) -> dict[str, int]:
-        """Keeps which rows an attack left, and returns their number and that of all images."""
-        kept[name] = np.isin(np.arange(count), standing)
-        return {"right": len(standing), "count": count}
+    def standing(name: str, attack: Attack, epsilon: float, rows: np.ndarray) -> np.ndarray:
+        """Which of `rows` an attack leaves."""
+        tick(name)
+        if name not in kept:
+            fooled, _ = evaluator.attack(variables, split, attack, epsilon, rows)
+            kept[name] = np.isin(everyone, rows[~fooled])
+            keep(Outcomes(split.ids, split.labels, dict(kept)))
+        return np.flatnonzero(kept[name])
 
-    tick(CLEAN.name)
-    wrong, _ = evaluator.attack(variables, split, CLEAN, 0.0, np.arange(count))
-    right = np.flatnonzero(~wrong)
-    clean = Score.of(**score(CLEAN.name, right))
+    right = standing(CLEAN.name, CLEAN, 0.0, everyone)
     tables: list[dict[str, AttackScore]] = []
-    strongest = np.array(pixels(split.images))
     for text in epsilons:
         epsilon, table = radius(text), {}
         for attack in attacks:
-            tick(f"{attack.name} at {text}")
-            fooled, images = evaluator.attack(variables, split, attack, epsilon, right)
+            left = standing(measurement(attack.name, text), attack, epsilon, right)
             settings = {name: getattr(attack, name) for name in ("steps", "restarts", "start", "loss")}
             settings = {"step_size": attack.step_size(epsilon), **settings}
-            name = measurement(attack.name, text)
-            table[attack.name] = AttackScore.of(**score(name, right[~fooled]), epsilon=epsilon, settings=settings)
-            if not tables and attack.name == HEADLINE_ATTACK.name:
-                strongest[right] = images
+            table[attack.name] = AttackScore.of(len(left), count, epsilon=epsilon, settings=settings)
         tables.append(table)
-    standing, points = right, []
+    left, points = right, []
     for text in sorted(curve, key=radius):
-        tick(f"curve at {text}")
-        fooled, _ = evaluator.attack(variables, split, CURVE_ATTACK, radius(text), standing)
-        standing = standing[~fooled]
-        points.append((radius(text), Score.of(**score(measurement("curve", text), standing))))
+        left = standing(measurement("curve", text), CURVE_ATTACK, radius(text), left)
+        points.append((radius(text), Score.of(len(left), count)))
     scores = ModelScores(
         **{name: getattr(model, name) for name in ("kind", "label", "params", "macs")},
-        clean=clean,
+        clean=Score.of(len(right), count),
         attacks=tables[0] if tables else {},
         epsilons=dict(zip(epsilons[1:], tables[1:], strict=True)),
         curve=Curve(CURVE_ATTACK.name, tuple(points)),
     )
-    return Measured(scores, Outcomes(split.ids, split.labels, kept), strongest)
+    return scores, Outcomes(split.ids, split.labels, kept)

@@ -1,6 +1,7 @@
 """The tables of a report on a linear model, for which the strongest L∞ attack is known in closed form."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,9 +15,10 @@ from rnas.attacks.programs import ascend_further, run_settings
 from rnas.config.choices import ATTACKS
 from rnas.data.datasets import Split
 from rnas.evaluation import EvaluatedModel, Evaluator, evaluate
-from rnas.evaluation.robustness_table import CURVE_ATTACK
+from rnas.evaluation.robustness_table import CURVE_ATTACK, HEADLINE_ATTACK
 
 RADII = ("0", "1/255", "2/255", "8/255", "16/255", "32/255")
+WHOLE = {"curve": RADII, "attacks": parse(f"{ATTACKS}*2")}
 MAIN = 8 / 255
 
 
@@ -101,7 +103,8 @@ def batches(evaluator, monkeypatch) -> list:
 def results(linear, evaluator):
     """What the whole protocol measures at two radii."""
     radii = ("8/255", "2/255")
-    return evaluate(evaluator, linear.model, linear.split, epsilons=radii, curve=RADII, attacks=parse(f"{ATTACKS}*2"))
+    scores, outcomes = evaluate(evaluator, linear.model, linear.split, epsilons=radii, **WHOLE)
+    return SimpleNamespace(scores=scores, outcomes=outcomes)
 
 
 def test_the_setting_tells_right_from_wrong(linear):
@@ -344,15 +347,16 @@ def test_curve_is_sorted_and_carries_the_broken_over(linear):
             return (rows == round(epsilon * 255)) & (epsilon > 0), None
 
     curve = ("3/255", "0", "1/255")
-    found = evaluate(Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=parse(ATTACKS))
-    scores = found.scores
+    scores, outcomes = evaluate(
+        Lucky(), linear.model, linear.split, epsilons=(), curve=curve, attacks=parse(ATTACKS)
+    )  # fmt: skip
     all_rows = list(range(13))
     without_1 = [0, *all_rows[2:]]
     curve = [(0, all_rows), (1, all_rows), (3, without_1)]
     assert seen == [("clean", 0, all_rows), *(("pgd_20_step_0.8", *point) for point in curve)]
     assert [epsilon for epsilon, _ in scores.curve.points] == pytest.approx([0.0, 1 / 255, 3 / 255])
     assert [score.accuracy for _, score in scores.curve.points] == pytest.approx([1.0, 12 / 13, 11 / 13])
-    assert [row for row in all_rows if not found.outcomes.right["curve@3/255"][row]] == [1, 3]
+    assert [row for row in all_rows if not outcomes.right["curve@3/255"][row]] == [1, 3]
 
 
 def test_outcomes_are_those_that_the_figures_count(linear, results):
@@ -370,12 +374,41 @@ def test_outcomes_are_those_that_the_figures_count(linear, results):
         np.testing.assert_array_equal(outcomes.right[name], ~linear.broken(epsilon))
 
 
-def test_strongest_images_fool_or_are_clean(linear, evaluator, results):
-    images = results.strongest
+def test_strongest_images_fool_or_are_clean(linear, evaluator):
     clean = linear.split.images.astype(np.float32) / np.float32(255)
+    images, right = clean.copy(), np.flatnonzero(~linear.broken(0.0))
+    fooled, images[right] = evaluator.attack(linear.variables, linear.split, HEADLINE_ATTACK, MAIN, right)
     attacked = linear.broken(MAIN) & ~linear.broken(0.0)
     assert attacked.any()
+    np.testing.assert_array_equal(fooled, attacked[right])
     np.testing.assert_array_equal(np.any(images != clean, axis=(1, 2, 3)), attacked)
     predictions = evaluator.predictions(linear.variables, images)
     np.testing.assert_array_equal(predictions != linear.split.labels, linear.broken(MAIN))
     assert np.abs(images - clean).max() <= MAIN + 1e-6 and images.min() >= 0 and images.max() <= 1
+
+
+@pytest.mark.parametrize("finished", [1, 4, 9])
+def test_an_evaluation_that_was_stopped_goes_on_after_its_last_attack(linear, evaluator, results, finished):
+    asked, kept = [], []
+
+    class Counting:
+        def __init__(self, most):
+            self.most = most
+
+        def attack(self, *arguments):
+            if len(asked) == self.most:
+                raise KeyboardInterrupt
+            asked.append(arguments[2].name)
+            return evaluator.attack(*arguments)
+
+    radii, names = ("8/255", "2/255"), list(results.outcomes.right)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Counting(finished), linear.model, linear.split, epsilons=radii, keep=kept.append, **WHOLE)
+    assert [list(each.right) for each in kept] == [names[: number + 1] for number in range(finished)]
+    asked.clear()
+    former = kept[-1].right
+    scores, outcomes = evaluate(Counting(99), linear.model, linear.split, epsilons=radii, former=former, **WHOLE)
+    assert len(asked) == len(names) - finished
+    assert scores == results.scores
+    for name in names:
+        np.testing.assert_array_equal(outcomes.right[name], results.outcomes.right[name])

@@ -12,12 +12,13 @@ from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, M
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
 from rnas.artifacts.run_record import precision, versions
 from rnas.artifacts.scores import AttackScore
-from rnas.attacks import catalogue
-from rnas.attacks.catalogue import AUTO_ATTACK
+from rnas.attacks import catalogue, radius
+from rnas.attacks.catalogue import AUTO_ATTACK, CLEAN
 from rnas.data.datasets import Split
-from rnas.evaluation import Evaluator, Settings, Threat, assess_dataset, evaluate
+from rnas.evaluation import Settings, Threat, assess_dataset, evaluate
 from rnas.evaluation.evaluated_model import EvaluatedModel
-from rnas.evaluation.robustness_table import HEADLINE_ATTACK, Measured
+from rnas.evaluation.robustness_table import HEADLINE_ATTACK
+from rnas.evaluation.runner import pixels
 from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.run import Run
 from rnas.runs.trained_models import evaluated_model
@@ -30,7 +31,7 @@ EXAMPLES = 12  # images that are kept for people to look at
 
 
 def evaluate_models(run: Run) -> None:
-    """Writes `evaluation.json`. Figures and outcomes of finished models are kept in `evaluation/`."""
+    """Writes `evaluation.json`. What is finished, models and attacks on a model, is kept in `evaluation/`."""
     config = run.config.evaluation
     test = run.dataset.test
     if config.count:
@@ -41,13 +42,11 @@ def evaluate_models(run: Run) -> None:
         if agreed(path.exists()):
             scores = ModelScores.read(path)
         else:
-            evaluator = run.evaluator(model.predict)
-            measured = _measure(run, model, evaluator, test)
-            scores = measured.scores
+            scores, outcomes = _measure(run, model, test, path.with_suffix(".npz"))
+            examples = _examples(run, model, test, outcomes) if name == "student" else None
             if jax.process_index() == 0:
-                if name == "student":
-                    _examples(evaluator, model, test, measured.strongest).write(run.workdir / IMAGES)
-                measured.outcomes.write(path.with_suffix(".npz"))
+                if examples:
+                    examples.write(run.workdir / IMAGES)
                 scores.write(path)  # last: the mark of a model that is finished
         models[name] = scores
     attacked = None
@@ -81,19 +80,28 @@ def auto_attacked(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> l
     return [name for name in models if name in named]
 
 
-def _measure(run: Run, model: EvaluatedModel, evaluator: Evaluator, test: Split) -> Measured:
-    """All but AutoAttack of a model."""
+def _measure(run: Run, model: EvaluatedModel, test: Split, file: Path) -> tuple[ModelScores, Outcomes]:
+    """All but AutoAttack of a model; what of it is finished is in `file`."""
     config = run.config.evaluation
     attacks = catalogue.parse(config.attacks)
     total = 1 + len(config.curve) + len(config.epsilons) * len(attacks)
-    with Progress(f"evaluate {model.name}", total, unit="attack") as progress:
+    former: Mapping[str, np.ndarray] = {}
+    if agreed(file.exists()):
+        former = Outcomes.read(file).right
+        say(f"evaluate {model.name}: {len(former)} of {total} attacks are finished, see {file}.")
+
+    def keep(outcomes: Outcomes) -> None:
+        if jax.process_index() == 0:
+            outcomes.write(file)
+
+    with Progress(f"evaluate {model.name}", total, len(former), unit="attack") as progress:
         done = iter(range(total))
-        outcome = evaluate(
-            evaluator, model, test, epsilons=config.epsilons, curve=config.curve,
-            attacks=attacks, tick=lambda attack: progress.update(next(done)),
+        measured = evaluate(
+            run.evaluator(model.predict), model, test, epsilons=config.epsilons, curve=config.curve,
+            attacks=attacks, former=former, tick=lambda attack: progress.update(next(done)), keep=keep,
         )  # fmt: skip
         progress.update(total)
-        return outcome
+    return measured
 
 
 def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore:
@@ -118,12 +126,21 @@ def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore
     return AttackScore(**vars(found.robust), epsilon=threat.epsilon, settings={"version": found.version})
 
 
-def _examples(evaluator: Evaluator, model: EvaluatedModel, test: Split, strongest: np.ndarray) -> ExampleImages:
+def _examples(run: Run, model: EvaluatedModel, test: Split, outcomes: Outcomes) -> ExampleImages:
     """A few images under the headline attack: fooling ones first, of different classes as far as there are."""
-    clean = test.images.astype(np.float32) / np.float32(255.0)
-    changed = np.abs(strongest - clean).max(axis=(1, 2, 3)) > 0
-    order = np.argsort(~changed, kind="stable")[: 20 * EXAMPLES]
+    config, evaluator = run.config.evaluation, run.evaluator(model.predict)
+    attack = next(each for each in catalogue.parse(config.attacks) if each.name == HEADLINE_ATTACK.name)
+    right = outcomes.right[CLEAN.name]
+    fooled = right & ~outcomes.right[measurement(attack.name, config.epsilons[0])]
+    order = np.argsort(~fooled, kind="stable")[: 20 * EXAMPLES]
     _, firsts = np.unique(test.labels[order], return_index=True)
     rows = np.concatenate([order[np.sort(firsts)], np.delete(order, firsts)])[:EXAMPLES]
-    predictions = [evaluator.predictions(model.variables, images[rows]) for images in (clean, strongest)]
-    return ExampleImages(clean[rows], strongest[rows], test.labels[rows], *predictions)
+    chosen = test.take(rows)
+    clean = pixels(chosen.images)
+    strongest, attacked = clean.copy(), np.flatnonzero(right[rows])
+    if len(attacked):
+        strongest[attacked] = evaluator.attack(
+            model.variables, chosen, attack, radius(config.epsilons[0]), attacked
+        )[1]  # fmt: skip
+    predictions = [evaluator.predictions(model.variables, images) for images in (clean, strongest)]
+    return ExampleImages(clean, strongest, chosen.labels, *predictions)
