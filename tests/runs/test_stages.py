@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
+from small_run import MINI
 
 from rnas.artifacts import attack as attack_file
 from rnas.artifacts.layer_movement import LayerMovement
@@ -50,36 +51,6 @@ ATTACKS = {
     "fgsm": 1, "mim_20_step_0.8": 20, "pgd_20_step_0.8": 20, "pgd_20": 20, "cw_20": 20, "pgd_100": 100,
 }  # fmt: skip
 STEPS = 10  # of every stage of the mini run: 1,300 training images in batches of 128
-
-MINI = """
-from rnas.config import choices
-from rnas.config.defaults import rnas_cl
-
-
-def get_config():
-    config = rnas_cl.get_config()
-    data = config.data
-    data.name, data.image_shape, data.held_out = "digits", (8, 8, 1), 137
-    data.crop_padding, data.flip = 1, False
-    data.mean, data.std = (0.305,), (0.376,)
-    config.space = "tiny"
-    config.attention.size = 8
-    config.bn_momentum = 0.5  # running statistics have ten steps to arrive
-    config.adversarial.epsilon, config.adversarial.step_size, config.adversarial.steps = "0.15", "0.1", 1
-    for stage in (config.teacher, config.search, config.train):
-        stage.epochs, stage.batch_size = 1, 128
-    config.teacher.architecture, config.teacher.objective = "wide_resnet_10_1", "none"
-    config.search.objective = "none"
-    config.baselines = ("plain",)
-    config.validation.count, config.validation.steps = 32, 2
-    evaluation = config.evaluation
-    evaluation.count = evaluation.batch_size = 16
-    evaluation.auto_attack = ()
-    evaluation.epsilons, evaluation.curve = ("0.15",), ("0.1", "0", "0.2")
-    evaluation.attacks = choices.ATTACKS
-    config.log_every_steps = config.checkpoint_every_steps = 4
-    return config
-"""
 
 
 @pytest.fixture(scope="module")
