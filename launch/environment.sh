@@ -1,4 +1,9 @@
-# The virtual environments of this project, .venv and .venv-VERSION. Sourced by the other scripts, from the project's root.
+#!/usr/bin/env bash
+# Makes the virtual environment of this project, .venv; the other launchers do so by themselves, but for jobs of a cluster.
+#
+#   launch/environment.sh cuda13          cpu, cuda12, cuda13 or tpu
+#
+# Where no Python of a fitting version is installed, uv fetches one.
 
 # help_asked SCRIPT ARGUMENT…: prints the comment at the head of SCRIPT and succeeds if --help or -h is among the arguments.
 help_asked() {
@@ -12,7 +17,7 @@ help_asked() {
 }
 
 # Prints the Python to build the environment with: `python3` if it is 3.11 or 3.12, else the newest of those
-# that are installed, else a `python3` that is newer still.
+# that are installed, else a `python3` that is newer still. Fails where there is none.
 find_python() {
   local candidate range
   for range in "(3, 11) <= version < (3, 13)" "version >= (3, 11)"; do
@@ -25,12 +30,22 @@ sys.exit(not ($range))" >/dev/null 2>&1; then
       fi
     done
   done
-  {
-    echo "error: no Python 3.11 or newer with the module venv was found"
-    echo "       (python3 is: $(python3 --version 2>&1 || echo absent))."
-    echo "Install one, on Debian and Ubuntu by: sudo apt install python3 python3-venv"
-  } >&2
   return 1
+}
+
+# Makes the environment $1 with a Python that uv fetches, or has; uv comes from pip where it is not installed.
+fetch_python() {
+  local uv
+  echo "no Python 3.11 or newer with the module venv here (python3: $(python3 --version 2>&1 || echo absent)): uv gets one" >&2
+  if ! uv=$(command -v uv); then
+    python3 -m pip install --quiet --disable-pip-version-check --target "$1.uv" uv >&2 || {
+      echo "error: uv cannot be installed. Install Python 3.11 or newer with venv, on Debian and Ubuntu by:" \
+        "sudo apt install python3 python3-venv" >&2
+      return 1
+    }
+    uv=$1.uv/bin/uv
+  fi
+  "$uv" venv --quiet --seed --clear --python 3.12 "$1"
 }
 
 # Prints the Python of a version, such as 3.12: that on the path, else one of pyenv. Fails where there is none.
@@ -69,9 +84,12 @@ prepare_environment() {
       rm -rf "$venv"
     fi
     if ! "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
-      python=${python:-$(find_python)} || exit 1
-      echo "making $venv with $("$python" --version)" >&2
-      "$python" -m venv --clear "$venv"
+      if python=${python:-$(find_python)}; then
+        echo "making $venv with $("$python" --version)" >&2
+        "$python" -m venv --clear "$venv"
+      else
+        fetch_python "$venv" || exit 1
+      fi
     fi
     [ "$accelerator" = cpu ] || extras=$accelerator${extras:+,$extras}
     echo "installing rnas${extras:+ with $extras} for $accelerator in $venv: one to three minutes" >&2
@@ -85,6 +103,24 @@ prepare_environment() {
     [ -z "$clock" ] || { kill "$clock"; printf '\r\033[K' >&2; }
     [ "$venv" != .venv ] || how_to_call
   )
+}
+
+# require_environment ACCELERATOR: fails where .venv is not ready. A job of a cluster installs nothing: its nodes may have
+# no network, and their time is dear.
+require_environment() {
+  is_prepared "$1" .venv .venv/rnas-installed "$(cksum < setup.py)" && return
+  echo "error: .venv is not ready for $1. Where there is a network, as on a login node, run first:" \
+    "launch/environment.sh $1" >&2
+  return 2
+}
+
+# end_job CODE: ends a Slurm job; where CODE is that of a run that wants to go on (75), the job is queued again first.
+end_job() {
+  if [ "$1" -eq 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "${RESTARTS:-100}" ]; then
+    echo "the run has saved its state; the job is queued again" >&2
+    scontrol requeue "$SLURM_JOB_ID"
+  fi
+  exit "$1"
 }
 
 # is_prepared ACCELERATOR VENV STAMP WANTED: whether VENV is for that accelerator (empty: any) and complete.
@@ -109,3 +145,11 @@ how_to_call() {
   printf '%s\n' "The command is $PWD/.venv/bin/rnas. To call it rnas, in every new shell first:" \
     "  source $(printf %q "$PWD/.venv/bin/activate")" >&2
 }
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  set -euo pipefail
+  help_asked "$0" "$@" && exit
+  [ $# -eq 1 ] || { help_asked "$0" --help >&2; exit 2; }
+  cd "$(dirname "$0")/.."
+  prepare_environment "$1"
+fi

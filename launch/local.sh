@@ -48,9 +48,11 @@ run=("$here/.venv/bin/rnas" run "${config[@]}" ${workdir[@]+"${workdir[@]}"} ${a
 port=$("$here/.venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
 gpus=0
 [[ $accelerator != cuda* ]] || gpus=$(nvidia-smi --list-gpus | wc -l)
-each=$((gpus / processes)) started=() code=0
+each=$((gpus / processes))
+[ "$each" -eq 0 ] || export JAX_LOCAL_DEVICE_IDS
+started=() code=0
 for ((index = 0; index < processes; index++)); do
-  [ "$each" -eq 0 ] || export JAX_LOCAL_DEVICE_IDS=$(seq -s, $((index * each)) $((index * each + each - 1)))
+  [ "$each" -eq 0 ] || JAX_LOCAL_DEVICE_IDS=$(seq -s, $((index * each)) $((index * each + each - 1)))
   "${run[@]}" --coordinator="localhost:$port" --processes="$processes" --process-id="$index" &
   started+=($!)
 done

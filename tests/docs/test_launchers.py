@@ -10,7 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.name for path in (ROOT / "launch").iterdir() if path.suffix in (".sh", ".sbatch"))
-STARTED = [script for script in SCRIPTS if script != "environment.sh"]  # that one is sourced by the others
 
 
 @pytest.fixture
@@ -35,13 +34,13 @@ def ready(checkout: Path) -> None:
     (checkout / ".venv" / "rnas-installed").write_text(stamp)
 
 
-def launch(checkout: Path, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PATH": f"{checkout / 'path'}:{os.environ['PATH']}"}
+def launch(checkout: Path, *words: str, folder: Path | None = None, **more: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": f"{checkout / 'path'}:{os.environ['PATH']}", **more}
     command = ["bash", *words]
     return subprocess.run(command, cwd=folder or checkout, env=environment, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("script", STARTED)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help_installs_nothing(checkout, script):
     assert os.access(ROOT / "launch" / script, os.X_OK)
     for option in ("--help", "-h"):
@@ -111,3 +110,68 @@ def test_on_a_terminal_it_goes_on_after_installing(checkout):
     shown = os.read(terminal, 65536).decode()
     os.close(terminal)
     assert done.returncode == 0 and "\r0:01 " in shown and shown.endswith("it runs\r\n")
+
+
+JOB = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2", "SLURM_JOB_NUM_NODES": "2"}
+WORDS = {
+    "slurm.sbatch": ("--config=a.py", "--workdir=w"),
+    "table.sbatch": ("--shards=64", "--config=a.py", "--workdir=w"),
+}
+
+
+@pytest.mark.parametrize("script", WORDS)
+def test_a_job_installs_nothing(checkout, script):
+    program(checkout / ".venv" / "bin" / "python", "echo installed >&2; exit 1")
+    done = launch(checkout, f"launch/{script}", *WORDS[script], SLURM_SUBMIT_DIR=str(checkout), **JOB)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: .venv is not ready for cpu. Where there is a network, as on a login node, run first: "
+        "launch/environment.sh cpu\n"
+    )
+
+
+@pytest.mark.parametrize("script", WORDS)
+@pytest.mark.parametrize("code, restarts, queued", [(0, 0, False), (2, 0, False), (75, 0, True), (75, 100, False)])
+def test_a_job_that_wants_to_go_on_is_queued_again(checkout, script, code, restarts, queued):
+    """What a run could not finish, not what is a mistake; and not for ever."""
+    ready(checkout)
+    program(checkout / "path" / "srun", f'echo "$@"\nexit {code}')
+    program(checkout / "path" / "scontrol", 'echo "$@"')
+    job = {**JOB, "SLURM_SUBMIT_DIR": str(checkout), "SLURM_RESTART_COUNT": str(restarts)}
+    done = launch(checkout, f"launch/{script}", *WORDS[script], **job)
+    assert done.returncode == code
+    started, *after = done.stdout.splitlines()
+    assert after == (["requeue 7"] if queued else [])
+    own = {
+        "slurm.sbatch": "run --distributed --config=a.py --workdir=w/seed_2 --config.seed=2",
+        "table.sbatch": "tabular train --shard=2/64 --config=a.py --workdir=w",
+    }
+    assert started.endswith(f".venv/bin/rnas {own[script]}")
+
+
+def test_a_node_with_gpus_wants_their_environment_and_uses_all(checkout):
+    ready(checkout)
+    job = {**JOB, "SLURM_SUBMIT_DIR": str(checkout), "SLURM_GPUS_ON_NODE": "4"}
+    done = launch(checkout, "launch/slurm.sbatch", *WORDS["slurm.sbatch"], **job)
+    assert done.returncode == 2 and "launch/environment.sh cuda13" in done.stderr
+    (checkout / ".venv" / "rnas-accelerator").write_text("cuda13\n")
+    program(checkout / "path" / "srun", 'echo "$JAX_LOCAL_DEVICE_IDS"')
+    assert launch(checkout, "launch/slurm.sbatch", *WORDS["slurm.sbatch"], **job).stdout == "0,1,2,3\n"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_where_no_python_fits_uv_fetches_one(checkout, installed):
+    """As on the images of TPU hosts. Where uv is not installed, the pip of the old Python gets it."""
+    made = ".venv/bin/python"
+    uv = f'echo "uv $*" >&2; mkdir -p .venv/bin; printf "#!/bin/sh\nexit 0\n" > {made}; chmod +x {made}'
+    program(checkout / ("path/uv" if installed else "uv"), uv)
+    get = f'mkdir -p .venv.uv/bin; cp {checkout}/uv .venv.uv/bin/uv; echo "pip $*" >&2'
+    old = f'case "$*" in --version) echo Python 3.10.1 ;; *pip*uv*) {get} ;; *) exit 1 ;; esac'
+    for name in ("python3", "python3.11", "python3.12"):
+        program(checkout / "path" / name, old if name == "python3" else "exit 1")
+    done = launch(checkout, "launch/environment.sh", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "(python3: Python 3.10.1): uv gets one" in done.stderr
+    assert "uv venv --quiet --seed --clear --python 3.12 .venv" in done.stderr
+    assert ("pip -m pip install" in done.stderr) is not installed
+    assert (checkout / ".venv" / "rnas-accelerator").read_text() == "cpu\n"
