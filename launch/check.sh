@@ -16,7 +16,7 @@ check "Style (ruff check)" ruff check .
 check "Format (ruff format)" ruff format --check .
 check "Imports (import-linter)" lint-imports --no-logo --no-cache
 check "Types (mypy)" mypy
-check "Launchers (shellcheck)" shellcheck --external-sources launch/*.sh launch/*.sbatch
+check "Launchers (shellcheck)" shellcheck --external-sources --severity=warning launch/*.sh launch/*.sbatch
 export NO_MKDOCS_2_WARNING=1  # an advertisement of another program
 check "Documentation (mkdocs)" mkdocs build --strict --quiet
 

@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 import pty
+import shlex
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -175,3 +177,69 @@ def test_where_no_python_fits_uv_fetches_one(checkout, installed):
     assert "uv venv --quiet --seed --clear --python 3.12 .venv" in done.stderr
     assert ("pip -m pip install" in done.stderr) is not installed
     assert (checkout / ".venv" / "rnas-accelerator").read_text() == "cpu\n"
+
+
+@pytest.mark.parametrize("code, times", [(0, 1), (2, 1), (75, 3)])
+def test_a_run_that_wants_to_go_on_is_started_again(checkout, code, times):
+    """Here it is done at the third start."""
+    program(checkout / "path" / "work", f'echo "$@" >> starts; [ $(wc -l < starts) -ge 3 ] && exit 0; exit {code}')
+    done = launch(checkout, "launch/again.sh", "work", "--on=a b", PAUSE="0")
+    assert (checkout / "starts").read_text().splitlines() == ["--on=a b"] * times
+    assert done.returncode == (0 if code == 75 else code)
+    assert done.stderr.endswith(f"ended with exit code {done.returncode}\n")
+
+
+def test_a_run_that_is_to_stop_is_not_started_again(checkout):
+    program(checkout / "path" / "work", 'echo start >> starts; trap "exit 75" TERM; sleep 30 & wait')
+    environment = {**os.environ, "PATH": f"{checkout / 'path'}:{os.environ['PATH']}", "PAUSE": "0"}
+    process = subprocess.Popen(["bash", "launch/again.sh", "work"], cwd=checkout, env=environment)
+    while not (checkout / "starts").exists():
+        time.sleep(0.02)
+    time.sleep(0.2)  # until the trap is set
+    process.terminate()
+    assert process.wait(timeout=20) == 75
+    assert (checkout / "starts").read_text() == "start\n"
+
+
+POD = {"TPU_NAME": "pod", "TPU_ZONE": "zone", "TPU_TYPE": "v5litepod-16", "TPU_VERSION": "v2-alpha-tpuv5-lite"}
+
+
+@pytest.mark.parametrize(
+    "words, does",
+    [
+        (
+            ("create", "--spot"),
+            ["queued-resources create pod --zone=zone --node-id=pod --accelerator-type=v5litepod-16"],
+        ),
+        (("run", "--config=a.py", "--workdir=/mnt/a b"), ["tpu-vm scp", "tpu-vm ssh"]),
+        (
+            ("keep", "--config=a.py", "--workdir=/mnt/w"),
+            ["queued-resources create", "tpu-vm scp", "tpu-vm ssh", "tail"],
+        ),
+        (("logs",), ["--command=tail"]),
+        (("status",), ["queued-resources describe pod", "kill\\ -0"]),
+        (("stop",), ["kill\\ -TERM"]),
+        (("delete",), ["queued-resources delete pod --zone=zone --force --quiet"]),
+    ],
+)
+def test_a_dry_run_prints_what_a_pod_would_be_told(checkout, words, does):
+    subprocess.run(["git", "init", "-q"], cwd=checkout, check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "a"], cwd=checkout, check=True)
+    program(checkout / "path" / "gcloud", "echo called; exit 1")
+    done = launch(checkout, "launch/tpu_pod.sh", "--dry-run", *words, **POD)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert len(told) == len(does) and "called" not in told
+    for line, part in zip(told, does, strict=True):
+        assert line.startswith("gcloud compute tpus ") and part in line
+    if words[0] == "run":
+        # As the shell of a host reads it, where what the user typed is one word again.
+        remote = shlex.split(told[1].replace("$'", "'"))[-1]
+        assert "rnas run --distributed --config=a.py --workdir=/mnt/a" in remote and "launch/again.sh" in remote
+    assert ("--spot" in done.stdout) == ("--spot" in words)
+
+
+def test_a_pod_without_a_name_is_refused(checkout):
+    done = launch(checkout, "launch/tpu_pod.sh", "--dry-run", "run", "--config=a.py")
+    assert done.returncode != 0 and "TPU_NAME: set it to the name of the TPU slice" in done.stderr
