@@ -73,6 +73,11 @@ def test_a_command_is_understood(document, words, monkeypatch):
         check_pip(arguments)
     elif program == "source":
         assert arguments == [".venv/bin/activate"]  # which the launchers make
+    elif program in ("docker", "kubectl"):
+        files = [word.partition("=")[2] or word for word in arguments]
+        assert all(Path(word).is_file() for word in files if word.startswith("launch/"))
+    elif program == "export":
+        assert all(re.match(r"[A-Z_]+=", word) for word in arguments)
     elif program == "mkdocs":
         assert arguments[0] in ("build", "serve") and Path("mkdocs.yml").is_file()
     else:
@@ -98,6 +103,13 @@ def check_launcher(script: str, arguments: list[str]) -> None:
     arguments = [argument for argument in arguments if not (own and argument.startswith(own))]
     if script in ("launch/test.sh", "launch/check.sh"):
         assert all(argument.startswith("-") or Path(argument).exists() for argument in arguments)
+    elif script == "launch/environment.sh":
+        assert arguments in (["cpu"], ["cuda12"], ["cuda13"], ["tpu"])
+    elif script == "launch/tpu_pod.sh":
+        command, *rest = [argument for argument in arguments if argument not in ("--dry-run", "--spot")]
+        assert f"  launch/tpu_pod.sh {command}" in Path(script).read_text(encoding="utf-8")
+        if command in ("run", "keep"):
+            check_rnas(["run", *rest])
     elif arguments:
         check_rnas([*(("tabular", "train") if script == "launch/table.sbatch" else ("run",)), *arguments])
     else:
