@@ -29,7 +29,8 @@ def chance(p_value: float) -> str:
 def measured(name: str) -> str:
     """A measurement in words: 'PGD-100 at ε = 8/255'."""
     attack, _, epsilon = name.partition("@")
-    return f"{label_of(attack)} at \u03b5 = {epsilon}" if epsilon else "Without attack"
+    attack = "PGD-20 of the curve" if attack == "curve" else label_of(attack)
+    return f"{attack} at \u03b5 = {epsilon}" if epsilon else "Without attack"
 
 
 def arm_name(arm: StudyArm) -> str:

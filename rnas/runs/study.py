@@ -13,11 +13,11 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from rnas import attacks
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
 from rnas.artifacts.study_results import FILE, VERSUS, StudyArm, StudyComparison, StudyResults, models_of, seed_folder
+from rnas.attacks import radius
 from rnas.attacks.catalogue import AUTO_ATTACK
 from rnas.config import record_config
 from rnas.evaluation.paired_statistics import compare, detectable_difference
@@ -117,6 +117,10 @@ def collect(config: ConfigDict, workdir: Path) -> StudyResults:
     by_auto_attack = all(strongest in found.right for name in judged for found in outcomes[name])
     measured = [measurement(HEADLINE_ATTACK.name, epsilon) for epsilon in epsilons]
     measured += [strongest] if by_auto_attack else []
+    # Where few networks stand the largest radius, they may differ below it.
+    most = max(map(radius, epsilons))
+    below = [at for at in config.evaluation.curve if 0 < radius(at) < most and at not in epsilons]
+    measured += [measurement("curve", at) for at in below]
     comparisons = [
         StudyComparison(measurement=what, **vars(found))
         for what in ("clean", *measured)
@@ -127,7 +131,7 @@ def collect(config: ConfigDict, workdir: Path) -> StudyResults:
         images=len(first.ids),
         dataset=evaluations[0].dataset,
         epsilons=epsilons,
-        training_epsilon=attacks.radius(config.adversarial.epsilon),
+        training_epsilon=radius(config.adversarial.epsilon),
         headline=strongest if by_auto_attack else measured[0],
         detectable=detectable_difference(len(first.ids)),
         arms=tuple(_arm(name, [found.models[name] for found in evaluations], outcomes[name]) for name in names),

@@ -96,6 +96,14 @@ def test_comparisons_are_those_of_the_paired_statistics(executed, tmp_path):
     assert plain.curve.keys() == {"0.1"}
 
 
+def test_radii_of_the_curve_below_the_largest_are_compared_too(executed, tmp_path):
+    """Where no network stands the largest radius, differences show only below it."""
+    config = config_of("evaluation.epsilons=('0.15','0.05')", "evaluation.curve=('0','0.05','0.1','0.15','0.3')")
+    run_study(config, tmp_path, command="rnas study")
+    found = StudyResults.read(tmp_path / FILE)
+    assert {row.measurement for row in found.comparisons} == {"clean", "pgd_100@0.15", "pgd_100@0.05", "curve@0.1"}
+
+
 def test_seeds_may_be_added_later(executed, tmp_path):
     run_study(config_of("study.seeds=(0,1)"), tmp_path, command="rnas study")
     run_study(config_of("comparisons=()"), tmp_path, command="rnas study")
