@@ -36,7 +36,7 @@ def is_one_of_several(arguments: argparse.Namespace) -> bool:
 def supervise(argv: Sequence[str], patience: float) -> int:
     """Runs `rnas` with the arguments `argv` as a child, hands signals on, and returns its exit code.
 
-    A child that gives no sign of life for `patience` seconds is killed; 0 waits for ever. Where it did not end by
+    A child that gives no sign of life for `patience` seconds after its first one is killed; 0 waits for ever. Where it did not end by
     itself, or lost the others, the last line says so and the code is `AGAIN`.
     """
     reading, writing = os.pipe()
@@ -107,7 +107,7 @@ def lost_others(error: BaseException) -> bool:
 
 def _listen(reading: int, patience: float) -> tuple[str, bool]:
     """What the child was at when it ended, and whether it was silent for too long instead."""
-    doing, heard = "its start", time.monotonic()
+    doing, heard = "its start", None  # a child that does not find the others gives up by itself
     with selectors.DefaultSelector() as selector:
         selector.register(reading, selectors.EVENT_READ)
         while True:
@@ -116,5 +116,5 @@ def _listen(reading: int, patience: float) -> tuple[str, bool]:
                     return doing, False
                 said = [line for line in text.decode(errors="replace").splitlines() if line]
                 doing, heard = said[-1] if said else doing, time.monotonic()
-            elif patience and time.monotonic() - heard > patience:
+            elif patience and heard is not None and time.monotonic() - heard > patience:
                 return doing, True
