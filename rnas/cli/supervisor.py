@@ -36,8 +36,8 @@ def is_one_of_several(arguments: argparse.Namespace) -> bool:
 def supervise(argv: Sequence[str], patience: float) -> int:
     """Runs `rnas` with the arguments `argv` as a child, hands signals on, and returns its exit code.
 
-    A child that gives no sign of life for `patience` seconds after its first one is killed; 0 waits for ever. Where it did not end by
-    itself, or lost the others, the last line says so and the code is `AGAIN`.
+    A child that gives no sign of life for `patience` seconds after its first one is killed; 0 waits for ever. Where it
+    did not end by itself, or lost the others, the last line says so and the code is `AGAIN`.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
