@@ -10,13 +10,12 @@ from importlib import metadata
 import os
 from pathlib import Path
 import platform
-import socket
 import time
 from typing import Annotated
 
 import jax
 
-from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, one_of
+from rnas.artifacts.record import Count, Number, Record, one_of
 
 FILE = "run.json"
 PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -50,44 +49,6 @@ class StageRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class Process:
-    """A process that works on a run: the first of several hosts."""
-
-    host: str
-    pid: Count
-    began: str = ""  # what the system has as the time of its start, which tells it from a later one of the same number
-
-    @classmethod
-    def own(cls) -> Process:
-        return cls(socket.gethostname(), os.getpid(), _beginning(os.getpid()))
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it belongs to this host, which alone knows of its end."""
-        return self.host == socket.gethostname()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether there is such a process on this host."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # that of another user
-            pass
-        return _beginning(self.pid) == self.began
-
-
-def _beginning(pid: int) -> str:
-    """Ticks from the start of the system to that of a process; '' where the system does not have them (not Linux)."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
-
-
-@dataclasses.dataclass(frozen=True)
 class RunRecord(Record):
     """The content of `run.json`."""
 
@@ -100,7 +61,6 @@ class RunRecord(Record):
     device: str  # its kind, such as 'cpu' or 'NVIDIA H200'
     devices: Count  # how many, over all hosts
     stages: Mapping[str, StageRecord]  # name -> record, in the order in which they began
-    process: Annotated[Process | None, LEFT_OUT] = None  # at the stage that runs now; None between stages
 
     def is_complete(self, stage: str) -> bool:
         return stage in self.stages and self.stages[stage].status == "complete"
@@ -126,7 +86,7 @@ class StageRecorder:
         """
         former = self.record.stages.get(name, StageRecord("running"))
         entry = dataclasses.replace(former, status="running", starts=former.starts + 1)
-        self._write(name, entry, Process.own())
+        self._write(name, entry)
         began = time.monotonic()
         status = "running"
         try:
@@ -136,8 +96,8 @@ class StageRecorder:
             seconds = round(former.seconds + time.monotonic() - began, 1)
             self._write(name, dataclasses.replace(entry, status=status, seconds=seconds))
 
-    def _write(self, name: str, entry: StageRecord, process: Process | None = None) -> None:
+    def _write(self, name: str, entry: StageRecord) -> None:
         stages = {**self.record.stages, name: entry}
-        self.record = dataclasses.replace(self.record, stages=stages, process=process)
+        self.record = dataclasses.replace(self.record, stages=stages)
         if jax.process_index() == 0:
             self.record.write(self._path)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 import dataclasses
 from pathlib import Path
-import time
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from rnas.artifacts.folder_lock import is_at_work
 from rnas.artifacts.metrics import FILE as METRICS
 from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.run_record import FILE, RunRecord
@@ -16,7 +16,6 @@ from rnas.runs.recipes import BASELINE, TEACHERS, recipe
 from rnas.runs.stages import NAMES
 from rnas.training.messages import duration
 
-SILENT = 600.0  # seconds without a sign of life, after which a process of another host counts as gone
 DEPTH = 3  # folders below runs/ in which runs are looked for: runs/<folder>/<name>/seed_<n>
 
 
@@ -32,7 +31,7 @@ def status(workdir: Path) -> dict[str, Any]:
     for stage, entry in record.stages.items():
         stages[stage] = dataclasses.asdict(entry)
         if entry.status == "running":
-            runs = _is_running(record, workdir)
+            runs = is_at_work(workdir, FILE, METRICS)
             stages[stage] |= {"status": "running" if runs else "interrupted", **_progress(workdir, stage, runs)}
     return {"workdir": str(workdir), "command": record.command, "stages": stages}
 
@@ -70,16 +69,6 @@ def _words(stage: Mapping[str, Any]) -> str:
     if stage.get("rate"):
         words += f", {stage['rate']:.1f} steps/s, {duration(stage['left'])} left"
     return f"{words}, {duration(stage['seconds'])}" if stage.get("seconds") else words
-
-
-def _is_running(record: RunRecord, workdir: Path) -> bool:
-    process = record.process
-    if process is None:
-        return False
-    if process.is_here:
-        return process.is_alive
-    signs = [path.stat().st_mtime for name in (FILE, METRICS) if (path := workdir / name).exists()]
-    return time.time() - max(signs) < SILENT
 
 
 def _progress(workdir: Path, stage: str, runs: bool) -> dict[str, Any]:

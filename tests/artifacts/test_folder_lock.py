@@ -9,7 +9,7 @@ import sys
 import filelock
 import pytest
 
-from rnas.artifacts.folder_lock import LOCK, OWNER, Owner, locked
+from rnas.artifacts.folder_lock import LOCK, OWNER, Owner, is_at_work, locked
 
 HOLDER = """
 import sys, time
@@ -53,10 +53,11 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(ValueError, match=f"process {holder.pid} on "), locked(tmp_path):
             pass
+        assert is_at_work(tmp_path)
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
-    assert Owner.read(tmp_path / OWNER).process == holder.pid
+    assert Owner.read(tmp_path / OWNER).process == holder.pid and not is_at_work(tmp_path)
     with locked(tmp_path):
         assert Owner.read(tmp_path / OWNER).process == os.getpid()
 
@@ -67,7 +68,8 @@ def test_where_there_are_no_locks_work_goes_on_with_a_warning(tmp_path, monkeypa
 
     monkeypatch.setattr(filelock.FileLock, "acquire", unsupported)
     with pytest.warns(UserWarning, match="has no locks: start one process there at a time"), locked(tmp_path):
-        assert not (tmp_path / OWNER).exists()
+        assert is_at_work(tmp_path)
+    assert not is_at_work(tmp_path)
 
 
 def test_other_errors_are_not_passed_over(tmp_path):

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
+from rnas.artifacts.folder_lock import OWNER, Owner
 from rnas.artifacts.metrics import MetricsRow
-from rnas.artifacts.run_record import Process, RunRecord, StageRecord
+from rnas.artifacts.run_record import RunRecord, StageRecord
 from rnas.config import load_config, record_config
 from rnas.main import main
 from rnas.runs.run_status import status
@@ -29,12 +30,14 @@ def dead() -> int:
 
 @pytest.fixture
 def workdir(tmp_path):
-    """`workdir(stage, process, trained)`: a run in `stage`, whose network `trained` reported 50 and 100 steps."""
+    """`workdir(stage, owner, trained)`: a run in `stage`, whose network `trained` reported 50 and 100 steps."""
 
-    def make(stage="search", process=None, trained=None, path=tmp_path):
+    def make(stage="search", owner=None, trained=None, path=tmp_path):
         record_config(path, load_config(str(DIGITS), ["--config.search.epochs=40"]))
         stages = {"teacher": COMPLETE, stage: StageRecord("running", 12.0, 2)}
-        RunRecord("2026-01-01T00:00:00+00:00", "rnas run", {}, "cpu", 1, stages, process).write(path / "run.json")
+        RunRecord("2026-01-01T00:00:00+00:00", "rnas run", {}, "cpu", 1, stages).write(path / "run.json")
+        if owner:
+            owner.write(path / OWNER)
         rows = [MetricsRow.of("teacher", "train", 9, 1.0, 90.0, {})]
         rows += [MetricsRow.of(trained or stage, "train", step, step / 20, 100.0 + step / 10, {}) for step in (50, 100)]
         (path / "metrics.jsonl").write_text("".join(row.line for row in rows))
@@ -44,22 +47,22 @@ def workdir(tmp_path):
 
 
 def test_a_process_that_ended_has_interrupted_its_stage(workdir, dead):
-    for process in (None, Process(socket.gethostname(), dead), dataclasses.replace(Process.own(), began="0")):
-        found = status(workdir(process=process))["stages"]
+    for owner in (None, Owner(socket.gethostname(), dead, ""), dataclasses.replace(Owner.here(), began="0")):
+        found = status(workdir(owner=owner))["stages"]
         assert found["teacher"] == {"status": "complete", "seconds": 61.0, "starts": 1}
         assert found["search"] == {"status": "interrupted", "seconds": 12.0, "starts": 2, "step": 100, "total": 800}
 
 
 def test_a_process_that_works_has_a_rate(workdir):
-    assert Process.own().is_alive
-    found = status(workdir(process=Process.own()))["stages"]["search"]
+    assert Owner.here().is_alive
+    found = status(workdir(owner=Owner.here()))["stages"]["search"]
     assert found["status"] == "running" and found["rate"] == pytest.approx(10) and found["left"] == pytest.approx(70)
-    assert status(workdir(process=Process("elsewhere", 1)))["stages"]["search"]["status"] == "running"
+    assert status(workdir(owner=Owner("elsewhere", 1, "")))["stages"]["search"]["status"] == "running"
 
 
 def test_a_process_of_another_host_is_gone_once_it_is_silent(workdir, monkeypatch):
-    folder = workdir(process=Process("elsewhere", 1))
-    monkeypatch.setattr("rnas.runs.run_status.SILENT", 0.0)
+    folder = workdir(owner=Owner("elsewhere", 1, ""))
+    monkeypatch.setattr("rnas.artifacts.folder_lock.SILENT", 0.0)
     assert status(folder)["stages"]["search"]["status"] == "interrupted"
 
 
