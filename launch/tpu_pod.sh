@@ -44,7 +44,10 @@ queued() { perform gcloud compute tpus queued-resources "$1" "$TPU_NAME" --zone=
 on_all_hosts() { perform gcloud compute tpus tpu-vm "$1" --zone="$TPU_ZONE" --worker=all "${@:2}"; }
 
 # Prints the state of the request for the slice, such as ACTIVE or WAITING_FOR_RESOURCES; ABSENT where there is none.
-state() { gcloud compute tpus queued-resources describe "$TPU_NAME" --zone="$TPU_ZONE" --format='value(state.state)' 2>/dev/null || echo ABSENT; }
+state() {
+  gcloud compute tpus queued-resources describe "$TPU_NAME" --zone="$TPU_ZONE" --format='value(state.state)' \
+    2>/dev/null || echo ABSENT
+}
 
 create() {
   local now=ABSENT
@@ -54,7 +57,8 @@ create() {
   esac
   if [ "$now" = ABSENT ]; then
     : "${TPU_TYPE:?set it to the type of the slice, such as v5litepod-16}" "${TPU_VERSION:?set it to its runtime}"
-    queued create --node-id="$TPU_NAME" --accelerator-type="$TPU_TYPE" --runtime-version="$TPU_VERSION" ${spot[@]+"${spot[@]}"}
+    queued create --node-id="$TPU_NAME" --accelerator-type="$TPU_TYPE" --runtime-version="$TPU_VERSION" \
+      ${spot[@]+"${spot[@]}"}
   fi
   [ -n "$dry" ] || until [ "$(state)" = ACTIVE ]; do
     echo "$TPU_NAME: $(state), waiting" >&2
@@ -83,7 +87,8 @@ echo \$! > run.pid"
 
 # Whether the run goes on: on the first host something holds its process number.
 is_running() {
-  gcloud compute tpus tpu-vm ssh "$TPU_NAME" --zone="$TPU_ZONE" --worker=0 --command='kill -0 $(cat rnas/run.pid)' >/dev/null 2>&1
+  gcloud compute tpus tpu-vm ssh "$TPU_NAME" --zone="$TPU_ZONE" --worker=0 \
+    --command='kill -0 $(cat rnas/run.pid)' >/dev/null 2>&1
 }
 
 case $command in
@@ -107,7 +112,8 @@ case $command in
   logs) on_all_hosts ssh "$TPU_NAME" --command='tail -n 30 rnas/run.log' ;;
   status)
     queued describe --format='value(state.state)'
-    on_all_hosts ssh "$TPU_NAME" --command='kill -0 $(cat rnas/run.pid) && echo running || echo not running; tail -n 1 rnas/run.log'
+    on_all_hosts ssh "$TPU_NAME" \
+      --command='kill -0 $(cat rnas/run.pid) && echo running || echo not running; tail -n 1 rnas/run.log'
     ;;
   stop) on_all_hosts ssh "$TPU_NAME" --command='kill -TERM $(cat rnas/run.pid)' ;;
   delete) queued delete --force --quiet ;;

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 import sys
 
+from rnas.artifacts.failure import forget_failures
 from rnas.artifacts.files import read_object, write_arrays, write_json
 from rnas.artifacts.table_results import merge
-from rnas.cli.arguments import add_shared, read_config, read_shard
+from rnas.cli.arguments import add_shared, read_config, read_shard, show
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import load_robbench
@@ -77,6 +78,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(made, "--config", "--workdir")
     add_shared(made, "--shard")
 
+    words = "how far `train` has come: finished, running where, failed and why, time left"
+    made = actions.add_parser("status", help=words, description=words)
+    made.set_defaults(act=_status)
+    made.add_argument("workdir", metavar="DIR", help="work directory of `train`")
+    add_shared(made, "--json")
+
+    words = "let `train` try again what failed"
+    made = actions.add_parser("retry", help=words, description=words)
+    made.set_defaults(act=_retry)
+    made.add_argument("workdir", metavar="DIR", help="work directory of `train`")
+
     words = "write the results of `train` as one table, for --table of the queries"
     made = actions.add_parser("merge", help=words, description=words)
     made.set_defaults(act=_merge)
@@ -107,6 +119,18 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
     config, workdir = read_config(arguments, list(overrides), table=True)
     with interruptible():
         train_table(config, workdir, *read_shard(arguments), report=write_attack_page)
+    return 0
+
+
+def _status(arguments: argparse.Namespace, _: Sequence[str]) -> int:
+    from rnas.runs.table_status import table_status
+
+    return show(table_status(Path(arguments.workdir)), as_json=arguments.json)
+
+
+def _retry(arguments: argparse.Namespace, _: Sequence[str]) -> int:
+    names = forget_failures(Path(arguments.workdir))
+    tell(f"to be tried again: {', '.join(names)}" if names else "nothing has failed.")
     return 0
 
 

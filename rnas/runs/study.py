@@ -1,13 +1,12 @@
 """A study: the arms of a configuration, its student and baselines, over several seeds, and statistics between them.
 
 Every seed is an ordinary run in a folder of its own, `seed_<n>`, with its search, its teacher (unless teacher.path
-names one) and all arms, which start from the same weights and see the same images. Processes share a study by seeds;
-each resumes in the middle of an arm, and whoever finishes the last seed writes `study.json`.
+names one) and all arms, which start from the same weights and see the same images. Any number of workers share a study
+by its seeds; each resumes in the middle of an arm, and whoever finishes the last seed writes `study.json`.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-import time
 
 import jax
 from ml_collections import ConfigDict
@@ -25,6 +24,7 @@ from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.stages import execute, open_run
 from rnas.runs.training_cost import training_macs
+from rnas.runs.workers import Piece, work
 from rnas.training.messages import say
 
 
@@ -33,7 +33,7 @@ def run_study(
     report: Callable[[Path], object] = lambda workdir: None,
     report_study: Callable[[Path], object] = lambda workdir: None,
 ) -> None:  # fmt: skip
-    """Runs the share `index` of `count` of the seeds of a study, and compares its arms once all seeds are there.
+    """Runs the seeds of a study, or the share `index` of `count` of them, as one of any workers; compares the arms.
 
     Args:
       command: what started it, for the record of every run.
@@ -54,17 +54,22 @@ def run_study(
     record_config(workdir, config)
     mine = seeds[index::count]
     _announce(config, training_macs(run), mine, int(images))
-    start, trained = time.monotonic(), 0
-    for place, seed in enumerate(mine):
-        own, waiting = folder(workdir, seed), [each for each in mine[place:] if not _finished(workdir, each)]
-        left = f"; about {_minutes((time.monotonic() - start) / trained * len(waiting))} left" if trained else ""
-        say(f"study: seed {seed}, {place + 1} of {len(mine)}{left if waiting else ''}")
-        was_finished = _finished(workdir, seed)
-        execute(_of_seed(config, seed), own, command=command, report=report)
-        trained += not was_finished
+    pieces = [
+        Piece(
+            name=seed_folder(seed),
+            title=f"study: seed {seed}",
+            cost=1.0,
+            is_done=lambda seed=seed: _finished(workdir, seed),
+            do=lambda seed=seed: execute(_of_seed(config, seed), folder(workdir, seed), command=command, report=report),
+        )
+        for seed in mine
+    ]
+    left = work(workdir, pieces, failing=())
     missing = [seed for seed in seeds if not _finished(workdir, seed)]
     if missing:
-        say(f"study: seeds {', '.join(map(str, missing))} are not finished yet; other processes may be at them.")
+        say(f"study: seeds {', '.join(map(str, missing))} are not finished yet.")
+        for name, reason in left.items():
+            say(f"  {name}: {reason}")
         return
     if jax.process_index() == 0:
         results = collect(config, workdir)
@@ -175,10 +180,6 @@ def _announce(config: ConfigDict, macs: float, seeds: Sequence[int], images: int
         f"{macs:.3g} multiply-accumulates, evaluation comes on top. {images} test images show a "
         f"difference of {detectable:.1f} points between two trained models with 80 % power if they disagree on 15 %."
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _arm(name: str, scores: Sequence[ModelScores], outcomes: Sequence[Outcomes]) -> StudyArm:

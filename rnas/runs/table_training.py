@@ -1,10 +1,10 @@
 """Trains the networks of a table adversarially: the protocol of NAS-RobBench-201 (arXiv 2403.13134).
 
-A network that was stopped goes on from its checkpoint; one whose result is written is never touched again. Shards share
-nothing but the work directory, and the outcome of a network depends on its cell and seed alone. With shared weights the
-cells of a seed are one supernet, trained one uniformly drawn cell a step (Guo et al. 2020, "Single Path One-Shot Neural
-Architecture Search with Uniform Sampling", arXiv 1904.00420), and each is judged with its weights; a shard is then some
-of the seeds.
+A network that was stopped goes on from its checkpoint; one whose result is written is never touched again. Workers
+share nothing but the work directory, and the outcome of a network depends on its cell and seed alone. With shared
+weights the cells of a seed are one supernet, trained one uniformly drawn cell a step (Guo et al. 2020, "Single Path
+One-Shot Neural Architecture Search with Uniform Sampling", arXiv 1904.00420), and each is judged with its weights; a
+piece of work is then a seed.
 
 Not here: model choice, of which the protocol has none; the last epoch counts.
 """
@@ -17,17 +17,19 @@ import shutil
 import jax
 from ml_collections import ConfigDict
 
+from rnas.artifacts.failure import failures
 from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.table_results import planned_networks, result_file
 from rnas.config.load import record_config
 from rnas.runs.table_evaluation import TableJudge
 from rnas.runs.table_run import STAGE, Group, TableRun
+from rnas.runs.workers import Piece, work
 from rnas.spaces import nasbench201
 from rnas.training.checkpoints import Checkpoints
 from rnas.training.loaders import ResidentLoader
 from rnas.training.messages import program, say
 from rnas.training.metrics_log import MetricsLog
-from rnas.training.trainer import DivergedError, Plan, Trainer
+from rnas.training.trainer import Plan, Trainer
 
 
 def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) -> list[Group]:
@@ -45,11 +47,11 @@ def plan_groups(archs: Sequence[str], seeds: Sequence[int], size: int | None) ->
 def train_table(
     config: ConfigDict, workdir: Path, index: int = 0, count: int = 1, *, report: Callable = lambda folder: None
 ) -> None:
-    """Trains and attacks the share `index` of `count` of the networks of a table, but for those that are finished.
+    """Trains and attacks the networks of a table, or the share `index` of `count` of them, as one of any workers.
 
-    All shards may share the work directory; results go to its `results/`. `report` draws the page of a folder of
-    AutoAttack. Raises ValueError for a configuration that cannot work, or is not the directory's, and for networks that
-    diverged, once the others are finished.
+    Each takes what is not finished and nobody else is at; see `rnas.runs.workers`. Results go to `results/` of the work
+    directory. `report` draws the page of a folder of AutoAttack. Raises ValueError for a configuration that cannot
+    work, or is not the directory's, and for networks that diverged, once the others are finished.
     """
     if not 0 <= index < count:
         raise ValueError(f"shard {index}/{count}: expected i/n, with i from 0 to n - 1.")
@@ -57,28 +59,36 @@ def train_table(
     run.check()
     judge = TableJudge(run, report)
     groups = plan_groups(config.archs, config.seeds, None if run.shared else config.train.side_by_side)
-    mine = groups[index::count]
-    waiting = [group for group in mine if not all(result_file(workdir, network).exists() for network in group)]
     run.check_surroundings()
     record_config(workdir, config)
+    pieces = [_piece(run, judge, group) for group in groups[index::count]]
+    waiting = [piece for piece in pieces if not piece.is_done()]
     say(
-        f"shard {index}/{count}: {sum(map(len, mine))} of {sum(map(len, groups))} networks; to train "
-        f"{sum(map(len, waiting))}, about {run.cost(waiting):.3g} multiply-accumulates."
+        f"{len(pieces)} of {len(groups)} pieces of the table are in share {index}/{count}; to do {len(waiting)}, about "
+        f"{sum(piece.cost for piece in waiting):.3g} multiply-accumulates. Start as many workers as you like."
     )
-    diverged = []
-    for number, group in enumerate(waiting, start=1):
-        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-        say(f"[{number}/{len(waiting)}] {nasbench201.to_code(group[0].id)} ({group[0].name}){more}")
-        try:
-            _finish(run, judge, group)
-        except DivergedError as error:
-            say(f"rnas: {error}")
-            diverged += [network.name for network in group]
+    left = work(workdir, pieces)
     done = [result_file(workdir, network).exists() for group in groups for network in group]
     merge = f"{program()} tabular merge {shlex.quote(str(workdir))} --output=FILE"
     say(f"{sum(done)} of {len(done)} networks are finished. To write the table:\n  {merge}")
-    if diverged:
-        raise ValueError(f"diverged: {', '.join(diverged)}. All others of this shard are finished.")
+    for name, reason in left.items():
+        say(f"  {name}: {reason}")
+    if any(name in left for name in failures(workdir)):
+        again = f"{program()} tabular retry {shlex.quote(str(workdir))}"
+        raise ValueError(
+            f"some networks failed, see above; all others of this share are done. To try again:\n  {again}"
+        )
+
+
+def _piece(run: TableRun, judge: TableJudge, group: Group) -> Piece:
+    more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+    return Piece(
+        name=run.folder(group).name,
+        title=f"{nasbench201.to_code(group[0].id)} ({group[0].name}){more}",
+        cost=run.cost([group]),
+        is_done=lambda: all(result_file(run.workdir, network).exists() for network in group),
+        do=lambda: _finish(run, judge, group),
+    )
 
 
 def _trainer(run: TableRun, group: Group) -> Trainer:

@@ -117,7 +117,7 @@ def test_on_a_terminal_it_goes_on_after_installing(checkout):
 JOB = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2", "SLURM_JOB_NUM_NODES": "2"}
 WORDS = {
     "slurm.sbatch": ("--config=a.py", "--workdir=w"),
-    "table.sbatch": ("--shards=64", "--config=a.py", "--workdir=w"),
+    "table.sbatch": ("--config=a.py", "--workdir=w"),
 }
 
 
@@ -146,7 +146,7 @@ def test_a_job_that_wants_to_go_on_is_queued_again(checkout, script, code, resta
     assert after == (["requeue 7"] if queued else [])
     own = {
         "slurm.sbatch": "run --distributed --config=a.py --workdir=w/seed_2 --config.seed=2",
-        "table.sbatch": "tabular train --shard=2/64 --config=a.py --workdir=w",
+        "table.sbatch": "tabular train --config=a.py --workdir=w",
     }
     assert started.endswith(f".venv/bin/rnas {own[script]}")
 

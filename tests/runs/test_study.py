@@ -67,7 +67,7 @@ def test_shards_share_the_seeds_and_the_last_one_collects(executed, tmp_path, ca
     assert executed == [1, 0, 2] and drawn == [tmp_path]
     found, shown = StudyResults.read(tmp_path / FILE), capsys.readouterr().err
     assert found.seeds == (0, 1, 2) and found.arm("teacher").params == (1000, 1001, 1002)
-    assert "3 arms, 2 of 3 seeds" in shown and "auto_attack@0.1" in shown and "min left" in shown
+    assert "3 arms, 2 of 3 seeds" in shown and "auto_attack@0.1" in shown and "left for this worker" in shown
 
 
 def test_comparisons_are_those_of_the_paired_statistics(executed, tmp_path):
