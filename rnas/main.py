@@ -24,6 +24,7 @@ VERBS = {  # verb: module of `rnas.cli`, help
     "train": ("run", "up to the trained student"),
     "evaluate": ("run", "up to the attacks on the test set"),
     "study": ("study", "all arms of a configuration over several seeds, compared on the same images"),
+    "sweep": ("sweep", "a grid of values of some keys over several seeds, compared on the same images"),
     "attack": ("attack", "AutoAttack and others on a trained model, with sanity checks"),
     "describe": ("describe", "sizes and taps of the networks of a configuration, and what its run costs"),
     "status": ("status", "how far the runs of a folder, or one of them, have come"),

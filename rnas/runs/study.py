@@ -5,7 +5,7 @@ names one) and all arms, which start from the same weights and see the same imag
 by its seeds; each resumes in the middle of an arm, and whoever finishes the last seed writes `study.json`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -107,42 +107,65 @@ def collect(config: ConfigDict, workdir: Path) -> StudyResults:
 
     Raises ValueError where a seed is not finished, or seeds were judged on different images.
     """
-    seeds, names, epsilons = tuple(config.study.seeds), evaluated_names(config), tuple(config.evaluation.epsilons)
-    evaluations = [Evaluation.read(folder(workdir, seed) / EVALUATION) for seed in seeds]
-    outcomes = {
-        name: [Outcomes.read(folder(workdir, seed) / FOLDER / f"{name}.npz") for seed in seeds] for name in names
-    }
-    first = outcomes["student"][0]
+    seeds = tuple(config.study.seeds)
+    folders = [folder(workdir, seed) for seed in seeds]
+    arms = {name: [(each, name) for each in folders] for name in evaluated_names(config)}
+    return results_of(config, seeds, arms, comparisons_of(config))
+
+
+def results_of(
+    config: ConfigDict,
+    seeds: Sequence[int],
+    arms: Mapping[str, Sequence[tuple[Path, str]]],
+    comparisons: Sequence[tuple[str, str]],
+) -> StudyResults:
+    """Reads what the arms kept, and compares them.
+
+    Args:
+      config: of one of the runs; radii and data are those of all.
+      arms: name of the arm → work directory and name of the model there, one for each of `seeds`.
+      comparisons: (arm, reference) of each.
+
+    Raises ValueError where a run is not finished, or was judged on other images than the others.
+    """
+    epsilons = tuple(config.evaluation.epsilons)
+    evaluations = {at: Evaluation.read(at / EVALUATION) for models in arms.values() for at, _ in models}
+    outcomes = {name: [Outcomes.read(at / FOLDER / f"{model}.npz") for at, model in arms[name]] for name in arms}
+    first = next(iter(outcomes.values()))[0]
     for name, of_seeds in outcomes.items():
         for seed, found in zip(seeds, of_seeds, strict=True):
-            first.check_same_images(found, f"student of seed {seeds[0]} and {name} of seed {seed}")
-    pairs = comparisons_of(config)
-    judged = {arm for pair in pairs for arm in pair}
+            first.check_same_images(found, f"{next(iter(arms))} of seed {seeds[0]} and {name} of seed {seed}")
+    judged = {arm for pair in comparisons for arm in pair}
     strongest = measurement(AUTO_ATTACK, epsilons[0])
-    by_auto_attack = all(strongest in found.right for name in judged for found in outcomes[name])
+    by_auto_attack = bool(judged) and all(strongest in found.right for name in judged for found in outcomes[name])
     measured = [measurement(HEADLINE_ATTACK.name, epsilon) for epsilon in epsilons]
     measured += [strongest] if by_auto_attack else []
     # Where few networks stand the largest radius, they may differ below it.
     most = max(map(radius, epsilons))
     below = [at for at in config.evaluation.curve if 0 < radius(at) < most and at not in epsilons]
     measured += [measurement("curve", at) for at in below]
-    comparisons = [
-        StudyComparison(measurement=what, **vars(found))
-        for what in ("clean", *measured)
-        for found in compare({name: np.stack([one.right[what] for one in outcomes[name]]) for name in judged}, pairs)
-    ]
+    found = [
+        StudyComparison(measurement=what, **vars(each))
+        for what in (("clean", *measured) if comparisons else ())
+        for each in compare(
+            {name: np.stack([one.right[what] for one in outcomes[name]]) for name in judged}, comparisons
+        )
+    ]  # fmt: skip
+    sample = next(iter(evaluations.values()))
     return StudyResults(
-        seeds=seeds,
+        seeds=tuple(seeds),
         images=len(first.ids),
-        dataset=evaluations[0].dataset,
+        dataset=sample.dataset,
         epsilons=epsilons,
         training_epsilon=radius(config.adversarial.epsilon),
         headline=strongest if by_auto_attack else measured[0],
         detectable=detectable_difference(len(first.ids)),
-        arms=tuple(_arm(name, [found.models[name] for found in evaluations], outcomes[name]) for name in names),
-        comparisons=tuple(comparisons),
-        versions=evaluations[0].versions,
-        precision=evaluations[0].precision,
+        arms=tuple(
+            _arm(name, [evaluations[at].models[model] for at, model in arms[name]], outcomes[name]) for name in arms
+        ),
+        comparisons=tuple(found),
+        versions=sample.versions,
+        precision=sample.precision,
     )
 
 
