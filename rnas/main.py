@@ -24,6 +24,7 @@ VERBS = {  # verb: module of `rnas.cli`, help
     "train": ("run", "up to the trained student"),
     "evaluate": ("run", "up to the attacks on the test set"),
     "study": ("study", "all arms of a configuration over several seeds, compared on the same images"),
+    "submit": ("submit", "start equal workers of a study, a sweep or a table, on a cluster or here"),
     "sweep": ("sweep", "a grid of values of some keys over several seeds, compared on the same images"),
     "attack": ("attack", "AutoAttack and others on a trained model, with sanity checks"),
     "describe": ("describe", "sizes and taps of the networks of a configuration, and what its run costs"),
@@ -48,6 +49,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if verb == typed:
             importlib.import_module(f"rnas.cli.{module}").add_arguments(made)
     arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "submit" and arguments.words:
+        parse(arguments.words)  # its mistakes are this one's
     overrides = [argument for argument in rest if argument.startswith("--config.")]
     if overrides and "config" not in arguments:
         parser.error(f"{overrides[0]}: this command takes no configuration")
