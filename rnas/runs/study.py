@@ -6,6 +6,7 @@ by its seeds; each resumes in the middle of an arm, and whoever finishes the las
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 from pathlib import Path
 
 import jax
@@ -59,8 +60,10 @@ def run_study(
             name=seed_folder(seed),
             title=f"study: seed {seed}",
             cost=1.0,
-            is_done=lambda seed=seed: _finished(workdir, seed),
-            do=lambda seed=seed: execute(_of_seed(config, seed), folder(workdir, seed), command=command, report=report),
+            is_done=functools.partial(_finished, workdir, seed),
+            do=functools.partial(
+                execute, _of_seed(config, seed), folder(workdir, seed), command=command, report=report
+            ),
         )
         for seed in mine
     ]

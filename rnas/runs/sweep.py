@@ -6,6 +6,7 @@ Every point of the grid is an arm, the student of an ordinary run with a search 
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 import re
@@ -106,8 +107,8 @@ def run_sweep(
                 name=f"{point.name}_{seed_folder(seed)}",
                 title=f"sweep: {point.name}, seed {seed}",
                 cost=1.0,
-                is_done=lambda folder=folder: (folder / EVALUATION).exists(),
-                do=lambda config=config, folder=folder: execute(config, folder, command=command, report=report),
+                is_done=(folder / EVALUATION).exists,
+                do=functools.partial(execute, config, folder, command=command, report=report),
             )
         )
     say(f"sweep: {len(found)} points, {len(seeds)} seeds each: {len(pieces)} runs. Start as many workers as you like.")

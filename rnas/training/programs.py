@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
 from jax import monitoring
@@ -71,3 +72,22 @@ def keep_quiet() -> None:
     progress. What fails in a compilation raises an exception, so nothing is lost.
     """
     _Quiet().__enter__()
+
+
+def prune(folder: Path, limit: int) -> None:
+    """Removes the compiled programs that were not used for longest, until `folder` holds no more than `limit` bytes.
+
+    JAX can do so itself, but one kill at a bad moment then leaves a folder to which it writes nothing any more.
+    """
+    found = []
+    for path in folder.glob("*-cache") if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # removed by another process meanwhile
+            entry = path.stat()
+            found.append((max(entry.st_atime, entry.st_mtime), entry.st_size, path))
+    size = sum(each for _, each, _ in found)
+    for _, each, path in sorted(found):
+        if size <= limit:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        size -= each

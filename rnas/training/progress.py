@@ -9,7 +9,7 @@ import time
 import jax
 from tqdm import tqdm
 
-from rnas.training.heartbeat import beat, is_watched
+from rnas.training.heartbeat import beat
 from rnas.training.messages import discard, duration, terminal_width
 from rnas.training.programs import Compiling
 
@@ -53,7 +53,7 @@ class Progress:
         self._entered = self._printed = self._clock()
         self._first: tuple[float, int] | None = None  # seconds of work and units done, at the first update
         self._latest = (self._entered, self._done)  # the same at the latest
-        if self._speaks or is_watched():
+        if self._speaks:
             self._compiling.__enter__()
             threading.Thread(target=self._tick, daemon=True).start()
         # A terminal that cannot go back to the start of a line would show every state of a bar.
@@ -78,8 +78,9 @@ class Progress:
 
     def __exit__(self, kind, *exception) -> None:
         self._ended.set()
-        if self._speaks or is_watched():
-            self._compiling.__exit__(kind, *exception)
+        if not self._speaks:
+            return
+        self._compiling.__exit__(kind, *exception)
         took = f"in {duration(self._clock() - self._entered)}"
         with self._lock:
             self._line(took if kind is None else f"stopped, {took}")
@@ -91,8 +92,6 @@ class Progress:
             with self._lock:
                 if not self._ended.is_set():
                     self._show()
-            if self._compiling.now:
-                beat(f"{self._stage}, compiling after {self._unit} {self._done} of {self._total}")
 
     def _show(self) -> None:
         """Draws the bar anew, or prints a line where one is due."""

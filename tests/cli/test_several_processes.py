@@ -175,13 +175,13 @@ def test_a_signal_to_one_stops_both_with_a_checkpoint(mini, tmp_path, number, co
 
 @pytest.mark.slow
 def test_a_process_that_hangs_is_ended(mini, tmp_path):
-    command = ["search", *mini, "--config.search.epochs=200", f"--workdir={tmp_path / 'run'}", "--watchdog=60"]
+    command = ["search", *mini, "--config.search.epochs=200", f"--workdir={tmp_path / 'run'}", "--watchdog=100"]
     processes = start(command, 2, 1)
     reaches(processes, tmp_path / "run", "search")
     os.kill(working_on(processes[1]), signal.SIGSTOP)
     for code, said in ended(processes):
         assert code == os.EX_TEMPFAIL and "To go on, on all hosts:" in said, said
-        assert "no sign of life for 60 s" in said or "lost another process" in said
+        assert "no sign of life for 100 s" in said or "lost another process" in said
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What is written down stays what it is, and so do its derivatives; what is forgotten gives its memory back."""
 
 import gc
+import os
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 from rnas.attacks.stored import stored
 from rnas.steps import forget_programs
-from rnas.training.programs import Compiling, keep_quiet
+from rnas.training.programs import Compiling, keep_quiet, prune
 
 ODD = np.array([np.nan, -0.0, np.inf, -np.inf, 1e-45, 3e38, -1.5], np.float32)
 
@@ -92,3 +93,21 @@ def test_xla_is_quiet_while_it_compiles(monkeypatch):
         monitoring.unregister_event_listener(look)
         assert not compiling.now and compiling.seconds > 0
     assert (True, [3]) in seen and levels[-1] == 2
+
+
+def test_programs_that_were_not_used_for_longest_make_room(tmp_path):
+    for age, name in enumerate(("new", "used", "old", "older")):
+        (tmp_path / f"{name}-cache").write_bytes(b"x" * 10)
+        os.utime(tmp_path / f"{name}-cache", (1000 if name == "used" else 900 - age, 900 - age))
+    (tmp_path / "other").write_bytes(b"x" * 100)
+
+    def left():
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    prune(tmp_path, 40)
+    assert len(left()) == 5
+    prune(tmp_path, 25)
+    assert left() == ["new-cache", "other", "used-cache"]
+    prune(tmp_path, 0)
+    assert left() == ["other"]
+    prune(tmp_path / "none", 0)
