@@ -1,6 +1,6 @@
 """The configuration of a run: read from a file, changed by the command line, recorded in its directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import difflib
 import importlib.util
 import json
@@ -70,10 +70,8 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
     if not path.exists():
         write_json(path, config.to_dict())
         return
-    # Through JSON and back, so that a tuple equals the list it is stored as.
-    given = _flatten(json.loads(json.dumps(config.to_dict())))
-    recorded = _flatten(read_object(path))
-    defaults = _defaults(given)
+    given, recorded = _stored(config), _flatten(read_object(path))
+    defaults = _stored(system(config.system).get_config()) if "system" in config else {}
     new = {key for key in given.keys() - recorded.keys() if key in defaults and given[key] == defaults[key]}
     keys = [key for key in (given.keys() | recorded.keys()) - new if not key.startswith(FREE)]
     differences = [
@@ -122,26 +120,23 @@ def recorded_config(workdir: str | os.PathLike, overrides: Sequence[str] = ()) -
         raise ValueError(f"{workdir} holds no {FILE}: it is no work directory of a run.")
     recorded = read_object(path)
     try:
-        made = system(str(recorded.get("system")))
+        config = system(str(recorded.get("system"))).get_config()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    defaults, given = _defaults(recorded), _flatten(recorded)
+    defaults, given = _stored(config), _flatten(recorded)
     if strange := sorted(given.keys() - defaults.keys()):
         raise ValueError(f"{path} was written by another version: this one has no {', '.join(strange)}.")
     for key, value in given.items():
         if not _is_like(value, defaults[key]):
             kind = "a list" if isinstance(defaults[key], list) else type(defaults[key]).__name__
             raise ValueError(f"{path}: {key} is {json.dumps(value)}, expected {kind}; it may have been edited.")
-    config = made.get_config()
     config.update_from_flattened_dict(_with_tuples(given))
     return _changed(config, overrides, str(path))
 
 
-def _defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults of the system that a configuration names, as JSON has them; none where it names none."""
-    if not isinstance(recorded.get("system"), str):
-        return {}
-    return _flatten(json.loads(json.dumps(system(recorded["system"]).get_config().to_dict())))
+def _stored(config: ConfigDict) -> dict[str, Any]:
+    """Leaves by their dotted keys, as `config.json` has them: a tuple is a list there."""
+    return _flatten(json.loads(json.dumps(config.to_dict())))
 
 
 def _is_like(value: Any, default: Any) -> bool:
