@@ -12,7 +12,7 @@ import jax
 from rnas.cli.supervisor import is_one_of_several
 from rnas.data.datasets import cache_folder
 from rnas.training.heartbeat import beat
-from rnas.training.programs import Compiling, keep_quiet, prune
+from rnas.training.programs import compiling, prune
 
 COORDINATOR, PROCESSES, PROCESS_ID = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 INDEX = "JOB_COMPLETION_INDEX"  # of a pod of an indexed Kubernetes job
@@ -36,7 +36,7 @@ def prepare(arguments: argparse.Namespace | None = None) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     # float32 means float32: TF32 or bfloat16 products would change the signs of attack gradients.
     jax.config.update("jax_default_matmul_precision", "highest")
-    keep_quiet()
+    compiling()  # watched from here on, and quiet
     if arguments is not None and is_one_of_several(arguments):
         _join(arguments)
 
@@ -69,11 +69,10 @@ def _join(arguments: argparse.Namespace) -> None:
 
 def _beat_while_compiling() -> None:
     """Compiling may take longer than the watchdog's patience, and nothing else is done meanwhile."""
-    with Compiling() as compiling:
-        while True:
-            time.sleep(1)
-            if compiling.now:
-                beat()
+    while True:
+        time.sleep(1)
+        if compiling().now:
+            beat()
 
 
 def _number(flag: int | None, name: str, *variables: str) -> int | None:

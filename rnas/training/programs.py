@@ -14,64 +14,46 @@ _ENDS = "/jax/core/compile/backend_compile_duration"
 _FATAL = 3  # level of what C++ writes to standard error
 
 
-class Compiling(contextlib.AbstractContextManager):
-    """Watches, while it is entered, what JAX compiles in any thread.
+class Compiling:
+    """Watches from now on what JAX compiles in any thread, and keeps XLA quiet meanwhile.
+
+    XLA takes a compilation of more than two minutes for an error and writes that to standard error, over a bar of
+    progress. What fails in a compilation raises an exception, so nothing is lost.
 
     Attributes:
       now: whether something is being compiled; always False where JAX keeps no cache of programs.
-      seconds: spent on compiling since it was entered, of all threads together.
+      seconds: spent on compiling so far, of all threads together.
     """
 
     def __init__(self):
         self.seconds = 0.0
         self._running = 0
+        monitoring.register_event_listener(self._begin)
+        monitoring.register_event_duration_secs_listener(self._end)
 
     @property
     def now(self) -> bool:
         return self._running > 0
 
-    def __enter__(self) -> "Compiling":
-        monitoring.register_event_listener(self._begin)
-        monitoring.register_event_duration_secs_listener(self._end)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        monitoring.unregister_event_listener(self._begin)
-        monitoring.unregister_event_duration_listener(self._end)
-        self._running = 0
-
     def _begin(self, event: str, **_: Any) -> None:
         if event == _BEGINS:
-            self._running += 1
+            self._count(self._running + 1)
 
     def _end(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == _ENDS:
             self.seconds += duration_secs
-            self._running = max(0, self._running - 1)
+            self._count(max(0, self._running - 1))
 
-
-class _Quiet(Compiling):
-    def _begin(self, event: str, **_: Any) -> None:
-        super()._begin(event)
-        self._adjust()
-
-    def _end(self, event: str, duration_secs: float, **_: Any) -> None:
-        super()._end(event, duration_secs)
-        self._adjust()
-
-    def _adjust(self) -> None:
+    def _count(self, running: int) -> None:
+        self._running = running
         usual = int(os.environ.get("TF_CPP_MIN_LOG_LEVEL") or 1)
-        utils.absl_set_min_log_level(_FATAL if self.now else usual)
+        utils.absl_set_min_log_level(_FATAL if running else usual)
 
 
 @functools.cache
-def keep_quiet() -> None:
-    """Keeps XLA quiet from now on while it compiles.
-
-    It takes a compilation of more than two minutes for an error and writes that to standard error, over a bar of
-    progress. What fails in a compilation raises an exception, so nothing is lost.
-    """
-    _Quiet().__enter__()
+def compiling() -> Compiling:
+    """The one watcher of this process."""
+    return Compiling()
 
 
 def prune(folder: Path, limit: int) -> None:

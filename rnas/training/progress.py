@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from rnas.training.heartbeat import beat
 from rnas.training.messages import discard, duration, terminal_width
-from rnas.training.programs import Compiling
+from rnas.training.programs import compiling
 
 TICK = 1.0  # seconds between two looks at the clock
 REDRAWN = 0.1  # seconds between two states of a bar, at least
@@ -47,14 +47,13 @@ class Progress:
         self._speaks, self._metrics = jax.process_index() == 0, []
         self._bar: tqdm | None = None
         self._lock, self._ended = threading.RLock(), threading.Event()
-        self._compiling = Compiling()
 
     def __enter__(self) -> "Progress":
+        self._compiled = compiling().seconds
         self._entered = self._printed = self._clock()
         self._first: tuple[float, int] | None = None  # seconds of work and units done, at the first update
         self._latest = (self._entered, self._done)  # the same at the latest
         if self._speaks:
-            self._compiling.__enter__()
             threading.Thread(target=self._tick, daemon=True).start()
         # A terminal that cannot go back to the start of a line would show every state of a bar.
         if self._speaks and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
@@ -80,7 +79,6 @@ class Progress:
         self._ended.set()
         if not self._speaks:
             return
-        self._compiling.__exit__(kind, *exception)
         took = f"in {duration(self._clock() - self._entered)}"
         with self._lock:
             self._line(took if kind is None else f"stopped, {took}")
@@ -103,7 +101,7 @@ class Progress:
 
     def _state(self) -> list[str]:
         """What is going on, or the rate and the time left."""
-        if self._compiling.now or (self._first is None and self._unit == "step"):
+        if compiling().now or (self._first is None and self._unit == "step"):
             what = f" the {self._stage} {self._unit}" if self._first is None and self._unit == "step" else ""
             since = f", {duration(self._clock() - self._entered)}" if self._bar is None else ""
             return [f"compiling{what}{since}"]
@@ -118,7 +116,7 @@ class Progress:
 
     def _working(self) -> float:
         """Seconds on the clock without those of compiling."""
-        return self._clock() - self._compiling.seconds
+        return self._clock() - (compiling().seconds - self._compiled)
 
     def _line(self, *timing: str) -> None:
         if not self._speaks:
