@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -259,6 +260,43 @@ def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
         stage._auto_attack(run, None, path)
         found = Outcomes.read(path).right
         assert list(found) == ["clean", "auto_attack@8/255"] and found["auto_attack@8/255"].tolist() == [True, False]
+
+
+def test_a_model_is_restored_once_and_only_if_it_is_judged(tmp_path, monkeypatch):
+    stage = importlib.import_module("rnas.runs.stages.evaluate_models")
+
+    @dataclasses.dataclass
+    class Scores:
+        attacks: dict = dataclasses.field(default_factory=dict)
+
+        def write(self, path):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+
+    restored, attacked, nothing = [], [], SimpleNamespace(write=lambda path: None)
+
+    def restore(run, name):
+        restored.append(name)
+        return SimpleNamespace(name=name, predict=name)
+
+    made = SimpleNamespace(scores=Scores(), outcomes=nothing, strongest=None)
+    for name, stub in {
+        "evaluated_names": lambda config: ("student", "teacher"),
+        "evaluated_model": restore,
+        "_measure": lambda *_: made,
+        "_examples": lambda *_: nothing,
+        "_auto_attack": lambda run, model, path: attacked.append(model.name),
+        "Evaluation": lambda *_: nothing,
+        "ModelScores": SimpleNamespace(read=lambda path: Scores()),
+    }.items():
+        monkeypatch.setattr(stage, name, stub)
+    config = SimpleNamespace(evaluation=SimpleNamespace(count=0, auto_attack=("student",)), seed=0)
+    dataset = SimpleNamespace(test=None, fingerprint={})
+    run = SimpleNamespace(config=config, workdir=tmp_path, dataset=dataset, evaluator=lambda predict: None)
+    stage.evaluate_models(run)
+    assert (restored, attacked) == (["student", "teacher"], ["student"])
+    stage.evaluate_models(run)  # figures of both are kept, so AutoAttack alone is left
+    assert restored[2:] == ["student"]
 
 
 def test_kept_images_are_adversarial(mini):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
@@ -36,12 +37,14 @@ def evaluate_models(run: Run) -> None:
     test = run.dataset.test
     if config.count:
         test = test.take(np.arange(min(config.count, len(test))))
+    restored = functools.cache(functools.partial(evaluated_model, run))
     models = {}
     for name in evaluated_names(run.config):
-        model, path = evaluated_model(run, name), run.workdir / FOLDER / f"{name}.json"
+        path = run.workdir / FOLDER / f"{name}.json"
         if agreed(path.exists()):
             scores = ModelScores.read(path)
         else:
+            model = restored(name)
             scores, outcomes = _measure(run, model, test, path.with_suffix(".npz"))
             examples = _examples(run, model, test, outcomes) if name == "student" else None
             if jax.process_index() == 0:
@@ -51,7 +54,7 @@ def evaluate_models(run: Run) -> None:
         models[name] = scores
     attacked = None
     for name in auto_attacked(config.auto_attack, models):
-        model = evaluated_model(run, name)
+        model = restored(name)
         if model.predict is not attacked:  # models of one network share what is compiled for it
             forget_programs()
         attacked = model.predict
