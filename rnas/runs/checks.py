@@ -1,5 +1,7 @@
 """All that is checked before a run: first its configuration, then what lies outside it."""
 
+import shlex
+
 from ml_collections import ConfigDict
 
 from rnas import attacks
@@ -8,7 +10,7 @@ from rnas.config.checks import value_of
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.models import build_model
 from rnas.runs import recipes
-from rnas.runs.baselines import parse
+from rnas.runs.baselines import Baseline, parse
 from rnas.runs.run import Run
 from rnas.runs.teacher_sources import cache_folder, cache_identity
 from rnas.steps.optimizer import make_optimizer
@@ -89,16 +91,25 @@ def check_cacheable(config: ConfigDict) -> None:
 
 def _check_baselines(config: ConfigDict) -> None:
     """Refuses baselines that keep a term which the student does not have, and tutors where none are searched."""
-    for name in config.baselines:
-        own = parse(name)
-        kept = {"kl_only": ("kl_weight",), "attention_only": ("gamma",), "kl_and_attention": ("gamma", "kl_weight")}
-        for key in kept.get(own.terms or "", ("gamma",) if own.tutors else ()):
-            if not config.train[key]:
-                raise ValueError(f"baseline {name!r} needs train.{key}, which is 0: set it, or drop the baseline.")
-        if own.tutors and not recipes.joint_objective(config, "search").gamma:
-            raise ValueError(f"baseline {name!r} needs a search with tutors, but search.gamma is 0.")
-        if own.tutors == "tutors_robust" and not config.data.held_out:
-            raise ValueError(f"baseline {name!r} needs held-out images: set data.held_out.")
+    lacking = {name: need for name in config.baselines if (need := _lacks(config, parse(name)))}
+    if lacking:
+        names = {need: [repr(name) for name in lacking if lacking[name] == need] for need in lacking.values()}
+        needs = "; ".join(f"{', '.join(those)} need{'s' * (len(those) == 1)} {need}" for need, those in names.items())
+        rest = tuple(name for name in config.baselines if name not in lacking)
+        raise ValueError(f"baselines: {needs}. To go without: --config.baselines={shlex.quote(str(rest))}")
+
+
+def _lacks(config: ConfigDict, own: Baseline) -> str | None:
+    """What a baseline needs that the configuration has not; None where nothing is missing."""
+    kept = {"kl_only": ("kl_weight",), "attention_only": ("gamma",), "kl_and_attention": ("gamma", "kl_weight")}
+    for key in kept.get(own.terms or "", ("gamma",) if own.tutors else ()):
+        if not config.train[key]:
+            return f"train.{key}, which is 0"
+    if own.tutors and not recipes.joint_objective(config, "search").gamma:
+        return "a search with tutors, but search.gamma is 0"
+    if own.tutors == "tutors_robust" and not config.data.held_out:
+        return "held-out images, but data.held_out is 0"
+    return None
 
 
 def _check_first_epochs(config: ConfigDict) -> None:

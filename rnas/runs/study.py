@@ -8,6 +8,7 @@ by its seeds; each resumes in the middle of an arm, and whoever finishes the las
 from collections.abc import Callable, Mapping, Sequence
 import functools
 from pathlib import Path
+import shlex
 
 import jax
 from ml_collections import ConfigDict
@@ -95,14 +96,15 @@ def comparisons_of(config: ConfigDict) -> list[tuple[str, str]]:
     given = tuple(config.comparisons)
     if not given:
         return [(name, "student") for name in names if name.startswith(BASELINE)]
-    pairs = []
-    for text in given:
-        arms = models_of(text)
-        if len(arms) != 2 or arms[0] == arms[1] or not set(arms) <= set(names):
-            known = ", ".join(name.removeprefix(BASELINE) for name in names)
-            raise ValueError(f"comparisons has {text!r}: expected 'ARM{VERSUS}REFERENCE', two of {known}.")
-        pairs.append((arms[0], arms[1]))
-    return pairs
+    pairs = {text: models_of(text) for text in given}
+    fitting = {text: arms for text, arms in pairs.items() if len({*arms}) == len(arms) == 2 and {*arms} <= {*names}}
+    if wrong := [text for text in given if text not in fitting]:
+        known = ", ".join(name.removeprefix(BASELINE) for name in names)
+        raise ValueError(
+            f"comparisons has {wrong[0]!r}: expected 'ARM{VERSUS}REFERENCE', two of {known}. To go on with those that "
+            f"fit: --config.comparisons={shlex.quote(str(tuple(fitting)))}"
+        )
+    return [(arms[0], arms[1]) for arms in fitting.values()]
 
 
 def collect(config: ConfigDict, workdir: Path) -> StudyResults:

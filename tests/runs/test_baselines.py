@@ -1,18 +1,24 @@
 """Baselines by name: what each part changes, whom a layer learns from, and which widths stand beside the found ones."""
 
 from collections import Counter
+from pathlib import Path
+import shlex
 
 import numpy as np
 import pytest
 
 from rnas.artifacts.architecture import TutorAssignment, WidthArchitecture
+from rnas.config import load_config
 from rnas.objectives import METHODS
 from rnas.runs.baselines import parse
 from rnas.runs.recipes import recipe
+from rnas.runs.stages import open_run
+from rnas.runs.study import comparisons_of
 from rnas.runs.tutor_assignments import fixed_assignment
 from rnas.spaces import width_space
 from tests.runs.test_method_choices import opened
 
+DIGITS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "digits.py"
 TEACHER = {"architecture": "toy", "hash": "beef"}
 TAPS = ("t0", "t1", "t2", "t3", "t4")
 STUDENT = width_space.get_space("tiny").taps
@@ -92,6 +98,25 @@ def test_names_that_mean_nothing_are_refused(tmp_path, name, message):
 def test_baselines_without_their_ground_are_refused(tmp_path, overrides, message):
     with pytest.raises(ValueError, match=message):
         opened(tmp_path, *overrides)
+
+
+@pytest.mark.parametrize("off", [("gamma",), ("kl_weight",), ("gamma", "kl_weight")])
+@pytest.mark.parametrize("variant", ["", ":arms"])
+def test_the_advice_for_baselines_without_their_ground_holds(tmp_path, off, variant):
+    """What a message names, given as it stands in a shell, makes the run, and then its study, one that can be made."""
+    given = [f"--config.{key}=0" for key in off]
+
+    def advised(check):
+        with pytest.raises(ValueError) as refused:
+            check(load_config(f"{DIGITS}{variant}", given))
+        given.extend(word for word in shlex.split(str(refused.value)) if word.startswith("--config."))
+
+    advised(lambda config: open_run(config, tmp_path))
+    advised(comparisons_of)
+    config = load_config(f"{DIGITS}{variant}", given)
+    open_run(config, tmp_path)
+    assert {"plain", "no_distillation"} <= {*config.baselines}
+    assert comparisons_of(config) and all(len(pair) == 2 for pair in comparisons_of(config))
 
 
 def test_cells_have_no_search_over_tutors_alone(tmp_path):
