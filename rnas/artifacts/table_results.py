@@ -79,6 +79,17 @@ def has_results(workdir: Path) -> bool:
     return any((workdir / FOLDER).glob("*.json"))
 
 
+def check_protocol(workdir: Path, protocol: Mapping[str, Any]) -> None:
+    """Raises ValueError where a work directory has results of another protocol; its results have one in common."""
+    for path in [*(workdir / FOLDER).glob("*.json")][:1]:
+        found = NetworkResult.read(path).protocol
+        if found != protocol:
+            raise ValueError(
+                f"{path} was made by another protocol: {_difference(found, protocol, ' there, ', ' here')}. Use "
+                "another --workdir, or finish this one with the version that began it."
+            )
+
+
 def read_results(folders: Iterable[str | os.PathLike]) -> list[NetworkResult]:
     """Returns the results in work directories of `rnas tabular train`, each network of a data set once.
 
@@ -109,6 +120,6 @@ def merge(folders: Iterable[str | os.PathLike]) -> TableOfRuns:
     return TableOfRuns.collect((result.dataset, *result.network, result.accuracy) for result in read_results(folders))
 
 
-def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any], between: str = " and ", after: str = "") -> str:
     keys = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    return "; ".join(f"{key} {one.get(key)!r} and {other.get(key)!r}" for key in keys)
+    return "; ".join(f"{key} {one.get(key)!r}{between}{other.get(key)!r}{after}" for key in keys)

@@ -30,7 +30,9 @@ def check_seed(seed: int) -> None:
 
 
 class Sampler:
-    """Batches of dataset rows, a new permutation each epoch, the rest of an epoch dropped.
+    """Batches of dataset rows, a new permutation each epoch.
+
+    The rest of an epoch that fills no batch is dropped, or with `keep_last` is a batch filled up with -1.
 
     Step s belongs to epoch s // steps_per_epoch. The permutation of an epoch is keyed by (seed, epoch).
 
@@ -38,7 +40,7 @@ class Sampler:
     together) at most N and `seed` 0 to 2**64 - 1.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int):
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, *, keep_last: bool = False):
         rows = np.asarray(rows)
         if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
             raise ValueError(f"rows of shape {rows.shape} and type {rows.dtype}: expected [N] integers")
@@ -53,15 +55,16 @@ class Sampler:
         self.rows = rows.astype(np.int32)
         self.batch_size = batch_size
         self.seed = seed
-        self.steps_per_epoch = len(rows) // batch_size
+        self.steps_per_epoch = -(-len(rows) // batch_size) if keep_last else len(rows) // batch_size
         self._epochs: dict[int, np.ndarray] = {}
 
     def epoch_rows(self, epoch: int) -> np.ndarray:
         """The batches of one epoch: [steps_per_epoch, batch_size] int32."""
         epochs = self._epochs
         if epoch not in epochs:
-            kept = permutation(len(self.rows), self.seed, epoch)[: self.steps_per_epoch * self.batch_size]
-            batches = self.rows[kept].reshape(self.steps_per_epoch, self.batch_size)
+            batches = np.full((self.steps_per_epoch, self.batch_size), -1, np.int32)
+            kept = permutation(len(self.rows), self.seed, epoch)[: batches.size]
+            batches.flat[: len(kept)] = self.rows[kept]
             # Two epochs are kept, for readers on either side of a boundary; replacing the whole dict lets
             # threads share a sampler without a lock.
             self._epochs = epochs = {**dict(list(epochs.items())[-1:]), epoch: batches}

@@ -25,6 +25,7 @@ class BatchNorm(nn.Module):
       epsilon: added to the variance.
       dtype: of the result; None keeps that of the input. Statistics are never below float32.
       axis_name: mapped axis over which batch statistics are averaged; None for none.
+      weights: [N] of the examples in batch statistics, of mean 1 over all replicas; None: all count alike.
       use_affine: whether there are scale and bias; without them the result has mean 0 and variance 1.
       branches: number of normalisations side by side; None is one, without the axis.
     """
@@ -33,6 +34,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = None
     axis_name: str | None = None
+    weights: jax.Array | None = None
     use_affine: bool = True
     branches: int | None = None
 
@@ -51,12 +53,19 @@ class BatchNorm(nn.Module):
     def moments(self, x: jax.Array) -> Moments:
         """Returns mean and biased variance [C] of `x` [..., C]."""
         axes = tuple(range(0 if self.branches is None else 1, x.ndim - 1))
-        mean = self.average(x.mean(axes))
+        mean = self.average(self.weigh(x).mean(axes))
         centre = lax.stop_gradient(mean)
-        square = self.average(lax.square(x - self.spread(centre, x.ndim)).mean(axes))
+        square = self.average(self.weigh(lax.square(x - self.spread(centre, x.ndim))).mean(axes))
         # The centre is a constant, so that its own gradient takes no pass over x; what that leaves out is the
         # last term, whose value is zero and whose derivatives are not.
         return mean, square - lax.square(mean - centre)
+
+    def weigh(self, x: jax.Array, power: float = 1.0) -> jax.Array:
+        """Returns `x` [N, ...] times a power of the weights of its examples, if there are any."""
+        if self.weights is None:
+            return x
+        assert self.branches is None, "examples of branches have no weights"
+        return x * lax.broadcast_in_dim(self.weights**power, x.shape, (0,)).astype(x.dtype)
 
     def average(self, statistic: jax.Array) -> jax.Array:
         """Returns a batch statistic averaged over the replicas, if there are any."""
@@ -103,6 +112,7 @@ class ConvBatchNorm(nn.Module):
       momentum: of the running statistics.
       dtype: of the computation; parameters and statistics are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      weights: of the examples in them, as `BatchNorm` takes them.
       kernel_init: of the convolution's kernel.
     """
 
@@ -114,6 +124,7 @@ class ConvBatchNorm(nn.Module):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = None
+    weights: jax.Array | None = None
     kernel_init: nn.initializers.Initializer = HE_NORMAL
 
     @nn.compact
@@ -124,16 +135,16 @@ class ConvBatchNorm(nn.Module):
             raise ValueError(f"a depthwise convolution keeps its {channels} channels, got features={self.features}.")
         groups, own = channels if self.depthwise else 1, dict(dtype=self.dtype, kernel_init=self.kernel_init)
         conv = Conv(self.features, self.kernel_size, self.stride, groups, self.use_bias, **own, name="conv")
-        bn = BatchNorm(self.momentum, dtype=self.dtype, axis_name=self.axis_name, name="bn")
+        bn = BatchNorm(self.momentum, dtype=self.dtype, axis_name=self.axis_name, weights=self.weights, name="bn")
         if self.depthwise or self.kernel_size != 1 or self.stride != 1 or channels > self.features:
             return bn(conv(x), train=train)
 
         def moments(kernel: jax.Array, bias: jax.Array | None) -> Moments:
-            flat = x.reshape(-1, channels)
-            flat = flat.astype(jnp.promote_types(flat.dtype, jnp.float32))
-            mean_x = bn.average(flat.mean(0))
+            wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            mean_x = bn.average(bn.weigh(wide).mean((0, 1, 2)))
             centre = lax.stop_gradient(mean_x)
-            covariance = bn.average(gram(flat - centre[None]) / len(flat)) - jnp.outer(mean_x - centre, mean_x - centre)
+            flat = bn.weigh(wide - bn.spread(centre, x.ndim), 0.5).reshape(-1, channels)
+            covariance = bn.average(gram(flat) / len(flat)) - jnp.outer(mean_x - centre, mean_x - centre)
             mean = jnp.matmul(mean_x, kernel, precision=lax.Precision.HIGHEST)
             var = (jnp.matmul(covariance, kernel, precision=lax.Precision.HIGHEST) * kernel).sum(0)
             return mean if bias is None else mean + bias, jnp.maximum(var, 0.0)

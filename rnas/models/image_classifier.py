@@ -25,6 +25,7 @@ class ImageClassifier(nn.Module, kw_only=True):
       momentum: share of the old running statistics that is kept.
       dtype: of the computation; parameters, statistics, pooling and logits are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      weights: [N] of the images in batch statistics, of mean 1 over all replicas; None: all count alike.
     """
 
     num_classes: int
@@ -33,6 +34,7 @@ class ImageClassifier(nn.Module, kw_only=True):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = None
+    weights: jax.Array | None = None
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ class ImageClassifier(nn.Module, kw_only=True):
     @property
     def normalisation(self) -> dict[str, Any]:
         """What batch normalisations, and convolutions with one behind them, are built with."""
-        return {"momentum": self.momentum, "dtype": self.dtype, "axis_name": self.axis_name}
+        return {name: getattr(self, name) for name in ("momentum", "dtype", "axis_name", "weights")}
 
     @property
     def conv(self) -> Make:

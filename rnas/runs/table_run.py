@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import json
 from pathlib import Path
 from typing import Any
 import zlib
@@ -105,14 +106,15 @@ class TableRun:
 
     @functools.cached_property
     def protocol(self) -> dict:
-        """What every figure of a data set depends on besides cell and seed."""
+        """What every figure of a data set depends on besides cell and seed, as JSON has it."""
         config = self.config.to_dict()
         sections = {name: config[name] for name in ("data", "adversarial", "train")}
         del sections["data"]["dir"], sections["train"]["side_by_side"]
         if not sections["data"]["train_count"]:
             del sections["data"]["train_count"]  # which tables of earlier versions do not have
         images = self.dataset.fingerprint["data_sha256"]
-        return {"images": images, **sections, "count": config["evaluation"]["count"]}
+        count = config["evaluation"]["count"]
+        return json.loads(json.dumps({"images": images, "last_batch": "trained", **sections, "count": count}))
 
     def cost(self, groups: Sequence[Group]) -> float:
         """Multiply-accumulates of training: a pass forward and back is three passes forward."""
@@ -131,11 +133,11 @@ class TableRun:
 
     def sampler(self, seed: int) -> Sampler:
         rows = np.arange(len(self.dataset.train))
-        return Sampler(rows, self.config.train.batch_size, (seed << 32) + zlib.crc32(STAGE.encode()))
+        return Sampler(rows, self.config.train.batch_size, (seed << 32) + zlib.crc32(STAGE.encode()), keep_last=True)
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.dataset.train) // self.config.train.batch_size
+        return self.sampler(0).steps_per_epoch
 
     @functools.cached_property
     def optimizer(self) -> Optimizer:
@@ -148,7 +150,7 @@ class TableRun:
         augmentation = steps.Augmentation(self.config.data.crop_padding, self.config.data.flip)
         draw = draw_cell if self.shared else None
         parts = self.network, self.objective, augmentation, self.optimizer
-        return steps.TrainStep(*parts, moving=used_parameters, draw=draw)
+        return steps.TrainStep(*parts, moving=used_parameters, draw=draw, filled=True)
 
     @functools.cached_property
     def run_one(self) -> Callable:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from rnas.artifacts.failure import failures
 from rnas.artifacts.folder_lock import locked
-from rnas.artifacts.table_results import planned_networks, result_file
+from rnas.artifacts.table_results import check_protocol, planned_networks, result_file
 from rnas.config.load import record_config
 from rnas.runs.table_evaluation import TableJudge
 from rnas.runs.table_run import STAGE, Group, TableRun
@@ -60,6 +60,7 @@ def train_table(
     judge = TableJudge(run, report)
     groups = plan_groups(config.archs, config.seeds, None if run.shared else config.train.side_by_side)
     run.check_surroundings()
+    check_protocol(workdir, run.protocol)
     record_config(workdir, config)
     pieces = [_piece(run, judge, group) for group in groups[index::count]]
     waiting = [piece for piece in pieces if not piece.is_done()]

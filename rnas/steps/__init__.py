@@ -22,7 +22,7 @@ from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher,
 from rnas.steps.cell_search import CellSearchStep
 from rnas.steps.dispatch import forget_programs, run_frozen, run_steps, run_teacher_on_views
 from rnas.steps.optimizer import Optimizer, make_optimizer
-from rnas.steps.replicas import AXIS, NEVER, TRAIN_METRICS, step_keys
+from rnas.steps.replicas import AXIS, NEVER, NO_EXAMPLE, TRAIN_METRICS, step_keys
 from rnas.steps.side_by_side import over_seeds, side_by_side, stacked, unstacked
 from rnas.steps.state import State, Step
 from rnas.steps.train import DropPathSchedule, TrainStep, WeightAverage, WeightPerturbation
@@ -31,6 +31,7 @@ from rnas.steps.width_search import TutorSearchStep, WidthSearchStep
 __all__ = [
     "AXIS",
     "NEVER",
+    "NO_EXAMPLE",
     "TRAIN_METRICS",
     "Augmentation",
     "CachedBatch",

@@ -14,7 +14,7 @@ import numpy as np
 from rnas.objectives import TeacherApply
 from rnas.steps.cached_teacher import CachedTeacher, Views, teacher_outputs_of_views
 from rnas.steps.meeting import meet
-from rnas.steps.replicas import AXIS, NEVER, PyTree
+from rnas.steps.replicas import AXIS, NEVER, NO_EXAMPLE, PyTree
 from rnas.steps.state import Step
 
 _compiled: set[Hashable] = set()  # by all processes: programs, each with its arguments' types and shapes
@@ -33,7 +33,8 @@ def run_steps(
 
     The result takes (state, images, labels, rows, count, teacher_variables, root):
       images [n,H,W,C] uint8, labels [n]: the whole set, replicated; with `streaming`, one block a device,
-      rows [devices, most, per_device]: rows of `images` in each step,
+      rows [devices, most, per_device]: rows of `images` in each step; a negative one fills the batch up, with label
+        `NO_EXAMPLE`,
       count: how many of the `most` steps to run (traced: any count runs the same program),
     and returns (state, metric sums over the steps run). The state is donated and comes back replicated.
 
@@ -55,7 +56,8 @@ def run_steps(
                 batch, teacher = cached_teacher.look_up(images, taken, teacher_variables, state.step)
             else:
                 chosen, batch, teacher = taken, images[taken], teacher_variables
-            state, new = step(state, batch, labels[chosen], teacher, root)
+            given = jnp.where(chosen < 0, NO_EXAMPLE, labels[chosen])
+            state, new = step(state, batch, given, teacher, root)
             nonfinite = jnp.minimum(sums.pop("nonfinite_step"), new.pop("nonfinite_step"))
             return state, {**{name: sums[name] + new[name] for name in sums}, "nonfinite_step": nonfinite}
 

@@ -1,7 +1,7 @@
 """The axis of replicas: the same program on every device, each with its share of the batch. Only steps use it.
 
-Metrics are sums over the examples of all replicas, with their count. Random keys are the same on all replicas, or one
-per example of the global batch.
+Metrics are sums over the examples of all replicas, with their count. What fills a batch up has the label `NO_EXAMPLE`:
+it has weight 0 and is not counted. Random keys are the same on all replicas, or one per example of the global batch.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 AXIS = "batch"
+NO_EXAMPLE = -1  # the label of what only fills a batch up
 NEVER = np.int32(np.iinfo(np.int32).max)  # the step of "no step": loss and weights were finite throughout
 TRAIN_METRICS = (
     "loss", "classification", "kl", "attention", "accuracy", "adversarial_accuracy", "learning_rate",
@@ -25,20 +26,30 @@ def mean_over_replicas(tree: PyTree) -> PyTree:
     return lax.pmean(tree, AXIS)
 
 
-def metric_sums(terms: dict[str, jax.Array], step: jax.Array, updated: PyTree) -> dict[str, jax.Array]:
+def example_weights(labels: jax.Array) -> jax.Array:
+    """Weights [N] of mean 1 over all replicas, 0 of what is no example: means so weighted are those of the examples."""
+    counted = (labels != NO_EXAMPLE).astype(jnp.float32)
+    return counted / mean_over_replicas(counted.mean())
+
+
+def metric_sums(
+    terms: dict[str, jax.Array], step: jax.Array, updated: PyTree, counted: jax.Array | bool = True
+) -> dict[str, jax.Array]:
     """Sums terms over the examples of all replicas.
 
     Args:
       terms: by name, [N] or a number for all examples; 'loss' among them.
       step: the global step.
       updated: what the step changed.
+      counted: [N], which examples count.
 
     Returns:
       Float32 sums, their 'count', and 'nonfinite_step': the step where loss or `updated` are not finite, else `NEVER`.
     """
-    examples = terms["loss"].shape[0]
-    sums = {name: jnp.sum(jnp.broadcast_to(value, (examples,)), dtype=jnp.float32) for name, value in terms.items()}
-    sums["count"] = jnp.float32(examples)
+    examples = terms["loss"].shape
+    spread = {name: jnp.broadcast_to(value, examples) for name, value in terms.items()}
+    sums = {name: jnp.sum(value, dtype=jnp.float32, where=counted) for name, value in spread.items()}
+    sums["count"] = jnp.sum(jnp.ones(examples), where=counted)
     sums = lax.psum(sums, AXIS)
     # A finite loss may still have a gradient that is not: its weights must not reach a checkpoint.
     finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.tree.sum(updated))

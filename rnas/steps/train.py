@@ -13,7 +13,15 @@ import optax
 from rnas import objectives
 from rnas.steps.augmentation import Augmentation, augment_to_float
 from rnas.steps.optimizer import Optimizer
-from rnas.steps.replicas import TRAIN_METRICS, PyTree, mean_over_replicas, metric_sums, step_keys
+from rnas.steps.replicas import (
+    NO_EXAMPLE,
+    TRAIN_METRICS,
+    PyTree,
+    example_weights,
+    mean_over_replicas,
+    metric_sums,
+    step_keys,
+)
 from rnas.steps.state import State
 
 
@@ -87,6 +95,8 @@ class TrainStep:
       moving: (parameters, architecture) -> which parameters the architecture uses, as `Optimizer.update` takes it;
         needed if it does not use all of them.
       draw: key -> the architecture of this step, the same on all replicas, in place of the state's: a supernet.
+      filled: whether batches may be filled up with labels `NO_EXAMPLE`. The model then takes the weights of examples
+        in its batch statistics; the loss state of a method must not depend on the batch.
     """
 
     model: nn.Module
@@ -103,6 +113,7 @@ class TrainStep:
     steps_per_epoch: int = 1
     moving: Callable[[Any, Any], Any] | None = None
     draw: Callable[[jax.Array], Any] | None = None
+    filled: bool = False
 
     metrics: ClassVar[tuple[str, ...]] = TRAIN_METRICS
 
@@ -116,6 +127,10 @@ class TrainStep:
           teacher_variables: of the teachers.
           root: key of the stage.
         """
+        model, weights, counted = self.model, jnp.float32(1), jnp.bool_(True)
+        if self.filled:
+            weights, counted = example_weights(labels), labels != NO_EXAMPLE
+            model, labels = model.clone(weights=weights), jnp.where(counted, labels, 0)
         keys = step_keys(root, state.step, len(labels))
         images = augment_to_float(self.augmentation, keys.augment, images)
         options = {"drop_path": (keys.drop_path, self.drop_path.at(state.step))} if self.drop_path else {}
@@ -127,7 +142,7 @@ class TrainStep:
         teacher_outputs = objectives.run_teacher(self.teacher, teacher_variables, images, objective, taps)
         adversarial, stats = images, state.batch_stats
         if objective.attacks:
-            network = objectives.Network(self.model, state.params, stats, architecture)
+            network = objectives.Network(model, state.params, stats, architecture)
             adversarial, stats = objectives.adversarial_images(
                 network, objective, images, labels, keys.attack, teacher_outputs
             )
@@ -140,11 +155,11 @@ class TrainStep:
 
         def loss(params):
             terms, new_stats, loss_state = objectives.joint_terms(
-                objectives.Network(self.model, params, stats, architecture), objective, batch,
+                objectives.Network(model, params, stats, architecture), objective, batch,
                 lambda out: tutors.loss(out, teacher_outputs.maps, keys.tutors, objective), arm=arm,
                 progress=progress, loss_state=state.loss_state, average=mean_over_replicas, **options,
             )  # fmt: skip
-            return jnp.mean(terms["loss"]), (terms, new_stats, loss_state)
+            return jnp.mean(weights * terms["loss"]), (terms, new_stats, loss_state)
 
         params, shift = state.params, None
         if self.perturbation:
@@ -164,4 +179,4 @@ class TrainStep:
         )
         if self.average:
             new = dataclasses.replace(new, averaged=self.average.update(state.averaged, new.params, state.step))
-        return new, metric_sums(terms, state.step, new.params)
+        return new, metric_sums(terms, state.step, new.params, counted)

@@ -32,6 +32,19 @@ def test_no_row_comes_twice_in_an_epoch_and_epochs_differ():
     assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
 
 
+def test_the_last_batch_of_an_epoch_is_filled_up():
+    """An epoch then has every row once: 23 in 4 batches of 5 and one of 3. The batches before it stay as they are."""
+    order = Sampler(ROWS, 5, seed=0, keep_last=True)
+    assert order.steps_per_epoch == 5
+    for epoch in range(3):
+        batches = order.rows_at(5 * epoch, 5)
+        np.testing.assert_array_equal(batches[:4], Sampler(ROWS, 5, seed=0).rows_at(4 * epoch, 4))
+        assert sorted(batches.ravel()) == [-1, -1, *ROWS] and (batches[4, 3:] == -1).all()
+    assert Sampler(ROWS[:20], 5, seed=0, keep_last=True).steps_per_epoch == 4
+    published = [Sampler(np.arange(images), 256, seed=0, keep_last=True) for images in (50_000, 151_700)]
+    assert [order.steps_per_epoch for order in published] == [196, 593]  # of NAS-RobBench-201
+
+
 def test_every_row_is_visited_over_the_epochs():
     assert set(Sampler(ROWS, 5, seed=0).rows_at(0, 40).ravel()) == set(ROWS)
 

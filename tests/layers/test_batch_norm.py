@@ -137,6 +137,33 @@ def test_replicas_average_to_the_global_batch(options):
                 np.testing.assert_allclose(one_replica, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{"kernel_size": 1}, {"kernel_size": 3}], ids=["folded", "plain"])
+def test_examples_of_weight_0_are_none(options):
+    """On four replicas, of which one and a half hold nothing that counts: as the five examples that do on one."""
+    key = jax.random.key(0)
+    x, target = (jax.random.normal(each, (8, 3, 3, 4)) + 1.0 for each in jax.random.split(key))
+    weights = jnp.where(jnp.arange(8) < 5, 8 / 5, 0.0)
+    one = ConvBatchNorm(4, momentum=0.7, **options)
+    variables = one.init(jax.random.key(1), x, train=True)
+
+    def gradients(module, x, target, weights):
+        def loss(params):
+            y, updated = module.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+            return (weights * ((y - target) ** 2).mean((1, 2, 3))).mean(), updated
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    def replica(x, target, weights):
+        gradient, updated = gradients(one.clone(axis_name="batch", weights=weights), x, target, weights)
+        return jax.lax.pmean(gradient, "batch"), updated
+
+    spread = [leaf.reshape(4, 2, *leaf.shape[1:]) for leaf in (x, target, weights)]
+    found = jax.jit(jax.vmap(replica, axis_name="batch", out_axes=None))(*spread)
+    expected = jax.jit(functools.partial(gradients, one))(x[:5], target[:5], jnp.ones(5))
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("module", [BatchNorm(), ConvBatchNorm(4, kernel_size=1)], ids=["plain", "folded"])
 def test_hessian_vector_product(module):
     """Forward over reverse against differences of the gradient."""

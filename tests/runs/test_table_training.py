@@ -180,19 +180,24 @@ class Steps:
         key = jax.random.key(0, impl="unsafe_rbg")  # compiles sooner than the default
         self.variables = jax.device_get(dict(init(key, jnp.zeros((1, SIDE, SIDE, 1)), jnp.zeros(6, int))))
 
-    def make(self, network, moving=None, draw=None):
-        # Without an attack, whose signs turn the last bit of a gradient into whole steps.
-        objective = Objective("none", epsilon=8 / 255, step_size=8 / 255, steps=1)
-        return steps.TrainStep(
-            network, objective, steps.Augmentation(1, False), self.optimizer, moving=moving, draw=draw
-        )
+    def make(self, network, moving=None, objective="none", **options):
+        # By default without an attack, whose signs turn the last bit of a gradient into whole steps.
+        objective = Objective(objective, epsilon=8 / 255, step_size=8 / 255, steps=1)
+        parts = network, objective, steps.Augmentation(1, False), self.optimizer
+        return steps.TrainStep(*parts, moving=moving, **options)
 
-    def run(self, step, state, replicas=1, count=2):
-        """State after `count` steps on virtual replicas of one device; the last sums of metrics."""
+    def run(self, step, state, replicas=1, count=2, examples=BATCH):
+        """State after `count` steps on virtual replicas of one device; the last sums of metrics.
+
+        Batches have so many `examples`; more replicas than one fill them up to a whole one.
+        """
         over_replicas = jax.jit(jax.vmap(step, in_axes=(None, 0, 0, None, None), out_axes=None, axis_name=steps.AXIS))
         for number in range(count):
-            rows = np.arange(number * BATCH, (number + 1) * BATCH).reshape(replicas, -1)
-            state, sums = over_replicas(state, self.images[rows], self.labels[rows], None, jax.random.key(3))
+            size = examples if replicas == 1 else BATCH
+            rows = np.arange(number * BATCH, number * BATCH + size)
+            labels = np.where(rows < number * BATCH + examples, self.labels[rows], steps.NO_EXAMPLE)
+            batch = (leaf.reshape(replicas, -1, *leaf.shape[1:]) for leaf in (self.images[rows], labels))
+            state, sums = over_replicas(state, *batch, None, jax.random.key(3))
         return jax.device_get((state, sums))
 
     @functools.cached_property
@@ -236,6 +241,17 @@ def test_traced_training_on_replicas_equals_fixed_training_on_one(tiny):
     for path in before:
         assert (path in used) != np.array_equal(before[path], after[path]), path
         assert path in used or path not in momentum or not momentum[path].any()
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_filled_up_trains_as_the_smaller_one(tiny):
+    """On four replicas, the last of which has no example: weights, statistics, momentum, attack and metrics."""
+    made = dict(moving=used_parameters, objective="pgd_at")
+    start, examples = tiny.start("231403"), BATCH - 3
+    filled = tiny.run(tiny.make(tiny.traced, **made, filled=True), start, replicas=4, examples=examples)
+    smaller = tiny.run(tiny.make(tiny.traced, **made), start, examples=examples)
+    assert_close(filled, smaller)
+    assert filled[1]["count"] == examples
 
 
 @pytest.mark.slow
@@ -356,10 +372,12 @@ class Layer(nn.Module):
 
     axis_name: str | None = steps.AXIS
     momentum: float = 0.9
+    weights: jax.Array | None = None
 
     @nn.compact
     def __call__(self, images, encoding, *, train=False):
-        conv = ConvBatchNorm(4, momentum=self.momentum, axis_name=self.axis_name, name="conv")
+        statistics = dict(momentum=self.momentum, axis_name=self.axis_name, weights=self.weights)
+        conv = ConvBatchNorm(4, **statistics, name="conv")
         x = nn.relu(conv(images, train=train) + 0.5 * jnp.sin(encoding[None, None, None, :4]))
         return nn.Dense(10, name="classifier")(x.reshape(len(x), -1)), {}
 
@@ -444,6 +462,24 @@ def test_a_network_that_another_process_trains_is_left_to_it(layer, tmp_path, ca
     assert "1000_seed0. Wait for its end, or stop it; perhaps this shard was started twice." in capsys.readouterr().err
 
 
+def test_an_epoch_has_every_image(whole):
+    """1,437 of them in batches of 256: five, and one of 157."""
+    rows = read_rows(whole / "training" / "9930_seed0")
+    assert [(row.step, row.epoch) for row in rows if row.epoch == int(row.epoch)] == [(6, 1), (12, 2), (18, 3), (24, 4)]
+
+
+def test_networks_of_another_protocol_stay_among_themselves(whole, tmp_path, capsys):
+    """Such as those of a version that dropped the last batch of an epoch."""
+    assert train(tmp_path, "--shard=1/2") == 0
+    path = tmp_path / "results" / "1000_seed0.json"
+    content = json.loads(path.read_text())
+    del content["protocol"]["last_batch"]
+    path.write_text(json.dumps(content))
+    assert train(tmp_path) == 2
+    refusal = "1000_seed0.json was made by another protocol: last_batch None there, 'trained' here. Use another"
+    assert refusal in capsys.readouterr().err and len(list((tmp_path / "results").iterdir())) == 1
+
+
 def test_finished_networks_are_left_alone(whole):
     files = sorted((whole / "results").iterdir())
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
@@ -481,7 +517,7 @@ def test_a_killed_training_goes_on_to_the_same_table(whole, tmp_path, monkeypatc
     assert train(tmp_path, every) == 0
     assert merge([tmp_path]) == merge([whole])
     assert losses(tmp_path, "9930_seed0") == losses(whole, "9930_seed0")
-    assert [step for step, _ in losses(whole, "9930_seed0")] == list(range(2, 21, 2))
+    assert [step for step, _ in losses(whole, "9930_seed0")] == list(range(2, 25, 2))
 
 
 @pytest.mark.slow
