@@ -1,9 +1,9 @@
 """Checkpoints of a training state: written in the background, verified when read.
 
 A step of a run is saved as two items: `state`, the bytes of all leaves one after the other, and `record`, a JSON object
-that names each leaf with its dtype and shape, and holds the sha256 of the bytes, the metric by which steps compare, and
-figures that a resumed run needs beside its state. One vector instead of one array per leaf makes saving a network of
-several hundred small leaves about ten times faster.
+that names each leaf with its dtype and shape, and holds the sha256 of the bytes, the metric by which steps compare,
+figures that a resumed run needs beside its state, and the sha256 of all these. One vector instead of one array per leaf
+makes saving a network of several hundred small leaves about ten times faster.
 
 Scope: one state per step, on one or several hosts (process 0 writes; all read, so the directory must be visible to
 all). Not in scope: states that do not fit in the memory of one host.
@@ -26,6 +26,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from rnas.artifacts.files import plain
 from rnas.steps.meeting import meet
 
 _log = logging.getLogger(__name__)
@@ -38,13 +39,14 @@ class Restored(NamedTuple):
     step: int
     state: Any  # in the template's structure, of NumPy arrays
     figures: Mapping[str, Any]  # that were saved with it
+    score: float | None = None  # by the metric that tells the best step; None where it was not measured
 
 
 class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one stage of a run, in one directory.
 
-    Reading changes nothing on disk. A step that is found damaged is set aside, as `<step>.damaged`, by the
-    next `save`.
+    Reading changes nothing on disk. A step that is found damaged is set aside, as `<step>.damaged`, by the `save` of
+    that step or one before it.
 
     Args:
       directory: where the steps lie; made by the first `save`.
@@ -82,7 +84,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         manager = self._open(writing=True)
         for damaged in sorted(self._damaged):
-            self._set_aside(damaged)
+            if damaged >= step:  # those before are not made again: they stay, so that none takes the place of the best
+                self._set_aside(damaged)
         if step in manager.all_steps():
             return
         if (latest := manager.latest_step()) is not None and step < latest:
@@ -95,21 +98,23 @@ class Checkpoints(contextlib.AbstractContextManager):
         if score is not None and math.isfinite(score):
             self._scores[step] = score
         sha256, score = hashlib.sha256(content.data).hexdigest(), self._scores.get(step)
-        record = {"leaves": leaves, "sha256": sha256, "score": score, "metadata": dict(figures or {})}
+        record: dict[str, Any] = {"leaves": leaves, "sha256": sha256, "score": score, "metadata": dict(figures or {})}
+        record["checksum"] = _checksum(record)
         items = {"state": ocp.args.StandardSave({"bytes": content}), "record": ocp.args.JsonSave(record)}
         with self._failures_named():
             saved = manager.save(step, args=ocp.args.Composite(**items))
         assert saved, step
 
     def restore(self, template: Any, which: str = "latest", *, at_most: int | None = None) -> Restored | None:
-        """Reads the latest or the best step that is undamaged; None where no step is saved.
+        """Reads the latest step that is undamaged, or the best one; None where no step is saved.
 
         Args:
           template: tree with the structure, shapes and dtypes expected (arrays or `ShapeDtypeStruct`).
           which: "latest", or "best" by the metric named to the constructor (the latest where no step has it).
           at_most: the last step that is of use; None: any is.
 
-        Raises ValueError where the checkpoint is of another model, or every checkpoint is damaged.
+        Raises ValueError where the checkpoint is of another model, every checkpoint is damaged, or the best one is: no
+        other takes its place, nor that of one whose score cannot be read.
         """
         if which not in ("latest", "best"):
             raise ValueError(f'which is {which!r}; expected "latest" or "best"')
@@ -117,7 +122,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         self.wait()
         candidates = [step for step in self._steps()[::-1] if at_most is None or step <= at_most]
         if which == "best":
-            candidates.sort(key=lambda step: self._scores.get(step, -math.inf), reverse=True)
+            return self._best_of(candidates, template)
         problems = []
         for step in candidates:
             try:
@@ -133,6 +138,23 @@ class Checkpoints(contextlib.AbstractContextManager):
                 "Restore the directory from a copy, or remove it to start this stage anew."
             )
         return None
+
+    def _best_of(self, candidates: Sequence[int], template: Any) -> Restored | None:
+        """The best of some steps, the later of equals, or the latest where none has a score."""
+        step = None
+        try:
+            for step in candidates:
+                self._record(step)
+            if not candidates:
+                return None
+            step = max(candidates, key=lambda step: (self._scores.get(step, -math.inf), step))
+            return self._read(step, template)
+        except _Damaged as damage:
+            known = f"the best, of score {self._scores[step]:.6g}" if step in self._scores else "maybe the best one"
+            raise ValueError(
+                f"{self._directory}: step {step}, {known}, is damaged ({damage}). Any other step would be another "
+                "network: restore this one from a copy, or make this stage anew."
+            ) from damage
 
     def steps(self) -> list[int]:
         """The steps saved, in ascending order, without those that were found damaged."""
@@ -168,7 +190,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         if self._manager is None and (writing or self._directory.is_dir()):
             logging.getLogger("absl").addFilter(_not_from_orbax)
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=_LatestAndBest(self._keep, self._scores),
+                preservation_policy=_LatestAndBest(self._keep, self._scores, self._damaged),
                 create=writing,
                 cleanup_tmp_directories=writing,  # what a killed run left half written
                 save_root_metadata=False,
@@ -176,9 +198,11 @@ class Checkpoints(contextlib.AbstractContextManager):
             self._writing = writing
             self._manager = ocp.CheckpointManager(self._directory, options=options)
             for step in self._manager.all_steps():
-                with contextlib.suppress(_Damaged):  # which `restore` reports
+                try:
                     if (score := self._record(step)["score"]) is not None:
                         self._scores[step] = score
+                except _Damaged:  # which `restore` reports
+                    self._damaged.add(step)
         return self._manager
 
     def _set_aside(self, step: int) -> None:
@@ -198,8 +222,11 @@ class Checkpoints(contextlib.AbstractContextManager):
             record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
         except Exception as error:
             raise _Damaged(f"its record cannot be read ({_first_line(error)})") from error
-        if not isinstance(record, dict) or not record.keys() >= _RECORD:
+        if not isinstance(record, dict) or not record.keys() >= _RECORD or not _is_readable(**record):
             raise _Damaged("its record is incomplete")
+        # Records of earlier versions have no checksum.
+        if record.pop("checksum", found := _checksum(record)) != found:
+            raise _Damaged("its record is not as it was written: its checksum is another")
         return record
 
     def _read(self, step: int, template: Any) -> Restored:
@@ -220,7 +247,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise _Damaged(f"its state cannot be read ({_first_line(error)})") from error
         if hashlib.sha256(content.data).hexdigest() != record["sha256"]:
             raise _Damaged("its content does not have the sha256 that was recorded")
-        return Restored(step, jax.tree.unflatten(structure, _unpack(expected, content)), record.get("metadata", {}))
+        state = jax.tree.unflatten(structure, _unpack(expected, content))
+        return Restored(step, state, record.get("metadata", {}), record["score"])
 
     @contextlib.contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -239,21 +267,22 @@ class _Damaged(Exception):
 
 
 class _LatestAndBest(checkpoint_managers.PreservationPolicy):
-    """Keeps the latest steps and the best one, the later of equals.
+    """Keeps the latest steps, the best one, the later of equals, and what is damaged: it may have been the best.
 
     Orbax has such a policy for metrics that it stores itself, but then cannot open a directory in which one
     file of metrics is damaged; the scores here come from the records, which may be missing.
     """
 
-    def __init__(self, latest: int, scores: dict[int, float]):
+    def __init__(self, latest: int, scores: dict[int, float], damaged: set[int]):
         self._latest = latest
         self._scores = scores
+        self._damaged = damaged
 
     def should_preserve(self, checkpoints: Sequence, *, context: Any) -> Sequence[bool]:
         """Whether each checkpoint stays; orbax calls this after every save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         scored = [(self._scores[step], step) for step in steps if step in self._scores]
-        kept = {*sorted(steps)[-self._latest :], max(scored, default=(None, None))[1]}
+        kept = {*sorted(steps)[-self._latest :], max(scored, default=(None, None))[1], *self._damaged}
         return [step in kept for step in steps]
 
 
@@ -267,6 +296,19 @@ def _pack(state: Any) -> tuple[list, np.ndarray]:
     paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
     content = b"".join(np.asarray(leaf).tobytes() for _, leaf in paths_and_leaves)
     return [_describe(*each) for each in paths_and_leaves], np.frombuffer(content, np.uint8)
+
+
+def _is_readable(leaves: Any, score: Any, metadata: Any = None, **rest: Any) -> bool:
+    """Whether the parts of a record are of the kinds that `_difference` and comparisons take."""
+    described = isinstance(leaves, list) and all(isinstance(leaf, list) and len(leaf) == 3 for leaf in leaves)
+    ranked = score is None or isinstance(score, int | float) and math.isfinite(score)
+    return described and ranked and isinstance(metadata or {}, dict)
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Sha256 of all of a record but its checksum."""
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 def _unpack(leaves: list, content: np.ndarray) -> list[np.ndarray]:

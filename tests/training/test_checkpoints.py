@@ -1,6 +1,7 @@
 """Checkpoints: what is saved comes back, damage is found out, another model is refused."""
 
 import errno
+import json
 import logging
 import os
 from pathlib import Path
@@ -169,7 +170,11 @@ def test_whatever_file_is_damaged_only_a_whole_state_comes_back(tmp_path, caplog
                 if restored.step == 1:
                     fallbacks += 1
                     assert "step 2 is not used" in caplog.text
-                assert checkpoints.restore(template, "best").step == restored.step
+                if restored.step == 2:
+                    assert checkpoints.restore(template, "best").step == 2
+                else:  # step 2 scored higher: step 1 must not become the network
+                    with pytest.raises(ValueError, match="step 2, .*is damaged .*restore this one from a copy"):
+                        checkpoints.restore(template, "best")
         path.write_bytes(content)
     assert fallbacks >= 6
     assert (tmp_path / "2").is_dir()  # reading moved nothing
@@ -187,7 +192,50 @@ def test_a_changed_value_is_found_by_its_hash(tmp_path, caplog):
     record.write_text(text[:start] + ("0" if text[start] != "0" else "1") + text[start + 1 :])
     with caplog.at_level(logging.WARNING), Checkpoints(tmp_path, best="accuracy") as checkpoints:
         assert checkpoints.restore({"a": np.zeros(50, int)}).step == 1
-    assert "step 2" in caplog.text and "sha256" in caplog.text
+    assert "step 2" in caplog.text and "its checksum is another" in caplog.text
+
+
+def test_a_score_that_was_edited_does_not_move_the_choice(tmp_path):
+    """Neither up nor down: the record is not as it was written, so nothing is chosen by it."""
+    save_all(tmp_path, [0.9, 0.5, 0.6])
+    template = {"a": np.zeros(50, int)}
+    for step, score in ((1, 0.1), (3, 0.95)):
+        path = record_of(tmp_path, step)
+        before = path.read_text()
+        path.write_text(json.dumps(json.loads(before) | {"score": score}))
+        said = pytest.raises(ValueError, match=f"step {step}, maybe the best one, is damaged .*checksum")
+        with Checkpoints(tmp_path, best="accuracy") as checkpoints, said:
+            checkpoints.restore(template, "best")
+        path.write_text(before)
+    with Checkpoints(tmp_path, best="accuracy") as checkpoints:
+        best = checkpoints.restore(template, "best")
+    assert (best.step, best.score) == (1, 0.9)
+
+
+def test_a_record_without_a_checksum_is_that_of_an_earlier_version(tmp_path):
+    save_all(tmp_path, [0.9, 0.5])
+    for step in (1, 2):
+        path = record_of(tmp_path, step)
+        content = json.loads(path.read_text())
+        del content["checksum"]
+        path.write_text(json.dumps(content))
+    with Checkpoints(tmp_path, best="accuracy") as checkpoints:
+        assert checkpoints.restore({"a": np.zeros(50, int)}, "best").step == 1
+
+
+@pytest.mark.parametrize("part", ["record", "state"])
+def test_training_on_does_not_lose_a_best_step_that_is_damaged(tmp_path, part):
+    """It is neither removed nor replaced while later steps are saved; in the end it is named."""
+    save_all(tmp_path, [0.9, 0.2, 0.3])
+    file = max(files_of(tmp_path / "1" / part), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-20])
+    with Checkpoints(tmp_path, best="accuracy") as checkpoints:
+        assert checkpoints.restore({"a": np.zeros(50, int)}).step == 3
+        for step in (4, 5, 6):
+            checkpoints.save(step, {"a": np.full(50, step)}, {"accuracy": 0.4})
+        checkpoints.wait()
+        with pytest.raises(ValueError, match="step 1, .*is damaged"):
+            checkpoints.restore({"a": np.zeros(50, int)}, "best")
 
 
 def test_a_run_goes_on_over_a_damaged_step(tmp_path):
