@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, GetPydanticSchema, PlainSerializer, PlainValidator
 
 from rnas.artifacts.files import read_json, write_json
-from rnas.artifacts.record import Count, Number, Record, Size
+from rnas.artifacts.record import Classes, Extent, Number, Record, Size
 from rnas.spaces import cell_space, nasbench201, width_space
 
 FILE = "architecture.json"
@@ -49,8 +49,8 @@ class Architecture(Record, abc.ABC):
     earlier = "Search again, or write the file in this format."
     beside: ClassVar[tuple[str, ...]] = ("tutor_assignment",)
 
-    image_shape: tuple[Count, Count, Count]  # [H, W, C] of the images it was searched on
-    num_classes: Count  # K
+    image_shape: tuple[Extent, Extent, Extent]  # [H, W, C] of the images it was searched on
+    num_classes: Classes
     tutor_assignment: TutorAssignment = TutorAssignment()  # who learns from whom
 
     def __post_init__(self):
@@ -89,7 +89,7 @@ class WidthArchitecture(Architecture):
         PlainValidator(lambda name: width_space.get_space(str(name))),
         PlainSerializer(lambda space: space.name),
     ]
-    widths: tuple[Count, ...]
+    widths: tuple[Extent, ...]
     width_probabilities: Rows = ()
 
     def __post_init__(self):
@@ -133,9 +133,9 @@ class CellArchitecture(Architecture):
     beside = ("genotype", "tutor_assignment")
 
     genotype: Annotated[cell_space.Genotype, PlainValidator(_genotype), PlainSerializer(cell_space.Genotype.to_json)]
-    channels: Size  # of the first cell
+    channels: Extent  # of the first cell
     cells: Size  # how many
-    width_ratio: tuple[Count, Count, Count] | None = None  # channels of the stages; None is the ratio of the space
+    width_ratio: tuple[Extent, Extent, Extent] | None = None  # channels of the stages; None is the ratio of the space
     origin: Origin = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
@@ -169,7 +169,7 @@ class NASBench201Architecture(Architecture):
     """A cell of NAS-Bench-201 in the network of its table."""
 
     code: str  # of the cell, six digits
-    channels: Size  # of the first stage
+    channels: Extent  # of the first stage
     cells: Size  # in each of the three stages
     origin: Origin = dataclasses.field(default_factory=dict)
     operation_probabilities: Rows = ()  # [6, 5] of each edge that it was read from; empty if from none

@@ -17,17 +17,18 @@ import numpy as np
 from pydantic import Field
 
 from rnas.artifacts.evaluation import KINDS
-from rnas.artifacts.files import read_arrays, write_arrays, write_text
+from rnas.artifacts.files import check_kinds, read_arrays, write_arrays, write_text
 from rnas.artifacts.image_arrays import ImageArrays
 from rnas.artifacts.record import Count, Number, Radius, Record, one_of
-from rnas.artifacts.scores import Curve, Score
+from rnas.artifacts.scores import Curve, Hyperparameters, Score
 from rnas.attacks.epsilon_parsing import NORMS, pixel_radius
 from rnas.attacks.sanity_checks import Check
 
 FILE = "attack.json"
 MODEL_KINDS = (*KINDS, "cell", "function")  # a cell of NAS-RobBench-201; any JAX function
 EXAMPLES, TABLE, IMAGES = "examples.npz", "examples.csv", "adversarial.npz"
-COLUMNS = ("label", "clean_prediction", "adversarial_prediction", *(f"distance_{norm}" for norm in NORMS))
+DISTANCES = tuple(f"distance_{norm}" for norm in NORMS)
+COLUMNS = ("label", "clean_prediction", "adversarial_prediction", *DISTANCES)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class AttackRow:
     """One attack, on the examples that the attacks before it left."""
 
     name: str  # in `rnas.attacks.catalogue`
-    settings: Mapping[str, Any]  # its hyperparameters
+    settings: Hyperparameters
     attacked: Count  # examples
     fooled: Count
     cumulative: Score  # what is still classified correctly after it
@@ -181,6 +182,7 @@ def read_examples(folder: str | os.PathLike) -> dict[str, np.ndarray]:
     shapes = {name: array.shape for name, array in columns.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise ValueError(f"{path}: shapes {shapes}, expected one value for each example in every array.")
+    check_kinds(path, columns, {name: "numbers" if name in DISTANCES else "integers" for name in COLUMNS})
     return columns
 
 

@@ -10,6 +10,11 @@ import uuid
 
 import numpy as np
 
+KINDS = {"integers": "iu", "numbers": "fiu", "shares": "f", "text": "U", "truth values": "b"}  # of arrays, for NumPy
+DEEPEST = 100  # levels of lists and objects
+LARGEST = 2**63  # the magnitude of numbers stays below
+REMEDY = "It may have been edited or cut short: mend it, or remove it to have it written anew."
+
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Replaces a file by `text` in UTF-8; see `replaced`."""
@@ -68,6 +73,22 @@ def read_arrays(path: str | os.PathLike, names: Sequence[str] | None = None) -> 
         raise ValueError(f"{path} cannot be read ({error}){expected}.") from error
 
 
+def check_kinds(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, str]) -> None:
+    """Raises ValueError where one of `arrays`, which were read from `path`, is of another kind than in `kinds`.
+
+    A kind is one of `KINDS`; the numbers of 'shares' are in [0, 1]. Arrays that `kinds` does not name may be any.
+    """
+    for name, kind in kinds.items():
+        letters, array = KINDS[kind], arrays[name]
+        fits = array.dtype.kind in letters and array.ndim > 0
+        if not fits or kind == "shares" and array.size and not (array.min() >= 0 and array.max() <= 1):
+            limits = " from 0 to 1" if kind == "shares" else ""
+            raise ValueError(
+                f"{path}: {name} is {array.dtype} {list(array.shape)}, expected {kind}{limits}. It may have been "
+                "edited: restore the file, or remove it to have it made anew."
+            )
+
+
 def _widened(array: np.ndarray) -> np.ndarray:
     """Types of other packages, such as bfloat16, would be written as bytes without a meaning."""
     return array.astype(np.float32) if array.dtype.kind == "V" else array
@@ -108,18 +129,52 @@ def read_json(path: str | os.PathLike) -> Any:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is not JSON; the message has line and column.
+      ValueError: as `parse_json`.
     """
-    text = Path(path).read_bytes()
+    return parse_json(Path(path).read_bytes(), path)
+
+
+def parse_json(text: str | bytes, path: str | os.PathLike, remedy: str = REMEDY) -> Any:
+    """The value of JSON that was read from `path`; numbers are finite and have at most 64 bits.
+
+    Raises ValueError where the text is not JSON, with line and column, or holds what no writer of rnas can have
+    written: deeper nesting than `DEEPEST`, larger numbers, text that is no Unicode.
+    """
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        _check_values(content)
+        return content
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not readable as JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
-            "It may have been edited or cut short: mend it, or remove it to have it written anew."
-        ) from error
+        wrong = f"{error.msg} at line {error.lineno}, column {error.colno}"
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not readable as JSON: no UTF-8 text at byte {error.start}") from error
+        wrong = f"no UTF-8 text at byte {error.start}"
+    except RecursionError:
+        wrong = f"more than {DEEPEST} levels"
+    except ValueError as error:
+        wrong = str(error)
+    raise ValueError(f"{path} is not readable as JSON: {wrong}. {remedy}")
+
+
+def _check_values(content: Any) -> None:
+    """Raises ValueError for the first value that `parse_json` refuses, level by level, whatever the depth."""
+    level, depth = [content], 0
+    while level:
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} levels")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, str):
+                if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+                    raise ValueError(f"{value!r:.40} is no text")
+            elif isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+                shown = f"{value:.3g}" if isinstance(value, float) else "a number of more than 64 bits"
+                raise ValueError(f"{shown} is no number that belongs there")
+        level, depth = below, depth + 1
 
 
 def read_object(path: str | os.PathLike) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import os
 from typing import ClassVar, Self
 
-from rnas.artifacts.files import read_arrays, write_arrays
+from rnas.artifacts.files import check_kinds, read_arrays, write_arrays
 
 
 class ImageArrays:
@@ -13,7 +13,7 @@ class ImageArrays:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Self:
-        """Reads the file. Raises ValueError where it is missing or holds arrays of other names or shapes."""
+        """Reads the file. Raises ValueError where it is missing or holds arrays of other names, kinds or shapes."""
         names: dict[str, object] = vars(cls)["__dataclass_fields__"]
         arrays = read_arrays(path, tuple(names))
         shape = arrays[cls.pictures[0]].shape
@@ -24,6 +24,8 @@ class ImageArrays:
                 f"{path} has {found}; expected one shape [n, height, width, channels] of {' and '.join(cls.pictures)}, "
                 "and [n] of all others."
             )
+        kinds = {name: "shares" if name in cls.pictures else "integers" for name in names}
+        check_kinds(path, arrays, kinds)
         return cls(**arrays)
 
     def write(self, path: str | os.PathLike) -> None:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rnas.artifacts.files import parse_json
 from rnas.artifacts.record import Count, Number, Record
 
 FILE = "metrics.jsonl"
@@ -54,5 +55,5 @@ def read_rows(workdir: str | os.PathLike) -> list[MetricsRow]:
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
-            rows.append(MetricsRow.from_json(json.loads(line)))
+            rows.append(MetricsRow.from_json(parse_json(line, path)))
     return rows

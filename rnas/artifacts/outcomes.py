@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from rnas.artifacts.files import read_arrays, write_arrays
+from rnas.artifacts.files import check_kinds, read_arrays, write_arrays
 
 FOLDER = "evaluation"  # of a work directory
 _IDS, _LABELS = "ids", "labels"
@@ -55,6 +55,7 @@ class Outcomes:
         arrays = read_arrays(path)
         if missing := [name for name in (_IDS, _LABELS) if name not in arrays]:
             raise ValueError(f"{path} lacks {', '.join(missing)}.")
+        check_kinds(path, arrays, {_IDS: "integers", _LABELS: "integers"})
         ids, labels = arrays.pop(_IDS), arrays.pop(_LABELS)
         try:
             return cls(ids, labels, arrays)

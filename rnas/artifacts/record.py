@@ -24,11 +24,14 @@ from rnas.artifacts.files import plain, read_json, write_json
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 Size = Annotated[int, Field(strict=True, ge=1)]
+Extent = Annotated[int, Field(strict=True, ge=1, le=2**14)]  # of an image or a network, which is no larger
+Classes = Annotated[int, Field(strict=True, ge=1, le=10**6)]  # K, of a classifier
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Radius = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 LEFT_OUT = Field(exclude_if=lambda value: value is None)  # None is written by leaving the key out
 
+_OTHER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
 _EXPECTED = {  # for types of error whose message speaks of Python
     "dataclass_type": "an object",
     "dict_type": "an object",
@@ -80,6 +83,9 @@ class Record:
         except ValidationError as error:
             wrong = "; ".join(_said(one, content) for one in error.errors(include_url=False)[:5])
             raise ValueError(f"{path} {wrong}. {cls.remedy}") from error
+        except _OTHER as error:  # of a field's own reader, which met what it was not made for
+            said = f"{type(error).__name__}: {error!s:.200}"
+            raise ValueError(f"{path} holds what {cls.__name__} cannot ({said}). {cls.remedy}") from error
 
     def to_json(self) -> dict[str, Any]:
         content = _adapter(type(self)).dump_python(self, mode="json", by_alias=True, fallback=plain, warnings=False)

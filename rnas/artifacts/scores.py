@@ -12,6 +12,17 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from rnas.artifacts.record import Count, Number, Radius, Record, Share
 
 
+def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in ("step_size", "steps", "restarts"):
+        value = settings.get(name, 0)
+        if not isinstance(value, int | float) or value < 0:
+            raise ValueError(f"expected {name} to be a number from 0, got {value!r:.60}")
+    return settings
+
+
+Hyperparameters = Annotated[Mapping[str, Any], AfterValidator(_checked)]  # of an attack, by name
+
+
 @dataclass(frozen=True)
 class Score(Record):
     """The share of images that a model classifies correctly."""
@@ -34,7 +45,7 @@ class AttackScore(Score):
 
     epsilon: Radius = 0.0  # radius in pixel units
     # The other hyperparameters: step_size (pixel units), steps, restarts, start, loss; of AutoAttack its version.
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Hyperparameters = field(default_factory=dict)
 
 
 def _of_point(content: Any) -> Any:

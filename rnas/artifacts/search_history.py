@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnas.artifacts.files import read_arrays, write_arrays
+from rnas.artifacts.files import check_kinds, read_arrays, write_arrays
 
 FOLDER = "search_history"
 
@@ -41,7 +41,10 @@ def read_history(workdir: Path, stage: str = "search") -> SearchHistory | None:
     if not files:
         return None
     rows = [read_arrays(file) for file in files]
-    if odd := [str(file) for file, row in zip(files, rows, strict=True) if row.keys() != rows[0].keys()]:
+    for file, row in zip(files, rows, strict=True):
+        check_kinds(file, row, dict.fromkeys(row, "shares"))
+    shapes = [{name: array.shape for name, array in row.items()} for row in rows]
+    if odd := [str(file) for file, found in zip(files, shapes, strict=True) if found != shapes[0]]:
         raise ValueError(f"{odd[0]} holds other arrays than {files[0]}: was it written by another run?")
     blocks = [f"width_{block}" for block in range(sum(name.startswith("width_") for name in rows[0]))]
     return SearchHistory(

@@ -88,7 +88,10 @@ class TableOfRuns:
         runs = {}
         for dataset, entries in content.items():
             for key, metrics in _mapping(source, entries).items():
-                number = nasbench201.identify(key)
+                try:
+                    number = nasbench201.identify(key)
+                except ValueError as error:
+                    raise ValueError(f"{source}: {error}") from error
                 if number != (canonical := nasbench201.canonical(number)):
                     raise ValueError(
                         f"{source} is of another version: it evaluates id {number}, whose class is that of id "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-import re
 from typing import TYPE_CHECKING
 
 from rnas.cli.arguments import SEVERAL, add_shared
@@ -157,19 +156,18 @@ def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
 
 
 def _of_teacher(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    from rnas.artifacts.teacher_card import FILE, TeacherCard
     from rnas.evaluation import evaluated_teacher
     from rnas.teachers import load_teacher
-    from rnas.teachers.teacher import CARD, read_card
+    from rnas.teachers.teacher import teacher_directory
 
     teacher = load_teacher(arguments.teacher)
-    card = read_card(Path(arguments.teacher) / CARD)
-    shape = tuple(card["image_shape"])
-    model = evaluated_teacher(teacher, shape, source=str(arguments.teacher))
-    recorded = card.get("origin", {}).get("dataset", {}).get("name", "")
-    name = arguments.dataset or re.sub(r"/[\d.]+$", "", recorded)  # without its version
+    card = TeacherCard.read(teacher_directory(arguments.teacher) / FILE)
+    model = evaluated_teacher(teacher, card.image_shape, source=str(arguments.teacher))
+    name = arguments.dataset or card.dataset
     if not name:
         raise ValueError(f"the card of {arguments.teacher} does not name the data it was trained on; give --dataset.")
-    return model, _load(name, arguments, model, shape)
+    return model, _load(name, arguments, model, card.image_shape)
 
 
 def _load(name: str, arguments: argparse.Namespace, model: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:

@@ -101,13 +101,13 @@ def train(arguments: argparse.Namespace, overrides: list[str]) -> None:
 
 def say_next(config: ConfigDict, workdir: Path) -> None:
     """Prints what a trained teacher has reached, and the commands that check and use it."""
-    from rnas.teachers.teacher import CARD, read_card
+    from rnas.artifacts.teacher_card import FILE, TeacherCard
 
     directory = workdir / "teacher"
-    if not (directory / CARD).exists():
+    if not (directory / FILE).exists():
         return  # the configuration names a teacher, or needs none
-    data, origin = config.data, read_card(directory / CARD)["origin"]
-    if scores := origin.get("validation"):
+    data = config.data
+    if scores := TeacherCard.read(directory / FILE).origin.get("validation"):
         say(
             f"{directory}: {scores['accuracy']:.1%} of the held-out images, {scores['adversarial_accuracy']:.1%} under "
             f"PGD-{config.validation.steps} at {config.adversarial.epsilon}."

@@ -130,7 +130,11 @@ def recorded_config(workdir: str | os.PathLike, overrides: Sequence[str] = ()) -
         if not _is_like(value, defaults[key]):
             kind = "a list" if isinstance(defaults[key], list) else type(defaults[key]).__name__
             raise ValueError(f"{path}: {key} is {json.dumps(value)}, expected {kind}; it may have been edited.")
-    config.update_from_flattened_dict(_with_tuples(given))
+    try:
+        config.update_from_flattened_dict(_with_tuples(given))
+        check_ranges(config, RANGES)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error} It may have been edited.") from error
     return _changed(config, overrides, str(path))
 
 
@@ -146,7 +150,9 @@ def _is_like(value: Any, default: Any) -> bool:
     if isinstance(default, int | float):
         return isinstance(value, int if isinstance(default, int) else int | float)
     if isinstance(default, list):
-        return isinstance(value, list) and not any(isinstance(each, dict | list) for each in value)
+        kinds = {type(each) for each in default}
+        kinds = kinds | {int} if float in kinds else kinds or {int, float, str}
+        return isinstance(value, list) and all(type(each) in kinds for each in value)
     return isinstance(value, str) if isinstance(default, str) else not isinstance(value, dict | list)
 
 

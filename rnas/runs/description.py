@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from rnas.artifacts.architecture import load_architecture
+from rnas.artifacts.teacher_card import TeacherCard
 from rnas.layers.counting import count
 from rnas.models import build_model
 from rnas.runs.recipes import uses_teacher
@@ -15,7 +16,7 @@ from rnas.runs.run import Run
 from rnas.runs.stages import open_run
 from rnas.runs.training_cost import StageCost, speeds, stage_costs
 from rnas.teachers import describe_taps
-from rnas.teachers.teacher import CARD, read_card, teacher_directory
+from rnas.teachers.teacher import CARD, teacher_directory
 
 
 def describe(
@@ -49,8 +50,8 @@ def describe(
     taps = {"student": [tap._asdict() for tap in describe_taps(student, image_shape, *inputs)]}
     card = teacher_directory(config.teacher.path or workdir / "teacher") / CARD
     if card.exists():
-        content = read_card(card)
-        teacher = {key: content[key] for key in ("architecture", "num_classes", "mean", "std", "hash")}
+        content = TeacherCard.read(card)
+        teacher = {key: getattr(content, key) for key in ("architecture", "num_classes", "mean", "std", "hash")}
     elif uses_teacher(run.config):
         data = {"num_classes": config.data.num_classes, "mean": list(config.data.mean), "std": list(config.data.std)}
         teacher = {"architecture": config.teacher.architecture, **data}

@@ -19,6 +19,7 @@ from rnas.spaces.registry import Registry
 if TYPE_CHECKING:  # imported late, so that queries to the table answer without it
     import jax
 
+MOST_CELLS = 1000  # of a network: a number beyond is a mistake
 NODES = 4  # intermediate nodes of a cell, numbered from 2; 0 and 1 are the outputs of the two cells before
 FIRST = 2
 CONCAT = tuple(range(FIRST, FIRST + NODES))
@@ -97,9 +98,11 @@ class CellSpace(EdgeSpace):
     width_ratio: tuple[int, int, int]
 
     def reductions(self, cells: int) -> tuple[int, int]:
-        """Returns the indices of the two reductions among `cells`; raises ValueError where these are less than 3."""
+        """Returns the indices of the two reductions among `cells`; raises ValueError for less than 3, or too many."""
         if cells < 3:
             raise ValueError(f"a network needs two reductions and a cell before them, at least 3 cells; got {cells}.")
+        if cells > MOST_CELLS:
+            raise ValueError(f"a network of {cells} cells; expected at most {MOST_CELLS}.")
         return cells // 3, 2 * cells // 3
 
     def placement(self, cells: int) -> tuple[str, ...]:
@@ -122,6 +125,7 @@ class CellSpace(EdgeSpace):
 
     def taps(self, cells: int) -> tuple[str, ...]:
         """Names of the intermediate outputs of a network of this space, in forward order."""
+        self.reductions(cells)  # refuses what is no number of cells
         return ("stem", *(f"cell{i}.node{node}" for i in range(cells) for node in CONCAT))
 
     def places(self, many: int, few: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import re
 
 import numpy as np
 
-from rnas.spaces.cell_space import EdgeSpace
+from rnas.spaces.cell_space import MOST_CELLS, EdgeSpace
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from, to), in the order of a code's digits
@@ -240,8 +240,10 @@ def blocks(channels: int = CHANNELS, cells: int = CELLS) -> list[tuple[str, int]
 
     Args:
       channels: of the first stage; each further one has twice as many.
-      cells: in each of the three stages.
+      cells: in each of the three stages; raises ValueError for too many.
     """
+    if cells > MOST_CELLS:
+        raise ValueError(f"stages of {cells} cells; expected at most {MOST_CELLS}.")
     found = []
     for stage in range(3):
         width = channels * 2**stage

@@ -20,6 +20,6 @@ class Registry(dict[str, Space], Generic[Space]):
 
     def get_space(self, name: str) -> Space:
         """Returns the space called `name`; raises ValueError naming the known ones."""
-        if name not in self:
-            raise ValueError(f"unknown space {name!r}; known spaces: {', '.join(self)}.")
+        if not isinstance(name, str) or name not in self:
+            raise ValueError(f"unknown space {name!r:.60}; known spaces: {', '.join(self)}.")
         return self[name]

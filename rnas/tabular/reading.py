@@ -9,7 +9,6 @@ with columns of its own.
 import collections
 from collections.abc import Mapping
 import hashlib
-import json
 import os
 from pathlib import Path
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rnas.artifacts.files import parse_json
 from rnas.artifacts.table_of_runs import DATASETS, METRICS, PUBLISHED_METRICS, TableOfRuns, check_accuracy
 from rnas.spaces import nasbench201
 from rnas.tabular.table import TASKS, RobBench
@@ -24,6 +24,7 @@ from rnas.tabular.table import TASKS, RobBench
 FILES = ("NAS-RobBench-201_html.json", "NAS-RobBench-201_all.json")  # of means, and of runs
 PROJECT_PAGE = "https://tt2408.github.io/nasrobbench201hp/"
 
+_REMEDY = "The download may be incomplete, or it is a web page about the file; fetch it again."
 _STANDARD_METRICS = {
     "standard_clean": "clean",
     "standard_apgd_ce": "aa_apgd-ce",
@@ -94,12 +95,9 @@ def _parse(file: Path) -> tuple[dict[str, Any], str]:
     data = file.read_bytes()
     try:
         text = re.sub(r"^\s*(?:(?:var|let|const)\s+)?\w+\s*=", "", data.decode()).strip().removesuffix(";")
-        content = json.loads(text)
-    except ValueError as error:  # of the decoder, or of UTF-8
-        raise ValueError(
-            f"{file}, {len(data):,} bytes, is not readable: {error}. The download may be incomplete, or it is a "
-            "web page about the file; fetch it again."
-        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}, {len(data):,} bytes, is not readable: {error}. {_REMEDY}") from error
+    content = parse_json(text, f"{file}, {len(data):,} bytes,", _REMEDY)
     return content if isinstance(content, dict) else {}, hashlib.sha256(data).hexdigest()
 
 

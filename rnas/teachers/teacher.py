@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.artifacts.files import read_arrays, read_object, write_arrays, write_json
+from rnas.artifacts.files import read_arrays, write_arrays, write_json
+from rnas.artifacts.teacher_card import FILE as CARD
+from rnas.artifacts.teacher_card import TeacherCard
 from rnas.models import build_model
 from rnas.training.checkpoints import Checkpoints
 
-CARD = "teacher.json"
 HALF = "weights.npz"  # float16, by names of parameters joined by '/'
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -132,10 +133,9 @@ class Teacher:
         else:
             with Checkpoints(path / "variables") as checkpoints:
                 checkpoints.save(0, self.variables)
-        kept = ("architecture", "image_shape", "fixed_size", "mean", "std", "hash", "origin")
-        card = {name: getattr(self, name) for name in kept} | {"num_classes": self.model.num_classes}
-        card["taps"] = [tap._asdict() for tap in self.taps]
-        write_json(path / CARD, card)
+        kept = ("architecture", "image_shape", "mean", "std", "hash", "fixed_size", "origin")
+        card = TeacherCard(num_classes=self.model.num_classes, **{name: getattr(self, name) for name in kept})
+        write_json(path / CARD, card.to_json() | {"taps": [tap._asdict() for tap in self.taps]})
 
 
 def describe_taps(model: nn.Module, image_shape: tuple[int, int, int], *args: Any) -> tuple[Tap, ...]:
@@ -165,26 +165,6 @@ def save_teacher(path: Path, model: nn.Module, variables: Any, **described: Any)
     Teacher(model, jax.device_get(variables), **described).save(Path(path))
 
 
-def read_card(path: Path) -> dict:
-    """Reads a `teacher.json`; raises ValueError where it is not one."""
-    card = read_object(path)
-    expected = {"architecture": str, "num_classes": int, "image_shape": list, "mean": list, "std": list, "hash": str}
-    if missing := [key for key in expected if key not in card]:
-        raise ValueError(f"{path} is no card of a teacher: it lacks {', '.join(missing)}.")
-    numbers = {key: card[key] for key in ("image_shape", "mean", "std")}
-    wrong = [key for key, kind in expected.items() if not isinstance(card[key], kind)]
-    wrong += [key for key, of in numbers.items() if key not in wrong and not _are_numbers(of)]
-    if not isinstance(card.setdefault("origin", {}), dict):
-        wrong.append("origin")
-    if wrong:
-        raise ValueError(f"{path} is no card of a teacher: {wrong[0]} is {card[wrong[0]]!r:.60}. Restore the file.")
-    return card
-
-
-def _are_numbers(values: list) -> bool:
-    return bool(values) and all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
-
-
 def teacher_directory(path: str | Path) -> Path:
     """The directory that a path, or `shipped:NAME`, stands for; raises ValueError for a name that is not shipped."""
     kind, colon, name = str(path).partition(":")
@@ -204,22 +184,24 @@ def load_teacher(path: str | Path, *, dtype: jnp.dtype | None = None) -> Teacher
     path = teacher_directory(path)
     if not (path / CARD).is_file():
         raise ValueError(f"no teacher at {path}: expected a directory that holds {CARD!r} and its variables.")
-    card = read_card(path / CARD)
-    name, image_shape, mean, std = card["architecture"], *(tuple(card[key]) for key in ("image_shape", "mean", "std"))
-    model = build_model(name, num_classes=card["num_classes"], mean=mean, std=std, dtype=dtype)
-    images = jnp.zeros((1, *image_shape))
-    template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), images)))
+    card = TeacherCard.read(path / CARD)
+    try:
+        normalisation = dict(mean=card.mean, std=card.std)
+        model = build_model(card.architecture, num_classes=card.num_classes, dtype=dtype, **normalisation)
+    except ValueError as error:
+        raise ValueError(f"{path / CARD}: {error}") from error
+    template = jax.eval_shape(lambda: dict(model.init(jax.random.key(0), jnp.zeros((1, *card.image_shape)))))
     variables = _half_variables(path, template) if (path / HALF).exists() else _variables(path, template)
     if variables is not None:
         teacher = Teacher(
             model,
             variables,
-            architecture=name,
-            image_shape=image_shape,
-            fixed_size=card.get("fixed_size", False),  # older cards lack it
-            origin=card.get("origin", {}),
+            architecture=card.architecture,
+            image_shape=card.image_shape,
+            fixed_size=card.fixed_size,
+            origin=dict(card.origin),
         )
-        if teacher.hash == card["hash"]:
+        if teacher.hash == card.hash:
             return teacher
     raise ValueError(f"the teacher at {path} lacks the weights its card names by hash; copy it again.")
 

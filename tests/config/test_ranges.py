@@ -66,7 +66,7 @@ def test_a_range_holds_its_numbers(allowed, inside, outside, text):
         ("rnas_cl", "data.std", (0.0, 0.5, 0.5), "data.std = (0.0, 0.5, 0.5): expected more than 0"),
         ("rnas_cl", "validation.collapse", 1.0, "validation.collapse = 1.0: expected at least 0 and less than 1."),
         ("dsara", "train.weight_average", 1.0, "train.weight_average = 1.0: expected at least 0 and less than 1."),
-        ("dsara", "search.cells", 0, "search.cells = 0: expected at least 1."),
+        ("dsara", "search.cells", 0, "search.cells = 0: expected from 1 to 1000."),
         ("robbench", "adversarial.step_size", "3", "adversarial.step_size = '3': expected lengths"),
         ("robbench", "train.calibration", 0, "train.calibration = 0: expected at least 1."),
     ],

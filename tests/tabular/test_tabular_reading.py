@@ -116,7 +116,7 @@ def test_a_truncated_download_is_refused(file, tmp_path, share):
     data = file.read_bytes()
     path = tmp_path / "table.json"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ValueError, match=r"table.json, [\d,]+ bytes, is not readable: .* incomplete"):
+    with pytest.raises(ValueError, match=r"table.json, [\d,]+ bytes, is not readable as JSON: .* incomplete"):
         load_robbench(path)
 
 
@@ -163,7 +163,7 @@ def row_for_alias(content, names):
         (row_for_alias, "id 15608 has a row of its own, but .* its class is that of id 58"),
         (lambda c, n: c.update({"58": c["58"][:-1]}), "id 58 has 17 figures, expected 18"),
         (lambda c, n: c["58"].__setitem__(0, 70.1), "cifar10#val_acc of id 58 is 70.1, expected an accuracy"),
-        (lambda c, n: c["58"].__setitem__(0, float("nan")), "of id 58 is nan"),
+        (lambda c, n: c["58"].__setitem__(0, float("nan")), "nan is no number"),
         (lambda c, n: c["58"].__setitem__(0, None), "of id 58 is None"),
         (lambda c, n: c["58"].__setitem__(0, True), "of id 58 is True"),
     ],
