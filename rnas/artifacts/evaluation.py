@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from rnas.artifacts.image_arrays import ImageArrays
-from rnas.artifacts.record import LEFT_OUT, Count, Record, one_of
+from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, one_of
 from rnas.artifacts.scores import AttackScore, Curve, Score
 
 FILE = "evaluation.json"
@@ -21,6 +21,22 @@ IMAGES = "adversarial.npz"
 # What a model of a run is. `method`: the student's network, trained by one adversarial method alone; `random` and
 # `published`: networks with random and with published cells.
 KINDS = ("student", "student_last", "teacher", "no_distillation", "plain", "method", "ablation", "random", "published")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Which step of a stage a model is, and why that one."""
+
+    stage: str  # that trained it
+    step: Count
+    choice: Annotated[str, one_of("best", "last")]  # "best": the highest score on held-out images; "last": of the stage
+    score: Number | None = None  # on held-out images; None where it was not measured
+    images: Count = 0  # how many of them
+
+    def __str__(self) -> str:
+        score = "" if self.score is None else f", score {self.score:.4g}"
+        why = f"the best on {self.images:,} held-out images" if self.choice == "best" else "the last"
+        return f"step {self.step:,} of {self.stage}, {why}{score}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,7 @@ class ModelScores(Record):
     # The other radii as the configuration writes them, such as '2/255' -> name -> score.
     epsilons: Mapping[str, Mapping[str, AttackScore]] = field(default_factory=dict)
     curve: Curve | None = None  # over the radius
+    checkpoint: Annotated[Checkpoint | None, LEFT_OUT] = None  # None of a teacher, and in files of earlier versions
 
 
 @dataclass(frozen=True)

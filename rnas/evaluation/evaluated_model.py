@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnas.artifacts.attack import AttackedModel
+from rnas.artifacts.evaluation import Checkpoint
 from rnas.layers.counting import count
 from rnas.teachers import Teacher
 from rnas.teachers.teacher import identity_hash
@@ -24,6 +25,7 @@ class EvaluatedModel(AttackedModel):
     # from which all its randomness comes.
     predict: Callable[..., jax.Array]
     variables: Any  # whatever `predict` takes
+    checkpoint: Checkpoint | None = None  # which it is; None where that is not known
 
     def facts(self) -> AttackedModel:
         """What `attack.json` stores of it."""

@@ -16,7 +16,7 @@ from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read
 from rnas.pages.decisions import decisions
 from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
-from rnas.pages.quantity import compact, norm_label, percent
+from rnas.pages.quantity import compact, exact, norm_label, percent
 from rnas.pages.results import (
     HEADLINE_ATTACK,
     Results,
@@ -285,6 +285,7 @@ def _protocol(files: Workdir, results: Results) -> dict[str, Any]:
         "radii": ", ".join(map(results.radius, by_radius(results.student))),
         "seeds": ", ".join(f"{name} {seed}" for name, seed in seeds.items() if seed is not None),
         "attacks": _attack_table(results),
+        "checkpoints": Fold("Checkpoints", _checkpoint_table(results)),
         "dataset": Fold("Data", settings_table("data", files.evaluation.dataset)),
     }
 
@@ -305,6 +306,17 @@ def _attack_table(results: Results) -> Table | None:
         "Images": lambda row: whole(row[1].count),
     }
     return Table.of("attacks", measured, columns, "Attacks", below="version") if measured else None
+
+
+def _checkpoint_table(results: Results) -> Table | None:
+    """Which step of which stage each model is, and why that one."""
+    rows: list[list[Any]] = []
+    for model in results.models.values():
+        if found := model.checkpoint:
+            why = f"best on {exact(found.images)} held-out images" if found.choice == "best" else "last of the stage"
+            score = "" if found.score is None else Cell(f"{found.score:.4f}", value=found.score)
+            rows.append([model.label, found.stage, whole(found.step), why, score])
+    return Table("checkpoints", ["Model", "Stage", "Step", "Choice", "Score"], rows) if rows else None
 
 
 def _stage_table(files: Workdir) -> Table:

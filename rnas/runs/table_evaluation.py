@@ -86,7 +86,7 @@ class TableJudge:
         model = EvaluatedModel(
             predict=self.predict, variables=variables, num_classes=run.task.num_classes, name=network.name,
             hash=content_hash(variables), kind="cell", label=f"Cell {code}", source=str(run.workdir),
-            architecture=code, **size,
+            architecture=code, checkpoint=None, **size,
         )  # fmt: skip
         folder = run.workdir / "attacks" / network.name
         summary = assess_dataset(

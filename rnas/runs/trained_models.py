@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from rnas.artifacts.evaluation import Checkpoint
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
 from rnas.layers.counting import count
 from rnas.runs.baselines import RANDOM, parse
@@ -31,12 +32,12 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
     else:
         architecture = run.architecture
     network = run.search.network(architecture)
-    variables = _variables(run, name, network)
+    variables, checkpoint = _chosen(run, name, network)
     kind, label = _kind_and_label(run, name)
     return EvaluatedModel(
         predict=predict(network), variables=variables, num_classes=run.config.data.num_classes, name=name,
         hash=content_hash(variables), kind=kind, label=label, source=str(run.workdir),
-        architecture=architecture.name, **count(network, architecture.image_shape)._asdict(),
+        architecture=architecture.name, checkpoint=checkpoint, **count(network, architecture.image_shape)._asdict(),
     )  # fmt: skip
 
 
@@ -63,16 +64,22 @@ def _kind_and_label(run: Run, name: str) -> tuple[str, str]:
     return "method" if baseline.terms == "no_distillation" and not baseline.tutors else "ablation", label
 
 
-def _variables(run: Run, name: str, network: nn.Module) -> Any:
-    """Of the student the fine-tuned ones if they score higher on held-out images, else the trained ones."""
+def _chosen(run: Run, name: str, network: nn.Module) -> tuple[Any, Checkpoint]:
+    """The variables of a model, and which they are: of the student those of fine-tuning if they score higher."""
 
-    def state(stage: str, which: str = "best") -> State:
-        return trained(run, recipe(run.config, stage), network, which).state
+    def restored(stage: str, which: str = "best") -> tuple[State, Checkpoint]:
+        found = trained(run, recipe(run.config, stage), network, which)
+        choice = "best" if which == "best" and found.score is not None else "last"
+        images = len(run.validation) if found.score is not None else 0
+        return found.state, Checkpoint(stage, found.step, choice, found.score, images)
 
     if name != "student":
-        return (state("train", "latest") if name == "student_last" else state(name)).outcome
-    plain = state("train")
-    if not run.config.finetune.epochs:
-        return plain.outcome
-    tuned, score = state("finetune"), run.validate(predict(network))
-    return (tuned if score is None or score(tuned)["score"] >= score(plain)["score"] else plain).outcome
+        state, checkpoint = restored("train", "latest") if name == "student_last" else restored(name)
+        return state.outcome, checkpoint
+    plain, checkpoint = restored("train")
+    if run.config.finetune.epochs:
+        tuned, other = restored("finetune")
+        score = run.validate(predict(network))
+        if score is None or score(tuned)["score"] >= score(plain)["score"]:
+            return tuned.outcome, other
+    return plain.outcome, checkpoint

@@ -24,6 +24,7 @@ from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.run import Run
 from rnas.runs.trained_models import evaluated_model
 from rnas.steps import forget_programs
+from rnas.steps.meeting import meet
 from rnas.training.hosts import agreed
 from rnas.training.messages import say
 from rnas.training.progress import Progress
@@ -41,16 +42,22 @@ def evaluate_models(run: Run) -> None:
     models = {}
     for name in evaluated_names(run.config):
         path = run.workdir / FOLDER / f"{name}.json"
+        outcomes = path.with_suffix(".npz")
         if agreed(path.exists()):
             scores = ModelScores.read(path)
         else:
             model = restored(name)
-            scores, outcomes = _measure(run, model, test, path.with_suffix(".npz"))
-            examples = _examples(run, model, test, outcomes) if name == "student" else None
+            if model.checkpoint:
+                say(f"evaluate {name}: {model.checkpoint}.")
+            scores, _ = _measure(run, model, test, outcomes)
+            scores = dataclasses.replace(scores, checkpoint=model.checkpoint)
             if jax.process_index() == 0:
-                if examples:
-                    examples.write(run.workdir / IMAGES)
                 scores.write(path)  # last: the mark of a model that is finished
+            meet("scores")
+        if name == "student" and agreed(outcomes.exists() and not (run.workdir / IMAGES).exists()):
+            examples = _examples(run, restored(name), test, Outcomes.read(outcomes))
+            if jax.process_index() == 0:
+                examples.write(run.workdir / IMAGES)
         models[name] = scores
     attacked = None
     for name in auto_attacked(config.auto_attack, models):
