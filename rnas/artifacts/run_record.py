@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 import platform
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 
-from rnas.artifacts.record import Count, Number, Record, one_of
+from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, one_of
 
 FILE = "run.json"
 PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -46,6 +46,7 @@ class StageRecord:
     status: Annotated[str, one_of("running", "complete")]
     seconds: Number = 0.0
     starts: Count = 0
+    files: Annotated[Mapping[str, str] | None, LEFT_OUT] = None  # sha256 of all it has left; None: it was not recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,7 @@ class RunRecord(Record):
     device: str  # its kind, such as 'cpu' or 'NVIDIA H200'
     devices: Count  # how many, over all hosts
     stages: Mapping[str, StageRecord]  # name -> record, in the order in which they began
+    anew: Annotated[str | None, LEFT_OUT] = None  # a stage that is made anew with all after it, until that is done
 
     def is_complete(self, stage: str) -> bool:
         return stage in self.stages and self.stages[stage].status == "complete"
@@ -75,29 +77,49 @@ class StageRecorder:
         former = RunRecord.read(self._path) if self._path.exists() else RunRecord(now, "", {}, "", 0, {})
         devices = jax.devices()
         self.record = dataclasses.replace(
-            former, command=command, versions=versions(), device=devices[0].device_kind, devices=len(devices)
-        )
+            former, command=command, versions=versions(), device=devices[0].device_kind, devices=len(devices),
+        )  # fmt: skip
+
+    def reopen(self, stage: str) -> None:
+        """Makes a stage one that is not complete; what it had left stays on record."""
+        self._write(stage, dataclasses.replace(self.record.stages[stage], status="running"))
+
+    def forget(self, stages: Sequence[str], anew: str) -> None:
+        """Drops stages, which are made anew from `anew` on."""
+        kept = {name: entry for name, entry in self.record.stages.items() if name not in stages}
+        self._update(stages=kept, anew=anew)
+
+    def finish(self) -> None:
+        """What was made anew is done."""
+        if self.record.anew:
+            self._update(anew=None)
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, left: Callable[[], Mapping[str, str]] | None = None) -> Iterator[None]:
         """Times a stage and marks it complete at the end.
 
         The time of a process that was killed outright is not known and not counted.
+
+        Args:
+          left: what the stage has left when it is complete, file -> sha256, on the first process; None: not recorded.
         """
         former = self.record.stages.get(name, StageRecord("running"))
         entry = dataclasses.replace(former, status="running", starts=former.starts + 1)
         self._write(name, entry)
         began = time.monotonic()
-        status = "running"
+        status, files = "running", former.files
         try:
             yield
+            files = left() if left and jax.process_index() == 0 else None
             status = "complete"
         finally:
             seconds = round(former.seconds + time.monotonic() - began, 1)
-            self._write(name, dataclasses.replace(entry, status=status, seconds=seconds))
+            self._write(name, dataclasses.replace(entry, status=status, seconds=seconds, files=files))
 
     def _write(self, name: str, entry: StageRecord) -> None:
-        stages = {**self.record.stages, name: entry}
-        self.record = dataclasses.replace(self.record, stages=stages)
+        self._update(stages={**self.record.stages, name: entry})
+
+    def _update(self, **fields: Any) -> None:
+        self.record = dataclasses.replace(self.record, **fields)
         if jax.process_index() == 0:
             self.record.write(self._path)

@@ -18,6 +18,8 @@ UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--config", "--workdir", *SEVERAL)
+    words = "make this stage and all after it anew; what they had left is kept in the folder former/"
+    parser.add_argument("--from", dest="anew", metavar="STAGE", help=words)
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
@@ -30,8 +32,9 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     config, workdir = read_config(arguments, overrides)
     with interruptible():
         stages.execute(
-            config, workdir, command=arguments.typed, until=UNTIL[arguments.command], report=draw, announce=announce
-        )
+            config, workdir, command=arguments.typed, until=UNTIL[arguments.command], anew=arguments.anew,
+            report=draw, announce=announce,
+        )  # fmt: skip
     return 0
 
 

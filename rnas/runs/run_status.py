@@ -29,7 +29,8 @@ def status(workdir: Path) -> dict[str, Any]:
     record = RunRecord.read(workdir / FILE)
     stages: dict[str, dict[str, Any]] = {stage: {"status": "waiting"} for stage in NAMES}
     for stage, entry in record.stages.items():
-        stages[stage] = dataclasses.asdict(entry)
+        stages[stage] = dataclasses.asdict(dataclasses.replace(entry, files=None))
+        del stages[stage]["files"]
         if entry.status == "running":
             runs = is_at_work(workdir, FILE, METRICS)
             stages[stage] |= {"status": "running" if runs else "interrupted", **_progress(workdir, stage, runs)}

@@ -45,6 +45,12 @@ def on_first(make: Callable[[], contextlib.AbstractContextManager]) -> Iterator[
         yield
 
 
+def done_on_first(do: Callable[[], object]) -> None:
+    """Calls `do` on the first process; where it is refused there, the others raise ValueError too."""
+    with on_first(lambda: contextlib.nullcontext(do())):
+        pass
+
+
 def check_shared(folder: Path, wait: float = WAIT) -> None:
     """Makes sure that all processes see the same folder, which exists on the first; they call this together.
 

@@ -244,7 +244,7 @@ def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
     stage = importlib.import_module("rnas.runs.stages.evaluate_models")  # its function has the same name
     ids = np.array([3, 1])
     columns = {"id": ids, "label": ids, "clean_correct": ids == ids, "fooled_by": np.array(["", "apgd_ce"])}
-    columns |= {name: np.zeros(2) for name in attack_file.COLUMNS if name != "label"}
+    columns |= {name: np.zeros(2, int) for name in attack_file.COLUMNS if name != "label"}
     attack_file.write_examples(tmp_path, columns)
     summary = SimpleNamespace(failed=[], robust=Score.of(1, 2), version="standard")
     monkeypatch.setattr(stage, "assess_dataset", lambda *_, report, **__: report(tmp_path) or summary)
@@ -387,11 +387,65 @@ def test_no_checkpoint_left_is_an_error(mini, copy):
         execute(mini.config, workdir, command="rnas train", until="train")
 
 
+def forget_files(workdir: Path) -> None:
+    """Makes `run.json` one of an earlier version, which recorded no checksums: what is there is taken as it is."""
+    record = read(workdir / "run.json")
+    for entry in record["stages"].values():
+        entry.pop("files", None)
+    (workdir / "run.json").write_text(json.dumps(record))
+
+
 def test_a_damaged_teacher_is_an_error(mini, copy):
     workdir = copy("train")
     damage(workdir / "teacher" / "variables")
+    forget_files(workdir)
     with pytest.raises(ValueError, match="every checkpoint in .*teacher/variables is damaged"):
         execute(mini.config, workdir, command="rnas train", until="train")
+
+
+def test_what_a_complete_run_lacks_is_made_again_as_it_was(mini, tmp_path, capsys):
+    """Figures, pictures and architecture, and the teacher, from checkpoints; an edited figure does not stand."""
+    workdir = Path(shutil.copytree(mini.workdir, tmp_path / "run"))
+    whole = ("evaluation.json", "architecture.json", "teacher/teacher.json", "evaluation/student.json")
+    for name in ("evaluation.json", "architecture.json", "teacher/teacher.json", "adversarial.npz"):
+        (workdir / name).unlink()
+    figures = read(workdir / "evaluation" / "student.json")
+    figures["clean"]["accuracy"] = 1.0
+    (workdir / "evaluation" / "student.json").write_text(json.dumps(figures))
+    execute(mini.config, workdir, command="rnas run", report=write_report)
+    shown = capsys.readouterr().err
+    assert all(f"of stage '{stage}'" in shown for stage in ("teacher", "derive", "evaluate"))
+    for name in whole:
+        assert read(workdir / name) == read(mini.workdir / name), name
+    with np.load(workdir / "adversarial.npz") as found, np.load(mini.workdir / "adversarial.npz") as former:
+        assert all(np.array_equal(found[name], former[name]) for name in former.files)
+    assert_same_checkpoints(mini.workdir, workdir)
+
+
+def test_a_damaged_best_checkpoint_of_a_complete_run_is_refused(mini, tmp_path):
+    workdir = Path(shutil.copytree(mini.workdir, tmp_path / "run"))
+    damage(workdir / "checkpoints" / "train" / str(STEPS) / "state")
+    with pytest.raises(ValueError, match=f"of stage 'train', checkpoints/train/{STEPS}/.*add --from=train"):
+        execute(mini.config, workdir, command="rnas run")
+    forget_files(workdir)  # then the evaluation finds out
+    (workdir / "evaluation.json").unlink()
+    record = read(workdir / "run.json")
+    del record["stages"]["evaluate"]
+    (workdir / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"checkpoints/train: step {STEPS}, the best, of score .*, is damaged"):
+        execute(mini.config, workdir, command="rnas run")
+
+
+def test_an_evaluation_says_which_step_it_took_and_why(mini):
+    models = read(mini.workdir / "evaluation.json")["models"]
+    with Checkpoints(mini.workdir / "checkpoints" / "train", best="score") as checkpoints:
+        assert checkpoints.steps() == [8, STEPS]
+    (validated,) = [row for row in metrics(mini.workdir, "train") if row["split"] == "validation"]
+    choice = {"stage": "train", "step": STEPS, "choice": "best", "score": validated["score"], "images": 32}
+    assert models["student"]["checkpoint"] == choice and "checkpoint" not in models["teacher"]
+    assert models["baseline_plain"]["checkpoint"]["stage"] == "baseline_plain"
+    page = (mini.workdir / "report.html").read_text()
+    assert "Checkpoints" in page and "best on 32 held-out images" in page
 
 
 @pytest.mark.parametrize(("key", "value"), [("hash", "0123"), ("std", [0.5])])
@@ -401,6 +455,7 @@ def test_tutors_of_another_teacher_are_refused(mini, copy, key, value):
     architecture = read(path)
     architecture["teacher"][key] = value
     path.write_text(json.dumps(architecture))
+    forget_files(workdir)
     with pytest.raises(ValueError, match="tutors of .*architecture.json are layers of another teacher.*this one is"):
         execute(mini.config, workdir, command="rnas train", until="train")
 
@@ -409,6 +464,7 @@ def test_distilling_without_tutors_is_refused(mini, copy):
     workdir = copy("train")
     path = workdir / "architecture.json"
     path.write_text(json.dumps({**read(path), "tutors": []}))
+    forget_files(workdir)
     with pytest.raises(ValueError, match="the architecture has no tutors.*--config.train.gamma=0"):
         execute(mini.config, workdir, command="rnas train", until="train")
 
@@ -416,6 +472,7 @@ def test_distilling_without_tutors_is_refused(mini, copy):
 def test_evaluating_without_a_trained_student_is_refused(mini, copy):
     workdir = copy("evaluate")
     shutil.rmtree(workdir / "checkpoints" / "train")
+    forget_files(workdir)
     with pytest.raises(ValueError, match="holds no checkpoint of stage 'train'; run that stage first"):
         execute(mini.config, workdir, command="rnas evaluate", until="evaluate")
 
