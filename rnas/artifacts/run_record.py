@@ -18,6 +18,14 @@ import jax
 from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, one_of
 
 FILE = "run.json"
+SETTINGS = (  # of JAX: which random numbers are drawn, and how is computed with them
+    "jax_default_prng_impl", "jax_threefry_partitionable", "jax_enable_x64", "jax_default_matmul_precision",
+)  # fmt: skip
+FORMER_SETTINGS: Mapping[str, bool | str | None] = {  # with which runs were begun that did not record them
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_enable_x64": False,
+}
 PACKAGES = ("rnas", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -37,6 +45,25 @@ def precision(shorter: Sequence[str] = ()) -> str:
     """
     own = f"{' and '.join(shorter)} inside the model, else " if shorter else ""
     return f"{own}float32, matrix products {getattr(jax.config, 'jax_default_matmul_precision', None) or 'default'}"
+
+
+def settings() -> dict[str, bool | str | None]:
+    """The values that `SETTINGS` have here."""
+    return {name: getattr(jax.config, name, None) for name in SETTINGS}
+
+
+def check_settings(recorded: Mapping[str, bool | str | None], workdir: str | os.PathLike) -> None:
+    """Raises ValueError where JAX has other settings than `recorded`; the message names both, and how to set them."""
+    present = settings()
+    wrong = [name for name, value in recorded.items() if name in present and present[name] != value]
+    if wrong:
+        rows = "\n".join(f"  {name}: {recorded[name]} recorded, {present[name]} now" for name in wrong)
+        how = " ".join(f"-u {name.upper()}" for name in wrong if recorded[name] is None)
+        how += " ".join(f"{name.upper()}={recorded[name]}" for name in wrong if recorded[name] is not None)
+        raise ValueError(
+            f"{workdir} holds a run that JAX computed with other settings; its numbers would change half way:\n{rows}\n"
+            f"Start it with the recorded ones, env {how} rnas …, or use another --workdir."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +89,8 @@ class RunRecord(Record):
     device: str  # its kind, such as 'cpu' or 'NVIDIA H200'
     devices: Count  # how many, over all hosts
     stages: Mapping[str, StageRecord]  # name -> record, in the order in which they began
+    # Settings of JAX that numbers depend on, those of the first start; None: `FORMER_SETTINGS`.
+    settings: Annotated[Mapping[str, bool | str | None] | None, LEFT_OUT] = None
     anew: Annotated[str | None, LEFT_OUT] = None  # a stage that is made anew with all after it, until that is done
 
     def is_complete(self, stage: str) -> bool:
@@ -69,15 +98,21 @@ class RunRecord(Record):
 
 
 class StageRecorder:
-    """Keeps the `run.json` of one work directory while its stages run. Only process 0 writes. Raises as `read`."""
+    """Keeps the `run.json` of one work directory while its stages run. Only process 0 writes.
+
+    Raises as `read`, and ValueError where JAX has other settings than those that the run was begun with.
+    """
 
     def __init__(self, workdir: str | os.PathLike, command: str):
         self._path = Path(workdir) / FILE
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         former = RunRecord.read(self._path) if self._path.exists() else RunRecord(now, "", {}, "", 0, {})
+        if former.stages:
+            check_settings(FORMER_SETTINGS if former.settings is None else former.settings, workdir)
         devices = jax.devices()
         self.record = dataclasses.replace(
             former, command=command, versions=versions(), device=devices[0].device_kind, devices=len(devices),
+            settings=settings(),
         )  # fmt: skip
 
     def reopen(self, stage: str) -> None:

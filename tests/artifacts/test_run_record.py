@@ -69,3 +69,44 @@ def test_versions_name_python_and_the_packages():
     found = versions()
     assert found["python"] == platform.python_version() and found["jax"] == jax.__version__
     assert {"rnas", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("jax_threefry_partitionable", False),
+        ("jax_enable_x64", True),
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_default_matmul_precision", "bfloat16"),
+    ],
+)
+def test_other_settings_of_jax_are_refused_by_name(tmp_path, name, other):
+    with StageRecorder(tmp_path, "first").stage("train"):
+        pass
+    own = getattr(jax.config, name)
+    assert content(tmp_path)["settings"][name] == own
+    jax.config.update(name, other)
+    try:
+        with pytest.raises(ValueError, match=f"{name}: {own} recorded, {other} now(.|\n)*{name.upper()}"):
+            StageRecorder(tmp_path, "second")
+    finally:
+        jax.config.update(name, own)
+    StageRecorder(tmp_path, "third")
+
+
+def test_a_run_that_recorded_no_settings_began_with_those_of_its_time(tmp_path):
+    with StageRecorder(tmp_path, "first").stage("train"):
+        pass
+    path = tmp_path / "run.json"
+    former = content(tmp_path)
+    del former["settings"]
+    path.write_text(json.dumps(former))
+    StageRecorder(tmp_path, "second")
+    with jax.threefry_partitionable(False), pytest.raises(ValueError, match="threefry_partitionable: True recorded"):
+        StageRecorder(tmp_path, "third")
+
+
+def test_other_settings_may_be_given_while_no_stage_has_begun(tmp_path):
+    StageRecorder(tmp_path, "first").record.write(tmp_path / "run.json")
+    with jax.threefry_partitionable(False):
+        assert StageRecorder(tmp_path, "second").record.settings["jax_threefry_partitionable"] is False
