@@ -1,12 +1,14 @@
-"""`rnas status`: how far a run has come, or all runs of a folder."""
+"""`rnas status`: how far a run, a study or a table has come, or all runs and tables of a folder."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from rnas.cli.arguments import add_shared
 
 RUNS = "runs"  # where runs are made by default
+DEPTH = 3  # folders below it in which they are looked for: runs/<folder>/<name>/seed_<n>
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,19 +18,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    """Prints state, steps and times of every stage, or a line for each run; raises ValueError where there is no run."""
-    from rnas.artifacts.run_record import FILE
-    from rnas.runs.run_status import as_text, runs_below, status, summary
+    """Prints states, steps and times of one work directory, or a line for each; ValueError where there is none."""
+    from rnas.runs import run_status, study_status, table_status
 
-    named = arguments.workdir or ("." if Path(FILE).exists() else None)
-    if named and ((Path(named) / FILE).exists() or not runs_below(Path(named))):
-        found = status(Path(named))
-        print(json.dumps(found) if arguments.json else as_text(found))
-        return 0
-    folder = Path(named or RUNS)
-    runs = [status(workdir) for workdir in runs_below(folder)]
-    if not runs:
+    def kind(folder: Path, *kinds: Any) -> Any:
+        return next((each for each in kinds if each.is_one(folder)), None)
+
+    every = run_status, study_status, table_status
+    folder = Path(arguments.workdir or ("." if kind(Path(), *every) else RUNS))
+    # Of a study its seeds, which are runs.
+    below = {path: each for path in _work_directories(folder) if (each := kind(path, run_status, table_status))}
+    alone = kind(folder, *every) or (run_status if arguments.workdir and not below else None)  # which refuses
+    if alone:
+        found = alone.status(folder)
+        text = alone.as_text(found)
+    elif below:
+        states = {path: each.status(path) for path, each in below.items()}
+        found = {"runs": list(states.values())}
+        text = "\n".join(f"{path}\n  {each.summary(states[path])}" for path, each in below.items())
+    else:
         raise ValueError(f"there is no run in {folder}/; name one by --workdir=DIR, or start one with rnas run.")
-    lines = [f"{found['workdir']}\n  {summary(found)}" for found in runs]
-    print(json.dumps({"runs": runs}) if arguments.json else "\n".join(lines))
+    print(json.dumps(found) if arguments.json else text)
     return 0
+
+
+def _work_directories(folder: Path) -> list[Path]:
+    from rnas.artifacts.run_record import FILE as RECORD
+    from rnas.config.load import FILE as CONFIG
+
+    patterns = ["*/" * depth + name for depth in range(DEPTH + 1) for name in (RECORD, CONFIG)]
+    return sorted({path.parent for pattern in patterns for path in folder.glob(pattern)})

@@ -9,7 +9,7 @@ import sys
 from rnas.artifacts.failure import forget_failures
 from rnas.artifacts.files import read_object, write_arrays, write_json
 from rnas.artifacts.table_results import merge
-from rnas.cli.arguments import add_shared, read_config, read_shard, show
+from rnas.cli.arguments import add_shared, read_config, read_shard
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import load_robbench
@@ -123,9 +123,14 @@ def _train(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 
 def _status(arguments: argparse.Namespace, _: Sequence[str]) -> int:
-    from rnas.runs.table_status import table_status
+    from rnas.runs.table_status import as_text, is_one, status
 
-    return show(table_status(Path(arguments.workdir)), as_json=arguments.json)
+    workdir = Path(arguments.workdir)
+    if not is_one(workdir):
+        raise ValueError(f"{workdir} holds no table of networks: expected what rnas tabular train makes.")
+    found = status(workdir)
+    print(json.dumps(found)) if arguments.json else tell(as_text(found))
+    return 0
 
 
 def _retry(arguments: argparse.Namespace, _: Sequence[str]) -> int:

@@ -65,11 +65,7 @@ def check_surroundings(run: Run) -> None:
         _ = run.teacher
     if config.teacher.natural_path:
         _ = run.natural_teacher
-    natural = recipes.uses_natural_teacher(config) and not config.teacher.natural_path
-    trains = {
-        "teacher": natural or (recipes.uses_teacher(config) and not config.teacher.path),
-        "search": run.search.searches,
-    }
+    trains = {"teacher": recipes.trained_teachers(config), "search": run.search.searches}
     for stage in (*filter(trains.get, trains), "train"):
         per_device(size := config[stage].batch_size, f"{stage}.batch_size")
         if size > images:

@@ -143,6 +143,13 @@ def uses_natural_teacher(config: ConfigDict) -> bool:
     return any(objective.needs_natural_teacher for objective in objectives_of(config))
 
 
+def trained_teachers(config: ConfigDict) -> tuple[str, ...]:
+    """The teachers, of `TEACHERS`, that some stage learns from and that are not given."""
+    used = {"teacher": uses_teacher(config), "natural_teacher": uses_natural_teacher(config)}
+    given = {"teacher": config.teacher.path, "natural_teacher": config.teacher.natural_path}
+    return tuple(name for name in TEACHERS if used[name] and not given[name])
+
+
 def model_names(config: ConfigDict) -> tuple[str, ...]:
     """Models that can be evaluated once the run is through its training."""
     last = ("student_last",) if config.evaluation.last else ()

@@ -1,6 +1,7 @@
 """How far a run has come, read from its work directory while it runs, or after it was stopped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -9,44 +10,46 @@ from ml_collections import ConfigDict
 
 from rnas.artifacts.folder_lock import is_at_work
 from rnas.artifacts.metrics import FILE as METRICS
-from rnas.artifacts.metrics import read_rows
+from rnas.artifacts.metrics import MetricsRow, read_rows
 from rnas.artifacts.run_record import FILE, RunRecord
 from rnas.config import recorded_config
 from rnas.runs.recipes import BASELINE, TEACHERS, recipe
-from rnas.runs.stages import NAMES
+from rnas.runs.stages import NAMES, stages_of
 from rnas.training.messages import duration
 
-DEPTH = 3  # folders below runs/ in which runs are looked for: runs/<folder>/<name>/seed_<n>
+
+def is_one(workdir: Path) -> bool:
+    """Whether a folder is the work directory of a run."""
+    return (workdir / FILE).exists()
 
 
 def status(workdir: Path) -> dict[str, Any]:
-    """State, seconds and starts of every stage; of the one that is not complete also steps, rate and time left.
+    """State, seconds and starts of every stage that the run has; of one not complete also steps, rate and time left.
 
     Raises ValueError where no run has begun, or one of an earlier version has.
     """
-    if not (workdir / FILE).exists():
+    if not is_one(workdir):
         raise ValueError(f"{workdir} holds no run: expected {FILE!r} there. Start one with rnas run.")
-    record = RunRecord.read(workdir / FILE)
-    stages: dict[str, dict[str, Any]] = {stage: {"status": "waiting"} for stage in NAMES}
+    record, own = RunRecord.read(workdir / FILE), NAMES
+    with contextlib.suppress(ValueError):  # no configuration, or one of another version
+        own = stages_of(recorded_config(workdir))
+    stages: dict[str, dict[str, Any]] = {stage: {"status": "waiting"} for stage in own}
     for stage, entry in record.stages.items():
-        stages[stage] = dataclasses.asdict(dataclasses.replace(entry, files=None))
-        del stages[stage]["files"]
+        facts = dataclasses.asdict(dataclasses.replace(entry, files=None))
+        del facts["files"]  # checksums are for the run
         if entry.status == "running":
             runs = is_at_work(workdir, FILE, METRICS)
-            stages[stage] |= {"status": "running" if runs else "interrupted", **_progress(workdir, stage, runs)}
+            state = {"status": "running" if runs else "interrupted"}
+            stages[stage] = facts | state | _progress(workdir, stage, runs)
+        elif stage in own:
+            stages[stage] = facts
     return {"workdir": str(workdir), "command": record.command, "stages": stages}
-
-
-def runs_below(folder: Path) -> list[Path]:
-    """The work directories of runs in a folder and below, by name."""
-    found = [path.parent for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + FILE)]
-    return sorted(found)
 
 
 def as_text(found: Mapping[str, Any]) -> str:
     """The answer of `status` for a reader: one line a stage."""
     width = max(map(len, found["stages"])) + 2
-    lines = [found["workdir"], *(f"  {name.ljust(width)}{_words(stage)}" for name, stage in found["stages"].items())]
+    lines = [found["workdir"], *(f"  {name.ljust(width)}{words(stage)}" for name, stage in found["stages"].items())]
     return "\n".join([*lines, "begun by", f"  {found['command']}"])
 
 
@@ -55,39 +58,56 @@ def summary(found: Mapping[str, Any]) -> str:
     stages = found["stages"]
     for name, stage in stages.items():
         if stage["status"] not in ("complete", "waiting"):
-            return f"{name} {_words(stage)}"
+            return f"{name} {words(stage)}"
     done = [name for name, stage in stages.items() if stage["status"] == "complete"]
     if len(done) == len(stages):
         return f"complete, {duration(sum(stages[name]['seconds'] for name in done))}"
     return f"stopped after {done[-1]}" if done else "not begun"
 
 
-def _words(stage: Mapping[str, Any]) -> str:
-    words = stage["status"]
+def words(stage: Mapping[str, Any]) -> str:
+    """A state, with what goes with it."""
+    text = stage["status"]
     if "step" in stage:
         network = f" of {stage['network']}" if stage.get("network") else ""
-        words += f" at step {stage['step']:,} of {stage['total']:,}{network}"
+        text += f" at step {stage['step']:,} of {stage['total']:,}{network}"
     if stage.get("rate"):
-        words += f", {stage['rate']:.1f} steps/s, {duration(stage['left'])} left"
-    return f"{words}, {duration(stage['seconds'])}" if stage.get("seconds") else words
+        text += f", {stage['rate']:.1f} steps/s, {duration(stage['left'])} left"
+    return f"{text}, {duration(stage['seconds'])}" if stage.get("seconds") else text
 
 
-def _progress(workdir: Path, stage: str, runs: bool) -> dict[str, Any]:
-    """Steps done and in all, rate and seconds left of the network that the stage trains; empty before its first row."""
-    rows = [row for row in read_rows(workdir) if row.split == "train" and row.step and _belongs(row.stage, stage)]
+def progress(rows: Sequence[MetricsRow], epochs: int, runs: bool) -> dict[str, Any]:
+    """Steps done and in all of a network, from what its training reported; empty before that.
+
+    Args:
+      epochs: that it trains for.
+      runs: whether it is being trained: then there are also a rate, in steps a second, and the seconds left.
+    """
     if not rows:
         return {}
-    last = rows[-1]
-    epochs = _epochs(recorded_config(workdir), last.stage)
+    last, before = rows[-1], [row for row in rows if row.step < rows[-1].step]
     per_epoch = last.step / last.epoch if last.epoch else last.step
     found: dict[str, Any] = {"step": last.step, "total": round(epochs * per_epoch)}
-    if last.stage != stage:
-        found["network"] = last.stage
-    before = [row for row in rows[:-1] if row.stage == last.stage and row.step < last.step]
     if runs and before and last.time > before[-1].time:
         found["rate"] = (last.step - before[-1].step) / (last.time - before[-1].time)
         found["left"] = (found["total"] - last.step) / found["rate"]
     return found
+
+
+def _progress(workdir: Path, stage: str, runs: bool) -> dict[str, Any]:
+    """Those of the network that the stage trains; it is named where it is one of several."""
+    rows = [row for row in trained_rows(workdir) if _belongs(row.stage, stage)]
+    if not rows:
+        return {}
+    name = rows[-1].stage
+    epochs = _epochs(recorded_config(workdir), name)
+    named = {"network": name} if name != stage else {}
+    return progress([row for row in rows if row.stage == name], epochs, runs) | named
+
+
+def trained_rows(workdir: Path) -> list[MetricsRow]:
+    """What training has reported in a folder."""
+    return [row for row in read_rows(workdir) if row.split == "train" and row.step]
 
 
 def _belongs(trained: str, stage: str) -> bool:

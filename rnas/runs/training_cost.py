@@ -91,11 +91,8 @@ def stage_costs(run: Run) -> dict[str, StageCost]:
         return trained(how.objective, how.epochs, images // how.batch_size, network)
 
     found: dict[str, StageCost] = {}
-    made = [("teacher", config.teacher.path, recipes.uses_teacher(config))]
-    made += [("natural_teacher", config.teacher.natural_path, recipes.uses_natural_teacher(config))]
-    for stage, path, used in made:
-        if used and not path:
-            found["teacher"] = found.get("teacher", StageCost()) + of_recipe(stage, "teacher")
+    for stage in recipes.trained_teachers(config):
+        found["teacher"] = found.get("teacher", StageCost()) + of_recipe(stage, "teacher")
     if run.search.searches:
         objective, per_epoch = joint_objective(config, "search"), run.search.steps_per_epoch(images)
         found["search"] = trained(

@@ -15,6 +15,7 @@ from rnas.artifacts.run_record import RunRecord, StageRecord
 from rnas.config import load_config, record_config
 from rnas.main import main
 from rnas.runs.run_status import status
+from rnas.runs.stages import stages_of
 
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "digits.py"
 COMPLETE = StageRecord("complete", 61.0, 1)
@@ -72,6 +73,22 @@ def test_a_network_of_a_stage_is_named(workdir):
     assert (found["step"], found["total"], found["network"]) == (100, 20 * epochs, "baseline_plain")
     found = status(workdir("baselines", trained="search_tutors_anew"))["stages"]["baselines"]
     assert (found["total"], found["network"]) == (800, "search_tutors_anew")
+
+
+def test_stages_that_a_run_has_not_are_left_out(workdir, capsys):
+    """Also where they are recorded as complete, which they were in no time."""
+    folder = workdir()
+    record = RunRecord.read(folder / "run.json")
+    stages = {**record.stages, "finetune": StageRecord("complete", 0.0, 1)}
+    dataclasses.replace(record, stages=stages).write(folder / "run.json")
+    assert list(status(folder)["stages"]) == ["teacher", "search", "derive", "train", "baselines", "evaluate", "report"]
+    for overrides, own in (
+        (["--config.finetune.epochs=1", "--config.baselines=()", "--config.comparisons=()"], {"finetune"}),
+        (["--config.teacher.path=shipped:digits"], {"baselines"}),
+    ):
+        config = load_config(str(DIGITS), overrides)
+        found = {*stages_of(config)} & {"teacher", "finetune", "baselines"}
+        assert found == own | ({"teacher"} if "finetune" in own else set())
 
 
 def test_a_reader_sees_lines(workdir, capsys):

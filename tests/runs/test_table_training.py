@@ -27,11 +27,13 @@ from rnas.objectives import Objective
 from rnas.runs import table_training as training
 from rnas.runs.table_evaluation import TableJudge
 from rnas.runs.table_run import TableRun, draw_cell
+from rnas.runs.table_status import status as table_status
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
 from rnas.steps.optimizer import Optimizer, cycled_trace, make_optimizer
 from rnas.steps.state import State
 from rnas.tabular import load_robbench
 from rnas.tabular.column_attacks import column_label
+from rnas.training.trainer import DivergedError
 
 
 def metrics_of(workdir):
@@ -478,6 +480,23 @@ def test_networks_of_another_protocol_stay_among_themselves(whole, tmp_path, cap
     assert train(tmp_path) == 2
     refusal = "1000_seed0.json was made by another protocol: last_batch None there, 'trained' here. Use another"
     assert refusal in capsys.readouterr().err and len(list((tmp_path / "results").iterdir())) == 1
+
+
+def test_a_network_that_diverged_has_failed_until_it_is_trained_again(layer, tmp_path, monkeypatch, capsys):
+    def diverge(trainer, state):
+        raise DivergedError("stage 'train' diverged: the loss of step 3 is not finite.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "fit", diverge)
+        assert train(tmp_path) == 2
+    assert "some networks failed, see above" in capsys.readouterr().err
+    found = table_status(tmp_path)
+    assert found["networks"]["failed"] == 2 and "the loss of step 3" in found["training"]["9930_seed0"]["reason"]
+    assert train(tmp_path, "--shard=0/2") == 2, "it is not tried again"
+    assert main(["tabular", "retry", str(tmp_path)]) == 0
+    assert train(tmp_path, "--shard=0/2") == 0
+    found = table_status(tmp_path)["networks"]
+    assert (found["finished"], found["failed"], found["waiting"]) == (1, 0, 1)
 
 
 def test_finished_networks_are_left_alone(whole):

@@ -1,17 +1,12 @@
 """Equal workers on pieces of work: each piece once, the dearest first, failures marked, others' pieces left to them."""
 
 from concurrent.futures import ThreadPoolExecutor
-import json
-import os
 import threading
 
 import pytest
 
-from rnas.artifacts.failure import failure_file, failures, forget_failures
+from rnas.artifacts.failure import failures, forget_failures
 from rnas.artifacts.leases import Leases
-from rnas.artifacts.table_results import planned_networks, result_file
-from rnas.config.load import load_config, record_config
-from rnas.main import main
 from rnas.runs.workers import Piece, work
 from rnas.training.trainer import DivergedError
 
@@ -81,41 +76,3 @@ def test_a_piece_in_other_hands_is_left_to_them(tmp_path):
     with Leases(tmp_path).claimed("b"):
         left = work(tmp_path, pieces.all)
     assert pieces.order == ["a"] and list(left) == ["b"] and left["b"].startswith("in the hands of process ")
-
-
-TABLE = """
-from rnas.config.defaults import robbench
-
-
-def get_config():
-    config = robbench.get_config()
-    config.archs, config.seeds = ("333133", "132013"), (0, 1)
-    return config
-"""
-
-
-def test_status_tells_who_does_what(tmp_path, capsys):
-    (tmp_path / "table.py").write_text(TABLE)
-    workdir = tmp_path / "table"
-    config = load_config(str(tmp_path / "table.py"), [])
-    record_config(workdir, config)
-    first, second, third, _ = planned_networks(config.archs, config.seeds)
-    for network in (first, second):
-        result_file(workdir, network).parent.mkdir(exist_ok=True)
-        result_file(workdir, network).write_text("{}")
-    end = result_file(workdir, first).stat().st_mtime
-    os.utime(result_file(workdir, second), (end + 60,) * 2)
-    failure_file(workdir, third.name).parent.mkdir()
-    failure_file(workdir, third.name).write_text(
-        json.dumps({"error": "diverged", "host": "a", "when": "2026-01-01T00:00:00+00:00"})
-    )
-    with Leases(workdir).claimed("x_seed1"):
-        assert main(["tabular", "status", str(workdir), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["networks"], found["finished"], found["left"]) == (4, 2, "2:00")
-    assert list(found["running"]) == ["x_seed1"] and f"process {os.getpid()} on " in found["running"]["x_seed1"]
-    assert found["failed"] == {third.name: "diverged (a, 2026-01-01T00:00:00+00:00)"}
-    assert main(["tabular", "retry", str(workdir)]) == 0
-    assert third.name in capsys.readouterr().out and not failure_file(workdir, third.name).exists()
-    assert main(["tabular", "retry", str(workdir)]) == 0 and "nothing has failed" in capsys.readouterr().out
-    assert main(["tabular", "status", str(tmp_path / "none")]) == 2

@@ -20,7 +20,7 @@ from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.metrics import FILE as METRICS
 from rnas.artifacts.run_record import RunRecord, StageRecorder
 from rnas.config import check, record_config
-from rnas.runs import stage_files
+from rnas.runs import recipes, stage_files
 from rnas.runs.checks import check_cacheable, check_config, check_surroundings
 from rnas.runs.headline import headline
 from rnas.runs.run import Run
@@ -47,6 +47,17 @@ STAGES: Mapping[str, Callable[[Run], None]] = {
 }
 REPORT = "report"  # the last stage; who draws is handed to `execute`
 NAMES = (*STAGES, REPORT)
+
+
+def stages_of(config: ConfigDict) -> tuple[str, ...]:
+    """The stages that have something to do in runs of a configuration, of `NAMES`."""
+    needed = {
+        "teacher": recipes.trained_teachers(config),
+        "search": make_search(config).searches,
+        "finetune": config.finetune.epochs,
+        "baselines": config.baselines,
+    }
+    return tuple(name for name in NAMES if needed.get(name, True))
 
 
 def open_run(config: ConfigDict, workdir: str | Path) -> Run:
