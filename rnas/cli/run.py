@@ -45,7 +45,7 @@ def announce(run: Run, wanted: Sequence[str], record: RunRecord) -> None:
 
     costs = training_cost.stage_costs(run)
     ahead = [stage for stage in wanted if stage in costs and not record.is_complete(stage)]
-    say(run_plan.plan(run, wanted, record, costs, training_cost.speeds(run) if ahead else {}))
+    say(run_plan.plan(run, wanted, record.stages, costs, training_cost.speeds(run) if ahead else {}))
 
 
 def draw(workdir: Path) -> None:

@@ -1,10 +1,16 @@
 """`rnas study`: the arms of a configuration over several seeds, compared on the same images."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnas.cli.arguments import add_shared, read_config, read_shard
 from rnas.cli.run import draw
+
+if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
+    from rnas.runs.run import Run
 
 STUDY = "study"  # at the end of the name of its directory
 
@@ -23,8 +29,20 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     config, workdir = read_config(arguments, overrides, word=STUDY)
     shard = read_shard(arguments)
     with interruptible():
-        run_study(config, workdir, *shard, command=arguments.typed, report=draw, report_study=_draw_study)
+        run_study(
+            config, workdir, *shard, command=arguments.typed, report=draw, report_study=_draw_study, announce=announce
+        )
     return 0
+
+
+def announce(run: Run, seeds: int) -> None:
+    """Prints what lies ahead of a seed that has not begun, and about how long that and so many of them take here."""
+    from rnas.runs import run_plan, training_cost
+    from rnas.runs.stages import NAMES
+    from rnas.training.messages import say
+
+    costs, speeds = training_cost.stage_costs(run), training_cost.speeds(run)
+    say(run_plan.plan(run, NAMES, {}, costs, speeds, seeds))
 
 
 def _draw_study(workdir: Path) -> None:

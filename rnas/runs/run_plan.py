@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from rnas.artifacts.run_record import RunRecord, StageRecord
+from rnas.artifacts.run_record import StageRecord
 from rnas.runs.run import Run
 from rnas.runs.training_cost import StageCost
 from rnas.training.messages import duration
@@ -15,15 +15,18 @@ FREE = ("derive", "report")  # stages that compute next to nothing
 def plan(
     run: Run,
     wanted: Sequence[str],
-    record: RunRecord,
+    done: Mapping[str, StageRecord],
     costs: Mapping[str, StageCost],
     speeds: Mapping[str, float],
+    seeds: int = 1,
 ) -> str:
     """One line a stage: its steps and about how long it takes, or that it is complete; first what it runs on and where.
 
     Args:
       wanted: the stages to run, in order.
+      done: what is known of stages that have begun.
       costs, speeds: see `rnas.runs.training_cost`.
+      seeds: how many such runs there are to do, for a last line.
     """
     config, devices = run.config, jax.device_count()
     width = max(map(len, wanted)) + 2
@@ -33,7 +36,7 @@ def plan(
     ]
     left = {"about": 0.0, "at most": 0.0}
     for stage in wanted:
-        entry, cost = record.stages.get(stage, StageRecord("running")), costs.get(stage, StageCost())
+        entry, cost = done.get(stage, StageRecord("running")), costs.get(stage, StageCost())
         if entry.status == "complete":
             lines.append(f"  {stage.ljust(width)}complete, {duration(entry.seconds)}")
             continue
@@ -50,7 +53,7 @@ def plan(
         if entry.starts:
             words.append("begun")
         lines.append(f"  {stage.ljust(width)}{', '.join(words)}".rstrip())
-    ahead = " and ".join(f"{bound} {duration(seconds)}" for bound, seconds in left.items() if seconds)
-    if ahead:
-        lines.append(f"  {'in all'.ljust(width)}{ahead}, compiling aside")
+    for what, times in {"in all": 1, **({f"{seeds} seeds": seeds} if seeds > 1 else {})}.items():
+        if ahead := " and ".join(f"{bound} {duration(times * each)}" for bound, each in left.items() if each):
+            lines.append(f"  {what.ljust(width)}{ahead}, compiling aside")
     return "\n".join(lines)

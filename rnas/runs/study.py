@@ -24,8 +24,8 @@ from rnas.config import record_config
 from rnas.evaluation.paired_statistics import compare, detectable_difference
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.runs.recipes import BASELINE, evaluated_names
+from rnas.runs.run import Run
 from rnas.runs.stages import execute, open_run
-from rnas.runs.training_cost import training_macs
 from rnas.runs.workers import Piece, work
 from rnas.training.messages import say
 
@@ -34,12 +34,14 @@ def run_study(
     config: ConfigDict, workdir: Path, index: int = 0, count: int = 1, *, command: str,
     report: Callable[[Path], object] = lambda workdir: None,
     report_study: Callable[[Path], object] = lambda workdir: None,
+    announce: Callable[[Run, int], object] = lambda run, seeds: None,
 ) -> None:  # fmt: skip
     """Runs the seeds of a study, or the share `index` of `count` of them, as one of any workers; compares the arms.
 
     Args:
       command: what started it, for the record of every run.
       report, report_study: draw the page of a run and of the study.
+      announce: is told what lies ahead: the run of a seed, and how many seeds of the share are not finished.
 
     Raises ValueError for a configuration that cannot work, or is not the directory's.
     """
@@ -51,11 +53,15 @@ def run_study(
     if count > len(seeds):
         raise ValueError(f"shard {index}/{count}: the study has {len(seeds)} seeds to share, so n is at most that.")
     comparisons_of(config)
-    run = open_run(_of_seed(config, seeds[0]), folder(workdir, seeds[0]))
+    mine = seeds[index::count]
+    ahead = [seed for seed in mine if not _finished(workdir, seed)]
+    first = (ahead or mine)[0]
+    run = open_run(_of_seed(config, first), folder(workdir, first))
     images = min(config.evaluation.count or np.inf, len(run.dataset.test))
     record_config(workdir, config)
-    mine = seeds[index::count]
-    _announce(config, training_macs(run), mine, int(images))
+    _announce(config, mine, int(images))
+    if ahead:
+        announce(run, len(ahead))
     pieces = [
         Piece(
             name=seed_folder(seed),
@@ -200,13 +206,12 @@ def _finished(workdir: Path, seed: int) -> bool:
     return (folder(workdir, seed) / EVALUATION).exists()
 
 
-def _announce(config: ConfigDict, macs: float, seeds: Sequence[int], images: int) -> None:
+def _announce(config: ConfigDict, seeds: Sequence[int], images: int) -> None:
     arms = len(config.baselines) + 1
     detectable = 100 * detectable_difference(images)
     say(
-        f"study: {arms} arms, {len(seeds)} of {len(config.study.seeds)} seeds; training of a seed takes at most "
-        f"{macs:.3g} multiply-accumulates, evaluation comes on top. {images} test images show a "
-        f"difference of {detectable:.1f} points between two trained models with 80 % power if they disagree on 15 %."
+        f"study: {arms} arms, {len(seeds)} of {len(config.study.seeds)} seeds; {images} test images show a difference "
+        f"of {detectable:.1f} points between two trained models with 80 % power if they disagree on 15 %."
     )
 
 

@@ -109,11 +109,6 @@ def stage_costs(run: Run) -> dict[str, StageCost]:
     return {name: found[name] for name in order if name in found}
 
 
-def training_macs(run: Run) -> float:
-    """Multiply-accumulates of all stages that train; teacher caches count as no saving."""
-    return sum(sum(cost.macs.values()) for stage, cost in stage_costs(run).items() if stage != "evaluate")
-
-
 def _evaluation(run: Run, cost: Any) -> StageCost:
     """What the evaluation takes where nothing is fooled; sanity checks of AutoAttack are left out."""
     config, classes = run.config.evaluation, run.config.data.num_classes

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from rnas.artifacts.run_record import RunRecord, StageRecord
+from rnas.artifacts.run_record import StageRecord
 from rnas.config import load_config
 from rnas.runs.run_plan import plan
 from rnas.runs.stages import NAMES, open_run
@@ -18,10 +18,9 @@ COSTS = {
 }
 
 
-def lines(tmp_path, **stages: StageRecord) -> list[str]:
+def lines(tmp_path, seeds=1, **stages: StageRecord) -> list[str]:
     run = open_run(load_config(str(DIGITS), ["--config.seed=3"]), tmp_path)
-    record = RunRecord("2026-01-01T00:00:00+00:00", "rnas run", {}, "cpu", 1, stages)
-    return plan(run, NAMES, record, COSTS, {"student": 10.0, "teacher": 5.0}).splitlines()
+    return plan(run, NAMES, stages, COSTS, {"student": 10.0, "teacher": 5.0}, seeds).splitlines()
 
 
 def test_a_plan_has_steps_and_times_of_every_stage(tmp_path):
@@ -44,10 +43,15 @@ def test_what_is_complete_is_not_ahead(tmp_path):
     assert "about 2:00 and at most 0:01" in last
 
 
+def test_a_study_has_the_time_of_all_its_seeds(tmp_path):
+    *rest, last = lines(tmp_path, seeds=5)
+    assert rest == lines(tmp_path) and last == "  5 seeds    about 18:20 and at most 0:04, compiling aside"
+
+
 def test_without_a_measurement_there_are_steps_alone(tmp_path):
     assert COSTS["search"].seconds({"student": 10.0}) is None
     run = open_run(load_config(str(DIGITS), []), tmp_path)
-    shown = plan(run, NAMES, RunRecord("", "", {}, "cpu", 1, {}), COSTS, {}).splitlines()
+    shown = plan(run, NAMES, {}, COSTS, {}).splitlines()
     assert "  search     800 steps, 4 epochs" in shown and "about" not in " ".join(shown)
 
 

@@ -70,6 +70,17 @@ def test_shards_share_the_seeds_and_the_last_one_collects(executed, tmp_path, ca
     assert "3 arms, 2 of 3 seeds" in shown and "auto_attack@0.1" in shown and "left for this worker" in shown
 
 
+def test_what_lies_ahead_is_told_once(executed, tmp_path):
+    """Of the first seed that is not finished, and how many are not."""
+    told = []
+    tell = lambda run, seeds: told.append((run.config.seed, run.workdir, seeds))  # noqa: E731
+    finish(config_of("seed=0"), folder(tmp_path, 0))
+    run_study(config_of(), tmp_path, command="rnas study", announce=tell)
+    assert told == [(1, folder(tmp_path, 1), 2)] and executed == [0, 1, 2]
+    run_study(config_of(), tmp_path, command="rnas study", announce=tell)
+    assert len(told) == 1
+
+
 def test_comparisons_are_those_of_the_paired_statistics(executed, tmp_path):
     config = config_of()
     run_study(config, tmp_path, command="rnas study")
