@@ -177,8 +177,6 @@ def read_examples(folder: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads `examples.npz`: column -> array [N], at least `COLUMNS`. Raises ValueError where that is not there."""
     path = Path(folder) / EXAMPLES
     columns = read_arrays(path)
-    if missing := [name for name in COLUMNS if name not in columns]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}.")
     shapes = {name: array.shape for name, array in columns.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise ValueError(f"{path}: shapes {shapes}, expected one value for each example in every array.")

@@ -74,10 +74,12 @@ def read_arrays(path: str | os.PathLike, names: Sequence[str] | None = None) -> 
 
 
 def check_kinds(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, str]) -> None:
-    """Raises ValueError where one of `arrays`, which were read from `path`, is of another kind than in `kinds`.
+    """Raises ValueError where `arrays`, which were read from `path`, lack one of `kinds`, or have it of another kind.
 
     A kind is one of `KINDS`; the numbers of 'shares' are in [0, 1]. Arrays that `kinds` does not name may be any.
     """
+    if missing := [name for name in kinds if name not in arrays]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}.")
     for name, kind in kinds.items():
         letters, array = KINDS[kind], arrays[name]
         fits = array.dtype.kind in letters and array.ndim > 0

@@ -53,8 +53,6 @@ class Outcomes:
     def read(cls, path: str | os.PathLike) -> Self:
         """Reads the file. Raises ValueError where it is missing or holds something else."""
         arrays = read_arrays(path)
-        if missing := [name for name in (_IDS, _LABELS) if name not in arrays]:
-            raise ValueError(f"{path} lacks {', '.join(missing)}.")
         check_kinds(path, arrays, {_IDS: "integers", _LABELS: "integers"})
         ids, labels = arrays.pop(_IDS), arrays.pop(_LABELS)
         try:

@@ -75,6 +75,11 @@ class StageRecord:
     starts: Count = 0
     files: Annotated[Mapping[str, str] | None, LEFT_OUT] = None  # sha256 of all it has left; None: it was not recorded
 
+    def __post_init__(self):
+        for name in self.files or ():
+            if Path(name).is_absolute() or ".." in Path(name).parts:  # they may be renamed
+                raise ValueError(f"files: expected paths within the work directory, got {name!r:.60}")
+
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord(Record):

@@ -10,6 +10,7 @@ from rnas.artifacts.failure import forget_failures
 from rnas.artifacts.files import read_object, write_arrays, write_json
 from rnas.artifacts.table_results import merge
 from rnas.cli.arguments import add_shared, read_config, read_shard
+from rnas.spaces import nasbench201
 from rnas.tabular import queries, simulation
 from rnas.tabular.queries import Answer
 from rnas.tabular.reading import load_robbench
@@ -199,6 +200,10 @@ def _judge(table: RobBench, arguments: argparse.Namespace) -> Answer:
     probabilities = content.get("operation_probabilities")
     if not probabilities:
         raise ValueError(f"{path} holds no probabilities of operations; expected that of a search in this space.")
+    try:
+        nasbench201.most_probable(probabilities)  # refuses what are none
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} operation_probabilities: {error}") from error
     return {"origin": content.get("origin", {}), **queries.judge(table, probabilities, arguments.by)}
 
 

@@ -5,6 +5,7 @@ changes which images a step sees and how they are cropped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import grain
 import numpy as np
 from PIL import Image
 
-from rnas.artifacts.files import replaced
+from rnas.artifacts.files import read_arrays, write_arrays
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
     Dataset,
@@ -74,14 +75,13 @@ def read_labels(builder, split: str) -> np.ndarray:
     """The labels of a whole TFDS split, [N] int32: read once, then kept in `cache_folder()`."""
     info = builder.info.splits[split]
     identity = f"{builder.info.full_name} {split} {info.shard_lengths} {info.num_bytes}"
-    path = cache_folder() / "labels" / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"
-    if path.exists():
-        return np.load(path)
+    path = cache_folder() / "labels" / f"{hashlib.sha256(identity.encode()).hexdigest()}.npz"
+    with contextlib.suppress(ValueError):  # missing, or damaged: read again
+        return read_arrays(path, ["labels"])["labels"]
     label_key = image_and_label(builder)[1]
     labels = np.array([example[label_key] for example in Records(builder, split)], np.int32)
     check_labels(builder, split, labels)
-    with replaced(path) as temporary, open(temporary, "xb") as file:
-        np.save(file, labels)
+    write_arrays(path, {"labels": labels})
     return labels
 
 

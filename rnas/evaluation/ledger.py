@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnas.artifacts.files import read_arrays, read_object, write_arrays, write_json
+from rnas.artifacts.files import check_kinds, read_arrays, read_object, write_arrays, write_json
 from rnas.steps.meeting import meet
 
 IDENTITY = "identity.json"
@@ -71,7 +71,12 @@ class Ledger:
         for path in sorted(folder.glob("?????.npz")):
             try:
                 beside = path.with_suffix(CARRY_FILE)
-                batches.append(read_arrays(path) | (read_arrays(beside) if beside.exists() else {}))
+                batch = read_arrays(path)
+                check_kinds(path, batch, {"rows": "integers", "seconds": "numbers"})
+                batch |= read_arrays(beside) if beside.exists() else {}
+                if any(array.shape[:1] != batch["rows"].shape for array in batch.values()):
+                    raise ValueError(f"{path} holds arrays of another length than its rows")
+                batches.append(batch)
             except ValueError:
                 path.unlink(missing_ok=True)  # done again below
         done = np.concatenate([batch["rows"] for batch in batches]) if batches else rows[:0]

@@ -15,9 +15,11 @@ import pytest
 from rnas.artifacts.architecture import load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.evaluation import Evaluation, ExampleImages, ModelScores
+from rnas.artifacts.failure import Failure
 from rnas.artifacts.files import read_json
 from rnas.artifacts.kernel_results import KernelResults
 from rnas.artifacts.layer_movement import LayerMovement
+from rnas.artifacts.leases import Lease
 from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.outcomes import Outcomes
 from rnas.artifacts.run_record import RunRecord
@@ -55,6 +57,12 @@ MOVEMENT = {
 }  # fmt: skip
 
 
+RUN = json.loads((WRITTEN / "run.json").read_text()) | {"settings": {"jax_enable_x64": False}, "anew": "train"}
+RUN["stages"]["teacher"]["files"] = {"teacher/teacher.json": "ab"}
+SCORES = json.loads((WRITTEN / "model_scores.json").read_text())
+SCORES["checkpoint"] = {"stage": "train", "step": 8, "choice": "best", "score": 0.4, "images": 32}
+
+
 def of_config(path: Path) -> Any:
     config = recorded_config(path.parent)
     record_config(path.parent, config)
@@ -63,9 +71,12 @@ def of_config(path: Path) -> Any:
 
 JSON: dict[str, tuple[Any, Callable[[Path], Any]]] = {  # format: a file or its content, its reader
     **{name: (WRITTEN / f"{name}.json", record.read) for name, record in {
-        "attack": AttackSummary, "evaluation": Evaluation, "model_scores": ModelScores, "run": RunRecord,
-        "ntk": KernelResults, "network_result": NetworkResult,
+        "attack": AttackSummary, "evaluation": Evaluation, "ntk": KernelResults, "network_result": NetworkResult,
     }.items()},
+    "run": (RUN, RunRecord.read),
+    "failure": ({"error": "no memory", "host": "a", "when": "2026-01-01T00:00:00+00:00"}, Failure.read),
+    "lease": ({"host": "a", "pid": 3, "since": "2026-01-01T00:00:00+00:00", "token": "t"}, Lease.read),
+    "model_scores": (SCORES, ModelScores.read),
     **{f"architecture_{name}": (WRITTEN / f"architecture_{name}.json", load_architecture)
        for name in ("widths", "cells", "nasbench201")},
     "study": (STUDY, StudyResults.read),
@@ -74,8 +85,7 @@ JSON: dict[str, tuple[Any, Callable[[Path], Any]]] = {  # format: a file or its 
     "teacher": (SHIPPED / "fashion_mnist" / "teacher.json", TeacherCard.read),
     "cache": ({"format": 2, **CACHE}, lambda path: matching_identity(CACHE, path.parent)),
     "identity": ({"attack": "fgsm", "seed": 3}, lambda path: Ledger(path.parent, {"attack": "fgsm", "seed": 3})),
-    "genotype": (PUBLISHED["ARNAS_CIFAR10"].to_json() if "ARNAS_CIFAR10" in PUBLISHED
-                 else next(iter(PUBLISHED.values())).to_json(),
+    "genotype": (next(iter(PUBLISHED.values())).to_json(),
                  lambda path: Genotype.from_json(read_json(path), str(path))),
     "config": (None, of_config),
 }  # fmt: skip
@@ -170,6 +180,11 @@ ARRAYS: dict[str, tuple[str, dict[str, np.ndarray], Callable[[Path], Any]]] = { 
         {"images": PICTURES, "adversarial": PICTURES}
         | dict.fromkeys(("labels", "clean_predictions", "adversarial_predictions"), WHOLE),
         ExampleImages.read,
+    ),
+    "ledger": (
+        "ledger/clean/00000.npz",
+        {"rows": WHOLE, "seconds": np.ones(6), "right": WHOLE > 2},
+        lambda path: Ledger(path.parents[1], {"attack": "fgsm"}).measured("clean", WHOLE, lambda rows: ()),
     ),
     "history": (
         "search_history/search/00001.npz",

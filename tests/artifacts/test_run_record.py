@@ -59,6 +59,17 @@ def test_looking_at_a_record_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["/etc/hosts", "../other/evaluation.json"])
+def test_files_of_a_stage_lie_in_the_work_directory(tmp_path, name):
+    with StageRecorder(tmp_path, "run").stage("train", lambda: {"checkpoints/train/1/state": "0"}):
+        pass
+    record = content(tmp_path)
+    record["stages"]["train"]["files"] = {name: "0"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"run.json stages.train: files: expected paths within the work directory"):
+        StageRecorder(tmp_path, "run")
+
+
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"stages": {')
     with pytest.raises(ValueError, match="run.json is not readable as JSON.*mend it, or remove it"):

@@ -197,6 +197,10 @@ def test_a_search_by_probabilities_is_judged(answer, means, tmp_path):
 def test_a_search_without_probabilities_is_not_judged(file, capsys, tmp_path):
     assert main(["tabular", "judge", f"--table={file}", f"--workdir={tmp_path}"]) == 2
     assert "holds no probabilities of operations" in capsys.readouterr().err
+    for odd in ({"a": None}, [[None]], [0.2], "x"):
+        (tmp_path / "architecture.json").write_text(json.dumps({"operation_probabilities": odd}))
+        assert main(["tabular", "judge", f"--table={file}", f"--workdir={tmp_path}"]) == 2
+        assert "architecture.json operation_probabilities: " in capsys.readouterr().err
 
 
 def runs_table(path, figures):

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from rnas.artifacts.files import read_arrays, write_arrays
 from rnas.config.defaults import rnas_cl
 from rnas.data.stream import Stream, load_held_parts, random_resized_crop, resize_and_center_crop
 from rnas.runs.stages import execute
@@ -120,10 +121,12 @@ def test_classes_are_kept_and_renumbered(pictures_dir, tmp_path):
     for batch in first(stream, 5):
         np.testing.assert_array_equal(numbers(batch) % 3, np.array([2, 0])[batch["label"]])
     (index,) = (tmp_path / "cache" / "rnas" / "labels").iterdir()
-    assert np.bincount(np.load(index)).tolist() == [10, 10, 10]
-    # The index is read again, not made again: an altered one shows.
-    np.save(index, np.zeros(30, np.int32))
+    assert np.bincount(read_arrays(index)["labels"]).tolist() == [10, 10, 10]
+    # The index is read again, not made again: an altered one shows. A damaged one is made again.
+    write_arrays(index, {"labels": np.zeros(30, np.int32)})
     assert len(open_stream(pictures_dir, class_ids=(0,)).rows) == 30
+    index.write_bytes(index.read_bytes()[:-30])
+    assert len(open_stream(pictures_dir, class_ids=(0,)).rows) == 10
 
 
 def ramp(width, height):
