@@ -84,6 +84,7 @@ def test_commands_run_up_to_their_stage(monkeypatch, command, until):
     assert (config.space, config.seed, config.evaluation.count) == ("s7", 3, 7)
     assert workdir == Path("runs/rnas_cl/cifar10_s7")
     assert callable(rest.pop("report", print)) and callable(rest.pop("announce", print))
+    assert rest.pop("anew", None) is None
     assert rest == {"command": " ".join(["rnas", *argv]), "until": until}
 
 

@@ -13,7 +13,7 @@ from rnas.runs import stages
 from rnas.spaces.width_space import get_space
 
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "rnas_cl" / "digits.py"
-OTHER = ("[]", "null", '"x"', "3")
+OTHER = {"list": "[]", "null": "null", "text": '"x"', "number": "3", "cut": '{"system": "rn', "deep": "[" * 200_000}
 RUN = f"run --config={DIGITS}"
 
 
@@ -39,7 +39,7 @@ def refusal(workdir: Path, capsys, command: str) -> str:
     return shown.err
 
 
-@pytest.mark.parametrize("content", OTHER)
+@pytest.mark.parametrize("content", OTHER.values(), ids=OTHER)
 @pytest.mark.parametrize(
     ("name", "command"),
     [
