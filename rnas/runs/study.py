@@ -25,7 +25,7 @@ from rnas.evaluation.paired_statistics import compare, detectable_difference
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.runs.recipes import BASELINE, evaluated_names
 from rnas.runs.run import Run
-from rnas.runs.stages import execute, open_run
+from rnas.runs.stages import execute, is_finished, open_run
 from rnas.runs.workers import Piece, work
 from rnas.training.messages import say
 
@@ -67,7 +67,7 @@ def run_study(
             name=seed_folder(seed),
             title=f"study: seed {seed}",
             cost=1.0,
-            is_done=functools.partial(_finished, workdir, seed),
+            is_done=functools.partial(is_finished, folder(workdir, seed)),
             do=functools.partial(
                 execute, _of_seed(config, seed), folder(workdir, seed), command=command, report=report
             ),

@@ -14,9 +14,8 @@ import re
 import jax
 from ml_collections import ConfigDict
 
-from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.study_results import FILE, seed_folder
-from rnas.runs.stages import execute, open_run
+from rnas.runs.stages import execute, is_finished, open_run
 from rnas.runs.study import conclusions, results_of
 from rnas.runs.workers import Piece, work
 from rnas.training.messages import say
@@ -107,7 +106,7 @@ def run_sweep(
                 name=f"{point.name}_{seed_folder(seed)}",
                 title=f"sweep: {point.name}, seed {seed}",
                 cost=1.0,
-                is_done=(folder / EVALUATION).exists,
+                is_done=functools.partial(is_finished, folder),
                 do=functools.partial(execute, config, folder, command=command, report=report),
             )
         )

@@ -7,6 +7,8 @@ from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.files import read_json
 from rnas.artifacts.outcomes import FOLDER, Outcomes
+from rnas.artifacts.run_record import FILE as RUN
+from rnas.artifacts.run_record import RunRecord, StageRecord
 from rnas.artifacts.scores import Score
 from rnas.artifacts.study_results import FILE, StudyResults
 from rnas.config.load import load_config
@@ -41,6 +43,7 @@ def finish(config, workdir, *, images=IMAGES, attacked=10):
         clean = Score.of(int(right["clean"].sum()), images)
         scores[name] = ModelScores("student", name.title(), 1000 + config.seed, 2000, clean)
     Evaluation(scores, {"name": "digits"}, "linf", config.seed, {"jax": "1"}).write(workdir / EVALUATION)
+    RunRecord("2026-01-01", "", {}, "cpu", 1, {"report": StageRecord("complete")}).write(workdir / RUN)
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_what_lies_ahead_is_told_once(executed, tmp_path):
     tell = lambda run, seeds: told.append((run.config.seed, run.workdir, seeds))  # noqa: E731
     finish(config_of("seed=0"), folder(tmp_path, 0))
     run_study(config_of(), tmp_path, command="rnas study", announce=tell)
-    assert told == [(1, folder(tmp_path, 1), 2)] and executed == [0, 1, 2]
+    assert told == [(1, folder(tmp_path, 1), 2)] and executed == [1, 2]
     run_study(config_of(), tmp_path, command="rnas study", announce=tell)
     assert len(told) == 1
 

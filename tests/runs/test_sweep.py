@@ -8,6 +8,8 @@ import pytest
 from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.outcomes import FOLDER, Outcomes
+from rnas.artifacts.run_record import FILE as RUN
+from rnas.artifacts.run_record import RunRecord, StageRecord
 from rnas.artifacts.scores import Score
 from rnas.artifacts.study_results import FILE, StudyResults
 from rnas.cli import platform
@@ -74,6 +76,7 @@ def ran(monkeypatch):
         )
         scores = {"student": ModelScores("student", "Student", 1000, 2000, Score.of(int(right.sum()), IMAGES))}
         Evaluation(scores, {"name": "digits"}, "linf", config.seed, {"jax": "1"}).write(workdir / EVALUATION)
+        RunRecord("2026-01-01", "", {}, "cpu", 1, {"report": StageRecord("complete")}).write(workdir / RUN)
 
     monkeypatch.setattr(sweep, "execute", execute)
     monkeypatch.setattr(platform, "prepare", lambda: None)

@@ -18,6 +18,7 @@ from rnas.artifacts.evaluation import FILE as EVALUATION
 from rnas.artifacts.evaluation import Evaluation
 from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.metrics import FILE as METRICS
+from rnas.artifacts.run_record import FILE as RECORD
 from rnas.artifacts.run_record import RunRecord, StageRecorder
 from rnas.config import check, record_config
 from rnas.runs import recipes, stage_files
@@ -69,6 +70,11 @@ def open_run(config: ConfigDict, workdir: str | Path) -> Run:
     run = Run(config, Path(workdir), make_search(config))
     check_config(run)
     return run
+
+
+def is_finished(workdir: Path) -> bool:
+    """Whether a run has come to its end; raises ValueError where its record cannot be read."""
+    return (workdir / RECORD).exists() and RunRecord.read(workdir / RECORD).is_complete(REPORT)
 
 
 def execute(
