@@ -20,7 +20,7 @@ from rnas.artifacts.evaluation import KINDS
 from rnas.artifacts.files import check_kinds, read_arrays, write_arrays, write_text
 from rnas.artifacts.image_arrays import ImageArrays
 from rnas.artifacts.record import Count, Number, Radius, Record, one_of
-from rnas.artifacts.scores import Curve, Hyperparameters, Score
+from rnas.artifacts.scores import Curve, Score
 from rnas.attacks.epsilon_parsing import NORMS, pixel_radius
 from rnas.attacks.sanity_checks import Check
 
@@ -82,7 +82,7 @@ class AttackRow:
     """One attack, on the examples that the attacks before it left."""
 
     name: str  # in `rnas.attacks.catalogue`
-    settings: Hyperparameters
+    settings: Mapping[str, Any]  # its hyperparameters, for the reader: a step may be 'ε/4'
     attacked: Count  # examples
     fooled: Count
     cumulative: Score  # what is still classified correctly after it

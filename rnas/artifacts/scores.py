@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 import math
 from typing import Annotated, Any, Self
 
@@ -13,10 +14,14 @@ from rnas.artifacts.record import Count, Number, Radius, Record, Share
 
 
 def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in ("step_size", "steps", "restarts"):
-        value = settings.get(name, 0)
-        if not isinstance(value, int | float) or value < 0:
-            raise ValueError(f"expected {name} to be a number from 0, got {value!r:.60}")
+    """Refuses a step size that is neither a number nor written like one, as '2/255': pages compute with it."""
+    step = settings.get("step_size", 0)
+    try:
+        fits = not isinstance(step, bool) and Fraction(step) >= 0
+    except (TypeError, ValueError, ZeroDivisionError):
+        fits = False
+    if not fits:
+        raise ValueError(f"step_size: expected a number from 0, got {step!r:.60}")
     return settings
 
 

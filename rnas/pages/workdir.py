@@ -22,6 +22,14 @@ from rnas.artifacts.search_history import SearchHistory, read_history
 STAGES = ("teacher", "search", "derive", "train", "finetune", "baselines", "evaluate")
 _FILES = ("config.json", run_record.FILE, metrics.FILE, "architecture.json", evaluation.FILE)
 
+_SETTINGS: Mapping[str, tuple[str, ...]] = {  # those that pages read, by kind
+    "a number": (
+        "data.held_out", "data.num_classes", "finetune.epochs", "search.epochs", "search.stage1_epochs", "seed",
+    ),
+    "a text": ("data.name", "genotype", "search.method", "space", "system"),
+    "a list of texts": ("baselines", "comparisons"),
+}  # fmt: skip
+
 Metrics = Mapping[tuple[str, str], list[MetricsRow]]
 
 
@@ -153,7 +161,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         return order.get(model, len(order)), model, summary.threat.norm, summary.threat.epsilon
 
     return Workdir(
-        config=_if_there(read_object, workdir / "config.json", {}),
+        config=_if_there(_config, workdir / "config.json", {}),
         run=_if_there(RunRecord.read, workdir / run_record.FILE),
         architecture=_if_there(load_architecture, workdir / "architecture.json"),
         size=_if_there(_size, workdir / "architecture.json", {}),
@@ -181,6 +189,24 @@ def read_attack(folder: Path) -> AttackFolder | None:
             rows = f"rows {first} to {last}, but {attack.EXAMPLES} holds {count} examples"
             raise ValueError(f"{folder / attack.IMAGES}: {rows}.")
     return AttackFolder(folder.name, summary, examples, images)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The configuration, of any version, with settings of their kinds."""
+    content = read_object(path)
+    fits: Mapping[str, Callable[[Any], bool]] = {
+        "a number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+        "a text": lambda value: isinstance(value, str),
+        "a list of texts": lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    }
+    for kind, keys in _SETTINGS.items():
+        for key in keys:
+            section, _, name = key.rpartition(".")
+            found = content.get(section) if section else content
+            value = found.get(name) if isinstance(found, Mapping) else None
+            if value is not None and not fits[kind](value):
+                raise ValueError(f"{path}: {key} is {value!r:.60}, expected {kind}; it may have been edited.")
+    return content
 
 
 def _size(path: Path) -> dict[str, int]:

@@ -57,6 +57,8 @@ MOVEMENT = {
 }  # fmt: skip
 
 
+ATTACK = json.loads((WRITTEN / "attack.json").read_text())
+ATTACK["attacks"][0]["settings"]["step_size"] = "ε/4"  # as attacks are described there
 RUN = json.loads((WRITTEN / "run.json").read_text()) | {"settings": {"jax_enable_x64": False}, "anew": "train"}
 RUN["stages"]["teacher"]["files"] = {"teacher/teacher.json": "ab"}
 SCORES = json.loads((WRITTEN / "model_scores.json").read_text())
@@ -71,8 +73,9 @@ def of_config(path: Path) -> Any:
 
 JSON: dict[str, tuple[Any, Callable[[Path], Any]]] = {  # format: a file or its content, its reader
     **{name: (WRITTEN / f"{name}.json", record.read) for name, record in {
-        "attack": AttackSummary, "evaluation": Evaluation, "ntk": KernelResults, "network_result": NetworkResult,
+        "evaluation": Evaluation, "ntk": KernelResults, "network_result": NetworkResult,
     }.items()},
+    "attack": (ATTACK, AttackSummary.read),
     "run": (RUN, RunRecord.read),
     "failure": ({"error": "no memory", "host": "a", "when": "2026-01-01T00:00:00+00:00"}, Failure.read),
     "lease": ({"host": "a", "pid": 3, "since": "2026-01-01T00:00:00+00:00", "token": "t"}, Lease.read),

@@ -19,6 +19,22 @@ def test_unreadable_json_is_named(write_run, name, content):
         write_report(workdir)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", [], "a number"),
+        ("comparisons", 3, "a list of texts"),
+        ("system", {}, "a text"),
+        ("seed", True, "a num"),
+    ],
+)
+def test_a_setting_of_another_kind_is_named(write_run, key, value, expected):
+    path = write_run() / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ValueError, match=f"config.json: {key} is .*, expected {expected}"):
+        write_report(path.parent)
+
+
 def test_a_line_still_being_written_is_no_error(write_run):
     workdir = write_run()
     before = read_workdir(workdir).metrics
