@@ -53,8 +53,12 @@ class ModelScores(Record):
     attacks: Mapping[str, AttackScore] = field(default_factory=dict)  # name -> score at the headline radius
     # The other radii as the configuration writes them, such as '2/255' -> name -> score.
     epsilons: Mapping[str, Mapping[str, AttackScore]] = field(default_factory=dict)
-    curve: Curve | None = None  # over the radius
+    curve: Curve | None = None  # over the radius; None without radii
     checkpoint: Annotated[Checkpoint | None, LEFT_OUT] = None  # None of a teacher, and in files of earlier versions
+
+    def __post_init__(self):
+        if self.curve and not self.curve.points:
+            object.__setattr__(self, "curve", None)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,16 @@ def test_a_setting_of_another_kind_is_named(write_run, key, value, expected):
         write_report(path.parent)
 
 
+def test_a_run_without_a_curve_has_a_page(write_run):
+    """`evaluation.curve=()` measures no radius."""
+    path = write_run() / "evaluation.json"
+    content = json.loads(path.read_text())
+    for model in content["models"].values():
+        model["curve"] = {"attack": "pgd_20", "points": []}
+    path.write_text(json.dumps(content))
+    write_report(path.parent)
+
+
 def test_a_line_still_being_written_is_no_error(write_run):
     workdir = write_run()
     before = read_workdir(workdir).metrics
