@@ -69,7 +69,7 @@ def registered(request):
 
 
 def test_a_toy_method_attack_and_space_appear_under_their_names(registered, tmp_path, monkeypatch, read_page):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     file, workdir = tmp_path / "toy.py", tmp_path / "run"
     file.write_text(CONFIG)
     options = [f"--config.data.dir={tmp_path / 'data'}"]

@@ -11,7 +11,7 @@ import jax
 
 from rnas.cli.supervisor import is_one_of_several
 from rnas.data.datasets import cache_folder
-from rnas.training.heartbeat import beat
+from rnas.training.heartbeat import beat, is_watched
 from rnas.training.programs import compiling, prune
 
 COORDINATOR, PROCESSES, PROCESS_ID = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -60,7 +60,8 @@ def _join(arguments: argparse.Namespace) -> None:
         jax.distributed.initialize(coordinator_address=coordinator, num_processes=processes, process_id=process_id)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"this process does not find the others ({str(error).splitlines()[0]}): {HOW}.") from error
-    threading.Thread(target=_beat_while_compiling, daemon=True).start()
+    if is_watched():
+        threading.Thread(target=_beat_while_compiling, daemon=True).start()
     owners = [device.process_index for device in jax.devices()]
     # Rows of a batch are cut in this order.
     if owners != sorted(owners) or len(set(Counter(owners).values())) != 1:

@@ -54,7 +54,7 @@ QUICK = ("--attack=fgsm", f"--count={COUNT}", "--batch-size=16", "--epsilon=0.05
 def _settings_of_the_tests():
     """One batch size, and of the sanity checks only those that need no attack of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "prepare", lambda **_: None)
+        patch.setattr(platform, "prepare", lambda *_: None)
         patch.setattr(batching, "SHARES", (1,))
         patch.setattr(sanity, "run_checks", lambda *_: [])
         yield

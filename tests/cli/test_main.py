@@ -255,15 +255,16 @@ def prepare(monkeypatch):
 
 def test_products_are_exact_and_programs_are_kept(prepare, monkeypatch, tmp_path):
     started = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda: started.append(True))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: started.append(given))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     prepare()
     assert jax.config.jax_default_matmul_precision == "highest"
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "rnas" / "xla") and not started
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
-    prepare(distributed=True)
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine") and started
+    prepare(parse(["run", "--config=a.py", "--distributed"])[0])
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
+    assert started == [{"coordinator_address": None, "num_processes": None, "process_id": None}]  # JAX finds them
 
 
 # -- mistakes that are found before anything runs --------------------------------------------------------

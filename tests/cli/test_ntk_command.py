@@ -20,7 +20,7 @@ from rnas.tabular.table import METRICS
 
 @pytest.fixture(autouse=True)
 def _settings_of_the_tests(monkeypatch):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def answer(made_up, table, data, tmp_path_factory):
     folder, shown = tmp_path_factory.mktemp("study"), io.StringIO()
     columns = ",".join(f"cifar10/{metric}" for metric in METRICS)
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(shown):
-        monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+        monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
         monkeypatch.setattr(command, "run_study", lambda *_: made_up)
         monkeypatch.setattr(command, "load_robbench", lambda *_, **__: table)
         monkeypatch.setattr("rnas.runs.kernel_agreement.RESAMPLES", 300)

@@ -258,7 +258,7 @@ def test_the_path_of_a_run_is_the_real_one(tmp_path, monkeypatch):
             frames.append(frame.f_code)
         raise Arrived
 
-    monkeypatch.setattr(platform, "prepare", lambda **_: None)
+    monkeypatch.setattr(platform, "prepare", lambda *_: None)
     monkeypatch.setattr(attacks, "projected_ascent", attack)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = ROOT / "configs" / "dsara" / "digits.py"

@@ -95,7 +95,7 @@ def test_every_step_is_there():
 @pytest.mark.parametrize("until", ["cache", pytest.param("run", marks=pytest.mark.slow)])
 def test_its_commands_run(tmp_path, monkeypatch, capsys, until):
     """In a folder of the reader's own; networks, images and figures are few and small."""
-    monkeypatch.setattr(platform, "prepare", lambda **_: None)
+    monkeypatch.setattr(platform, "prepare", lambda *_: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     shapes = nets.wide(10, 1)

@@ -30,7 +30,7 @@ COUNT = 150
 
 @pytest.fixture(autouse=True)
 def _settings_of_the_tests(monkeypatch):
-    monkeypatch.setattr(platform, "prepare", lambda **_: None)
+    monkeypatch.setattr(platform, "prepare", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ TINY = ["--config.space=tiny", "--config.bn_momentum=0.5"]
 
 @pytest.fixture(autouse=True)
 def _settings_of_the_tests(monkeypatch):
-    monkeypatch.setattr(platform, "prepare", lambda **_: None)
+    monkeypatch.setattr(platform, "prepare", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def kept(given):
         return load_dataset(name, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "prepare", lambda **_: None)
+        patch.setattr(platform, "prepare", lambda *_: None)
         patch.setattr(run_module, "load_dataset", load)
         assert main(command) == 0
     return SimpleNamespace(command=command, folder=folder, read=read)

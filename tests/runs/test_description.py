@@ -41,7 +41,7 @@ SEARCHED = {
 
 @pytest.fixture(autouse=True)
 def _settings_of_the_tests(monkeypatch):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     monkeypatch.setattr("rnas.runs.training_cost.speeds", lambda run: {"student": 1e6, "teacher": 1e9})
 
 

@@ -43,7 +43,7 @@ def opened(tmp_path, *overrides, config=DIGITS, argument=""):
 )
 def test_counts_of_published_cells(tmp_path, monkeypatch, capfd, config, overrides, student):
     """Parameters and MACs derived from the published definitions by hand."""
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     name, _, argument = config.partition(":")
     file = CONFIGS / f"{name}.py"
     command = ["describe", f"--config={file}:{argument}" if argument else f"--config={file}", f"--workdir={tmp_path}"]

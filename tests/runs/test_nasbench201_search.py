@@ -107,7 +107,7 @@ SHORT = (
 @pytest.mark.slow
 @pytest.mark.parametrize("argument", ["arnas", "dsara,distil"])
 def test_a_search_is_judged_by_the_table(tmp_path, capsys, monkeypatch, argument):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     workdir = tmp_path / "run"
     options = [f"--config.{each}" for each in SHORT]
     assert main(["search", f"--config={DIGITS}:{argument}", f"--workdir={workdir}", *options]) == 0

@@ -327,7 +327,7 @@ def test_a_complete_run_does_nothing_again(mini, monkeypatch, capsys):
 
 
 def test_training_a_teacher_alone_prints_what_to_do_next(mini, monkeypatch, capsys):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     data = mini.config.data.dir
     assert (
         main(["teacher", "train", f"--config={mini.file}", f"--workdir={mini.workdir}", f"--config.data.dir={data}"])
@@ -343,7 +343,7 @@ def test_training_a_teacher_alone_prints_what_to_do_next(mini, monkeypatch, caps
 
 
 def test_status_of_the_run(mini, monkeypatch, capsys):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     assert main(["status", f"--workdir={mini.workdir}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     own = [stage for stage in STAGES if stage != "finetune"]  # which has no epochs here
@@ -354,7 +354,7 @@ def test_status_of_the_run(mini, monkeypatch, capsys):
 
 
 def test_report_can_be_written_anew(mini, copy, monkeypatch, capsys):
-    monkeypatch.setattr("rnas.cli.platform.prepare", lambda **_: None)
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     workdir = copy("report")
     before = (workdir / "report.html").read_bytes()
     (workdir / "report.html").unlink()
