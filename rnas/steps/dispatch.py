@@ -116,22 +116,23 @@ def forget_programs() -> None:
 
 
 def _compiled_by_all(program):
-    """The mapped `program`, which runs only once every process has compiled it; they call it together.
+    """The mapped `program`; one of several processes runs it only once all have compiled it. They call it together.
 
     Of processes that start a run again, one may find its programs in the cache on disk and others not: it would wait
     within a collective, longer than that waits.
     """
 
-    @functools.wraps(program)
+    if jax.process_count() == 1:
+        return program
+
     def call(*arguments):
-        if jax.process_count() > 1:
-            leaves, structure = jax.tree.flatten(arguments)
-            kinds = [(np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves]
-            called = (program, structure, *kinds)
-            if called not in _compiled:
-                program.lower(*arguments).compile()
-                meet("compiled")
-                _compiled.add(called)
+        leaves, structure = jax.tree.flatten(arguments)
+        kinds = [(np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves]
+        called = (program, structure, *kinds)
+        if called not in _compiled:
+            program.lower(*arguments).compile()
+            meet("compiled")
+            _compiled.add(called)
         return program(*arguments)
 
     return call
