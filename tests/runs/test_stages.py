@@ -560,7 +560,7 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path):
         step, delay = chance.randrange(0, 40), chance.uniform(0, 0.3)
         assert Command(disturbed, *settings).stop(stage, step, delay, signal.SIGKILL) == -signal.SIGKILL
     command = Command(disturbed, *settings)
-    assert command.stop("baseline_plain", 8, chance.uniform(0, 0.3), signal.SIGTERM) == 130
+    assert command.stop("baseline_plain", 8, chance.uniform(0, 0.3), signal.SIGTERM) == os.EX_TEMPFAIL
     shown = command.log.read_text()
     assert "SIGTERM: saving, then stopping." in shown
     assert "stage 'baseline_plain' was interrupted and saved at step " in shown
