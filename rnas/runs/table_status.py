@@ -1,6 +1,7 @@
 """How far a table of networks has come, read from its work directory while processes work there."""
 
 from collections.abc import Mapping
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ STATES = ("finished", "running", "interrupted", "failed", "waiting")
 
 
 def is_one(workdir: Path) -> bool:
-    """Whether a folder is the work directory of a table; raises ValueError where its configuration cannot be read."""
-    return (workdir / CONFIG).is_file() and read_object(workdir / CONFIG).get("system") == SYSTEM
+    """Whether a folder is the work directory of a table; one whose configuration cannot be read is taken for none."""
+    with contextlib.suppress(OSError, ValueError):  # among many folders one may be damaged
+        return read_object(workdir / CONFIG).get("system") == SYSTEM
+    return False
 
 
 def status(workdir: Path) -> dict[str, Any]:

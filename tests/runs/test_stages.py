@@ -268,6 +268,7 @@ def test_a_model_is_restored_once_and_only_if_it_is_judged(tmp_path, monkeypatch
     @dataclasses.dataclass
     class Scores:
         attacks: dict = dataclasses.field(default_factory=dict)
+        checkpoint: str | None = None
 
         def write(self, path):
             path.parent.mkdir(exist_ok=True)
@@ -277,14 +278,12 @@ def test_a_model_is_restored_once_and_only_if_it_is_judged(tmp_path, monkeypatch
 
     def restore(run, name):
         restored.append(name)
-        return SimpleNamespace(name=name, predict=name)
+        return SimpleNamespace(name=name, predict=name, checkpoint=None)
 
-    made = SimpleNamespace(scores=Scores(), outcomes=nothing, strongest=None)
     for name, stub in {
         "evaluated_names": lambda config: ("student", "teacher"),
         "evaluated_model": restore,
-        "_measure": lambda *_: made,
-        "_examples": lambda *_: nothing,
+        "_measure": lambda *_: (Scores(), nothing),
         "_auto_attack": lambda run, model, path: attacked.append(model.name),
         "Evaluation": lambda *_: nothing,
         "ModelScores": SimpleNamespace(read=lambda path: Scores()),
@@ -430,6 +429,7 @@ def test_a_damaged_best_checkpoint_of_a_complete_run_is_refused(mini, tmp_path):
         execute(mini.config, workdir, command="rnas run")
     forget_files(workdir)  # then the evaluation finds out
     (workdir / "evaluation.json").unlink()
+    shutil.rmtree(workdir / "evaluation")  # figures that are kept need no checkpoint
     record = read(workdir / "run.json")
     del record["stages"]["evaluate"]
     (workdir / "run.json").write_text(json.dumps(record))

@@ -26,6 +26,7 @@ def networks():
 @pytest.fixture
 def workdir(tmp_path, networks):
     """Of twelve networks three are finished, a minute apart; the next three run, are interrupted, and have failed."""
+    tmp_path = tmp_path / "table"
     record_config(tmp_path, load_config(str(DIGITS), []))
     (tmp_path / "results").mkdir()
     for number, name in enumerate(networks[:3]):
@@ -79,6 +80,8 @@ def test_while_nobody_works_there_is_no_time_left(workdir, networks, capsys):
 def test_a_table_stands_among_the_runs(workdir, capsys, monkeypatch):
     monkeypatch.chdir(workdir)
     assert main(["status"]) == 0 and "3 of 12 networks finished" in capsys.readouterr().out
+    (workdir.parent / "damaged").mkdir()
+    (workdir.parent / "damaged" / "config.json").write_text("[]")
     text = shown(workdir.parent, capsys)
     assert f"{workdir}\n  3 of 12 networks finished" in text
 
