@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the code without running it: style, imports between layers, types, launchers, documentation. Makes the environment if
-# need be, runs all checks and fails if one of them does.
+# Checks the code without running it: style, imports between layers, types, launchers, documentation. Makes the
+# environment if need be, runs all checks and fails if one of them does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
 source launch/environment.sh

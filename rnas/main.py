@@ -73,7 +73,7 @@ def _run(argv: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports JAX
     arguments, overrides = parse(argv)
     arguments.typed = shlex.join(["rnas", *argv])  # what a run records
-    if "distributed" in arguments and is_one_of_several(arguments) and not is_watched():
+    if is_one_of_several(arguments) and not is_watched():
         return supervise(argv, arguments.watchdog)
     return leave(lambda: _command(arguments, overrides, argv))
 

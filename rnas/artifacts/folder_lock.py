@@ -40,6 +40,9 @@ class Owner(Record):
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return cls(socket.gethostname(), os.getpid(), now, _beginning(os.getpid()))
 
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since}"
+
     @property
     def is_here(self) -> bool:
         """Whether it belongs to this host, which alone knows of its end."""
@@ -100,7 +103,7 @@ def locked(folder: str | os.PathLike, remedy: str = "") -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout as error:
         found = _owner(folder)
-        who = f"process {found.process} on {found.host}, since {found.since}," if found else "another process"
+        who = f"{found}," if found else "another process"
         raise ValueError(f"{who} works in {folder}. Wait for its end, or stop it{remedy}.") from error
     except (OSError, NotImplementedError) as error:
         if getattr(error, "errno", errno.ENOSYS) not in UNSUPPORTED:

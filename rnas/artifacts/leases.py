@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
-import datetime
 import os
 from pathlib import Path
-import socket
 import threading
 import uuid
 
 from rnas.artifacts.files import create_json
-from rnas.artifacts.record import Count, Record
+from rnas.artifacts.folder_lock import Owner
+from rnas.artifacts.record import Record
 
 FOLDER, SUFFIX = "leases", ".json"
 LASTS = 300.0  # seconds without a sign of life
@@ -30,15 +29,12 @@ RENEWALS = 10  # within that time
 class Lease(Record):
     """The content of a lease: who holds it."""
 
-    host: str
-    pid: Count
-    since: str  # date and time of the claim, ISO 8601 with a time zone
+    owner: Owner
     token: str  # of this claim alone
 
     @classmethod
     def own(cls) -> Lease:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return cls(socket.gethostname(), os.getpid(), now, uuid.uuid4().hex)
+        return cls(Owner.here(), uuid.uuid4().hex)
 
 
 class Leases:
@@ -72,14 +68,18 @@ class Leases:
             if self._is_held(path, lease):
                 path.unlink(missing_ok=True)
 
-    def held(self) -> dict[str, Lease]:
-        """The leases of workers that live, by the name of the piece."""
-        found = {}
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            with contextlib.suppress(OSError, ValueError):  # given back meanwhile
-                if not self._is_stale(path):
-                    found[path.name.removesuffix(SUFFIX)] = Lease.read(path)
-        return found
+    def holder(self, name: str) -> Owner | None:
+        """The worker that holds the piece `name` and lives, if there is one."""
+        path = self._folder / f"{name}{SUFFIX}"
+        try:
+            return None if self._is_stale(path) else Lease.read(path).owner
+        except (OSError, ValueError):  # given back meanwhile
+            return None
+
+    def holders(self) -> dict[str, Owner]:
+        """The workers that live, by the name of the piece that each holds."""
+        names = (path.name.removesuffix(SUFFIX) for path in sorted(self._folder.glob(f"*{SUFFIX}")))
+        return {name: owner for name in names if (owner := self.holder(name))}
 
     def _renew(self, path: Path, lease: Lease, ended: threading.Event) -> None:
         while not ended.wait(self._lasts / RENEWALS):

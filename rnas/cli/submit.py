@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import json
 import os
 from pathlib import Path
 import shlex
@@ -118,13 +119,12 @@ def skypilot(words: Sequence[str], gpus: int) -> str:
             name: BUCKET
             mode: MOUNT
         setup: launch/environment.sh {accelerator}
-        run: launch/again.sh .venv/bin/rnas {shlex.join(words)}
+        run: {json.dumps(shlex.join(["launch/again.sh", ".venv/bin/rnas", *words]))}
         """)
 
 
 def kubernetes(words: Sequence[str], workers: int, gpus: int, image: str) -> str:
     """A Job of Kubernetes with equal workers."""
-    quoted = ", ".join(f"{word!r}".replace("'", '"') for word in words)
     limits = f"\n          resources: {{limits: {{nvidia.com/gpu: {gpus}}}}}" if gpus else ""
     return textwrap.dedent(f"""\
         apiVersion: batch/v1
@@ -149,9 +149,9 @@ def kubernetes(words: Sequence[str], workers: int, gpus: int, image: str) -> str
               containers:
                 - name: rnas
                   image: {image}
-                  args: [{quoted}]LIMITS
+                  args: {json.dumps(words)}LIMITS
                   volumeMounts: [{{name: runs, mountPath: /runs}}]
               volumes:
                 - name: runs
                   persistentVolumeClaim: {{claimName: runs}}
-        """).replace("LIMITS", limits.replace("\n          ", "\n" + " " * 10))
+        """).replace("LIMITS", limits)

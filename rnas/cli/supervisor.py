@@ -30,7 +30,7 @@ _STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_
 def is_one_of_several(arguments: argparse.Namespace) -> bool:
     """Whether the command line says that this process is one of several."""
     given = [getattr(arguments, name, None) for name in ("coordinator", "processes", "process_id")]
-    return arguments.distributed or any(value is not None for value in given)
+    return getattr(arguments, "distributed", False) or any(value is not None for value in given)
 
 
 def supervise(argv: Sequence[str], patience: float) -> int:

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Trains, imports, checks or caches; raises ValueError as what does it, or where --output is not empty."""
-    platform.prepare(arguments if "distributed" in arguments else None)
+    platform.prepare(arguments)
     arguments.act(arguments, overrides)
     return 0
 

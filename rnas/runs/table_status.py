@@ -39,17 +39,20 @@ def status(workdir: Path) -> dict[str, Any]:
     config = recorded_config(workdir)
     run = TableRun(config, workdir)
     written = {path.stem: path.stat().st_mtime for path in (workdir / FOLDER).glob("*.json")}
-    held, failed = Leases(workdir).held(), failures(workdir)
+    holders, failed = Leases(workdir).holders(), failures(workdir)
     counts, training = dict.fromkeys(STATES, 0), {}
     for group in plan_groups(config.archs, config.seeds, None if run.shared else config.train.side_by_side):
         missing = sum(network.name not in written for network in group)
         counts["finished"] += len(group) - missing
         if missing:
             folder = run.folder(group)
-            if folder.name in held:
-                by = f"process {held[folder.name].pid} on {held[folder.name].host}, since {held[folder.name].since}"
+            if folder.name in holders:
                 rows = trained_rows(folder) if (folder / METRICS).exists() else []
-                state = {"status": "running", **progress(rows, config.train.epochs, runs=True), "by": by}
+                state = {
+                    "status": "running",
+                    **progress(rows, config.train.epochs, runs=True),
+                    "by": str(holders[folder.name]),
+                }
             elif folder.name in failed:
                 state = {"status": "failed", "reason": failed[folder.name].error}
             elif (folder / METRICS).exists():

@@ -48,7 +48,7 @@ def work(
     went_on = True
     while went_on:
         went_on, left = False, {}
-        for piece in waiting:
+        for place, piece in enumerate(waiting):
             mark = failure_file(workdir, piece.name)
             if piece.is_done():
                 continue
@@ -60,7 +60,7 @@ def work(
                     left[piece.name] = _holder(leases, piece.name)
                 elif not piece.is_done():  # by a worker that has just given it back
                     went_on = True
-                    ahead = [each for each in pieces if not each.is_done()]
+                    ahead = waiting[place:]  # what others have done of them meanwhile is not asked of the disk
                     until = (time.monotonic() - began) * sum(each.cost for each in ahead) / done if done else 0.0
                     rest = f"; about {duration(until)} left for this worker alone" if until else ""
                     say(f"[{len(pieces) - len(ahead) + 1}/{len(pieces)}] {piece.title}{rest}")
@@ -74,6 +74,4 @@ def work(
 
 
 def _holder(leases: Leases, name: str) -> str:
-    lease = leases.held().get(name)
-    who = f"process {lease.pid} on {lease.host}, since {lease.since}" if lease else "another worker"
-    return f"in the hands of {who}; free {LASTS:.0f} s after its end"
+    return f"in the hands of {leases.holder(name) or 'another worker'}; free {LASTS:.0f} s after its end"

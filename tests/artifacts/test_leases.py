@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from rnas.artifacts.folder_lock import Owner
 from rnas.artifacts.leases import FOLDER, Lease, Leases
 
 HOLDER = """
@@ -48,9 +49,11 @@ def test_pieces_are_claimed_apart_and_shown_with_their_holder(tmp_path):
     leases = Leases(tmp_path)
     with leases.claimed("a") as first, leases.claimed("b") as second, leases.claimed("a") as again:
         assert (first, second, again) == (True, True, False)
-        held = leases.held()
-        assert list(held) == ["a", "b"] and held["a"].pid == os.getpid() and held["a"].token != held["b"].token
-    assert leases.held() == {} and list((tmp_path / FOLDER).iterdir()) == []
+        held = leases.holders()
+        assert list(held) == ["a", "b"] and held["a"].process == os.getpid()
+        first_lease, second_lease = (Lease.read(tmp_path / FOLDER / f"{name}.json") for name in ("a", "b"))
+        assert first_lease.token != second_lease.token
+    assert leases.holders() == {} and list((tmp_path / FOLDER).iterdir()) == []
 
 
 def test_a_piece_is_given_back_after_a_failure(tmp_path):
@@ -61,12 +64,12 @@ def test_a_piece_is_given_back_after_a_failure(tmp_path):
 
 
 def test_a_lease_that_is_not_renewed_is_taken_over_by_one(tmp_path):
-    Lease("elsewhere", 1, "2020-01-01T00:00:00+00:00", "dead").write(tmp_path / FOLDER / "a.json")
+    Lease(Owner("elsewhere", 1, "2020-01-01T00:00:00+00:00"), "dead").write(tmp_path / FOLDER / "a.json")
     age(tmp_path, "a", 299)
     with Leases(tmp_path).claimed("a") as mine:
         assert not mine
     age(tmp_path, "a", 2)
-    assert Leases(tmp_path).held() == {}
+    assert Leases(tmp_path).holders() == {}
     barrier = threading.Barrier(8)
 
     def work(_):
@@ -117,13 +120,14 @@ def test_who_lost_a_piece_does_not_give_away_that_of_another(tmp_path):
     """One that was suspended for too long."""
     with Leases(tmp_path, 0.5).claimed("a") as mine:
         assert mine
-        other = Lease("elsewhere", 1, "2020-01-01T00:00:00+00:00", "other")
+        other = Lease(Owner("elsewhere", 1, "2020-01-01T00:00:00+00:00"), "other")
         other.write(tmp_path / FOLDER / "a.json")
         time.sleep(0.2)
-    assert Leases(tmp_path).held() == {"a": other}
+    assert Leases(tmp_path).holders() == {"a": other.owner}
+    assert Lease.read(tmp_path / FOLDER / "a.json") == other
 
 
 @pytest.mark.parametrize("name", ["15_seed0", "shared_seed3", "seed_1"])
 def test_names_are_those_of_the_pieces(tmp_path, name):
     with Leases(tmp_path).claimed(name) as mine:
-        assert mine and list(Leases(tmp_path).held()) == [name]
+        assert mine and list(Leases(tmp_path).holders()) == [name]

@@ -19,7 +19,7 @@ from rnas.cli.submit import Worker
 from rnas.main import main
 
 DIGITS = Path(__file__).resolve().parents[2] / "configs" / "robbench" / "digits.py"
-TRAIN = ["tabular", "train", f"--config={DIGITS}", "--workdir=/runs/a b"]
+TRAIN = ["tabular", "train", f"--config={DIGITS}", "--workdir=/runs/a b", "--config.archs=('9930',)"]
 
 
 def test_a_kubernetes_job_has_as_many_equal_workers(capsys):

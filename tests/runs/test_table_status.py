@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnas.artifacts.failure import Failure, failure_file
+from rnas.artifacts.folder_lock import Owner
 from rnas.artifacts.leases import FOLDER, Lease
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.table_results import planned_networks
@@ -38,7 +39,7 @@ def workdir(tmp_path, networks):
         folder.mkdir(parents=True)
         rows = [MetricsRow.of("train", "train", step, step / 23, 100.0 + step / 10, {}) for step in (20, 40)]
         (folder / "metrics.jsonl").write_text("".join(row.line for row in rows))
-    Lease("host", 5, "2026-01-01T00:00:00+00:00", "a").write(lease(tmp_path, networks[3]))
+    Lease(Owner("host", 5, "2026-01-01T00:00:00+00:00"), "a").write(lease(tmp_path, networks[3]))
     error = ValueError("stage 'train' diverged: the loss of step 45 is not finite.")
     Failure.of(error).write(failure_file(tmp_path, networks[5]))
     return tmp_path
@@ -88,7 +89,7 @@ def test_a_table_stands_among_the_runs(workdir, capsys, monkeypatch):
 
 def test_a_supernet_stands_for_all_its_cells(tmp_path, capsys):
     record_config(tmp_path, load_config(f"{DIGITS}:one_shot", []))
-    Lease("host", 5, "2026-01-01T00:00:00+00:00", "a").write(lease(tmp_path, "shared_seed0"))
+    Lease(Owner("host", 5, "2026-01-01T00:00:00+00:00"), "a").write(lease(tmp_path, "shared_seed0"))
     assert f"0 of 6 networks finished, 6 running\n  shared_seed0  running, {BY}" in shown(tmp_path, capsys)
 
 

@@ -68,7 +68,7 @@ def test_another_error_ends_the_worker_and_gives_the_piece_back(tmp_path):
 
     with pytest.raises(OSError, match="no space left"):
         work(tmp_path, Pieces({"a": 1}, full).all)
-    assert failures(tmp_path) == Leases(tmp_path).held() == {}
+    assert failures(tmp_path) == Leases(tmp_path).holders() == {}
 
 
 def test_a_piece_in_other_hands_is_left_to_them(tmp_path):
