@@ -2,8 +2,8 @@
 
 Variants, joined by commas; none is the full recipe:
   short     a recipe that fits two CPU cores
-  study     for `rnas study`: at ε = 0.05, with the teacher that comes with rnas, 12,000 training images and no attack in
-            training, the paper's own setting; the student has KL and attention, its arms have less, or other tutors;
+  study     for `rnas study`: at ε = 0.05, with the teacher that comes with rnas, 12,000 training images and no attack
+            in training, the paper's own setting; the student has KL and attention, its arms have less, or other tutors;
             seed 0 was the pilot that showed that nothing of them stands 0.1, so the seeds are 1, 2 and 3
   smoke     every stage on few images, within three minutes on two CPU cores: does all work here?
   methods   a baseline for every method beside the student of the joint objective, as in `digits.py`; trades_awp is
