@@ -6,6 +6,7 @@ smaller radius over to the larger ones, whose balls contain it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import itertools
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +26,7 @@ from rnas.evaluation.runner import Runner, pixels
 
 CURVE_ATTACK = catalogue.pgd(20, step=1 / 10)  # also of validation
 HEADLINE_ATTACK = catalogue.PGD_100
-BLOCK = 20  # steps between which fooled examples drop out
+BLOCKS = (2, 3, 5, 10, 20)  # steps after which fooled examples drop out; most fall early, the last number goes on
 
 
 class Evaluator:
@@ -53,9 +54,7 @@ class Evaluator:
         fooled = np.zeros(len(rows), bool)
         if attack.steps and epsilon == 0.0:
             attack = CLEAN
-        # Momentum is lost between blocks.
-        block = attack.steps if attack.momentum else BLOCK
-        blocks = [min(block, attack.steps - first) for first in range(0, attack.steps, block)] or [0]
+        blocks = _blocks(attack)
         losses = [loss for loss in attack.losses for _ in range(attack.restarts)]
         for number, loss in enumerate(losses):
             run, settings = self._run(variables, split, rows, number), run_settings(attack, epsilon, loss)
@@ -109,6 +108,15 @@ class Evaluator:
         fooled, _ = self.attack(variables, split, attack, epsilon, right)
         accuracy, robust = len(right) / len(split), float(np.sum(~fooled)) / len(split)
         return {"accuracy": accuracy, "adversarial_accuracy": robust, "score": (accuracy + robust) / 2}
+
+
+def _blocks(attack: Attack) -> list[int]:
+    """The steps of an attack, cut where fooled examples drop out."""
+    if attack.momentum or not attack.steps:  # momentum is lost between blocks
+        return [attack.steps]
+    ends = itertools.accumulate(itertools.chain(BLOCKS, itertools.repeat(BLOCKS[-1])))
+    inner = list(itertools.takewhile(lambda end: end < attack.steps, ends))
+    return [last - first for first, last in itertools.pairwise([0, *inner, attack.steps])]
 
 
 def evaluate(
