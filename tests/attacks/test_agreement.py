@@ -150,7 +150,7 @@ def digits(tmp_path_factory):
     data = load_dataset("digits", held_out=0, seed=0)
     folder = tmp_path_factory.mktemp("digits")
     train = partial(
-        train_small_cnn, data.train.images, data.train.labels, epsilon="0.1", epochs=8, batch=64, cache=folder
+        train_small_cnn, data.train.images, data.train.labels, epsilon="0.1", epochs=4, batch=64, cache=folder
     )
     problem = Problem(train(), data.test.images[:64], data.test.labels[:64])
     again = train()  # from the file

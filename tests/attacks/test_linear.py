@@ -69,7 +69,7 @@ def test_distance_of_the_boundary(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("classes", [3, 4, 5])
+@pytest.mark.parametrize("classes", [3, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_several_classes(classes, norm):
     """What can be fooled is found by the targeted attacks in 99 of 100 cases; what cannot is found by none."""
     weights, images, labels, share = linear_problems(classes, count=MODELS, examples=EXAMPLES)

@@ -373,7 +373,7 @@ def test_short_memory_halves_the_batches(finished, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("classes", [2, 3, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (4, 5))])
 def test_auto_attack_with_few_classes(without_checks, tmp_path, classes):
     weights = np.random.default_rng(classes).normal(0, 1, (5 * 7, classes)).astype(np.float32)
 

@@ -149,7 +149,7 @@ def relative_difference(part, full):
     return max(float(np.max(np.abs(a - b)) / (np.max(np.abs(b)) + 1e-30)) for a, b in leaves)
 
 
-@pytest.mark.parametrize("name", ["tiny", "s1"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("s1", marks=pytest.mark.slow)])
 def test_narrow_network_equals_masked_supernet(name):
     pairs = narrow_and_masked(name, 8 if name == "tiny" else 32, seed=3)
     assert max(relative_difference(*pair) for pair in pairs) < 1e-5

@@ -145,17 +145,22 @@ def test_finite_difference_agrees_across_kinks_only_when_tiny(float64):
 @pytest.mark.parametrize("second_order", ["exact", "finite_difference"])
 def test_a_validation_loss_that_the_weights_do_not_move_has_no_second_order(second_order):
     problem = Problem()
-    found = architecture_gradients(
-        problem.loss("train"), lambda w, a, _: (sum(jnp.sum(alpha**2) for alpha in a["cells"]), None), jnp.zeros(1),
-        problem.weights, problem.architecture, LookAhead(second_order, **RECIPE),
-        momentum_buffer=problem.buffer, rate=RATE,
-    )  # fmt: skip
-    chex.assert_trees_all_close(found.gradients[0], jax.tree.map(lambda a: 2 * a, problem.architecture), rtol=1e-6)
+
+    @jax.jit
+    def gradients(weights, architecture):
+        return architecture_gradients(
+            problem.loss("train"), lambda w, a, _: (sum(jnp.sum(alpha**2) for alpha in a["cells"]), None),
+            jnp.zeros(1), weights, architecture, LookAhead(second_order, **RECIPE), momentum_buffer=problem.buffer,
+            rate=RATE,
+        ).gradients  # fmt: skip
+
+    found = gradients(problem.weights, problem.architecture)
+    chex.assert_trees_all_close(found[0], jax.tree.map(lambda a: 2 * a, problem.architecture), rtol=1e-6)
 
 
 def test_without_a_step_ahead_the_gradient_is_of_first_order(float64):
     problem = Problem()
-    first = [jax.grad(lambda a, h=half: problem.loss(h)(problem.weights, a)[0])(problem.architecture)
+    first = [jax.jit(jax.grad(lambda a, h=half: problem.loss(h)(problem.weights, a)[0]))(problem.architecture)
              for half in ("natural", "adversarial")]  # fmt: skip
     chex.assert_trees_all_close(list(problem.gradients("none")), first, rtol=1e-12)
     exact = problem.gradients("exact")
@@ -168,7 +173,7 @@ def test_virtual_step_is_a_real_step_of_sgd(float64):
         optax.chain(optax.add_decayed_weights(DECAY), optax.trace(MOMENTUM)), optax.constant_schedule(RATE)
     )
     weights, opt_state = problem.weights, optimizer.init(problem.weights)
-    slope = jax.grad(lambda w: problem.loss("train")(w, problem.architecture)[0])
+    slope = jax.jit(jax.grad(lambda w: problem.loss("train")(w, problem.architecture)[0]))
     for step in range(4):
         gradient = slope(weights)
         ahead = virtual_step(weights, gradient, optimizer.momentum(opt_state), RATE, **RECIPE)
@@ -212,7 +217,7 @@ def over_replicas(problem, look_ahead, replicas, places="all"):
     return jax.jit(jax.vmap(one, axis_name="replica", out_axes=None))(jnp.arange(replicas))
 
 
-@pytest.mark.parametrize("second_order", ["exact", "finite_difference"])
+@pytest.mark.parametrize("second_order", ["exact", pytest.param("finite_difference", marks=pytest.mark.slow)])
 def test_four_replicas_equal_one(float64, second_order):
     problem = Problem()
     look_ahead = LookAhead(second_order, **RECIPE)

@@ -654,6 +654,7 @@ def test_a_method_killed_in_the_middle_ends_as_undisturbed(mini, copy, tmp_path,
         assert metrics(undisturbed, each)[-1]["step"] == 60
 
 
+@pytest.mark.slow
 def test_tutors_that_withstand_attack_are_searched_for_the_found_network(mini, copy):
     """A baseline with tutors of its own: widths stay, the search is recorded, and the penalty pulls on the tutors."""
     workdir = copy("baselines")

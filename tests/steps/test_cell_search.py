@@ -231,7 +231,10 @@ def test_architecture_descends_the_validation_loss_one_step_ahead(data):
     assert not np.allclose(first_order, gradient["accurate"], rtol=0.01, atol=0)
 
 
-@pytest.mark.parametrize("method", SEARCH_METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [name if name == "dsara" else pytest.param(name, marks=pytest.mark.slow) for name in SEARCH_METHODS],
+)
 def test_every_method_learns_one_batch(method, data):
     adversarial = "pgd_at" if SEARCH_METHODS[method].pair else "none"
     optimizer = Optimizer(optax.scale_by_adam(), optax.constant_schedule(3e-3))
@@ -271,7 +274,7 @@ def test_a_teacher_moves_tutors_and_adds_its_terms():
     [
         pytest.param("arnas", {}, marks=pytest.mark.slow),
         ("arnas", dict(gamma=1.0, kl_weight=1.0)),
-        ("smooth_adv", {}),
+        pytest.param("smooth_adv", {}, marks=pytest.mark.slow),
     ],
 )
 def test_four_replicas_equal_one(data, method, options):
@@ -358,6 +361,7 @@ def searched(run, workdir, state):
         return Trainer(PLAN, run, loader, checkpoints, log, observe=observe).fit(state)
 
 
+@pytest.mark.slow
 def test_a_search_resumed_in_either_stage_equals_the_uninterrupted_one(tmp_path):
     """Bit for bit, from every step, the first of stage 2 among them; the record of the architecture too."""
     step, names = make_step("dsara")

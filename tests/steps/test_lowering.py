@@ -94,7 +94,7 @@ def operations(text):
     [
         pytest.param("search", "s7", "wide_resnet_34_10", 32, 14, 10, None, marks=pytest.mark.slow),
         ("search", "tiny", "wide_resnet_10_2", 8, 8, 10, None),
-        ("train", "s7", "wide_resnet_34_10", 32, 14, 10, jnp.bfloat16),
+        pytest.param("train", "s7", "wide_resnet_34_10", 32, 14, 10, jnp.bfloat16, marks=pytest.mark.slow),
         pytest.param("search", "imagenet", "imagenet_resnet50", 224, 28, 100, jnp.bfloat16, marks=pytest.mark.slow),
         pytest.param("train", "imagenet", "imagenet_resnet18", 224, 28, 100, None, marks=pytest.mark.slow),
     ],

@@ -65,12 +65,12 @@ def test_forgotten_programs_give_their_pieces_of_memory_back(compiled):
         return len(Path("/proc/self/maps").read_text().splitlines())
 
     before = pieces()
-    programs = [compiled(lambda x, i=i: jnp.sort(i * x) @ jnp.swapaxes(x, -1, -2) + jnp.sin(x)) for i in range(40)]
+    programs = [compiled(lambda x, i=i: jnp.sort(i * x) @ jnp.swapaxes(x, -1, -2) + jnp.sin(x)) for i in range(20)]
     images = jnp.ones((jax.local_device_count(), 4, 4))
     for program in programs:
         jax.block_until_ready(program(images))
     taken = pieces() - before
-    assert taken > 100
+    assert taken > 50
     forget_programs()
     gc.collect()
     assert pieces() - before < taken / 2
