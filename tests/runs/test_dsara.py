@@ -38,7 +38,9 @@ def opened(tmp_path, *overrides, config=DIGITS, argument=""):
         pytest.param("cifar10:wide", ("genotype=dsara",), (9_639_754, 1_591_535_616), marks=pytest.mark.slow),
         pytest.param("cifar100", ("genotype=arnas",), (4_566_564, 1_240_197_120), marks=pytest.mark.slow),
         pytest.param(
-            "tiny_imagenet", ("genotype=dsara", "train.auxiliary=0.0"), (5_405_684, 5_818_987_776),
+            "tiny_imagenet",
+            ("genotype=dsara", "train.auxiliary=0.0"),
+            (5_405_684, 5_818_987_776),
             marks=pytest.mark.slow,
         ),
         pytest.param("cifar10:darts", ("genotype=advrush",), (4_158_046, 645_337_728), marks=pytest.mark.slow),
