@@ -27,8 +27,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    packages=find_packages(include=["rnas", "rnas.*"]),
-    package_data={"rnas": ["py.typed"], "rnas.pages": ["templates/*"], "rnas.teachers": ["shipped/*/*"]},
+    packages=[*find_packages(include=["rnas", "rnas.*"]), "rnas.configs"],
+    package_dir={"rnas.configs": "configs"},  # what --config finds by name
+    package_data={
+        "rnas": ["py.typed"],
+        "rnas.configs": ["*/*.py"],
+        "rnas.pages": ["templates/*"],
+        "rnas.teachers": ["shipped/*/*"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -50,6 +56,7 @@ setup(
         "safetensors>=0.4.5,<1",
         "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
+        "shtab>=1.7,<2",
         "tensorboardX>=2.6,<3",
         "tensorflow-datasets>=4.9.9,<5",
         "tqdm>=4.66,<5",

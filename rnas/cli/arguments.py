@@ -14,7 +14,8 @@ TABLE = "robbench"  # the system of a table of networks
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--config": dict(
-        metavar="FILE[:NAMES]", help="configuration file, and names of its variants; default: what --workdir recorded"
+        metavar="FILE[:NAMES]",
+        help="configuration: a file, or a name from `rnas configs`, and variants; default: what --workdir recorded",
     ),
     "--workdir": dict(metavar="DIR", help="work directory; default: runs/<folder>/<file>[_<names>] of --config"),
     "--data-dir": dict(metavar="DIR", help="where that set is"),
@@ -33,13 +34,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--json": dict(action="store_true", help="print one JSON object and nothing else"),
 }
 
+KEYS = "Any configuration key can be changed with --config.key=value; rnas config --doc lists them."
 SEVERAL = ("--distributed", "--coordinator", "--processes", "--process-id", "--watchdog")
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str, word: str = "") -> None:
     """Adds some of `OPTIONS`; of --config and --workdir, `read_config` makes the configuration, with the same word."""
     if "--config" in names:
-        parser.epilog = "Any configuration key can be changed with --config.key=value."
+        parser.epilog = KEYS
     for name in names:
         own = dict(OPTIONS[name])
         if name == "--workdir" and word:
@@ -48,7 +50,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, word: str = "") -> 
 
 
 def read_config(
-    arguments: argparse.Namespace, overrides: list[str], *, word: str = "", table: bool = False
+    arguments: argparse.Namespace, overrides: list[str], *, word: str = "", table: bool | None = False
 ) -> tuple[ConfigDict, Path]:
     """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7.
 
@@ -56,7 +58,7 @@ def read_config(
 
     Args:
       word: is added to the name of the directory, if that is not given.
-      table: whether the command makes a table of networks, not a run.
+      table: whether the command makes a table of networks, not a run; None for one that reads the configuration alone.
 
     Raises ValueError where neither is given, or the configuration is of another command.
     """
@@ -75,7 +77,7 @@ def read_config(
         file = Path(name)
         default = Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument, word]))
         workdir = Path(arguments.workdir or default)
-    if (config.system == TABLE) != table:
+    if table is not None and (config.system == TABLE) != table:
         own = "a table of networks: rnas tabular train" if config.system == TABLE else "a run: rnas run"
         raise ValueError(f"{source} is the configuration of {own} reads it, rnas {arguments.command} does not.")
     return config, workdir
@@ -84,7 +86,7 @@ def read_config(
 def _check_kind(workdir: Path, command: str) -> None:
     """Refuses to go on with a study as with a run, and the other way round: their configurations are alike."""
     study = any(workdir.glob("seed_*/config.json"))
-    if study and command not in ("study", "describe"):
+    if study and command not in ("study", "describe", "config"):
         raise ValueError(f"{workdir} holds a study: go on by rnas study --workdir={workdir}, or name one of its seeds.")
     if command == "study" and (workdir / "run.json").exists():
         raise ValueError(f"{workdir} holds one run, not a study: go on by rnas run --workdir={workdir}.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.evaluation import EvaluatedModel
 
 CHECKS_FAILED = 3  # exit code
+EXAMPLE = "--workdir=runs/rnas_cl/digits --epsilon=0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ import argparse
 
 from rnas.cli.arguments import add_shared, read_config, show
 
+EXAMPLE = "--config=rnas_cl/cifar10:s7"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--config", "--workdir", "--json")

@@ -32,6 +32,8 @@ from rnas.training.text_table import markdown_table, text_table
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]  # head, rows → lines
 
+EXAMPLE = "--dataset=digits --sample=50"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options to the parser of `rnas ntk`."""

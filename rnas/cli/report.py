@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+EXAMPLE = "--workdir=runs/rnas_cl/digits"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "of a run, a study, one attack, `rnas tabular train` or `rnas ntk`; default: the current one"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.runs.run import Run
 
 UNTIL = {"run": "report", "search": "derive", "train": "finetune", "evaluate": "evaluate"}  # verb: last stage
+EXAMPLE = "--config=rnas_cl/digits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

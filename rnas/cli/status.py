@@ -9,6 +9,7 @@ from rnas.cli.arguments import add_shared
 
 RUNS = "runs"  # where runs are made by default
 DEPTH = 3  # folders below it in which they are looked for: runs/<folder>/<name>/seed_<n>
+EXAMPLE = "--workdir=runs/rnas_cl/digits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

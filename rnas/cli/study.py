@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.runs.run import Run
 
 STUDY = "study"  # at the end of the name of its directory
+EXAMPLE = "--config=rnas_cl/digits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from rnas.training.messages import tell
 
 ENGINES = ("slurm", "local", "sky", "k8s")
 NOTICE = 180  # seconds before its time is over in which a worker saves its state
+EXAMPLE = "--to=slurm --workers=8 study --config=rnas_cl/digits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,17 +2,18 @@
 
 import argparse
 
-from rnas.cli.arguments import add_shared, read_config
+from rnas.cli.arguments import KEYS, add_shared, read_config
 from rnas.cli.run import draw
 
 SWEEP = "sweep"  # at the end of the name of its directory
+EXAMPLE = "--config=rnas_cl/digits:smoke --seeds=0-2 --set train.objective=trades,mart"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "configuration file, and names of its variants; the same command goes on with a sweep"
     parser.add_argument("--config", required=True, metavar="FILE[:NAMES]", help=words)
     add_shared(parser, "--workdir", word=SWEEP)
-    parser.epilog = "Any configuration key can be changed with --config.key=value."
+    parser.epilog = KEYS
     parser.add_argument("--seeds", default="0-4", metavar="A-B|A,B,…", help="of one run each; default: 0-4")
     words = "values of a configuration key; several times: all combinations, each compared with the first"
     parser.add_argument("--set", action="append", default=[], dest="grid", metavar="KEY=VALUE,…", help=words)

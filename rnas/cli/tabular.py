@@ -19,6 +19,7 @@ from rnas.training.messages import tell, terminal_width
 from rnas.training.text_table import text_table
 
 BY = "cifar10/pgd_8"
+EXAMPLE = "query --table=robbench.json --arch=9930"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,8 @@ brought into that form where PyTorch is installed:
   torch.save({name: tensor for name, tensor in state.items() if torch.is_tensor(tensor)}, "plain.pt")
 """
 
+EXAMPLE = "check teachers/rice --dataset=cifar10 --count=1000"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")

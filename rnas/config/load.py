@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnas.artifacts.files import read_object, write_json
+from rnas.config import shipped
 from rnas.config.defaults import system
 from rnas.config.defaults.ranges import RANGES
 from rnas.config.ranges import check_ranges
@@ -28,7 +29,8 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
     """Reads a configuration file, applies what the command line changes, and locks it: no key can be added.
 
     Args:
-      specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`.
+      specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`. In place of a
+        file the name of one that comes with rnas: `rnas_cl/cifar10:s7`.
       overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
         but for a tuple each adds an element.
 
@@ -167,6 +169,8 @@ def _read(specification: str) -> ConfigDict:
     name, colon, argument = specification.partition(":")
     path = Path(name)
     if not path.is_file():
+        path = shipped.find(name) or path
+    if not path.is_file():
         raise ValueError(f"no configuration file {name}{_near(path)}")
     source = importlib.util.spec_from_file_location(f"rnas_config_{path.stem}", path.resolve())
     if source is None or source.loader is None:
@@ -188,10 +192,10 @@ def _read(specification: str) -> ConfigDict:
 
 def _near(path: Path) -> str:
     """The configuration files a user may have meant, as the end of a message."""
-    found = [*path.parent.glob("*.py"), *Path("configs").rglob("*.py")]
-    names = sorted({str(file) for file in found if "def get_config" in file.read_text(errors="replace")})
+    beside = {str(file) for file in path.parent.glob("*.py") if "def get_config" in file.read_text(errors="replace")}
+    names = [*sorted(beside), *shipped.names()]
     close = difflib.get_close_matches(str(path), names, n=5, cutoff=0.5) or names[:10]
-    return f"; there is {', '.join(close)}" if close else "; nor is there any other where it was looked for"
+    return f"; there is {', '.join(close)}; rnas configs lists all that come with rnas"
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -207,7 +207,6 @@ def test_every_command_has_its_module():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "command"),
         (["serach"], "invalid choice: 'serach'"),
         (["run", "--config=a.py", "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
         (["run", "--config=a.py", "seed=3"], "configuration keys are written --config.key=value"),
