@@ -1,61 +1,40 @@
-"""The handwritten digits that come with scikit-learn, as a TFDS dataset: 8×8 images, nothing to download."""
+"""The handwritten digits that come with scikit-learn, as a TFDS dataset: 8×8 images, nothing to download.
 
-import contextlib
-import io
+1,437 train and 360 test images, 36 of each class, split once and for all. Pixels, 0 to 16 in scikit-learn, become bytes
+0 to 255. `id` is the row in scikit-learn's arrays. Images are a plain tensor.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 import stat
-import tempfile
 
 import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 
 from rnas.data.balance import balanced_rows
+from rnas.data.writer import write_set
 
+VERSION = "1.0.0"
 _TEST_PER_CLASS = 36  # a fifth: 360 of 1,797 images
 _SPLIT_SEED = 0
 
 
-class Digits(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of `digits`: 1,437 train and 360 test images, 36 of each class, split once and for all.
+def _parts() -> dict[str, Iterator[tuple[int, dict]]]:
+    # Imported here, on first use: scikit-learn takes longer to import than the rest of the data code.
+    from sklearn.datasets import load_digits
 
-    Pixels, 0 to 16 in scikit-learn, become bytes 0 to 255. `id` is the row in scikit-learn's arrays. Images
-    are a plain tensor, not `Image`, whose encoding would need TensorFlow.
-    """
+    source = load_digits()
+    labels = source.target
+    test = balanced_rows(labels, 10 * _TEST_PER_CLASS, num_classes=10, seed=_SPLIT_SEED)
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    images = np.round(source.images * (255 / 16)).astype(np.uint8)[..., None]
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Handwritten digits of scikit-learn: 1,797 grey images of 8×8 pixels in 10 classes.",
-            homepage="https://archive.ics.uci.edu/dataset/80",
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": np.int64,
-                    "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
-            supervised_keys=("image", "label"),
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        # Imported here, on first use: scikit-learn takes longer to import than the rest of the data code.
-        from sklearn.datasets import load_digits
-
-        source = load_digits()
-        labels = source.target
-        test = balanced_rows(labels, 10 * _TEST_PER_CLASS, num_classes=10, seed=_SPLIT_SEED)
-        train = np.setdiff1d(np.arange(len(labels)), test)
-        images = np.round(source.images * (255 / 16)).astype(np.uint8)[..., None]
-        parts = {"train": train, "test": test}
-        return {name: self._generate_examples(rows, images, labels) for name, rows in parts.items()}
-
-    def _generate_examples(self, rows: np.ndarray, images: np.ndarray, labels: np.ndarray):
+    def examples(rows: np.ndarray) -> Iterator[tuple[int, dict]]:
         for row in rows.tolist():
             yield row, {"id": row, "image": images[row], "label": int(labels[row])}
+
+    return {"train": examples(train), "test": examples(test)}
 
 
 def prepare_digits(data_dir: str | Path) -> None:
@@ -64,22 +43,27 @@ def prepare_digits(data_dir: str | Path) -> None:
     Raises ValueError if `data_dir` cannot be written or is marked read-only.
     """
     folder = Path(data_dir).expanduser()
-    if (folder / "digits" / str(Digits.VERSION) / "dataset_info.json").exists():
+    if (folder / "digits" / VERSION / "dataset_info.json").exists():
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The mode is read because the system lets root write whatever the mode.
         if not folder.stat().st_mode & stat.S_IWUSR:
             raise PermissionError("the folder is read-only")
-        # TFDS reports on standard output, which belongs to the caller.
-        with (
-            filelock.FileLock(folder / ".digits.lock"),
-            tempfile.TemporaryDirectory() as downloads,
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            builder = Digits(data_dir=str(folder), file_format="array_record")
-            builder.download_and_prepare(download_dir=downloads)
+        with filelock.FileLock(folder / ".digits.lock"):
+            write_set(
+                folder,
+                "digits",
+                version=VERSION,
+                description="Handwritten digits of scikit-learn: 1,797 grey images of 8×8 pixels in 10 classes.",
+                homepage="https://archive.ics.uci.edu/dataset/80",
+                features={
+                    "id": np.int64,
+                    "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                },
+                parts=_parts(),
+            )
     except OSError as error:
         raise ValueError(
             f"data_dir={str(data_dir)!r}: the dataset 'digits' is not there and cannot be written there "
