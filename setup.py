@@ -52,6 +52,7 @@ setup(
         "optax>=0.2.6,<0.3",
         "orbax-checkpoint>=0.12,<1",
         "pillow>=11,<14",
+        "pyarrow>=18,<30",  # tensorflow-datasets brings it
         "pydantic>=2.12,<3",
         "safetensors>=0.4.5,<1",
         "scikit-learn>=1.5,<2",
@@ -66,6 +67,7 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "cluster": ["submitit>=1.5,<2"],  # rnas submit
+        "hf": ["huggingface_hub>=0.34,<2"],  # rnas data import hf:NAME
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
         "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's

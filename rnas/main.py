@@ -15,10 +15,8 @@ from rnas.training.messages import program, with_streams, write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code.
-
-    0 is success, 2 a mistake, 3 a failed sanity check, 130 the end by Ctrl-C, 75 an end after which the same command
-    should be started again (SIGTERM, a lost process), 141 that nobody reads on.
+    """Runs one command and returns the exit code: 0 for success, 2 for a mistake, 3 for a failed sanity check, 130
+    after Ctrl-C, 75 where the same command should be started again (SIGTERM, a lost process), 141 if nobody reads on.
     """
     return with_streams(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 

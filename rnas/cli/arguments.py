@@ -52,7 +52,8 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, word: str = "") -> 
 def read_config(
     arguments: argparse.Namespace, overrides: list[str], *, word: str = "", table: bool | None = False
 ) -> tuple[ConfigDict, Path]:
-    """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7.
+    """The configuration, see `rnas.config.load_config`, and its directory: configs/a/b.py:s7 → runs/a/b_s7, and
+    configs/b.py → runs/b.
 
     Without --config it is the one that the work directory was made with.
 
@@ -75,7 +76,8 @@ def read_config(
         config = load_config(source, overrides)
         name, _, argument = source.partition(":")
         file = Path(name)
-        default = Path("runs") / file.parent.name / "_".join(filter(None, [file.stem, argument, word]))
+        folder = Path("runs", *([file.parent.name] if file.parent.name != "configs" else []))
+        default = folder / "_".join(filter(None, [file.stem, argument, word]))
         workdir = Path(arguments.workdir or default)
     if table is not None and (config.system == TABLE) != table:
         own = "a table of networks: rnas tabular train" if config.system == TABLE else "a run: rnas run"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import difflib
 import importlib.util
+import inspect
 import json
 import os
 from pathlib import Path
@@ -30,14 +31,15 @@ def load_config(specification: str, overrides: list[str]) -> ConfigDict:
 
     Args:
       specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`. In place of a
-        file the name of one that comes with rnas: `rnas_cl/cifar10:s7`.
+        file the name of one that comes with rnas: `rnas_cl/cifar10:s7`. Where `get_config` has a parameter `image_set`,
+        it gets what is known of the set that data.dir of the command line names.
       overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
         but for a tuple each adds an element.
 
     Raises ValueError for no such file, an error in it, an unknown key, a value of another type than the default, or a
     number outside the range of its key.
     """
-    return _changed(_read(specification), overrides, specification)
+    return _changed(_read(specification, overrides), overrides, specification)
 
 
 def _changed(config: ConfigDict, overrides: Sequence[str], specification: str) -> ConfigDict:
@@ -165,7 +167,7 @@ def _with_tuples(value: Any) -> Any:
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
-def _read(specification: str) -> ConfigDict:
+def _read(specification: str, overrides: Sequence[str]) -> ConfigDict:
     name, colon, argument = specification.partition(":")
     path = Path(name)
     if not path.is_file():
@@ -180,7 +182,9 @@ def _read(specification: str) -> ConfigDict:
         source.loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise ValueError("it defines no get_config()")
-        config = module.get_config(*([argument] if colon else []))
+        fits = "image_set" in inspect.signature(module.get_config).parameters
+        own = {"image_set": _image_set(overrides)} if fits else {}
+        config = module.get_config(*([argument] if colon else []), **own)
     except (Exception, SystemExit) as error:
         raise ValueError(f"configuration {specification}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
@@ -188,6 +192,19 @@ def _read(specification: str) -> ConfigDict:
             f"configuration {specification}: get_config() returns {type(config).__name__}, not a ConfigDict"
         )
     return config
+
+
+def _image_set(overrides: Sequence[str]):
+    """What is known of the set that the command line names by data.dir, for a file that fits itself to it."""
+    from rnas.artifacts.image_set import FILE, ImageSet  # which a file without need of it does without
+
+    given = [override.partition("=")[2] for override in overrides if override.startswith("--config.data.dir=")]
+    if not given:
+        raise ValueError("it fits itself to a set of images: give --config.data.dir=DIR, as rnas data import made it.")
+    path = Path(given[-1]).expanduser() / FILE
+    if not path.is_file():
+        raise ValueError(f"there is no {path}: give --config.data.dir=DIR, a folder that rnas data import has made.")
+    return ImageSet.read(path)
 
 
 def _near(path: Path) -> str:

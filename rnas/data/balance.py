@@ -31,6 +31,29 @@ def balanced_rows(labels: np.ndarray, count: int, *, num_classes: int, seed: int
             f"{present[scarcest]} and must keep at least one: choose at most "
             f"{num_classes * max(int(present.min()) - 1, 0)}"
         )
+    return _rows_of_classes(labels, wanted, seed)
+
+
+def stratified_rows(labels: np.ndarray, share: float, *, num_classes: int, seed: int) -> np.ndarray:
+    """This share of the rows of every class, rounded; at least one, and all but one at most.
+
+    Args:
+      labels: [N] integers in 0 … num_classes - 1.
+      share: in 0 … 1, both excluded.
+      seed: the choice depends on the labels, the share and this alone.
+
+    Returns the rows [n] int64, ascending; raises ValueError if a class has fewer than two.
+    """
+    check_seed(seed)
+    present = np.bincount(labels, minlength=num_classes)
+    if present.min() < 2:
+        raise ValueError(f"class {present.argmin()} has {present.min()} images: expected at least two to choose from")
+    wanted = np.clip(np.rint(share * present).astype(int), 1, present - 1)
+    return _rows_of_classes(labels, wanted, seed)
+
+
+def _rows_of_classes(labels: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
+    """`wanted[k]` rows of each class k, drawn by the seed, ascending."""
     shuffled = permutation(len(labels), seed, _WORD)
     chosen = [shuffled[labels[shuffled] == label][:number] for label, number in enumerate(wanted)]
     return np.sort(np.concatenate(chosen))

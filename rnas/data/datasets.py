@@ -21,6 +21,7 @@ from rnas.data.balance import balanced_rows
 from rnas.data.digits import prepare_digits
 
 _CHUNK = 4096  # records read at once
+INFO = "dataset_info.json"  # of TFDS, in the folder of a set
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of PIL, by number of channels
 
 
@@ -71,16 +72,19 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
     Args:
       name: `dataset`, `dataset/config`, `dataset:version` or `dataset/version`. `digits` is prepared where it is
         missing.
-      data_dir: the TFDS folder; None means `cache_folder()` for `digits`, else what TFDS itself uses
-        ($TFDS_DATA_DIR or ~/tensorflow_datasets).
+      data_dir: the TFDS folder, or that of the set itself, as `rnas data import` makes it; None means `cache_folder()`
+        for `digits`, else what TFDS itself uses ($TFDS_DATA_DIR or ~/tensorflow_datasets).
 
-    Raises ValueError if the name is unknown, the set is not prepared there, or its files are not array_record.
+    Raises ValueError if the name is unknown or another one's, the set is not prepared there, or its files are not
+    array_record.
     """
     name = re.sub(r"/(\d+\.\d+\.\d+)$", r":\1", name)  # as TFDS prints it
     base_name = name.split(":")[0].split("/")[0]
     if data_dir is None:
         data_dir = cache_folder() if base_name == "digits" else tfds.core.constants.DATA_DIR
     folder = tfds.core.Path(data_dir).expanduser()
+    if (folder / INFO).exists():
+        return _in_array_records(_open_folder(folder, base_name), f"Import it again into another folder than {folder}.")
     if base_name == "digits":
         prepare_digits(folder)
     prepared = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.exists() else []
@@ -103,13 +107,30 @@ def open_builder(name: str, data_dir: str | Path | None) -> tfds.core.DatasetBui
             f"data_dir={str(folder)!r} {state}. Give the folder that holds {base_name}/<version>/, "
             f"or run once:\n  {command}"
         ) from None
+    return _in_array_records(builder, f"Move them away and prepare the set again:\n  {command}")
+
+
+def _open_folder(folder: tfds.core.Path, name: str) -> tfds.core.DatasetBuilder:
+    """The builder of the set that a folder itself is; raises ValueError where it is damaged or has another name."""
+    try:
+        builder = read_only_builder.builder_from_directory(folder)
+    except Exception as error:  # of files that have been edited or cut short, almost anything
+        raise ValueError(f"data_dir={str(folder)!r} holds a damaged set: {' '.join(str(error).split())}") from error
+    if builder.name != name:
+        raise ValueError(
+            f"data_dir={str(folder)!r} is the set {builder.name!r}, not {name!r}: name that one, or another folder."
+        )
+    return builder
+
+
+def _in_array_records(builder: tfds.core.DatasetBuilder, remedy: str) -> tfds.core.DatasetBuilder:
     wanted = tfds.core.FileFormat.ARRAY_RECORD
     if builder.info.file_format != wanted and wanted in builder.info.alternative_file_formats:
         builder = read_only_builder.ReadOnlyBuilder(builder.data_dir, file_format=wanted)
     if builder.info.file_format != wanted:
         raise ValueError(
             f"{builder.data_dir} holds {builder.info.file_format.value} files, which cannot be read at "
-            f"random; expected array_record. Move them away and prepare the set again:\n  {command}"
+            f"random; expected array_record. {remedy}"
         )
     return builder
 

@@ -68,7 +68,8 @@ class Run:
         if dataset.num_classes != data.num_classes or dataset.image_shape != tuple(data.image_shape):
             raise ValueError(
                 f"data.num_classes={data.num_classes}, data.image_shape={tuple(data.image_shape)} do not fit dataset "
-                f"{data.name!r}, which has {dataset.num_classes} classes and images of {dataset.image_shape}."
+                f"{data.name!r}, which has {dataset.num_classes} classes and images of {dataset.image_shape}. Give its "
+                "values, or use configs/own_data.py, which takes them from a set that rnas data import has made."
             )
         return dataset
 

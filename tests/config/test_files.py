@@ -11,7 +11,7 @@ import pytest
 from rnas.config import check, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted((ROOT / "configs").glob("*/*.py"))
+FILES = sorted((ROOT / "configs").rglob("*.py"))
 
 
 def name_of(file: Path) -> str:
@@ -28,10 +28,10 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-def variants(file: Path) -> list[str]:
+def variants(file: Path, overrides: list[str]) -> list[str]:
     """Names that the file takes, as it lists them itself when it refuses one."""
     with pytest.raises(ValueError) as refused:
-        load_config(f"{file}:no_such_variant", [])
+        load_config(f"{file}:no_such_variant", overrides)
     known = re.search(r"expected any of (.*)\.$", str(refused.value))
     return known[1].split(", ") if known else []
 
@@ -42,17 +42,18 @@ def test_a_file_imports_the_package_of_configurations_alone(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_every_variant_is_described_and_makes_a_configuration(file):
+def test_every_variant_is_described_and_makes_a_configuration(file, own_set):
+    overrides = [f"--config.data.dir={own_set}"] if file.stem == "own_data" else []
     text = ast.get_docstring(ast.parse(file.read_text()))
     # A file whose variants are those of another one names it.
     others = [
         ROOT / name if "/" in name else file.parent / name for name in re.findall(r"`((?:configs/)?[\w/]+\.py)`", text)
     ]
     texts = [text, *(ast.get_docstring(ast.parse(other.read_text())) for other in others)]
-    check(load_config(str(file), []))
-    for name in variants(file):
+    check(load_config(str(file), overrides))
+    for name in variants(file, overrides):
         assert any(re.search(rf"\b{name}\b", text) for text in texts), name
-        check(load_config(f"{file}:{name}", []))
+        check(load_config(f"{file}:{name}", overrides))
 
 
 def test_the_package_of_configurations_loads_neither_jax_nor_the_program():

@@ -30,7 +30,7 @@ from rnas.teachers import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EXECUTED_ELSEWHERE = ("attacks.md",)  # with more to look at, in test_attacks_page.py
+EXECUTED_ELSEWHERE = ("attacks.md", "data.md")  # with more to look at, in test_attacks_page.py, test_data_page.py
 
 
 def fences(document: Path, language: str) -> list[str]:
@@ -54,8 +54,10 @@ COMMANDS = [(document, words) for document in DOCUMENTS for words in commands(do
 
 
 @pytest.mark.parametrize("document, words", COMMANDS, ids=[f"{d.name}-{' '.join(w)[:60]}" for d, w in COMMANDS])
-def test_a_command_is_understood(document, words, monkeypatch):
+def test_a_command_is_understood(document, words, monkeypatch, own_set):
     monkeypatch.chdir(ROOT)
+    if any("own_data.py" in word for word in words):  # the set stands for the reader's own
+        words = [re.sub(r"(--config\.data\.dir)=.*", rf"\1={own_set}", word) for word in words]
     while re.match(r"[A-Z_]+=", words[0]):  # variables of the environment
         words = words[1:]
     program, *arguments = words

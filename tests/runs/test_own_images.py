@@ -1,0 +1,53 @@
+"""From pictures of one's own to their evaluation, by the commands that a user types."""
+
+import json
+
+import numpy as np
+from own_images import SHAPES, draw_folder
+import pytest
+
+from rnas.artifacts.evaluation import Evaluation
+from rnas.config import load_config
+from rnas.main import main
+from rnas.runs.description import describe
+from rnas.runs.stages import open_run
+
+OWN = "configs/own_data.py"
+
+
+def test_the_cost_is_known_beforehand(own_set, tmp_path):
+    config = load_config(OWN, [f"--config.data.dir={own_set}"])
+    speeds = dict.fromkeys(("student", "teacher", "supernet"), 1e9)
+    found = describe(config, tmp_path, measure=lambda run: speeds)
+    assert (found["num_classes"], found["image_shape"]) == (3, [32, 32, 3])
+    assert found["cost"]["training_images"] == 240 - config.data.held_out
+    assert found["cost"]["all"]["seconds"] > 0 and found["teacher"]["macs"] > found["supernet"]["macs"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.num_classes=4", r"data.num_classes=4, .* do not fit dataset 'shapes', which has 3 classes"),
+        ("data.image_shape=(32, 30, 3)", r"data.image_shape=\(32, 30, 3\) do not fit .* images of \(32, 32, 3\)"),
+        ("data.name=photos", "is the set 'shapes', not 'photos'"),
+    ],
+)
+def test_a_configuration_that_is_of_another_set_names_both(own_set, tmp_path, override, message):
+    run = open_run(load_config(OWN, [f"--config.data.dir={own_set}", f"--config.{override}"]), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        _ = run.dataset
+
+
+@pytest.mark.slow
+def test_pictures_become_an_evaluated_student(tmp_path, capsys):
+    draw_folder(tmp_path / "pictures")
+    assert main(["data", "import", str(tmp_path / "pictures"), f"--output={tmp_path / 'shapes'}", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    own = f"--config.data.dir={tmp_path / 'shapes'}"
+    assert main(["run", f"--config={OWN}:smoke", own, f"--workdir={tmp_path / 'run'}"]) == 0
+    evaluation = Evaluation.read(tmp_path / "run" / "evaluation.json")
+    assert evaluation.dataset["class_names"] == list(SHAPES) and (tmp_path / "run" / "report.html").exists()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    np.testing.assert_array_equal(config["data"]["mean"], made["mean"])
+    assert main(["run", f"--workdir={tmp_path / 'run'}"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
