@@ -67,7 +67,7 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "cluster": ["submitit>=1.5,<2"],  # rnas submit
-        "hf": ["huggingface_hub>=0.34,<2"],  # rnas data import hf:NAME
+        "hf": ["huggingface_hub>=0.34,<3"],  # rnas data import hf:NAME
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
         "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's

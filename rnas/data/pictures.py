@@ -32,6 +32,8 @@ def look(picture: Path | bytes | np.ndarray) -> Look:
     if isinstance(picture, np.ndarray):
         height, width, *channels = picture.shape
         return Look(height, width, grey=channels in ([], [1]))
+    if isinstance(picture, Path) and not picture.is_file():
+        raise ValueError("no file")  # but a folder, a pipe, a link that leads nowhere
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -8,6 +8,7 @@ from rnas.config import load_config, recorded_config
 from rnas.config.load import record_config
 from rnas.data.balance import balanced_rows
 from rnas.runs.stages import open_run
+from rnas.spaces.width_space import cost, get_space
 
 OWN = "configs/own_data.py"
 
@@ -28,9 +29,11 @@ def write_set(folder, shape, counts):
         ((8, 8, 1), (2, 2), "tiny"),
         ((8, 8, 1), (130,) * 10, "tiny"),
         ((28, 28, 1), (5400,) * 10, "s3"),
+        ((17, 23, 3), (40, 30), "tiny"),
         ((30, 47, 3), (80, 80, 80), "s3"),
         ((64, 64, 3), (3, 900, 50), "s3"),
         ((64, 64, 3), (2,) * 200, "s3"),
+        ((96, 96, 3), (1000,) * 10, "imagenet"),
         ((224, 224, 3), (1000,) * 100, "imagenet"),
     ],
 )
@@ -52,6 +55,17 @@ def test_the_recipe_fits_the_set(tmp_path, shape, counts, space, variant):
     if not variant:
         assert config.space == space
         assert all(20 <= config[stage].epochs <= 100 for stage in ("teacher", "search", "train"))
+
+
+@pytest.mark.parametrize("space", ["tiny", "s1", "s3", "s5", "s7", "m", "l", "imagenet"])
+@pytest.mark.parametrize("side", [8, 24, 32, 64, 224])
+def test_the_budget_of_a_space_lies_within_it(tmp_path, side, space):
+    config = load_config(f"{OWN}:{space}", [write_set(tmp_path, (side, side, 3), (100,) * 10)])
+    if space == "imagenet" and side < 32:
+        pytest.skip("most of that network's cost does not depend on the image")
+    of = get_space(space)
+    low, high = (cost(of, widths, image_shape=(side, side, 3)) for widths in (of.smallest, of.largest))
+    assert config.space == space and low + (high - low) / 10 < config.budget.target < high - (high - low) / 10
 
 
 def test_more_images_are_seen_less_often(tmp_path):

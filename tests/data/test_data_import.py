@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -88,11 +89,13 @@ def test_the_command_prints_the_set_and_how_to_use_it(two_classes, tmp_path, cap
     assert answer["counts"] == {"train": [3, 3], "test": [2, 2]} and answer["directory"] == str(again)
 
 
-def test_the_same_pictures_make_the_same_files(two_classes, tmp_path):
+def test_the_same_pictures_make_the_same_set(two_classes, tmp_path):
     one, two = (made_of(two_classes, tmp_path / name / "photos") for name in "xy")
     assert one == two
-    files = {path.name: path.read_bytes() for path in (tmp_path / "x" / "photos").glob("*array_record*")}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "y" / "photos").glob("*array_record*")}
+    read = [
+        load_dataset("photos", data_dir=tmp_path / name / "photos", held_out=2, seed=0).fingerprint for name in "xy"
+    ]
+    assert read[0] == read[1]
     assert made_of(two_classes, tmp_path / "other" / "photos", seed=1).checksum != one.checksum
 
 
@@ -111,6 +114,19 @@ def test_an_import_that_ends_early_leaves_nothing(two_classes, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
     made_of(two_classes, tmp_path / "set")
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "set"])
+
+
+def test_a_command_that_is_ended_says_that_nothing_was_written(two_classes, tmp_path, capsys, monkeypatch):
+    def ended(items, what, count):
+        for item in items:
+            if what == "reading":
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield item
+
+    monkeypatch.setattr("rnas.cli.data.watched", ended)
+    assert main(["data", "import", str(two_classes), f"--output={tmp_path / 'set'}"]) == 75
+    assert "stopped; nothing was written to" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_tensorflow_is_not_needed(two_classes, tmp_path):
@@ -216,10 +232,11 @@ def test_damaged_and_strange_files_are_left_out_and_listed(two_classes, tmp_path
     save(noise(51, 8, 8), two_classes / "b" / "deep" / "down.gif")
     (two_classes / "b" / "a link").symlink_to(two_classes / "a", target_is_directory=True)
     (two_classes / "a" / ".DS_Store").write_bytes(b"x")
+    os.mkfifo(two_classes / "b" / "pipe.png")
     (two_classes / "README").write_text("beside the classes")
     made = made_of(two_classes, tmp_path / "set", size=8)
     reasons = dict(line.split(": ", 1) for line in made.origin.left_out)
-    assert reasons.keys() == {"a/notes.txt", "a/cut.png", "b/empty.jpg", "b/deep/down.gif", "b/a link"}
+    assert reasons.keys() == {"a/notes.txt", "a/cut.png", "b/empty.jpg", "b/deep/down.gif", "b/a link", "b/pipe.png"}
     assert reasons["a/notes.txt"] == reasons["b/deep/down.gif"] == "no PNG, JPEG or WebP"
     assert made.counts == {"train": (4, 4), "test": (1, 1)}
     assert any("1 files beside the folders of classes" in note and "README" in note for note in made.origin.notes)

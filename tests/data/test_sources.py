@@ -382,6 +382,14 @@ def test_archives_that_lead_elsewhere_are_refused(tmp_path):
             open_source(str(path))
 
 
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnas.data.sources.cifar.UNPACKED", 100_000)
+    path = pack(tmp_path / "any.tar.gz", "cifar-100-binary", {"other": bytes(200_000), **cifar_100_binary()})
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ValueError, match="unpacks to more than 100,000 bytes"):
+        open_source(str(path))
+
+
 def test_damaged_and_strange_archives_are_refused(tmp_path):
     path = pack(tmp_path / "any.tar.gz", "cifar-100-binary", {**cifar_100_binary(), "train.bin": b"123"})
     with pytest.raises(ValueError, match="has 3 bytes, no multiple of the 3,074 of an image"):

@@ -12,12 +12,13 @@ import numpy as np
 from rnas.data.sources.source import TEST, TRAIN, Example, Source, check_class_names, joined, known_parts, natural_order
 
 IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets", "target")
-LARGEST = 2**35  # bytes that the arrays of a file may take, unpacked
+LARGEST = 2**34  # bytes that the arrays of a file may take, unpacked
 CLASSES = "class_names"
 EXPECTED = (
     "expected images and labels, or the same with a part before it, as in train_images, train_labels, test_images and "
     "test_labels, or in x_train, y_train, x_test and y_test"
 )
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 2**24  # elements looked at together
 
 
@@ -33,6 +34,9 @@ def npz_source(path: Path) -> Source:
                 raise ValueError(f"{path} holds a member named {odd[0]!r}; arrays of .npz files are in no folder.")
             if (total := sum(each.file_size for each in members)) > LARGEST:
                 raise ValueError(f"{path} would unpack to {total:,} bytes; at most {LARGEST:,} are read.")
+            # Of other methods zipfile unpacks a whole member, however large, before it looks at the declared size.
+            if odd := [each.filename for each in members if each.compress_type not in _METHODS]:
+                raise ValueError(f"{path} holds {odd[0]!r} neither stored nor deflated; NumPy writes no others.")
             for each in members:
                 with archive.open(each) as stream:
                     _check_header(stream, each.file_size, f"{path}: {each.filename}")

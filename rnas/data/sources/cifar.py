@@ -1,12 +1,13 @@
 """The archives of CIFAR-10 and CIFAR-100 as their authors publish them: Python and binary version, packed or not."""
 
 from collections.abc import Mapping
+import gzip
 import io
 from pathlib import Path, PurePosixPath
 import pickle
 import pickletools
 import tarfile
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 import zlib
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from rnas.data.sources.arrays import array_source
 from rnas.data.sources.source import Source
 
-LARGEST = 2**28  # bytes of a member; the largest published one has 155 million
+LARGEST = 2**28  # bytes of a file; the largest published one has 155 million
+UNPACKED = 2**30  # bytes of an archive
 PIXELS = 3 * 32 * 32
 
 
@@ -70,6 +72,26 @@ def cifar_source(path: Path) -> Source:
     return array_source(arrays, str(path), kind=layout.kind, as_published=True)
 
 
+class _Limited:
+    """A stream of an archive that ends with an error where it unpacks to more than any of CIFAR."""
+
+    def __init__(self, stream: IO[bytes], path: Path):
+        self._stream, self._path, self._left = stream, path, UNPACKED
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"{self._path} unpacks to more than {UNPACKED:,} bytes: it is no archive of CIFAR.")
+        return content
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with open(path, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path)) if packed else open(path, "rb")
+
+
 def _limited(path: Path) -> bytes:
     if (size := path.stat().st_size) > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes; no file of CIFAR has more than {LARGEST:,}.")
@@ -80,7 +102,7 @@ def _unpacked(path: Path) -> tuple[Layout, dict[str, bytes]]:
     """The files that are needed, in memory; the archive is read as far as the last of them."""
     found: dict[str, dict[str, bytes]] = {}
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with _opened(path) as packed, tarfile.open(fileobj=cast(IO, _Limited(packed, path)), mode="r|") as archive:
             for member in archive:
                 place = PurePosixPath(member.name)
                 if place.is_absolute() or ".." in place.parts:
