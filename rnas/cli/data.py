@@ -94,8 +94,8 @@ def as_text(made: "ImageSet", output: str) -> str:
         if names:
             more = f", the first {SHOWN}" if len(names) > SHOWN else ""
             lines += [f"{len(names):,} images are {what}{more}:", *(f"  {name}" for name in names[:SHOWN])]
-    numbers = (f"({', '.join(f'{each:.4f}' for each in values)},)" for values in (made.mean, made.std))
-    lines.append("mean {}, standard deviation {}; SHA-256 {}".format(*numbers, made.checksum))
+    mean, std = (tuple(round(each, 4) for each in values) for values in (made.mean, made.std))
+    lines.append(f"mean {mean}, standard deviation {std}; SHA-256 {made.checksum}")
     use = shlex.quote(f"--config.data.dir={output}")
     lines += ["To see what a run costs, and to run it:"]
     lines += [f"  {program()} {verb} --config=configs/own_data.py {use}" for verb in ("describe", "run")]

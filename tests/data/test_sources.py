@@ -345,7 +345,7 @@ def _run(*arguments):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps(_Call(_run, (1,))), r"it names '.*\._run', which no file of CIFAR does; nothing of it was run"),
+        (pickle.dumps(_Call(_run, (1,))), r"it names '.*\._run', which is no array of bytes\); nothing of it was run"),
         (pickle.dumps(_Call(eval, ("_RUN.append(1)",))), "it names 'builtins.eval'"),
         (of_python_2({b"data": planes(CIFAR[:10])})[:-500], "is damaged or forged"),
         (pickle.dumps([1, 2]), "holds a list; expected a dict"),

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 import gzip
-import io
 from pathlib import Path, PurePosixPath
-import pickle
-import pickletools
 import tarfile
 from typing import IO, Any, NamedTuple, cast
 import zlib
 
 import numpy as np
 
+from rnas.artifacts.pickles import RestrictedUnpickler, bare
 from rnas.data.sources.arrays import array_source
 from rnas.data.sources.source import Source
 
@@ -169,10 +167,7 @@ def _text(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else "?"
 
 
-# -- pickles ---------------------------------------------------------------------------------------------
-#
-# A pickle is a program: it names functions and calls them. Here a name can only mean one of the three objects below,
-# which have no attributes that it could set.
+# -- pickles: what they may name -----------------------------------------------------------------------------
 
 
 class _Bytes:
@@ -198,53 +193,29 @@ class _ByteType:
             raise ValueError("it holds a type that is not that of bytes")
 
 
-class _MakeBytes:
-    __slots__ = ()
-
-    def __call__(self, *_: Any) -> _Bytes:
-        return _Bytes()
-
-
-class _MakeType:
-    __slots__ = ()
-
-    def __call__(self, name: Any, *_: Any) -> _ByteType:
-        if _text(name) != "u1":
-            raise ValueError(f"it holds numbers of type {_text(name)!r:.20}, not bytes")
-        return _ByteType()
+def _type(name: Any, *_: Any) -> _ByteType:
+    if _text(name) != "u1":
+        raise ValueError(f"it holds numbers of type {_text(name)!r:.20}, not bytes")
+    return _ByteType()
 
 
-_CALLED = {
-    "numpy.core.multiarray._reconstruct": _MakeBytes(),
-    "numpy._core.multiarray._reconstruct": _MakeBytes(),  # where NumPy 2 has written it again
-    "numpy.dtype": _MakeType(),
+_ARRAY = bare(lambda *_: _Bytes())
+_NAMES = {
+    "numpy.core.multiarray._reconstruct": _ARRAY,
+    "numpy._core.multiarray._reconstruct": _ARRAY,  # where NumPy 2 has written it again
+    "numpy.dtype": bare(_type),
     "numpy.ndarray": "numpy.ndarray",  # named, never called
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds dicts, lists, texts, numbers and arrays of bytes; a pickle that names anything else is refused."""
-
-    def __init__(self, content: bytes):
-        count, largest = 0, 0
-        for operation, argument, _ in pickletools.genops(content):
-            count += 1
-            largest = max(largest, int(argument or 0) if "PUT" in operation.name else 0)
-        if largest > count:  # room for all numbers below it would be reserved
-            raise ValueError("it numbers objects beyond their count")
-        super().__init__(io.BytesIO(content), encoding="bytes")  # Python 2 wrote it
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (found := f"{module}.{name}") not in _CALLED:
-            raise ValueError(f"it names {found!r}, which no file of CIFAR does; nothing of it was run")
-        return _CALLED[found]
-
-
 def _read_pickle(content: bytes, where: str) -> Mapping[Any, Any]:
     try:
-        batch = _Unpickler(content).load()
+        # Python 2 wrote the published ones: their texts are bytes.
+        batch = RestrictedUnpickler(
+            content, _NAMES, longest=LARGEST, otherwise="no array of bytes", encoding="bytes"
+        ).load()
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise ValueError(f"{where} is damaged or forged: {error}.") from error
+        raise ValueError(f"{where} is damaged or forged ({error}); nothing of it was run.") from error
     if not isinstance(batch, dict):
         raise ValueError(f"{where} holds a {type(batch).__name__}; expected a dict.")
     return {_text(key): value for key, value in batch.items()}

@@ -1,19 +1,17 @@
 """Pickles written by `torch.save`, read without PyTorch and without running anything they name.
 
-A pickle is a program: it names functions and calls them. Here a name can only mean one of a few functions of this
-module, which build arrays, mappings, tuples and numbers; any other name ends the reading before anything is called.
-What the functions are given is checked too: a tensor must lie inside its storage.
+They can name a few functions of this module alone, see `rnas.artifacts.pickles`, which build arrays, mappings, tuples
+and numbers. What the functions are given is checked too: a tensor must lie inside its storage.
 """
 
 from collections.abc import Callable
-import io
 import math
-import pickle
-import pickletools
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from rnas.artifacts.pickles import ForeignGlobal, RestrictedUnpickler, bare
 
 # Element types of storages by the name of their class in `torch`.
 STORAGES = {
@@ -35,13 +33,7 @@ _NUMBERS = ("b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), 
 
 # What a pickle may name. Storages and types are never called: a text will do.
 GLOBALS: dict[str, Any] = {f"torch.{name}": f"torch.{name}" for name in (*STORAGES, *_DTYPES)}
-
-
-class ForeignGlobal(ValueError):
-    """A pickle names something that is no tensor, container or number."""
-
-    def __init__(self, name: str):
-        super().__init__(f"it names {name!r}, which is no tensor, container or number")
+_FOREIGN = "no tensor, container or number"
 
 
 class _Mapping(dict):
@@ -73,14 +65,10 @@ class _NumberType:
 
 
 def _callable_as(*names: str) -> Callable:
-    """Lets pickles call a function by these names.
-
-    They get it as an object without attributes: a pickle can set those of what it holds, and they would outlive it.
-    """
+    """Lets pickles call a function by these names."""
 
     def add(function: Callable) -> Callable:
-        bare = type(function.__name__, (), {"__slots__": (), "__call__": staticmethod(function)})
-        GLOBALS.update(dict.fromkeys(names, bare()))
+        GLOBALS.update(dict.fromkeys(names, bare(function)))
         return function
 
     return add
@@ -134,7 +122,7 @@ def _parameter(tensor: Any, *rest: Any) -> np.ndarray:
 @_callable_as("numpy.dtype")
 def _number_type(name: Any, *flags: Any) -> _NumberType:
     if type(name) is not str or name not in _NUMBERS:
-        raise ForeignGlobal(f"numpy.dtype({name:.20})" if type(name) is str else "numpy.dtype")
+        raise ForeignGlobal(f"numpy.dtype({name:.20})" if type(name) is str else "numpy.dtype", _FOREIGN)
     return _NumberType(name)
 
 
@@ -153,29 +141,16 @@ def _bytes(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-class Unpickler(pickle.Unpickler):
+class Unpickler(RestrictedUnpickler):
     """Builds dicts, lists, tuples, numbers, texts and NumPy arrays; nothing else.
-
-    Messages name types, not values: the text of a tuple that holds another twice, and so on, has no end. ValueError is
-    raised if the pickle is too long, or would have memory reserved for more objects than it makes.
 
     `read_storage` returns a one-dimensional, read-only array for (key, element type, number of elements).
     """
 
     def __init__(self, content: bytes, read_storage: Callable[[str, np.dtype, int], np.ndarray]):
-        if len(content) > LONGEST:
-            raise ValueError(f"it has {len(content):,} bytes; at most {LONGEST:,} are read")
-        operations = [(operation.name, argument) for operation, argument, _ in pickletools.genops(content)]
-        if any("PUT" in name and int(argument or 0) > len(operations) for name, argument in operations):
-            raise ValueError("it numbers objects beyond their count")
-        super().__init__(io.BytesIO(content), encoding="utf-8")
+        super().__init__(content, GLOBALS, longest=LONGEST, otherwise=_FOREIGN, encoding="utf-8")
         self._read_storage = read_storage
         self._storages: dict[str, np.ndarray] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (found := f"{module}.{name}") not in GLOBALS:
-            raise ForeignGlobal(found)
-        return GLOBALS[found]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         match pid:
