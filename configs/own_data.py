@@ -73,16 +73,19 @@ def get_config(argument: str = "", *, image_set):
 
 
 def _smoke(image_set, batch_size: int) -> dict:
-    """The smoke test with no more images than there are, and fewer where they are large."""
+    """The smoke test with no more images than there are, and with fewer and smaller networks where they are large."""
     height, width, _ = image_set.image_shape
-    classes, rarest = len(image_set.class_names), min(image_set.counts["train"])
+    side, classes, rarest = max(height, width), len(image_set.class_names), min(image_set.counts["train"])
     share = min(1.0, 32**2 / (height * width))
     held_out = classes * min(rarest // 2, max(1, round(100 * share) // classes))
     left, wanted = rarest - held_out // classes, max(64, round(320 * share))
     return {
         **rnas_cl.SMOKE,
+        "space": "tiny" if side < 48 else "s1",
+        "teacher.architecture": "wide_resnet_10_1" if side < 96 else "imagenet_resnet18_w16",
         "data.held_out": held_out,
         "data.train_count": wanted if wanted <= classes * (left - 1) else 0,
         **{f"{stage}.batch_size": min(32, batch_size) for stage in SEEN},
-        "evaluation.count": max(10, round(40 * share)),
+        "evaluation.count": max(4, round(40 * share)),
+        "evaluation.auto_attack_count": max(2, round(10 * share)),
     }
