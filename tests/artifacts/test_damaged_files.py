@@ -17,6 +17,7 @@ from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.evaluation import Evaluation, ExampleImages, ModelScores
 from rnas.artifacts.failure import Failure
 from rnas.artifacts.files import read_json
+from rnas.artifacts.image_set import ImageSet
 from rnas.artifacts.kernel_results import KernelResults
 from rnas.artifacts.layer_movement import LayerMovement
 from rnas.artifacts.leases import Lease
@@ -56,6 +57,12 @@ MOVEMENT = {
     "taps": ["stem"], "movement": [0.5],
 }  # fmt: skip
 
+IMAGE_SET = {
+    "format": 1, "name": "photos", "image_shape": [8, 8, 1], "class_names": ["a", "b/ä"],
+    "counts": {"train": [3, 4], "test": [1, 1]}, "mean": [0.5], "std": [0.25], "checksum": "ab",
+    "origin": {"source": "photos", "kind": "folder", "notes": ["grey"], "left_out": ["x: no file"], "twice": []},
+}  # fmt: skip
+
 
 ATTACK = json.loads((WRITTEN / "attack.json").read_text())
 ATTACK["attacks"][0]["settings"]["step_size"] = "ε/4"  # as attacks are described there
@@ -78,6 +85,7 @@ JSON: dict[str, tuple[Any, Callable[[Path], Any]]] = {  # format: a file or its 
     "attack": (ATTACK, AttackSummary.read),
     "run": (RUN, RunRecord.read),
     "failure": ({"error": "no memory", "host": "a", "when": "2026-01-01T00:00:00+00:00"}, Failure.read),
+    "image_set": (IMAGE_SET, ImageSet.read),
     "lease": ({"owner": {"host": "a", "process": 3, "since": "2026-01-01T00:00:00+00:00"}, "token": "t"}, Lease.read),
     "model_scores": (SCORES, ModelScores.read),
     **{f"architecture_{name}": (WRITTEN / f"architecture_{name}.json", load_architecture)
