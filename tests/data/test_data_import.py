@@ -165,6 +165,15 @@ def test_parts_of_a_folder_are_taken_as_they_are(tmp_path):
     assert made_of(folder, tmp_path / "two").counts == {"train": (2, 4), "test": (1, 2)}
 
 
+def test_trains_are_a_class_among_vehicles(tmp_path):
+    for number in range(9):
+        save(noise(number, 8, 8), tmp_path / "source" / ("bus", "car", "train")[number % 3] / f"{number}.png")
+    assert made_of(tmp_path / "source", tmp_path / "set").class_names == ("bus", "car", "train")
+    save(noise(9, 8, 8), tmp_path / "source" / "train" / "dog" / "9.png")
+    with pytest.raises(ValueError, match="has a part 'bus'; expected train"):
+        open_source(str(tmp_path / "source"))
+
+
 def test_a_share_of_each_class_is_held_out_whatever_its_size(tmp_path):
     for name, count in (("few", 4), ("many", 41)):
         for number in range(count):

@@ -458,6 +458,14 @@ def test_parquet_without_words_of_hugging_face_is_read(tmp_path):
     assert [example.label for example in source.examples()] == LABELS.tolist()
 
 
+def test_a_part_whose_labels_are_kept_back_is_passed_over(tmp_path):
+    for part, labels in (("train", LABELS), ("validation", LABELS), ("test", 0 * LABELS - 1)):
+        write_parquet(tmp_path / f"{part}.parquet", {"image": PICTURES, "label": labels.tolist()}, ["a", "b", "c"])
+    source = open_source(str(tmp_path))
+    assert [example.part for example in source.examples()] == ["train"] * 12 + ["test"] * 12
+    assert "The test part has no labels (-1) and is passed over." in source.notes
+
+
 def test_one_of_several_label_columns_must_be_named(tmp_path):
     path = write_parquet(
         tmp_path / "any.parquet", {"img": PICTURES, "fine": LABELS.tolist(), "coarse": (LABELS // 2).tolist()}

@@ -30,7 +30,8 @@ def folder_source(path: Path) -> Source:
     Raises ValueError where there are no classes, or those of the test part are not among those of the training part.
     """
     tops = _folders(path)
-    if any(PARTS.get(top.name.lower()) == TRAIN for top in tops):
+    # A folder train without folders in it is a class among other vehicles.
+    if any(PARTS.get(top.name.lower()) == TRAIN and _folders(top) for top in tops):
         parts = known_parts([top.name for top in tops], str(path))
     else:
         parts = {"": TRAIN}

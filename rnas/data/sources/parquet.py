@@ -45,7 +45,6 @@ def parquet_source(path: Path, label: str | None = None) -> Source:
     by_part: dict[str, list[Path]] = {}
     for file in files:
         by_part.setdefault(_part(file.relative_to(path) if path.is_dir() else Path(file.name)), []).append(file)
-    parts = known_parts(list(by_part), str(path))
     opened = {file: _open(file) for own in by_part.values() for file in own}
     columns = _columns(opened[files[0]], files[0], label)
     for file, content in opened.items():
@@ -54,6 +53,8 @@ def parquet_source(path: Path, label: str | None = None) -> Source:
                 f"{file} has {_described(other)}, and {files[0]} {_described(columns)}: expected the same."
             )
     labels = {name: [value for file in own for value in _labels(file, columns)] for name, own in by_part.items()}
+    secret = [name for name, own in labels.items() if set(own) == {-1}]  # parts whose labels are kept back
+    parts = known_parts([name for name in by_part if name not in secret], str(path))
     names = columns.names
     if names is None:
         values = natural_order({str(each) for name, part in parts.items() if part == TRAIN for each in labels[name]})
@@ -62,8 +63,8 @@ def parquet_source(path: Path, label: str | None = None) -> Source:
     else:
         names = check_class_names(names, str(path))
         numbers = {str(number): number for number in range(len(names))}
-    for name, own in labels.items():
-        if strange := sorted({str(each) for each in own} - numbers.keys()):
+    for name in parts:
+        if strange := sorted({str(each) for each in labels[name]} - numbers.keys()):
             known = f"0 to {len(names) - 1}" if columns.names else "those of the training part"
             raise ValueError(f"{path}, {name} part, has the label {strange[0]!r}; expected {known}.")
 
@@ -77,9 +78,10 @@ def parquet_source(path: Path, label: str | None = None) -> Source:
                         yield Example(part, numbers[str(value)], content or b"", f"{name} {row}")
                         row += 1
 
-    count = sum(map(len, labels.values()))
-    note = f"Column {columns.label!r} has the labels, {columns.image!r} the images."
-    return Source("parquet", names, count, examples, TEST in parts.values(), (note, *joined(parts)))
+    notes = [f"Column {columns.label!r} has the labels, {columns.image!r} the images."]
+    notes += [f"The {name} part has no labels (-1) and is passed over." for name in secret]
+    count = sum(len(labels[name]) for name in parts)
+    return Source("parquet", names, count, examples, TEST in parts.values(), (*notes, *joined(parts)))
 
 
 def _part(path: Path) -> str:
