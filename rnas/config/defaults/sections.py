@@ -29,7 +29,9 @@ def data() -> ConfigDict:
     """CIFAR-10 with 5,000 training images held out."""
     config = ConfigDict()
     config.name = "cifar10"  # a TFDS image-classification set, or `digits`
-    config.dir = ""  # TFDS data directory; empty: ~/tensorflow_datasets, or the user cache for digits
+    # Folder of TFDS sets, or of this one as rnas data import makes it; empty: ~/tensorflow_datasets, or the user cache
+    # for digits.
+    config.dir = ""
     config.image_shape = (32, 32, 3)  # pixels, pixels, channels
     config.num_classes = 10  # classes of the set, of those kept by class_ids
     config.class_ids = ()  # keep only these classes, renumbered in this order; empty: all

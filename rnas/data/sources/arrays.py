@@ -106,20 +106,17 @@ def array_source(arrays: Mapping[str, np.ndarray], where: str, *, kind: str, as_
     trained = np.concatenate([labels[name] for name, part in parts.items() if part == TRAIN])
     values, names, note = _classes(trained, given, where)
     notes += note
-    ids = {}
+    classes = {value: number for number, value in enumerate(values)}
     for name in by_part:
         if strange := sorted(set(labels[name].tolist()) - set(values)):
             raise ValueError(f"{where}: the {name} part has the label {strange[0]!r}, which the training part has not.")
-        ids[name] = np.searchsorted(np.sort(values), labels[name])
-    order = np.argsort(np.asarray(values), kind="stable")  # a label's place among the sorted ones → its class
 
     def examples() -> Iterator[Example]:
         for name, part in parts.items():
-            for row in range(len(ids[name])):
-                label = int(order[ids[name][row]])
-                yield Example(part, label, images[name][row], f"{name} {row}" if len(parts) > 1 else str(row))
+            for row, value in enumerate(labels[name].tolist()):
+                yield Example(part, classes[value], images[name][row], f"{name} {row}")
 
-    count = sum(map(len, ids.values()))
+    count = sum(map(len, labels.values()))
     return Source(kind, names, count, examples, TEST in parts.values(), tuple(dict.fromkeys(notes)), as_published)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rnas.data.sources.source import (
     PARTS,
+    TEST,
     TRAIN,
     Example,
     Source,
@@ -56,14 +57,14 @@ def folder_source(path: Path) -> Source:
         for part, label, file in files:
             yield Example(part, label, file, printable(file.relative_to(path)))
 
-    lost = [each.name for name in parts for each in sorted((path / name).iterdir()) if _is_plain(each)]
-    lost += [each.name for each in sorted(path.iterdir()) if "" not in parts and _is_plain(each)]
-    beside = f"{len(lost)} files beside the folders of classes are passed over, such as {lost[0]}." if lost else ""
-    has_test = len(set(parts.values())) > 1
-    return Source(
-        "folder of pictures", names, len(files), examples, has_test,
-        (*joined(parts), *filter(None, [beside])),
-    )  # fmt: skip
+    above = dict.fromkeys((path, *(path / name for name in parts)))
+    lost = [
+        each.name for folder in above for each in sorted(folder.iterdir()) if each.is_file() and not _is_hidden(each)
+    ]
+    notes = joined(parts)
+    if lost:
+        notes += (f"{len(lost)} files beside the folders of classes are passed over, such as {lost[0]}.",)
+    return Source("folder of pictures", names, len(files), examples, TEST in parts.values(), notes)
 
 
 def printable(path: Path) -> str:
@@ -73,10 +74,6 @@ def printable(path: Path) -> str:
 
 def _is_hidden(path: Path) -> bool:
     return path.name.startswith((".", "__MACOSX")) or path.name in ("Thumbs.db", "desktop.ini")
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() and not _is_hidden(path)
 
 
 def _folders(path: Path) -> list[Path]:
