@@ -81,11 +81,12 @@ def _smoke(image_set, batch_size: int) -> dict:
     left, wanted = rarest - held_out // classes, max(64, round(320 * share))
     return {
         **rnas_cl.SMOKE,
-        "space": "tiny" if side < 48 else "s1",
+        "space": "tiny" if side < 24 else "s1",
         "teacher.architecture": "wide_resnet_10_1" if side < 96 else "imagenet_resnet18_w16",
         "data.held_out": held_out,
         "data.train_count": wanted if wanted <= classes * (left - 1) else 0,
         **{f"{stage}.batch_size": min(32, batch_size) for stage in SEEN},
-        "evaluation.count": max(4, round(40 * share)),
-        "evaluation.auto_attack_count": max(2, round(10 * share)),
+        "evaluation.count": max(4, round(20 * share)),
+        "evaluation.auto_attack_count": max(2, round(5 * share)),
+        "evaluation.curve": ("0", "4/255", "8/255"),
     }

@@ -182,6 +182,14 @@ def test_idx_files_are_read_packed_or_not(tmp_path, packed):
     assert len(made.origin.twice) == 12
 
 
+def test_a_file_that_is_there_packed_and_unpacked_is_read_once(tmp_path):
+    folder = write_idx(tmp_path / "raw")
+    for file in list(folder.iterdir()):
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+        file.write_bytes(b"not looked at")
+    assert open_source(str(folder)).count == 24
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

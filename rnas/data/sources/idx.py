@@ -17,9 +17,14 @@ LARGEST = 2**33  # bytes that a file may hold, unpacked
 
 
 def idx_files(folder: Path) -> Iterator[tuple[re.Match, Path]]:
-    """The files of a folder that are named as those of MNIST."""
-    for file in sorted(folder.iterdir()):
-        if match := NAME.fullmatch(file.name):
+    """The files of a folder that are named as those of MNIST.
+
+    Where one is there packed and unpacked, as torchvision leaves it, the unpacked one is taken.
+    """
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    for file in files:
+        unpacked_too = file.suffix == ".gz" and file.with_suffix("") in files
+        if (match := NAME.fullmatch(file.name)) and not unpacked_too:
             yield match, file
 
 
