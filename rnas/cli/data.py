@@ -23,6 +23,7 @@ SOURCE is one of
   a folder of IDX files, as of MNIST and Fashion-MNIST, perhaps with .gz
 """
 SHOWN = 10  # images that are named, of those left out and of those that are there twice
+EXAMPLE = "import photos --output=data/photos"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
