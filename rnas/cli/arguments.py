@@ -1,14 +1,19 @@
 """Arguments that several verbs share, and what they stand for."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from pathlib import Path
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from rnas.training.messages import tell
+
+if TYPE_CHECKING:
+    from rnas.runs.loaded_model import Model
 
 TABLE = "robbench"  # the system of a table of networks
 
@@ -47,6 +52,25 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, word: str = "") -> 
         if name == "--workdir" and word:
             own["help"] = own["help"].replace("[_<names>]", f"[_<names>]_{word}")
         parser.add_argument(name, **own)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds what names a trained model, for `read_model`."""
+    add = parser.add_argument
+    add("--workdir", metavar="DIR", help="of a run")
+    add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
+    add("--model", default="student", help="of the run: student, teacher, baseline_…; default: student")
+
+
+def read_model(arguments: argparse.Namespace) -> Model:
+    """The model that a command names; raises ValueError where it names none or two, or as `rnas.load`."""
+    from rnas.runs.loaded_model import Model
+
+    if bool(arguments.workdir) == bool(arguments.teacher):
+        raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
+    if arguments.teacher:
+        return Model.of_teacher(arguments.teacher)
+    return Model.of_run(arguments.workdir, arguments.model, data_dir=arguments.data_dir)
 
 
 def read_config(

@@ -1,4 +1,4 @@
-"""`rnas attack`: the long, checked evaluation of one model, of a run or a teacher directory."""
+"""`rnas attack`: the long, checked evaluation of one model: of a run, a teacher directory, or PyTorch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnas.cli.arguments import SEVERAL, add_shared
+from rnas.cli.arguments import SEVERAL, add_model, add_shared, read_model
 from rnas.training.messages import say, tell, write
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
@@ -22,9 +22,8 @@ EXAMPLE = "--workdir=runs/rnas_cl/digits --epsilon=0.1"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--workdir", metavar="DIR", help="of a run")
-    add("--teacher", metavar="DIR", help="a teacher directory, in place of --workdir")
-    add("--model", default="student", help="of the run: student, teacher, baseline_…; default: student")
+    add_model(parser)
+    add("--torch", metavar="MODULE:FUNCTION", help="a PyTorch model, that a function of a module or of FILE.py returns")
     words = "auto_attack, or a list such as pgd_100*5,apgd_t; known are also apgd_ce, apgd_dlr, fab_t, fab, square, "
     words += "fgsm, mim_20, cw_30"
     add("--attack", default="auto_attack", metavar="NAMES", help=words)
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--individually", action="store_true", help="every attack on every image, fooled before or not")
     words = "also try the images of this finished evaluation of another model; may be repeated"
     add("--transfer", action="append", default=[], metavar="DIR", help=words)
-    add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks")
+    add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks, of --torch in ./attacks")
     add("--tolerate-failed-checks", action="store_true", help="exit with 0 although a sanity check failed")
     add_shared(parser, *SEVERAL, "--json")
 
@@ -58,8 +57,6 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.training.interruption import interruptible
 
     platform.prepare(arguments)
-    if bool(arguments.workdir) == bool(arguments.teacher):
-        raise ValueError("name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR.")
     if arguments.version == "rand":
         raise ValueError(
             "version 'rand' is for models that draw random numbers, which those of runs and teachers do not; "
@@ -69,8 +66,8 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     names = ("attack", "version", "seed", "batch_size", "individually")
     settings = Settings(**{name: getattr(arguments, name) for name in names}, transfer=tuple(arguments.transfer))
     with interruptible():
-        model, dataset = _of_run(arguments) if arguments.workdir else _of_teacher(arguments)
-        folder = Path(arguments.workdir or arguments.teacher) / "attacks"
+        model, dataset = _of_torch(arguments) if arguments.torch else _of_rnas(arguments)
+        folder = Path(arguments.workdir or arguments.teacher or ".") / "attacks"
         summary = assess_dataset(
             model, dataset, threat, settings, folder, split=arguments.split, count=arguments.count,
             foreign=arguments.dataset is not None, output=arguments.output,
@@ -141,43 +138,39 @@ def threat_of(arguments: argparse.Namespace) -> Threat:
     return Threat.of("8/255" if arguments.epsilon is None else arguments.epsilon, arguments.norm)
 
 
-def _of_run(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
-    from rnas.config.load import recorded_config
-    from rnas.runs.stages import open_run
-    from rnas.runs.trained_models import evaluated_model
+def _of_torch(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    from rnas.data.datasets import load_dataset
+    from rnas.evaluation.torch_model import evaluated_torch, load_torch
 
-    config = recorded_config(arguments.workdir)
-    if arguments.data_dir is not None:
-        config.data.dir = arguments.data_dir
-    run = open_run(config, arguments.workdir)
-    model = evaluated_model(run, arguments.model)
-    if arguments.dataset is None:
-        return model, run.dataset
-    return model, _load(arguments.dataset, arguments, model, tuple(config.data.image_shape))
-
-
-def _of_teacher(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
-    from rnas.artifacts.teacher_card import FILE, TeacherCard
-    from rnas.evaluation import evaluated_teacher
-    from rnas.teachers import load_teacher
-    from rnas.teachers.teacher import teacher_directory
-
-    teacher = load_teacher(arguments.teacher)
-    card = TeacherCard.read(teacher_directory(arguments.teacher) / FILE)
-    model = evaluated_teacher(teacher, card.image_shape, source=str(arguments.teacher))
-    name = arguments.dataset or card.dataset
-    if not name:
-        raise ValueError(f"the card of {arguments.teacher} does not name the data it was trained on; give --dataset.")
-    return model, _load(name, arguments, model, card.image_shape)
+    if arguments.workdir or arguments.teacher:
+        raise ValueError("name one model: --torch=MODULE:FUNCTION, --workdir=RUN or --teacher=DIR.")
+    if not arguments.dataset:
+        raise ValueError("--torch needs --dataset=NAME: a PyTorch model does not name the data it was trained on.")
+    dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)
+    name = Path(arguments.torch.rpartition(":")[0]).stem.rpartition(".")[2]
+    model = evaluated_torch(load_torch(arguments.torch), dataset.image_shape, name=name, source=arguments.torch)
+    _check_fit(dataset, arguments.dataset, model.num_classes, dataset.image_shape)
+    return model, dataset
 
 
-def _load(name: str, arguments: argparse.Namespace, model: EvaluatedModel, shape: tuple[int, int, int]) -> Dataset:
+def _of_rnas(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    """A model of a run or a teacher, and the set that the command names, or that of the run, or of the card."""
     from rnas.data.datasets import load_dataset
 
+    model = read_model(arguments)
+    if arguments.dataset is None and model.run is not None:
+        return model.evaluated, model.run.dataset
+    name = arguments.dataset or model.card.dataset
+    if not name:
+        raise ValueError(f"the card of {arguments.teacher} does not name the data it was trained on; give --dataset.")
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
-    if dataset.num_classes != model.num_classes or dataset.image_shape != shape:
+    _check_fit(dataset, name, model.card.num_classes, model.image_shape)
+    return model.evaluated, dataset
+
+
+def _check_fit(dataset: Dataset, name: str, num_classes: int, shape: tuple[int, ...]) -> None:
+    if dataset.num_classes != num_classes or dataset.image_shape != shape:
         raise ValueError(
-            f"the model takes images of {shape} and has {model.num_classes} classes; {name!r} has images of "
+            f"the model takes images of {shape} and has {num_classes} classes; {name!r} has images of "
             f"{dataset.image_shape} and {dataset.num_classes} classes."
         )
-    return dataset

@@ -26,6 +26,7 @@ class EvaluatedModel(AttackedModel):
     predict: Callable[..., jax.Array]
     variables: Any  # whatever `predict` takes
     checkpoint: Checkpoint | None = None  # which it is; None where that is not known
+    network: nn.Module | None = None  # of `rnas.models`, in float32; None where `predict` is all that is known
 
     def facts(self) -> AttackedModel:
         """What `attack.json` stores of it."""
@@ -63,6 +64,7 @@ def evaluated_teacher(teacher: Teacher, image_shape: tuple[int, int, int], *, so
         label="Teacher",
         source=source,
         architecture=teacher.architecture,
+        network=teacher.model,
         **count(teacher.model, image_shape)._asdict(),
     )
 

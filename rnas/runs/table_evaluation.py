@@ -82,7 +82,8 @@ class TableJudge:
     def _auto_attack(self, network: Network, variables: Any) -> AttackSummary:
         run, config = self.run, self.run.config.evaluation
         code, task = nasbench201.to_code(network.id), run.task._asdict()
-        size = {kind: int(nasbench201.cost(variables["encoding"], kind=kind, **task)) for kind in ("params", "macs")}
+        cost = functools.partial(nasbench201.cost, variables["encoding"], **task)
+        size: dict[str, Any] = {kind: int(cost(kind=kind)) for kind in ("params", "macs")}
         model = EvaluatedModel(
             predict=self.predict, variables=variables, num_classes=run.task.num_classes, name=network.name,
             hash=content_hash(variables), kind="cell", label=f"Cell {code}", source=str(run.workdir),

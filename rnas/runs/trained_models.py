@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 
 from rnas.artifacts.evaluation import Checkpoint
-from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
+from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher, in_float32
 from rnas.layers.counting import count
 from rnas.runs.baselines import RANDOM, parse
 from rnas.runs.recipes import BASELINE, model_names, recipe
@@ -37,7 +37,8 @@ def evaluated_model(run: Run, name: str) -> EvaluatedModel:
     return EvaluatedModel(
         predict=predict(network), variables=variables, num_classes=run.config.data.num_classes, name=name,
         hash=content_hash(variables), kind=kind, label=label, source=str(run.workdir),
-        architecture=architecture.name, checkpoint=checkpoint, **count(network, architecture.image_shape)._asdict(),
+        architecture=architecture.name, checkpoint=checkpoint, network=in_float32(network),
+        **count(network, architecture.image_shape)._asdict(),
     )  # fmt: skip
 
 
@@ -70,7 +71,8 @@ def _chosen(run: Run, name: str, network: nn.Module) -> tuple[Any, Checkpoint]:
     def restored(stage: str, which: str = "best") -> tuple[State, Checkpoint]:
         found = trained(run, recipe(run.config, stage), network, which)
         choice = "best" if which == "best" and found.score is not None else "last"
-        images = len(run.validation) if found.score is not None else 0
+        # As many as `run.validation` has, which would have to be loaded: a model can be used where its images are not.
+        images = min(run.config.validation.count, run.config.data.held_out) if found.score is not None else 0
         return found.state, Checkpoint(stage, found.step, choice, found.score, images)
 
     if name != "student":

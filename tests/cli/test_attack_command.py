@@ -12,24 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from untrained_run import write_untrained_run
 
-from rnas.artifacts.architecture import WidthArchitecture
 from rnas.artifacts.attack import AttackSummary
 from rnas.attacks import batching
 from rnas.cli import platform
 from rnas.cli.attack import as_text
-from rnas.config.load import load_config, record_config, recorded_config
+from rnas.config.load import load_config, recorded_config
 from rnas.data.datasets import load_dataset
 from rnas.evaluation import assessment, sanity
 from rnas.evaluation.runner import Runner
 from rnas.main import main
 from rnas.models import build_model
-from rnas.runs.recipes import initial_variables
-from rnas.runs.stage_trainers import checkpoints
 from rnas.runs.stages import open_run
 from rnas.runs.trained_models import evaluated_model
-from rnas.steps.optimizer import make_optimizer
-from rnas.steps.state import State
 from rnas.teachers import load_teacher, save_teacher
 from rnas.training.interruption import Interrupted
 
@@ -71,23 +67,7 @@ def bare(tmp_path_factory, data) -> Path:
     folder = tmp_path_factory.mktemp("bare")
     (folder / "mini.py").write_text(MINI)
     config = load_config(str(folder / "mini.py"), [f"--config.data.dir={data}"])
-    workdir = folder / "run"
-    record_config(workdir, config)
-    experiment = open_run(config, workdir)
-    blocks = experiment.search.space.blocks
-    smallest = WidthArchitecture(
-        space=experiment.search.space,
-        widths=experiment.search.space.smallest,
-        image_shape=(8, 8, 1),
-        num_classes=10,
-        width_probabilities=[np.full(len(block.options), 1 / len(block.options)) for block in blocks],
-    )
-    experiment.save_architecture(smallest)
-    variables = initial_variables(experiment.search.network(smallest), config, "train")
-    state = State.create(variables, make_optimizer(config.train.optimizer, epochs=1, steps_per_epoch=1))
-    with checkpoints(experiment, "train") as stored:
-        stored.save(1, state, {"score": 0.5})
-    return workdir
+    return write_untrained_run(folder / "run", config)
 
 
 @pytest.fixture(scope="module")
