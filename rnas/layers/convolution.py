@@ -39,15 +39,16 @@ def convolve(
 ) -> jax.Array:
     """`lax.conv_general_dilated`, whose arguments it takes, with forms of our own on a CPU.
 
-    These are for float images [N, H, W, C], kernels [kh, kw, C / groups, F] and one group or depthwise, without other
-    `options`; the rest is left to XLA. Value and derivatives are those of the native convolution up to rounding, in any
-    mode and order, also under `jax.vmap`.
+    These are for float images [N, H, W, C] of a known number, kernels [kh, kw, C / groups, F] and one group or
+    depthwise, without other `options`; the rest is left to XLA. Value and derivatives are those of the native
+    convolution up to rounding, in any mode and order, also under `jax.vmap`.
     """
     options |= {"rhs_dilation": rhs_dilation, "dimension_numbers": dimension_numbers}
     options["feature_group_count"] = groups = feature_group_count
     unusual = (
         not on_cpu()
         or lhs.ndim != 4
+        or not isinstance(lhs.shape[0], int)  # of an exported program, for any number of images
         or lhs.size == 0
         or lhs.dtype != rhs.dtype
         or lhs.dtype not in FLOATS

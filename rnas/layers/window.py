@@ -55,7 +55,7 @@ class Window(NamedTuple):
         x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *sides, (0, 0, 0)))
         steps = (1, *self.strides, 1)
         return [
-            lax.slice(x, (0, row, column, 0), (len(x), row + end[0], column + end[1], x.shape[-1]), steps)
+            lax.slice(x, (0, row, column, 0), (x.shape[0], row + end[0], column + end[1], x.shape[-1]), steps)
             for row in range(0, self.reach[0] + 1, self.dilation[0])
             for column in range(0, self.reach[1] + 1, self.dilation[1])
         ]
