@@ -19,8 +19,8 @@ from rnas.training.messages import program, say, tell, write
 
 HOW_TO_EXPORT = """\
 Tensors and plain containers in PyTorch's zip format (1.6 and later), safetensors and .npz are read without PyTorch, and
-nothing in them is run. Older files, and those with objects of other packages, need PyTorch and --trust; or they can be
-brought into that form where PyTorch is installed:
+nothing in them is run. Older files are read by PyTorch's reader of weights alone. Those with objects of other packages
+need --trust; or they can be brought into that form where PyTorch is installed:
 
   import torch
   content = torch.load("checkpoint.pt", map_location="cpu", weights_only=False)  # runs whatever the file contains

@@ -1,5 +1,6 @@
 """A look at a teacher on labelled images: its figures, and the hint at a wrong normalisation."""
 
+import argparse
 import io
 import json
 import re
@@ -263,6 +264,7 @@ def test_warnings_of_trust_are_loud(tmp_path, capsys):
     torch = pytest.importorskip("torch", reason="reads a file by PyTorch, which is not installed")
     file = tmp_path / "old.pt"
     state = {name: torch.tensor(tensor) for name, tensor in STATE.items()}
+    state = {"state_dict": state, "args": argparse.Namespace(lr=0.1)}
     torch.save(state, file, _use_new_zipfile_serialization=False)
     arguments = ["teacher", "import", str(file), "--normalization=none", f"--output={tmp_path / 'teacher'}"]
     assert main(arguments) == 2

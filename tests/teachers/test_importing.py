@@ -497,8 +497,34 @@ def tensors(torch, state=STATE):
     return {name: torch.tensor(tensor) for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_the_old_format_needs_trust(file, torch, plain, protocol):
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_old_format_is_read_by_pytorchs_reader_of_weights(file, torch, plain, protocol):
+    content = {"net": tensors(torch), "acc": 0.8}
+    torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    teacher = import_torch(file, NAME, "none")
+    assert teacher.hash == plain.hash and teacher.origin["source"]["format"] == "PyTorch, weights alone"
+
+
+def test_tensors_of_further_kinds_are_too(file, torch, plain):
+    """Those of a parameter with attributes of its own, which our reader does not know."""
+    state = tensors(torch)
+    state["fc.bias"] = torch.nn.Parameter(state["fc.bias"])
+    state["fc.bias"].note = 1
+    torch.save(state, file)
+    teacher = import_torch(file, NAME, "none")
+    assert teacher.hash == plain.hash and teacher.origin["source"]["format"] == "PyTorch, weights alone"
+
+
+def test_tensors_in_half_precision_of_either_kind_are_too(file, torch):
+    state = {name: tensor.bfloat16() for name, tensor in tensors(torch).items()}
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    assert import_torch(file, NAME, "none").origin["dtypes"] == ["bfloat16"]
+
+
+@pytest.mark.parametrize(("version", "protocol"), [("2.5.1+cpu", 2), ("", 4), ("", 5)])
+def test_what_that_reader_does_not_read_needs_trust(file, torch, plain, version, protocol, monkeypatch):
+    """Or where it is of a version that could be made to run code."""
+    monkeypatch.setattr(torch, "__version__", version or torch.__version__)
     content = {"net": tensors(torch), "acc": 0.8}
     torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     with pytest.raises(ValueError, match="format before version 1.6.*give --trust"):

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from rnas.teachers.readers.trusted import read_trusted
+from rnas.teachers.readers.trusted import read_trusted, read_weights
 from rnas.teachers.readers.unpickling import ForeignGlobal, Unpickler
 
 LARGEST = 16 * 2**30  # bytes that a file may unpack to: eleven times the largest published network
@@ -22,8 +22,9 @@ SAFETENSORS = {  # element types by their names in such files
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
 }
 HOW_TO_TRUST = (
-    "If you trust where it comes from, install PyTorch (pip install torch) and give --trust; or load it there "
-    "and save the mapping of names to tensors alone."
+    "PyTorch's reader of weights alone is tried where PyTorch 2.6 or newer is installed (pip install torch). If that "
+    "does not read it and you trust where it comes from, give --trust; or load it there and save the mapping of names "
+    "to tensors alone."
 )
 
 
@@ -39,8 +40,9 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
     """Reads a file of PyTorch (.pt, .pth, .ckpt, .t7 …), safetensors or NumPy (.npz).
 
     Tensors and plain containers in PyTorch's zip format (1.6 and later) are read without PyTorch; see
-    `rnas.teachers.readers.unpickling`. Files that hold more, or are in its older format, are read by PyTorch, and only
-    with `trust`; see `rnas.teachers.readers.trusted`. Whatever else a file is, and damage, raise ValueError.
+    `rnas.teachers.readers.unpickling`. Files that hold more, or are in its older format, are read by PyTorch: by its
+    reader of weights alone, which runs nothing that a file names, or else only with `trust`; see
+    `rnas.teachers.readers.trusted`. Whatever else a file is, and damage, raise ValueError.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a directory; expected a checkpoint file.")
@@ -61,9 +63,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Contents:
     if start.startswith(b"PK"):
         return _read_zip(path, trust)
     if LEGACY.match(start):
-        if not trust:
-            raise ValueError(f"{path} is in PyTorch's format before version 1.6, a bare pickle. {HOW_TO_TRUST}")
-        return Contents(*read_trusted(path))
+        return _read_by_torch(path, trust, "is in PyTorch's format before version 1.6, a bare pickle.")
     if start[8:9] == b"{":  # cut short
         return _read_safetensors(path)
     kind = "a pickle, but not one of torch.save" if start.startswith(b"\x80") else "of unknown format"
@@ -93,13 +93,20 @@ def _read_zip(path: Path, trust: bool) -> Contents:
                 return Contents(_read_npz(path), "npz")
             return Contents(_read_torch(path, archive, names), "PyTorch")
     except ForeignGlobal as error:
-        if trust:
-            return Contents(*read_trusted(path))
-        raise ValueError(f"{path} holds more than tensors: {error}. Nothing of it was run. {HOW_TO_TRUST}") from error
+        return _read_by_torch(path, trust, f"holds more than tensors: {error}. Nothing of it was run.")
     except (zipfile.BadZipFile, OSError) as error:  # a directory of members that points outside the file is the latter
         raise ValueError(f"{path} is a damaged archive ({error}); {_often(path)}") from error
     except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path} is an archive that cannot be unpacked: {error}.") from error
+
+
+def _read_by_torch(path: Path, trust: bool, reason: str) -> Contents:
+    """What PyTorch's reader of weights alone accepts, else what `trust` allows, else ValueError with the reason."""
+    if (content := read_weights(path)) is not None:
+        return Contents(content, "PyTorch, weights alone")
+    if not trust:
+        raise ValueError(f"{path} {reason} {HOW_TO_TRUST}")
+    return Contents(*read_trusted(path))
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> list[str]:

@@ -1,8 +1,9 @@
 """Files that PyTorch itself must read: its format before version 1.6, and those with classes of other packages.
 
-PyTorch reads the container and the tensors. Whatever else the pickle names, by dill or not, is replaced by an inert
-placeholder, so that even a trusted file runs nothing but PyTorch's own reading. What depends on a placeholder cannot be
-used; a state of tensors beside an optimiser, arguments and the like, as MadryLab's library saves it, can.
+What its own reader of weights alone accepts needs no trust. For the rest a user's word is needed. Then PyTorch reads
+the container and the tensors, and whatever else the pickle names, by dill or not, is replaced by an inert placeholder,
+so that even a trusted file runs nothing but PyTorch's own reading. What depends on a placeholder cannot be used; a
+state of tensors beside an optimiser, arguments and the like, as MadryLab's library saves it, can.
 """
 
 import collections
@@ -15,6 +16,8 @@ import zipfile
 
 import ml_dtypes
 import numpy as np
+
+SAFE = (2, 6)  # version of PyTorch from which on its reader of weights alone is safe
 
 
 class Placeholder(type):
@@ -34,6 +37,25 @@ class Placeholder(type):
 
 
 PLACEHOLDER = Placeholder("PLACEHOLDER", (), {"__new__": lambda cls, *arguments, **options: cls})
+
+
+def read_weights(path: Path) -> Any | None:
+    """Reads a file by PyTorch's own reader of weights alone, which calls nothing that a file names.
+
+    Returns the content with NumPy arrays in place of tensors; None where PyTorch is missing or older than 2.6, whose
+    reader could be made to run code (CVE-2025-32434), or where it does not accept the file.
+    """
+    try:
+        import torch
+    except ImportError:
+        return None
+    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE:
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of how old the format is
+            return _arrays(torch.load(path, map_location="cpu", weights_only=True), torch)
+    except Exception:  # whatever it refuses, or a damaged pickle makes of it
+        return None
 
 
 def read_trusted(path: Path) -> tuple[Any, str, tuple[str, ...]]:
