@@ -5,6 +5,7 @@ import argparse
 from rnas.cli.arguments import add_model, add_shared, read_model, show
 from rnas.training.messages import tell
 
+EXAMPLE = "--workdir=runs/rnas_cl/digits --format=onnx --output=student.onnx"
 FORMATS = ("safetensors", "torch", "onnx", "stablehlo", "card")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import re
 
-import rnas
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Shipped:
 
 def folder() -> Path:
     """Where they are: in the installed package, or beside it in a checkout."""
-    package = Path(rnas.__file__).parent
-    return next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package)
+    return next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
 
 
 def names() -> list[str]:
