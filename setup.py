@@ -68,6 +68,9 @@ setup(
         "tpu": ["jax[tpu]"],
         "cluster": ["submitit>=1.5,<2"],  # rnas submit
         "hf": ["huggingface_hub>=0.34,<3"],  # rnas data import hf:NAME
+        "mlflow": ["mlflow-skinny>=3,<4"],  # trackers="('mlflow',)", as the two below
+        "trackio": ["trackio>=0.40,<1"],
+        "wandb": ["wandb>=0.20,<1"],
         "prepare": ["tensorflow>=2.19,<3"],  # only to prepare TFDS datasets; reading them needs none
         "torch": ["torch>=2.6,<2.14"],  # to read old PyTorch checkpoints, attack PyTorch models, export to PyTorch
         # rnas export --format=onnx. Not jax2onnx: it needs an orbax-checkpoint below 0.11.37.

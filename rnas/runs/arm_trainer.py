@@ -109,7 +109,8 @@ def arm_trainer(run: Run, model: nn.Module, arms: Sequence[Arm]) -> tuple[Traine
         randomness=recipe.randomness,
     )  # fmt: skip
     plan = dataclasses.replace(trainer.plan, seed=seeds if len(seeds) > 1 else seeds[0], networks=stages)
-    kept, logs = [checkpoints(run, stage) for stage in stages], [MetricsLog(run.workdir, stage) for stage in stages]
+    kept = [checkpoints(run, stage) for stage in stages]
+    logs = [MetricsLog(run.workdir, stage, config.trackers) for stage in stages]
     if not shape:
         return dataclasses.replace(trainer, plan=plan, checkpoints=kept[0], log=logs[0]), state
     together = step if count == len(seeds) else side_by_side(step, apart=True)

@@ -17,6 +17,7 @@ from rnas.steps.optimizer import make_optimizer
 from rnas.teachers.cache import matching_identity
 from rnas.teachers.teacher import CARD
 from rnas.training.loaders import per_device
+from rnas.training.trackers import check_trackers
 
 
 def check_config(run: Run) -> None:
@@ -60,6 +61,7 @@ def check_config(run: Run) -> None:
 def check_surroundings(run: Run) -> None:
     """Raises ValueError for what is missing or unfit outside the configuration: data, devices, directories."""
     config = run.config
+    check_trackers(config.trackers)
     images = run.dataset.fingerprint["counts"]["train"]
     if config.teacher.path:
         _ = run.teacher

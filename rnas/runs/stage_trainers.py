@@ -73,7 +73,7 @@ def make_trainer(
         randomness=randomness,
     )
     program = run_steps(step, step.metrics, streaming=source.loader.streaming, cached_teacher=source.cached_teacher)
-    kept, log = checkpoints(run, stage), MetricsLog(run.workdir, stage)
+    kept, log = checkpoints(run, stage), MetricsLog(run.workdir, stage, config.trackers)
     collapse = CollapseRule(config.validation.collapse, 1 / config.data.num_classes) if step.objective.attacks else None
     return Trainer(plan, program, source.loader, kept, log, source.variables, validate, observe, collapse)
 

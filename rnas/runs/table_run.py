@@ -30,6 +30,7 @@ from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.state import State
 from rnas.tabular.table import ALL_TASKS, Task
 from rnas.training.loaders import per_device
+from rnas.training.trackers import check_trackers
 from rnas.training.trainer import stage_key
 
 SYSTEM = "robbench"  # of configurations of tables
@@ -64,6 +65,7 @@ class TableRun:
 
     def check_surroundings(self) -> None:
         """Raises ValueError where the data are missing or the devices do not fit the batch sizes."""
+        check_trackers(self.config.trackers)
         per_device(self.config.train.batch_size, "train.batch_size")
         _ = self.sampler(0)
 

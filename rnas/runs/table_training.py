@@ -104,7 +104,7 @@ def _trainer(run: TableRun, group: Group) -> Trainer:
     )  # fmt: skip
     steps = run.run_one if run.shared or len(group) == 1 else run.run_side_by_side
     folder = run.folder(group)
-    return Trainer(plan, steps, loader, Checkpoints(folder / "checkpoints"), MetricsLog(folder, STAGE))
+    return Trainer(plan, steps, loader, Checkpoints(folder / "checkpoints"), MetricsLog(folder, STAGE, config.trackers))
 
 
 def _finish(run: TableRun, judge: TableJudge, group: Group) -> None:

@@ -98,6 +98,7 @@ def get_config() -> ConfigDict:
     config.evaluation.auto_attack = ("student",)
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
+    config.trackers = ("tensorboard",)  # where they are shown beside metrics.jsonl: tensorboard, wandb, mlflow, trackio
     config.checkpoint_every_steps = 200  # steps between two checkpoints
     return config
 

@@ -88,6 +88,7 @@ def get_config() -> ConfigDict:
     config.study = common.study()
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
+    config.trackers = ("tensorboard",)  # where they are shown beside metrics.jsonl: tensorboard, wandb, mlflow, trackio
     config.checkpoint_every_steps = 200  # steps between two checkpoints
     return config
 

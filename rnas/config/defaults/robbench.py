@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
     evaluation.auto_attack_seeds = (0,)  # networks of which seeds AutoAttack judges too
 
     config.log_every_steps = 20  # steps a dispatch; also how often metrics are recorded
+    config.trackers = ("tensorboard",)  # where they are shown beside metrics.jsonl: tensorboard, wandb, mlflow, trackio
     config.checkpoint_every_steps = 500  # steps between two checkpoints
     return config
 
