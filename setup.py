@@ -32,6 +32,7 @@ setup(
     package_data={
         "rnas": ["py.typed"],
         "rnas.configs": ["*/*.py"],
+        "rnas.data": ["shipped/*"],
         "rnas.pages": ["templates/*"],
         "rnas.teachers": ["shipped/*/*"],
     },
@@ -47,6 +48,7 @@ setup(
         "jax>=0.10,<0.13",
         "jinja2>=3.1,<4",
         "matplotlib>=3.9,<4",
+        "ml-dtypes>=0.5,<1",
         "ml-collections>=1.1,<2",
         "numpy>=2,<3",
         "optax>=0.2.6,<0.3",
@@ -55,7 +57,6 @@ setup(
         "pyarrow>=18,<30",  # tensorflow-datasets brings it
         "pydantic>=2.12,<3",
         "safetensors>=0.4.5,<1",
-        "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         "shtab>=1.7,<2",
         "tensorboardX>=2.6,<3",

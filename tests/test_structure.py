@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+import re
 
 import pytest
 
@@ -38,3 +39,15 @@ def test_the_name_of_the_device_axis_stands_in_steps_alone():
 def test_files_that_everybody_reads_are_short(file, limit):
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= limit
+
+
+def test_every_dependency_has_its_reason():
+    (call,) = (node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if _is_setup(node))
+    needed = next(word.value for word in call.keywords if word.arg == "install_requires")
+    names = {re.match(r"[\w.-]+", element.value)[0] for element in needed.elts}
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Dependencies")[1]
+    assert set(re.findall(r"`([\w.-]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))) == names
+
+
+def _is_setup(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setup"

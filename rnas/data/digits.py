@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn, as a TFDS dataset: 8×8 images, nothing to download.
+"""The handwritten digits of scikit-learn, which come with rnas, as a TFDS dataset: 8×8 images, nothing to download.
 
 1,437 train and 360 test images, 36 of each class, split once and for all. Pixels, 0 to 16 in scikit-learn, become bytes
 0 to 255. `id` is the row in scikit-learn's arrays. Images are a plain tensor.
@@ -12,23 +12,22 @@ import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 
+from rnas.artifacts.files import read_arrays
 from rnas.data.balance import balanced_rows
 from rnas.data.writer import write_set
 
+SHIPPED = Path(__file__).with_name("shipped") / "digits.npz"  # its source and licence are beside it
 VERSION = "1.0.0"
 _TEST_PER_CLASS = 36  # a fifth: 360 of 1,797 images
 _SPLIT_SEED = 0
 
 
 def _parts() -> dict[str, Iterator[tuple[int, dict]]]:
-    # Imported here, on first use: scikit-learn takes longer to import than the rest of the data code.
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    labels = source.target
+    source = read_arrays(SHIPPED, ("images", "labels"))
+    labels = source["labels"]
     test = balanced_rows(labels, 10 * _TEST_PER_CLASS, num_classes=10, seed=_SPLIT_SEED)
     train = np.setdiff1d(np.arange(len(labels)), test)
-    images = np.round(source.images * (255 / 16)).astype(np.uint8)[..., None]
+    images = np.round(source["images"] * (255 / 16)).astype(np.uint8)[..., None]
 
     def examples(rows: np.ndarray) -> Iterator[tuple[int, dict]]:
         for row in rows.tolist():

@@ -4,14 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 import tensorflow_datasets as tfds
 
-from rnas.data.digits import prepare_digits
+from rnas.data.digits import SHIPPED, prepare_digits
 
 
 def test_the_set_is_that_of_scikit_learn(digits_dir):
-    original = load_digits()
+    original = pytest.importorskip("sklearn.datasets", reason="the set is compared with it").load_digits()
     seen = []
     for split, count in (("train", 1437), ("test", 360)):
         source = tfds.data_source("digits", split=split, data_dir=str(digits_dir), download=False)
@@ -24,6 +23,13 @@ def test_the_set_is_that_of_scikit_learn(digits_dir):
             difference = example["image"][..., 0] - original.images[row] * 255 / 16
             assert np.abs(difference).max() <= 0.5
     assert sorted(seen) == list(range(1797))
+
+
+def test_the_set_has_the_published_counts():
+    """Of the description of the set at the UCI repository: images of each class in its test part."""
+    with np.load(SHIPPED) as arrays:
+        assert np.bincount(arrays["labels"]).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+        assert arrays["images"].shape == (1797, 8, 8) and (arrays["images"].min(), arrays["images"].max()) == (0, 16)
 
 
 def test_each_class_has_36_test_images(digits_dir):
