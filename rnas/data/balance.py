@@ -34,21 +34,22 @@ def balanced_rows(labels: np.ndarray, count: int, *, num_classes: int, seed: int
     return _rows_of_classes(labels, wanted, seed)
 
 
-def stratified_rows(labels: np.ndarray, share: float, *, num_classes: int, seed: int) -> np.ndarray:
-    """This share of the rows of every class, rounded; at least one, and all but one at most.
+def stratified_rows(labels: np.ndarray, share: float, *, num_classes: int, left: int, seed: int) -> np.ndarray:
+    """This share of the rows of every class, rounded, but at least one.
 
     Args:
       labels: [N] integers in 0 … num_classes - 1.
       share: in 0 … 1, both excluded.
+      left: rows of every class that are not chosen, at least.
       seed: the choice depends on the labels, the share and this alone.
 
-    Returns the rows [n] int64, ascending; raises ValueError if a class has fewer than two.
+    Returns the rows [n] int64, ascending; raises ValueError if a class has no more than `left`.
     """
     check_seed(seed)
     present = np.bincount(labels, minlength=num_classes)
-    if present.min() < 2:
-        raise ValueError(f"class {present.argmin()} has {present.min()} images: expected at least two to choose from")
-    wanted = np.clip(np.rint(share * present).astype(int), 1, present - 1)
+    if present.min() <= left:
+        raise ValueError(f"class {present.argmin()} has {present.min()} images, and {left} of it are to be left")
+    wanted = np.clip(np.rint(share * present).astype(int), 1, present - left)
     return _rows_of_classes(labels, wanted, seed)
 
 

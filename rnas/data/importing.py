@@ -235,7 +235,7 @@ def _choose_test(source: Source, read: _Reading, share: float, seed: int) -> tup
         return [image for image in read.images if image.part == TEST], "The test part is the source's own."
     _check_counts(source, _counts(source, train), LEAST + 1, "to train, to hold out and to test", read.left_out)
     labels = np.array([image.label for image in train])
-    rows = stratified_rows(labels, share, num_classes=len(source.class_names), seed=seed)
+    rows = stratified_rows(labels, share, num_classes=len(source.class_names), left=LEAST, seed=seed)
     return [train[row] for row in rows], f"The test part is a share of {share:g} of each class, chosen by seed {seed}."
 
 

@@ -85,7 +85,6 @@ JSON: dict[str, tuple[Any, Callable[[Path], Any]]] = {  # format: a file or its 
     "attack": (ATTACK, AttackSummary.read),
     "run": (RUN, RunRecord.read),
     "failure": ({"error": "no memory", "host": "a", "when": "2026-01-01T00:00:00+00:00"}, Failure.read),
-    "image_set": (IMAGE_SET, ImageSet.read),
     "lease": ({"owner": {"host": "a", "process": 3, "since": "2026-01-01T00:00:00+00:00"}, "token": "t"}, Lease.read),
     "model_scores": (SCORES, ModelScores.read),
     **{f"architecture_{name}": (WRITTEN / f"architecture_{name}.json", load_architecture)
@@ -94,6 +93,7 @@ JSON: dict[str, tuple[Any, Callable[[Path], Any]]] = {  # format: a file or its 
     "layer_movement": (MOVEMENT, LayerMovement.read),
     "NAS-RobBench-201_all": (WRITTEN / "table_of_runs.json", lambda path: load_robbench(path, partial=True)),
     "teacher": (SHIPPED / "fashion_mnist" / "teacher.json", TeacherCard.read),
+    "image_set": (IMAGE_SET, ImageSet.read),
     "cache": ({"format": 2, **CACHE}, lambda path: matching_identity(CACHE, path.parent)),
     "identity": ({"attack": "fgsm", "seed": 3}, lambda path: Ledger(path.parent, {"attack": "fgsm", "seed": 3})),
     "genotype": (next(iter(PUBLISHED.values())).to_json(),

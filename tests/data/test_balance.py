@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rnas.data.balance import balanced_rows
+from rnas.data.balance import balanced_rows, stratified_rows
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 30, 20]))
 
@@ -39,3 +39,19 @@ def test_the_smallest_class_limits_the_count(count):
 def test_negative_count_is_refused():
     with pytest.raises(ValueError, match="-1 images"):
         balanced_rows(LABELS, -1, num_classes=3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("share", "left", "expected"),
+    [(0.2, 1, [8, 6, 4]), (0.01, 1, [1, 1, 1]), (0.98, 3, [37, 27, 17]), (1 / 3, 2, [13, 10, 7])],
+)
+def test_a_share_of_every_class(share, left, expected):
+    rows = stratified_rows(LABELS, share, num_classes=3, left=left, seed=0)
+    assert np.bincount(LABELS[rows]).tolist() == expected and (np.diff(rows) > 0).all()
+    assert rows.tolist() == stratified_rows(LABELS, share, num_classes=3, left=left, seed=0).tolist()
+    assert rows.tolist() != stratified_rows(LABELS, share, num_classes=3, left=left, seed=1).tolist()
+
+
+def test_a_class_without_rows_to_leave_is_refused():
+    with pytest.raises(ValueError, match="class 2 has 20 images, and 20 of it are to be left"):
+        stratified_rows(LABELS, 0.2, num_classes=3, left=20, seed=0)

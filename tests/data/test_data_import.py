@@ -179,6 +179,7 @@ def test_a_share_of_each_class_is_held_out_whatever_its_size(tmp_path):
         for number in range(count):
             save(noise([len(name), number], 8, 8), tmp_path / "source" / name / f"{number}.png")
     assert made_of(tmp_path / "source", tmp_path / "set").counts == {"train": (3, 33), "test": (1, 8)}
+    assert made_of(tmp_path / "source", tmp_path / "most", share=0.9).counts == {"train": (2, 4), "test": (2, 37)}
     for share in (0, 1, -0.5):
         with pytest.raises(ValueError, match="expected a share between 0 and 1"):
             made_of(tmp_path / "source", tmp_path / "none", share=share)

@@ -39,7 +39,8 @@ def test_a_configuration_that_is_of_another_set_names_both(own_set, tmp_path, ov
 
 
 @pytest.mark.slow
-def test_pictures_become_an_evaluated_student(tmp_path, capsys):
+def test_pictures_become_an_evaluated_student(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     draw_folder(tmp_path / "pictures", size=16)
     assert main(["data", "import", str(tmp_path / "pictures"), f"--output={tmp_path / 'shapes'}", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
