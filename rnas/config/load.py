@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 import re
 import shutil
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -19,6 +19,9 @@ from rnas.config import shipped
 from rnas.config.defaults import system
 from rnas.config.defaults.ranges import RANGES
 from rnas.config.ranges import check_ranges
+
+if TYPE_CHECKING:
+    from rnas.artifacts.image_set import ImageSet
 
 FILE = "config.json"
 # Keys that may change from start to start: what is repeated and compared, and where and how fast it is done.
@@ -197,7 +200,7 @@ def _read(specification: str, overrides: Sequence[str]) -> ConfigDict:
     return config
 
 
-def _image_set(overrides: Sequence[str]):
+def _image_set(overrides: Sequence[str]) -> "ImageSet":
     """What is known of the set that the command line names by data.dir, for a file that fits itself to it."""
     from rnas.artifacts.image_set import FILE, ImageSet  # which a file without need of it does without
 

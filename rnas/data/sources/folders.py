@@ -55,7 +55,7 @@ def folder_source(path: Path) -> Source:
 
     def examples() -> Iterator[Example]:
         for part, label, file in files:
-            yield Example(part, label, file, printable(file.relative_to(path)))
+            yield Example(part, label, file, _printable(file.relative_to(path)))
 
     above = dict.fromkeys((path, *(path / name for name in parts)))
     lost = [
@@ -67,7 +67,7 @@ def folder_source(path: Path) -> Source:
     return Source("folder of pictures", names, len(files), examples, TEST in parts.values(), notes)
 
 
-def printable(path: Path) -> str:
+def _printable(path: Path) -> str:
     """The text of a path, with what is no Unicode in it replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
 
