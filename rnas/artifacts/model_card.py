@@ -20,7 +20,8 @@ INPUT = "float32 images in [0, 1]; the normalisation is inside the model"
 class AttackFigures:
     """The outcome of one `rnas attack`."""
 
-    attack: str  # with its version
+    attack: str  # 'auto_attack', or names of `rnas.attacks.catalogue` separated by commas
+    version: str  # of AutoAttack; '' for other attacks
     norm: str
     epsilon: str  # as it was given
     split: str  # of which images
@@ -68,7 +69,7 @@ def attacks_of(folder: Path, model_hash: str) -> tuple[AttackFigures, ...]:
     summaries = [AttackSummary.read(path) for path in sorted(folder.glob(f"*/{FILE}"))]
     return tuple(
         AttackFigures(
-            f"{found.attack} {found.version}".strip(), found.threat.norm, found.threat.epsilon_text,
+            found.attack, found.version, found.threat.norm, found.threat.epsilon_text,
             found.dataset.split, found.dataset.name, found.clean, found.robust, tuple(found.failed),
         )
         for found in summaries

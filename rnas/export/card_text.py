@@ -58,7 +58,10 @@ def card_text(card: ModelCard) -> str:
     else:
         parts.append("Not measured yet.")
     if failed := [found for found in card.attacks if found.failed_checks]:
-        parts += [f"Sanity checks {', '.join(each.failed_checks)} of {each.attack} failed." for each in failed]
+        parts += [
+            f"Sanity checks {', '.join(each.failed_checks)} of {catalogue.label_of(each.attack)} failed."
+            for each in failed
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -73,10 +76,11 @@ def _figures(card: ModelCard) -> Iterator[tuple[str, str, Score]]:
             for name, score in attacks.items():
                 yield f"{catalogue.label_of(name)}, ε = {epsilon}", data, score
     for found in card.attacks:
-        data = f"{found.dataset}, {found.split}"
-        if not card.evaluation:
-            yield "none (clean)", data, found.clean
-        yield f"{catalogue.label_of(found.attack)}, {found.norm}, ε = {found.epsilon}", data, found.robust
+        data, clean = f"{found.dataset}, {found.split}", found.clean
+        if not card.evaluation and all(other.clean != clean for other in card.attacks[: card.attacks.index(found)]):
+            yield "none (clean)", data, clean
+        version = "" if found.version in ("", "standard") else f" {found.version}"
+        yield f"{catalogue.label_of(found.attack)}{version}, {found.norm}, ε = {found.epsilon}", data, found.robust
 
 
 def _head(card: ModelCard, figures: list[tuple[str, str, Score]]) -> str:

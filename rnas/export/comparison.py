@@ -29,7 +29,7 @@ def difference_of_logits(model: Model, exported: Function) -> float:
 
 
 def difference_of_gradients(model: Model, exported: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
-    """The largest difference of gradients of a random combination of logits to the pixels of random images.
+    """The largest difference of gradients of a random combination of logits to the pixels of a random image.
 
     Both sides compute in float64. In float32 a number that is nearly zero can be on either side of a ReLU, and one such
     number makes gradients differ of networks that are the same.
@@ -37,15 +37,15 @@ def difference_of_gradients(model: Model, exported: Callable[[np.ndarray, np.nda
     Args:
       exported: (images [N, H, W, C], combination [N, K]) → gradients [N, H, W, C], float64.
     """
-    images = _images(model, COUNTS[0]).astype(np.float64)
+    images = _images(model, 1).astype(np.float64)
     combination = np.random.default_rng(1).standard_normal((len(images), model.card.num_classes))
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model.variables)
 
-        def combined(images: jax.Array) -> jax.Array:
+        def combined(images: jax.Array, variables: Any) -> jax.Array:
             return (model.evaluated.predict(variables, images) * combination).sum()
 
-        expected = np.asarray(jax.jit(jax.grad(combined))(images))
+        expected = np.asarray(jax.jit(jax.grad(combined))(images, variables))
     return _difference(expected, exported(images, combination))
 
 

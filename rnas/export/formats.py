@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from rnas.artifacts.files import replaced
 from rnas.export.card_text import about, card_text
@@ -53,7 +53,7 @@ def _write_safetensors(model: Model, path: Path) -> Exported:
     """The Flax variables as they are, by the parts of their paths joined by '/'; the card is their metadata."""
     arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(dict(model.variables), sep="/").items()}
     with replaced(path) as temporary:
-        save_file(arrays, temporary, {"format": "flax", "card": _card(model)})
+        temporary.write_bytes(save(arrays, {"format": "flax", "card": _card(model)}))
         found = load_file(temporary)
         if found.keys() != arrays.keys() or any(found[name].tobytes() != arrays[name].tobytes() for name in arrays):
             raise ValueError(f"{path} does not hold what was written; is the disk sound? No file was written.")
@@ -70,7 +70,7 @@ def _write_torch(model: Model, path: Path) -> Exported:
     for name in [name for name in tensors if name.endswith(".running_mean")]:
         tensors[f"{name.removesuffix('running_mean')}num_batches_tracked"] = np.zeros((), np.int64)
     with replaced(path) as code, replaced(weights) as state:  # the weights take their name first
-        save_file(tensors, state, {"format": "pt", "card": _card(model)})
+        state.write_bytes(save(tensors, {"format": "pt", "card": _card(model)}))
         code.write_text(text, encoding="utf-8")
         module = ModuleType(path.stem)
         module.__file__ = str(path)

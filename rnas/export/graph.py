@@ -80,7 +80,7 @@ def read_graph(predict: Callable[..., jax.Array], variables: Any, image_shape: t
     Raises ValueError where the network holds what a graph cannot express.
     """
     images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
-    with nn.intercept_methods(_whole_layers), jax.numpy_rank_promotion("allow"):
+    with nn.intercept_methods(_whole_layers):
         program = jax.make_jaxpr(predict)(variables, images)
     reader = _Reader()
     parameters = [_Unread("a parameter outside of the known layers")] * (len(program.jaxpr.invars) - 1)
@@ -313,9 +313,10 @@ class _Reader:
     def add(
         self, kind: str, inputs: Sequence[Any], shape: tuple[int, ...], stretched: bool = False, /, **settings: Any
     ):
-        """A further step."""
+        """A further step; numbers of NumPy among its settings become Python's, which are written into code."""
         numbers = tuple(each.step if _is_value(each) else each for each in inputs)
-        self.steps.append(Step(kind, numbers, settings))
+        plain = jax.tree.map(lambda each: each.item() if isinstance(each, np.generic) else each, settings)
+        self.steps.append(Step(kind, numbers, plain))
         return _Value(len(self.steps) - 1, shape, stretched)
 
     def layer(self, steps: Sequence[_Layer], x: Any, shape: tuple[int, ...]) -> Any:

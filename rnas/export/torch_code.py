@@ -67,10 +67,16 @@ def torch_code(graph: Graph, title: str, about: str, weights: str) -> str:
         for name in ("mean", "std")
     ]
     return TEMPLATE.format(
-        title=title, about=about, weights=weights, channels=channels, height=height, width=width, classes=classes,
+        title=_inert(title), about=_inert(about), weights=weights,
+        channels=channels, height=height, width=width, classes=classes,
         buffers="".join(buffers), layers="\n".join(f'            "{name}": {made},' for name, made in layers.items()),
         forward="\n".join(f"        {line}" for line in _lines(graph)),
     )  # fmt: skip
+
+
+def _inert(text: str) -> str:
+    """A text that ends no docstring: names of data sets come from files that others may have written."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 # -- layers ----------------------------------------------------------------------------------------------

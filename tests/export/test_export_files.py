@@ -1,5 +1,8 @@
 """Exported files, opened by the tools that they are for: they compute what the model computes, for any batch."""
 
+import ast
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -86,7 +89,8 @@ def test_safetensors_hold_the_variables_bit_for_bit(name, model_named, tmp_path)
         assert networks.card_of(stored.metadata()) == model.card.to_json()
 
 
-@pytest.mark.parametrize("name", ["widths", *(pytest.param(n, marks=pytest.mark.slow) for n in ALL if n != "widths")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
 def test_stablehlo(name, model_named, tmp_path):
     model, path = model_named(name), tmp_path / "model.stablehlo"
     done = export(model, "stablehlo", path)
@@ -107,6 +111,17 @@ def test_a_program_can_be_attacked_where_rnas_is_not(model_named, tmp_path):
         jax.grad(lambda x, f=f: (f(x)[:, 0] - f(x)[:, 1]).sum())(images) for f in (model.logits, program.call)
     )
     assert_near(np.asarray(theirs), np.asarray(own), 1e-4)
+
+
+def test_a_card_puts_no_code_into_the_module(model_named, tmp_path):
+    """The name of the data comes from a teacher's card, which others may have written."""
+    pytest.importorskip("torch", reason="runs the module by PyTorch, which is not installed")
+    model = model_named("widths")
+    for number, name in enumerate(('"""; raise SystemExit("run") #', "\\", 'a\\"""; raise SystemExit("run") #')):
+        hostile = dataclasses.replace(model, card=dataclasses.replace(model.card, dataset=name))
+        path = tmp_path / f"model{number}.py"
+        export(hostile, "torch", path)
+        assert name in ast.get_docstring(ast.parse(path.read_text()))
 
 
 # -- what is not kept ------------------------------------------------------------------------------------
