@@ -1,7 +1,8 @@
 """How a trained model is judged: clean accuracy and attacks in pixel space, every example counted once.
 
 `evaluate` fills the tables of a run with attacks of the PGD family. `assess` is the long, checked evaluation of one
-model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_function` for any JAX function.
+model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_function` for any JAX function, which
+`torch_logits` makes of a PyTorch model.
 """
 
 from rnas.artifacts.attack import Threat
@@ -9,6 +10,7 @@ from rnas.evaluation.assessment import assess, assess_dataset, assess_function
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
 from rnas.evaluation.robustness_table import Evaluator, evaluate
 from rnas.evaluation.task import Settings
+from rnas.evaluation.torch_model import torch_logits
 
 __all__ = [
     "EvaluatedModel",
@@ -20,4 +22,5 @@ __all__ = [
     "assess_function",
     "evaluate",
     "evaluated_teacher",
+    "torch_logits",
 ]

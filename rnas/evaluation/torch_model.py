@@ -56,8 +56,7 @@ class _Bridge:
     """A PyTorch model on arrays of JAX with channels last; any axes may stand before those of a batch."""
 
     def __init__(self, model: Callable):
-        import torch
-
+        torch = _torch()
         self.torch, self.model = torch, model
         parameters = [*model.parameters(), *model.buffers()] if isinstance(model, torch.nn.Module) else []
         self.device = parameters[0].device if parameters else torch.device("cpu")
@@ -117,14 +116,20 @@ class _Bridge:
         return found.detach().cpu().numpy().reshape(shape if image else (*shape[:-3], -1))
 
 
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ValueError("a PyTorch model needs PyTorch, which is not installed: pip install 'rnas[torch]'.") from error
+
+
 def load_torch(place: str) -> Callable:
     """The PyTorch model that a function gives: `package.module:function` or `path/to/file.py:function`.
 
     A module is looked for where Python looks, and in the current folder. Instead of a function there may be the model.
-    Raises ValueError where it is not there; what the function itself raises passes through.
+    Raises ValueError where it, or PyTorch, is not there; what the function itself raises passes through.
     """
-    import torch
-
+    torch = _torch()
     path, colon, name = place.rpartition(":")
     if not (colon and path and name):
         raise ValueError(f"--torch={place}: expected MODULE:FUNCTION or FILE.py:FUNCTION, such as model.py:load.")
@@ -154,8 +159,7 @@ def evaluated_torch(model: Callable, image_shape: tuple[int, int, int], *, name:
 
     It is recognised by its parameters and by its logits on a few random images.
     """
-    import torch
-
+    torch = _torch()
     logits_fn = torch_logits(model)
     images = np.random.default_rng(0).random((4, *image_shape), np.float32)
     logits = np.asarray(jax.jit(logits_fn)(images), np.float64)

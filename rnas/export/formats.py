@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from flax.traverse_util import flatten_dict
 import jax
+from jax import export as jax_export
 import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file, save
@@ -51,7 +52,8 @@ def export(model: Model, kind: str, output: str | Path) -> Exported:
 
 def _write_safetensors(model: Model, path: Path) -> Exported:
     """The Flax variables as they are, by the parts of their paths joined by '/'; the card is their metadata."""
-    arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(dict(model.variables), sep="/").items()}
+    leaves = flatten_dict(dict(model.variables), sep="/")
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in leaves.items()}
     with replaced(path) as temporary:
         temporary.write_bytes(save(arrays, {"format": "flax", "card": _card(model)}))
         found = load_file(temporary)
@@ -63,7 +65,7 @@ def _write_safetensors(model: Model, path: Path) -> Exported:
 def _write_torch(model: Model, path: Path) -> Exported:
     """A module in a file of its own, and its state beside it."""
     torch = _needed("torch", "torch")
-    weights = path.with_suffix(".safetensors")
+    weights = path.with_suffix(".pt.safetensors")
     graph = read_graph(model.evaluated.predict, model.variables, model.image_shape)
     text = torch_code(graph, model.card.label, about(model.card), weights.name)
     tensors = dict(graph.tensors)
@@ -111,15 +113,15 @@ def _write_onnx(model: Model, path: Path) -> Exported:
 
 def _write_stablehlo(model: Model, path: Path) -> Exported:
     """A program of `jax.export` with the weights inside, for every platform and any number of images."""
-    (count,) = jax.export.symbolic_shape("N")
+    (count,) = jax_export.symbolic_shape("N")
     images = jax.ShapeDtypeStruct((count, *model.image_shape), jnp.float32)
     variables = model.variables
     with jax.default_matmul_precision("highest"):
         program = jax.jit(lambda images: model.evaluated.predict(variables, images))
-        made = jax.export.export(program, platforms=PLATFORMS)(images).serialize(vjp_order=1)
+        made = jax_export.export(program, platforms=PLATFORMS)(images).serialize(vjp_order=1)
     with replaced(path) as temporary:
         temporary.write_bytes(made)
-        found = jax.export.deserialize(bytearray(temporary.read_bytes()))
+        found = jax_export.deserialize(bytearray(temporary.read_bytes()))
         differences = _checked(model, "StableHLO program", jax.jit(found.call))
     return Exported((path,), differences)
 

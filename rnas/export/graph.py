@@ -81,7 +81,8 @@ def read_graph(predict: Callable[..., jax.Array], variables: Any, image_shape: t
     """
     images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
     with nn.intercept_methods(_whole_layers):
-        program = jax.make_jaxpr(predict)(variables, images)
+        # A function of its own, because what JAX has traced of one it takes wherever that one is compiled.
+        program = jax.make_jaxpr(lambda variables, images: predict(variables, images))(variables, images)
     reader = _Reader()
     parameters = [_Unread("a parameter outside of the known layers")] * (len(program.jaxpr.invars) - 1)
     (logits,) = reader.read(program.jaxpr, program.consts, [*parameters, _Value(-1, images.shape)])
@@ -236,15 +237,7 @@ class _Unread(NamedTuple):
     reason: str
 
 
-_ARITHMETIC = {
-    "add": "add",
-    "add_any": "add",
-    "sub": "sub",
-    "mul": "mul",
-    "div": "div",
-    "max": "maximum",
-    "min": "minimum",
-}
+_ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "max": "maximum", "min": "minimum"}
 _NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}  # on the right
 _SIXTH = float(np.float32(1 / 6))
 _FUNCTIONS = {"logistic": "sigmoid", "relu": "relu", "silu": "silu"}
@@ -294,7 +287,8 @@ class _Reader:
         x, *others = inputs
         if not _is_value(x) or any(map(_is_value, others)) and name != "concatenate":
             return None
-        if name in ("convert_element_type", "copy", "reshape", "squeeze") and x.shape == shape:
+        same = params.get("new_dtype", jnp.float32) == jnp.float32 and x.shape == shape
+        if same and name in ("convert_element_type", "copy", "reshape", "squeeze"):
             return x
         if name in _FUNCTIONS:
             return self.add(_FUNCTIONS[name], [x], shape, x.stretched)
@@ -312,7 +306,7 @@ class _Reader:
 
     def add(
         self, kind: str, inputs: Sequence[Any], shape: tuple[int, ...], stretched: bool = False, /, **settings: Any
-    ):
+    ) -> _Value:
         """A further step; numbers of NumPy among its settings become Python's, which are written into code."""
         numbers = tuple(each.step if _is_value(each) else each for each in inputs)
         plain = jax.tree.map(lambda each: each.item() if isinstance(each, np.generic) else each, settings)

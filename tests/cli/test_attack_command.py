@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 import shutil
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -289,6 +290,14 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
     assert "name one model: --workdir=RUN (and --model=NAME), or --teacher=DIR." in refused()
     assert "name one model" in refused(f"--workdir={bare}", f"--teacher={teacher}")
     assert "name one model" in refused("--workdir=")
+    assert "name one model" in refused(f"--workdir={bare}", "--torch=model.py:load")
+    assert "--torch needs --dataset=NAME" in refused("--torch=model.py:load")
+
+
+def test_a_model_of_pytorch_needs_pytorch(data, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = refused("--torch=model.py:load", "--dataset=digits", f"--data-dir={data}")
+    assert "needs PyTorch, which is not installed: pip install 'rnas[torch]'" in message
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from rnas.attacks import pgd
+from rnas.cli import platform
 from rnas.evaluation.torch_model import evaluated_torch, load_torch, torch_logits
+from rnas.main import main
 
 torch = pytest.importorskip("torch", reason="attacks models of PyTorch, which is not installed")
 
@@ -101,6 +103,20 @@ def training(weights):
 def test_what_is_no_classifier_is_refused(make, message, weights, images):
     with pytest.raises(ValueError, match=message):
         jax.jit(torch_logits(make(weights)))(images)
+
+
+def test_a_model_of_other_images_is_refused_by_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(platform, "prepare", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    for classes, channels, message in (
+        (3, 1, "has 3 classes; 'digits' has images of"),
+        (10, 3, "does not take images"),
+    ):
+        text = f"nn.Sequential(nn.Conv2d({channels}, {classes}, 8), nn.Flatten())"
+        (tmp_path / "model.py").write_text(f"from torch import nn\n\ndef load():\n    return {text}.eval()\n")
+        argv = ["attack", "--torch=model.py:load", "--dataset=digits", "--data-dir=data", "--count=2"]
+        assert main(argv) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "attacks").exists()
 
 
 def test_a_model_is_recognised_by_its_weights(weights):

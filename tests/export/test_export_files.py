@@ -4,6 +4,7 @@ import ast
 import dataclasses
 
 import jax
+from jax import export as jax_export
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -11,7 +12,8 @@ from safetensors.numpy import load_file
 import small_networks as networks
 
 from rnas.export import FORMATS, export, formats
-from rnas.export.graph import read_graph
+from rnas.export.graph import BATCH, read_graph
+from rnas.teachers import content_hash, import_torch
 
 ALL = [*networks.STUDENTS, *networks.TEACHERS]
 EACH = [name if name in networks.FEW else pytest.param(name, marks=pytest.mark.slow) for name in ALL]
@@ -64,6 +66,14 @@ def test_torch(name, model_named, tmp_path):
     assert sum(each.numel() for each in network.parameters()) == model.card.params
 
 
+def test_the_state_of_a_teacher_is_a_checkpoint_that_can_be_imported(model_named, tmp_path):
+    pytest.importorskip("torch", reason="runs the module by PyTorch, which is not installed")
+    model = model_named("ra_wide_resnet_1-1-2_w8-8-16-12")
+    _, state = export(model, "torch", tmp_path / "teacher.py").files
+    teacher = import_torch(state, normalization=(model.card.mean, model.card.std), architecture=model.card.architecture)
+    assert teacher.hash == content_hash(model.variables)
+
+
 def test_names_of_tensors_are_those_of_the_published_checkpoints(model_named, tmp_path):
     """So that other programs read the exported weights of a teacher, and rnas itself does."""
     import torch_networks as nets
@@ -95,7 +105,7 @@ def test_stablehlo(name, model_named, tmp_path):
     model, path = model_named(name), tmp_path / "model.stablehlo"
     done = export(model, "stablehlo", path)
     assert done.differences["logits"] < 1e-5
-    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    program = jax_export.deserialize(bytearray(path.read_bytes()))
     assert program.platforms == ("cpu", "cuda", "tpu")
     images = images_for(model, 2)
     assert_near(np.asarray(program.call(images)), np.asarray(model.logits(images)))
@@ -105,7 +115,7 @@ def test_a_program_can_be_attacked_where_rnas_is_not(model_named, tmp_path):
     """It can be differentiated: the gradient is that of the model."""
     model, path = model_named("widths"), tmp_path / "model.stablehlo"
     export(model, "stablehlo", path)
-    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    program = jax_export.deserialize(bytearray(path.read_bytes()))
     images = images_for(model, 2)
     own, theirs = (
         jax.grad(lambda x, f=f: (f(x)[:, 0] - f(x)[:, 1]).sum())(images) for f in (model.logits, program.call)
@@ -122,6 +132,17 @@ def test_a_card_puts_no_code_into_the_module(model_named, tmp_path):
         path = tmp_path / f"model{number}.py"
         export(hostile, "torch", path)
         assert name in ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_reading_a_network_leaves_no_trace_of_it(model_named):
+    """JAX keeps what it has traced of a function, for the shapes that it was traced for."""
+    model = model_named("widths")
+    images = images_for(model, BATCH)
+    graph = read_graph(model.evaluated.predict, model.variables, model.image_shape)
+    logits = jax.jit(model.evaluated.predict)(model.variables, images)
+    np.testing.assert_allclose(logits, model.logits(images), rtol=1e-5, atol=1e-5)
+    again = read_graph(model.evaluated.predict, model.variables, model.image_shape)
+    assert again.steps == graph.steps
 
 
 # -- what is not kept ------------------------------------------------------------------------------------
