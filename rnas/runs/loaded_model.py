@@ -21,6 +21,7 @@ from rnas.config.load import recorded_config
 from rnas.evaluation import EvaluatedModel, evaluated_teacher
 from rnas.runs import recipes
 from rnas.runs.run import Run
+from rnas.runs.searches import SEARCHES
 from rnas.runs.stages import open_run
 from rnas.runs.trained_models import evaluated_model
 from rnas.teachers import Tap, describe_taps, load_teacher
@@ -47,6 +48,10 @@ class Model:
     def of_run(cls, workdir: str | Path, name: str = "student", *, data_dir: str | None = None) -> Self:
         """A model of a run; arguments and errors are those of `load`."""
         config = recorded_config(workdir)
+        if config.system not in SEARCHES:
+            raise ValueError(
+                f"{workdir} holds a table of networks, of which scores are kept and no weights: name a run."
+            )
         if data_dir is not None:
             config.data.dir = data_dir
         run = open_run(config, workdir)

@@ -118,7 +118,7 @@ def test_a_trained_student_keeps_its_robustness_in_pytorch(tmp_path):
     assert 0.2 * COUNT < theirs.sum() < 0.98 * COUNT
     assert abs(int(theirs.sum()) - int((~np.asarray(ours.success)).sum())) <= 1
     # What rnas reports of the student, and of the export as a PyTorch model.
-    quick = ["--attack=pgd_20,apgd_ce", f"--epsilon={EPSILON}", f"--count={COUNT}", "--batch-size=60", "--json"]
+    quick = ["--attack=pgd_20", f"--epsilon={EPSILON}", f"--count={COUNT}", "--batch-size=60", "--json"]
     summaries = [
         run("attack", *named, *quick, f"--output={tmp_path / folder}")
         for folder, named in (("a", [f"--workdir={workdir}"]), ("b", [f"--torch={code}:load", "--dataset=digits"]))

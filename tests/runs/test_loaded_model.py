@@ -1,6 +1,7 @@
 """`rnas.load`: models of runs and teachers by one path, what they compute, and what is known of them."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from untrained_run import write_untrained_run
 import rnas
 from rnas.artifacts.evaluation import FILE, Evaluation, ModelScores
 from rnas.artifacts.scores import AttackScore, Score
-from rnas.config.load import load_config
+from rnas.config.load import load_config, record_config
 from rnas.models import build_model
 from rnas.runs import run as runs
 from rnas.runs.stages import open_run
@@ -147,6 +148,10 @@ def test_figures_of_the_evaluation_are_those_of_the_same_step(workdir, model, tm
 
 
 def test_what_is_no_model_is_refused(workdir, tmp_path):
+    record_config(tmp_path / "table", load_config("configs/robbench/digits.py", []))
+    with pytest.raises(ValueError, match="holds a table of networks, of which scores are kept and no weights"):
+        rnas.load(tmp_path / "table")
+    shutil.rmtree(tmp_path / "table")
     with pytest.raises(ValueError, match="holds neither config.json nor teacher.json: expected the work directory"):
         rnas.load(tmp_path)
     with pytest.raises(ValueError, match=f"holds runs, of which one can be named, such as {workdir}"):
