@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+import subprocess
+import sys
 
 import chex
 import jax
@@ -13,6 +16,8 @@ import pytest
 from rnas.attacks import cw, fgsm, mim, pgd
 from rnas.attacks.direct import compiled, count_classes
 from rnas.attacks.random_start import per_example_keys
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CLASSES = 3
 _models, _images, _labels, _ = linear_problems(CLASSES, count=2, examples=4)
@@ -226,3 +231,11 @@ def test_count_classes():
         count_classes(lambda images: linear(WEIGHTS, images)[0], IMAGES)
     with pytest.raises(ValueError, match="it gave tuple"):
         count_classes(lambda images: (linear(WEIGHTS, images), images), IMAGES)
+
+
+def test_the_attacks_need_nothing_but_jax_and_numpy():
+    """So that they serve people who use Equinox, NNX, Haiku or Keras alone."""
+    heavy = ("flax", "optax", "orbax", "tensorflow_datasets", "matplotlib", "ml_collections", "pydantic", "scipy.stats")
+    program = f"import sys, rnas.attacks; print(*(name for name in {heavy} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
