@@ -11,9 +11,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 import small_networks as networks
 
+from rnas.evaluation import evaluated_teacher
 from rnas.export import FORMATS, export, formats
 from rnas.export.graph import BATCH, read_graph
-from rnas.teachers import content_hash, import_torch
+from rnas.export.onnx_model import onnx_model
+from rnas.export.torch_code import torch_code
+from rnas.teachers import content_hash, import_torch, load_teacher
 
 ALL = [*networks.STUDENTS, *networks.TEACHERS]
 EACH = [name if name in networks.FEW else pytest.param(name, marks=pytest.mark.slow) for name in ALL]
@@ -132,6 +135,19 @@ def test_a_card_puts_no_code_into_the_module(model_named, tmp_path):
         path = tmp_path / f"model{number}.py"
         export(hostile, "torch", path)
         assert name in ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_a_teacher_of_some_of_its_classes(tmp_path):
+    """As a run has it whose data set has fewer classes: logits are chosen and put in order."""
+    runtime = pytest.importorskip("onnxruntime", reason="runs ONNX by onnxruntime, which is not installed")
+    whole = networks.teacher("wide_resnet_10_1", tmp_path / "teacher")
+    some = evaluated_teacher(load_teacher(tmp_path / "teacher").restricted((3, 0, 4)), whole.image_shape, source="")
+    graph = read_graph(some.predict, some.variables, whole.image_shape)
+    session = runtime.InferenceSession(onnx_model(graph, "some", {}).SerializeToString())
+    images = images_for(whole, 3)
+    (found,) = session.run(None, {"images": first(images)})
+    assert_near(found, np.asarray(whole.logits(images))[:, [3, 0, 4]])
+    assert "[:, [3, 0, 4]]" in torch_code(graph, "some", "", "some.safetensors")
 
 
 def test_reading_a_network_leaves_no_trace_of_it(model_named):
