@@ -22,6 +22,7 @@ def opened(tmp_path, *overrides, argument=""):
     return open_run(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_space(tmp_path):
     images = ("data.image_shape=(32,32,3)", "data.mean=(0.,0.,0.)", "data.std=(1.,1.,1.)")
     sizes = [f"{stage}.{key}" for stage in ("search", "train") for key in ("channels=16", "cells=5")]

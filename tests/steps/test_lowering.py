@@ -113,6 +113,7 @@ def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classe
 FORMS = ("convolution", "while", "dynamic_slice", "concatenate", "dot_general", "multiply")
 
 
+@pytest.mark.slow
 def test_accelerators_get_none_of_the_forms_of_the_cpu(monkeypatch):
     """A search step holds, operation by operation, what it holds with XLA's convolution in place of ours."""
     arguments = ("search", "tiny", "wide_resnet_10_2", 8, 8, 10, None)
