@@ -15,7 +15,14 @@ os.environ.setdefault("XLA_FLAGS", "" if "--slow" in sys.argv else "--xla_backen
 import jax
 import pytest
 
-pytest_plugins = ["browser", "own_images", "small_kernel", "small_study", "small_table"]  # of tests/fixtures
+pytest_plugins = [
+    "browser",
+    "own_images",
+    "processes",
+    "small_kernel",
+    "small_study",
+    "small_table",
+]  # of tests/fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 
