@@ -6,8 +6,10 @@ import numpy as np
 from own_images import SHAPES, draw_folder
 import pytest
 
+import rnas
 from rnas.artifacts.evaluation import Evaluation
 from rnas.config import load_config
+from rnas.data import load_dataset
 from rnas.main import main
 from rnas.runs.description import describe
 from rnas.runs.stages import open_run
@@ -52,3 +54,16 @@ def test_pictures_become_an_evaluated_student(tmp_path, capsys, monkeypatch):
     np.testing.assert_array_equal(config["data"]["mean"], made["mean"])
     assert main(["run", f"--workdir={tmp_path / 'run'}"]) == 0
     assert "nothing to do" in capsys.readouterr().err
+
+    onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the exported student")
+    file = tmp_path / "student.onnx"
+    assert main(["export", f"--workdir={tmp_path / 'run'}", "--format=onnx", f"--output={file}"]) == 0
+    test = load_dataset("shapes", data_dir=tmp_path / "shapes", held_out=0, seed=0).test
+    images = test.images.astype(np.float32) / 255
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], {"images": np.moveaxis(images, -1, 1)})
+    expected = rnas.load(tmp_path / "run").logits(images)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    clean = evaluation.student.clean
+    right = (found.argmax(1) == test.labels)[: clean.count]
+    assert len(right) == clean.count and clean.accuracy == pytest.approx(right.mean())
