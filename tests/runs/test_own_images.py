@@ -7,6 +7,7 @@ from own_images import SHAPES, draw_folder
 import pytest
 
 import rnas
+from rnas.artifacts.attack import AttackSummary
 from rnas.artifacts.evaluation import Evaluation
 from rnas.config import load_config
 from rnas.data import load_dataset
@@ -49,7 +50,9 @@ def test_pictures_become_an_evaluated_student(tmp_path, capsys, monkeypatch):
     own = f"--config.data.dir={tmp_path / 'shapes'}"
     assert main(["run", f"--config={OWN}:smoke", own, f"--workdir={tmp_path / 'run'}"]) == 0
     evaluation = Evaluation.read(tmp_path / "run" / "evaluation.json")
-    assert evaluation.dataset["class_names"] == list(SHAPES) and (tmp_path / "run" / "report.html").exists()
+    assert evaluation.dataset["name"] == "shapes/1.0.0" and set(evaluation.models) >= {"student", "teacher"}
+    (attack,) = (tmp_path / "run" / "attacks").rglob("attack.json")
+    assert AttackSummary.read(attack).dataset.class_names == SHAPES and (tmp_path / "run" / "report.html").exists()
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     np.testing.assert_array_equal(config["data"]["mean"], made["mean"])
     assert main(["run", f"--workdir={tmp_path / 'run'}"]) == 0
