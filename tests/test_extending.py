@@ -68,6 +68,7 @@ def registered(request):
     )
 
 
+@pytest.mark.slow
 def test_a_toy_method_attack_and_space_appear_under_their_names(registered, tmp_path, monkeypatch, read_page):
     monkeypatch.setattr("rnas.cli.platform.prepare", lambda *_: None)
     file, workdir = tmp_path / "toy.py", tmp_path / "run"

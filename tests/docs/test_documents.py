@@ -250,6 +250,7 @@ class Arrived(Exception):
     """The attack was reached."""
 
 
+@pytest.mark.slow
 def test_the_path_of_a_run_is_the_real_one(tmp_path, monkeypatch):
     """From `rnas run` to `projected_ascent` in at most 8 calls, seen from where a step is traced."""
     frames = []

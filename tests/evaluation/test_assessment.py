@@ -254,7 +254,8 @@ def test_a_report_that_lacks_a_field_fails(tmp_path, monkeypatch):
     assert failed(summary) == ["K"] and "uint8.fooled" in read(tmp_path)["checks"][-1]["figure"]
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("l1", 1.2), pytest.param("l2", 0.15, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("norm", "epsilon"), [("l1", 1.2), ("l2", 0.15)])
 def test_other_norms(tmp_path, norm, epsilon):
     summary = evaluate(tmp_path, threat=Threat.of(epsilon, norm), attack="apgd_ce")
     stored, table = read(tmp_path, "adversarial.npz"), read(tmp_path, "examples.npz")

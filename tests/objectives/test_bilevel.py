@@ -217,7 +217,8 @@ def over_replicas(problem, look_ahead, replicas, places="all"):
     return jax.jit(jax.vmap(one, axis_name="replica", out_axes=None))(jnp.arange(replicas))
 
 
-@pytest.mark.parametrize("second_order", ["exact", pytest.param("finite_difference", marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/steps/test_cell_search.py has it of whole steps
+@pytest.mark.parametrize("second_order", ["exact", "finite_difference"])
 def test_four_replicas_equal_one(float64, second_order):
     problem = Problem()
     look_ahead = LookAhead(second_order, **RECIPE)

@@ -27,7 +27,8 @@ def trained(study, kind):
     return getattr(study, kind)(start, COUNT)
 
 
-@pytest.mark.parametrize("kind", ["train", pytest.param("search", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["train", "search"])
 def test_two_processes_equal_one(study, tmp_path, kind):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
