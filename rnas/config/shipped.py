@@ -30,7 +30,8 @@ def folder() -> Path:
 
 def names() -> list[str]:
     """Their names, sorted: `rnas_cl/digits` is the file `configs/rnas_cl/digits.py`."""
-    return sorted(path.relative_to(folder()).with_suffix("").as_posix() for path in folder().rglob("[!_]*.py"))
+    root = folder()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("[!_]*.py"))
 
 
 def find(name: str) -> Path | None:

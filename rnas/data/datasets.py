@@ -19,9 +19,9 @@ from tensorflow_datasets.core import read_only_builder
 
 from rnas.data.balance import balanced_rows
 from rnas.data.digits import prepare_digits
+from rnas.data.writer import INFO
 
 _CHUNK = 4096  # records read at once
-INFO = "dataset_info.json"  # of TFDS, in the folder of a set
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of PIL, by number of channels
 
 

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from rnas.artifacts.files import read_arrays
 from rnas.data.balance import balanced_rows
-from rnas.data.writer import write_set
+from rnas.data.writer import INFO, write_set
 
 SHIPPED = Path(__file__).with_name("shipped") / "digits.npz"  # its source and licence are beside it
 VERSION = "1.0.0"
@@ -42,7 +42,7 @@ def prepare_digits(data_dir: str | Path) -> None:
     Raises ValueError if `data_dir` cannot be written or is marked read-only.
     """
     folder = Path(data_dir).expanduser()
-    if (folder / "digits" / VERSION / "dataset_info.json").exists():
+    if (folder / "digits" / VERSION / INFO).exists():
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

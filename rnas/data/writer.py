@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+INFO = "dataset_info.json"  # of TFDS, in the folder of a set: the mark of one that is there
 Keyed = tuple[int, Mapping[str, Any]]  # a number of its own in its part, on which alone its place depends; an example
 
 
