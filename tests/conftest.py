@@ -19,6 +19,7 @@ pytest_plugins = [
     "browser",
     "own_images",
     "processes",
+    "quick_attacks",
     "small_kernel",
     "small_study",
     "small_table",

@@ -16,12 +16,10 @@ import pytest
 from untrained_run import write_untrained_run
 
 from rnas.artifacts.attack import AttackSummary
-from rnas.attacks import batching
-from rnas.cli import platform
 from rnas.cli.attack import as_text
 from rnas.config.load import load_config, recorded_config
 from rnas.data.datasets import load_dataset
-from rnas.evaluation import assessment, sanity
+from rnas.evaluation import assessment
 from rnas.evaluation.runner import Runner
 from rnas.main import main
 from rnas.models import build_model
@@ -30,6 +28,7 @@ from rnas.runs.trained_models import evaluated_model
 from rnas.teachers import load_teacher, save_teacher
 from rnas.training.interruption import Interrupted
 
+pytestmark = pytest.mark.usefixtures("quick_attacks")
 MINI = """
 from rnas.config.defaults import rnas_cl
 
@@ -45,16 +44,6 @@ def get_config():
 COUNT = 30
 NAME = f"student_fgsm_linf_0.05_first{COUNT}"
 QUICK = ("--attack=fgsm", f"--count={COUNT}", "--batch-size=16", "--epsilon=0.05")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settings_of_the_tests():
-    """One batch size, and of the sanity checks only those that need no attack of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "prepare", lambda *_: None)
-        patch.setattr(batching, "SHARES", (1,))
-        patch.setattr(sanity, "run_checks", lambda *_: [])
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from untrained_run import write_untrained_run
 
-from rnas.attacks import batching
-from rnas.cli import platform
 from rnas.config.load import load_config
-from rnas.evaluation import sanity
 from rnas.main import main
+
+pytestmark = pytest.mark.usefixtures("quick_attacks")
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
@@ -26,15 +25,6 @@ def blocks(language):
 def commands(verb):
     lines = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
     return [words[1:] for words in lines if words[:2] == ["rnas", verb]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_attacks():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "prepare", lambda *_: None)
-        patch.setattr(batching, "SHARES", (1,))
-        patch.setattr(sanity, "run_checks", lambda *_: [])
-        yield
 
 
 @pytest.fixture(scope="module")

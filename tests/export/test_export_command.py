@@ -10,28 +10,17 @@ import pytest
 from untrained_run import write_untrained_run
 
 import rnas
-from rnas.attacks import batching
-from rnas.cli import platform
 from rnas.config.load import load_config
-from rnas.evaluation import sanity
 from rnas.main import main
 from rnas.runs.stages import execute
+
+pytestmark = pytest.mark.usefixtures("quick_attacks")
 
 EPSILON, COUNT = 0.1, 120
 CELL = [
     "--config.genotype=9930", "--config.train.channels=8", "--config.train.cells=1", "--config.train.epochs=8",
     "--config.baselines=()", "--config.validation.count=0",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settings_of_the_tests():
-    """One batch size, and no sanity checks that need an attack of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "prepare", lambda *_: None)
-        patch.setattr(batching, "SHARES", (1,))
-        patch.setattr(sanity, "run_checks", lambda *_: [])
-        yield
 
 
 def run(*argv) -> SimpleNamespace:
