@@ -79,6 +79,7 @@ setup(
         # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
         # libraries, several gigabytes that no other test needs.
         "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
+        "notebook": ["ipywidgets>=8,<9", "nbmake>=1.5,<2"],  # bars of progress; tests of docs/notebooks/
         # The site of docs/: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         "test": [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnas.cli.arguments import add_shared, read_config, read_shard
-from rnas.cli.run import draw
+from rnas.cli.run import draw as draw_run
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.runs.run import Run
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     shard = read_shard(arguments)
     with interruptible():
         run_study(
-            config, workdir, *shard, command=arguments.typed, report=draw, report_study=_draw_study, announce=announce
+            config, workdir, *shard, command=arguments.typed, report=draw_run, report_study=draw, announce=announce
         )
     return 0
 
@@ -46,7 +46,8 @@ def announce(run: Run, seeds: int) -> None:
     say(run_plan.plan(run, NAMES, {}, costs, speeds, seeds))
 
 
-def _draw_study(workdir: Path) -> None:
+def draw(workdir: Path) -> None:
+    """Draws the page of the study."""
     from rnas.pages import write_study_page
 
     write_study_page(workdir)

@@ -32,19 +32,22 @@ FREE = (
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 
 
-def load_config(specification: str, overrides: list[str]) -> ConfigDict:
+def load_config(specification: str | ConfigDict, overrides: list[str]) -> ConfigDict:
     """Reads a configuration file, applies what the command line changes, and locks it: no key can be added.
 
     Args:
       specification: `FILE` or `FILE:argument`; the file defines `get_config()` or `get_config(argument)`. In place of a
         file the name of one that comes with rnas: `rnas_cl/cifar10:s7`. Where `get_config` has a parameter `image_set`,
-        it gets what is known of the set that data.dir of the command line names.
+        it gets what is known of the set that data.dir of the command line names. Or a configuration that was made in
+        Python, which stays as it is.
       overrides: `--config.key=value`, keys of sections joined by dots. Of several for one key the last wins,
         but for a tuple each adds an element.
 
     Raises ValueError for no such file, an error in it, an unknown key, a value of another type than the default, or a
     number outside the range of its key.
     """
+    if isinstance(specification, ConfigDict):
+        return _changed(specification.copy_and_resolve_references(), overrides, "the configuration")
     return _changed(_read(specification, overrides), overrides, specification)
 
 

@@ -1,4 +1,4 @@
-"""How far a stage has come: a bar on a terminal, a line now and then elsewhere."""
+"""How far a stage has come: a bar on a terminal or in a notebook, a line now and then elsewhere."""
 
 from collections.abc import Callable
 import os
@@ -7,7 +7,7 @@ import threading
 import time
 
 import jax
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from rnas.training.heartbeat import beat
 from rnas.training.messages import discard, duration, terminal_width
@@ -16,6 +16,7 @@ from rnas.training.programs import compiling
 TICK = 1.0  # seconds between two looks at the clock
 REDRAWN = 0.1  # seconds between two states of a bar, at least
 BAR = 10  # columns, at least; a shorter one shows nothing
+IN_NOTEBOOK = any(each.__module__ == "tqdm.notebook" for each in tqdm.__mro__)  # with ipywidgets
 
 
 class Progress:
@@ -56,7 +57,8 @@ class Progress:
         if self._speaks:
             threading.Thread(target=self._tick, daemon=True).start()
         # A terminal that cannot go back to the start of a line would show every state of a bar.
-        if self._speaks and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        if self._speaks and (on_terminal or IN_NOTEBOOK):
             self._bar = tqdm(total=self._total, bar_format=" ", dynamic_ncols=True, file=sys.stderr)
             self._line(duration(0), *self._state())
         return self

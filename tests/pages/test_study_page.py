@@ -1,6 +1,7 @@
 """The page of a study: sentences that its figures bear out, tables, plots, and how the search of every seed decided."""
 
 import dataclasses
+from html import escape
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from rnas.artifacts.study_results import FILE, StudyArm, StudyComparison, StudyR
 from rnas.pages import curves, decisions, study_page, write_report, write_study_page
 from rnas.pages.findings import findings
 from rnas.pages.study_page import study_context
+from rnas.pages.summary import study_summary
 
 SEEDS = (0, 3, 4)
 HEADLINE, SMALL, AUTO = "pgd_100@0.1", "pgd_100@0.05", "auto_attack@0.1"
@@ -262,6 +264,14 @@ def test_the_page_and_its_files(study, read_page):
     assert "crossed effects: what new seeds on new images would show" in words
     before = path.read_bytes()
     assert write_study_page(study).read_bytes() == before
+
+
+def test_a_notebook_shows_arms_and_differences(study, undrawn, rows):
+    html = study_summary(study)
+    context = study_context(study)
+    assert escape(context["lead"], quote=False) in html and "href" not in html
+    assert html.count("<table") == html.count("<img") == 1
+    assert html.count('<th scope="row">') == len(rows(context, "arms")) == 5
 
 
 @pytest.mark.slow

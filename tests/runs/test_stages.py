@@ -23,6 +23,7 @@ import pytest
 from scipy import stats
 from small_run import MINI
 
+import rnas
 from rnas.artifacts import attack as attack_file
 from rnas.artifacts.layer_movement import LayerMovement
 from rnas.artifacts.metrics import read_rows
@@ -138,6 +139,16 @@ def test_a_run_leaves_its_files(mini):
     }  # fmt: skip
     assert read(mini.workdir / "config.json") == json.loads(json.dumps(mini.config.to_dict()))
     assert "<html" in (mini.workdir / "report.html").read_text()[:200]
+
+
+def test_a_finished_run_in_a_notebook(mini, capsys):
+    found = rnas.run(workdir=mini.workdir)
+    assert "nothing to do" in capsys.readouterr().err
+    models = found.evaluation.models
+    html, text = found._repr_html_(), repr(found)
+    assert html.count('<th scope="row">') == len(models) and html.count("<img") == 1
+    assert all(model.label in html and name in text for name, model in models.items())
+    assert found.page == mini.workdir / "report.html"
 
 
 def test_every_stage_is_recorded(mini):
