@@ -76,9 +76,9 @@ setup(
         "torch": ["torch>=2.6,<2.14"],  # to read old PyTorch checkpoints, attack PyTorch models, export to PyTorch
         # rnas export --format=onnx. Not jax2onnx: it needs an orbax-checkpoint below 0.11.37.
         "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
-        # Tests and a benchmark against torchattacks. Not in `test`: it brings torchvision, and with it CUDA's
-        # libraries, several gigabytes that no other test needs.
-        "agreement": ["torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
+        # Tests with models of other libraries, and a benchmark against torchattacks. Not in `test`: it brings
+        # torchvision, and with it CUDA's libraries, several gigabytes that no other test needs.
+        "agreement": ["equinox>=0.13,<0.14", "keras>=3.12,<4", "torch>=2.4,<2.15", "torchattacks>=3.5.1,<4"],
         "notebook": ["ipywidgets>=8,<9", "nbmake>=1.5,<2"],  # bars of progress; tests of docs/notebooks/
         # The site of docs/: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],

@@ -1,8 +1,11 @@
 """`docs/attacks.md`: its code runs, its figures hold, and its tables are those of the code."""
 
+from importlib.util import find_spec
 from pathlib import Path
 import re
 import shlex
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +71,21 @@ def document(tmp_path_factory):
     finally:
         jax.config.update("jax_default_matmul_precision", precision)
     return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["equinox", "keras"])
+def test_models_of_other_libraries(library):
+    """In a process of its own: a library may bring another backend, and keeps what it was first told."""
+    if find_spec(library) is None:
+        pytest.skip("pip install 'rnas[agreement]'")
+    (example,) = (block for block in blocks("py") if f"import {library}\n" in block)
+    beginning = blocks("python")[0]
+    check = """
+assert result.success.shape == (12,) and abs(np.asarray(result.images) - images).max() <= 8 / 255 + 1e-6
+assert np.asarray(result.success)[np.asarray(LOGITS(images)).argmax(1) != labels].all()
+""".replace("LOGITS", f"{library}_logits")
+    subprocess.run([sys.executable, "-c", beginning + example + check], check=True, cwd=Path(__file__).parents[2])
 
 
 def predictions(document, images):
