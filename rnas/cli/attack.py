@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.cli import platform
     from rnas.evaluation import Settings, assess_dataset
     from rnas.pages import write_attack_page, write_report
+    from rnas.runs.table_status import is_one as is_table
     from rnas.training.interruption import interruptible
 
     platform.prepare(arguments)
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
             foreign=arguments.dataset is not None, output=arguments.output,
             report=lambda folder: say(f"page: {write_attack_page(folder)}"),
         )  # fmt: skip
-        if arguments.workdir and jax.process_index() == 0:
+        if arguments.workdir and not is_table(Path(arguments.workdir)) and jax.process_index() == 0:
             write_report(Path(arguments.workdir))
     refused = summary.failed and not arguments.tolerate_failed_checks
     if refused:
@@ -162,7 +163,9 @@ def _of_rnas(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
         return model.evaluated, model.run.dataset
     name = arguments.dataset or model.card.dataset
     if not name:
-        raise ValueError(f"the card of {arguments.teacher} does not name the data it was trained on; give --dataset.")
+        raise ValueError(
+            f"the card of {model.evaluated.source} does not name the data it was trained on; give --dataset."
+        )
     dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
     _check_fit(dataset, name, model.card.num_classes, model.image_shape)
     return model.evaluated, dataset

@@ -21,8 +21,10 @@ from rnas.config.load import recorded_config
 from rnas.evaluation import EvaluatedModel, evaluated_teacher
 from rnas.runs import recipes
 from rnas.runs.run import Run
-from rnas.runs.searches import SEARCHES
 from rnas.runs.stages import open_run
+from rnas.runs.table_models import evaluated_cell
+from rnas.runs.table_run import SYSTEM as TABLE
+from rnas.runs.table_run import TableRun
 from rnas.runs.trained_models import evaluated_model
 from rnas.teachers import Tap, describe_taps, load_teacher
 from rnas.teachers.teacher import teacher_directory
@@ -48,15 +50,22 @@ class Model:
     def of_run(cls, workdir: str | Path, name: str = "student", *, data_dir: str | None = None) -> Self:
         """A model of a run; arguments and errors are those of `load`."""
         config = recorded_config(workdir)
-        if config.system not in SEARCHES:
-            raise ValueError(
-                f"{workdir} holds a table of networks, of which scores are kept and no weights: name a run."
-            )
+        if config.system == TABLE:
+            return cls._of_cell(TableRun(config, Path(workdir)), name)
         if data_dir is not None:
             config.data.dir = data_dir
         run = open_run(config, workdir)
         found, shape = evaluated_model(run, name), tuple(config.data.image_shape)
         return cls(found, shape, _card(found, shape, config.data.name, _training(run, found), run.workdir), run)
+
+    @classmethod
+    def _of_cell(cls, table: TableRun, name: str) -> Self:
+        """A network of a table whose weights were kept."""
+        found, task, config = evaluated_cell(table, name), table.task, table.config
+        shape = task.image_size, task.image_size, task.inputs
+        training = {"system": config.system, "method": "pgd_at", "epochs": config.train.epochs}
+        training |= {"epsilon": config.adversarial.epsilon, "weights": config.train.weights}
+        return cls(found, shape, _card(found, shape, config.data.name, training, table.workdir))
 
     @classmethod
     def of_teacher(cls, path: str | Path) -> Self:
@@ -110,8 +119,10 @@ def load(source: str | Path, model: str = "student", *, data_dir: str | None = N
     No images are needed, except where a run has fine-tuned its student: which of both states is better shows on them.
 
     Args:
-      source: the work directory of a run, the directory of a teacher, or `shipped:NAME` of one that comes with rnas.
-      model: of a run: student, student_last, teacher or baseline_<name>.
+      source: the work directory of a run or a table, the directory of a teacher, or `shipped:NAME` of one that comes
+        with rnas.
+      model: of a run: student, student_last, teacher or baseline_<name>; of a table whose weights were kept (see
+        `train.keep_weights`): <id>_seed<seed>.
       data_dir: where the images of the run are, if not where its configuration has them.
 
     Raises ValueError where there is neither, the run has no such model or has not trained it, or it is damaged.

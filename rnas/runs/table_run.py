@@ -111,7 +111,7 @@ class TableRun:
         """What every figure of a data set depends on besides cell and seed, as JSON has it."""
         config = self.config.to_dict()
         sections = {name: config[name] for name in ("data", "adversarial", "train")}
-        del sections["data"]["dir"], sections["train"]["side_by_side"]
+        del sections["data"]["dir"], sections["train"]["side_by_side"], sections["train"]["keep_weights"]
         if not sections["data"]["train_count"]:
             del sections["data"]["train_count"]  # which tables of earlier versions do not have
         images = self.dataset.fingerprint["data_sha256"]

@@ -22,6 +22,7 @@ from rnas.artifacts.folder_lock import locked
 from rnas.artifacts.table_results import check_protocol, planned_networks, result_file
 from rnas.config.load import record_config
 from rnas.runs.table_evaluation import TableJudge
+from rnas.runs.table_models import keep_weights
 from rnas.runs.table_run import STAGE, Group, TableRun
 from rnas.runs.workers import Piece, work
 from rnas.spaces import nasbench201
@@ -119,5 +120,7 @@ def _finish(run: TableRun, judge: TableJudge, group: Group) -> None:
                     variables = judge.calibrated(variables, network.id)
                 elif len(group) > 1:
                     variables = jax.tree.map(lambda leaf, row=row: leaf[row], variables)
+                if run.config.train.keep_weights and jax.process_index() == 0:
+                    keep_weights(run, network, variables)  # before its result, which says that all is done
                 judge.judge(network, variables)
         shutil.rmtree(folder / "checkpoints")

@@ -149,7 +149,7 @@ def test_figures_of_the_evaluation_are_those_of_the_same_step(workdir, model, tm
 
 def test_what_is_no_model_is_refused(workdir, tmp_path):
     record_config(tmp_path / "table", load_config("configs/robbench/digits.py", []))
-    with pytest.raises(ValueError, match="holds a table of networks, of which scores are kept and no weights"):
+    with pytest.raises(ValueError, match="train a table with --config.train.keep_weights=True to have them"):
         rnas.load(tmp_path / "table")
     shutil.rmtree(tmp_path / "table")
     with pytest.raises(ValueError, match="holds neither config.json nor teacher.json: expected the work directory"):

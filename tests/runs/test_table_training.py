@@ -13,19 +13,22 @@ import numpy as np
 import optax
 import pytest
 
+import rnas
 from rnas import steps
 from rnas.artifacts.files import write_json
 from rnas.artifacts.folder_lock import locked
+from rnas.artifacts.kept_weights import weights_file
 from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.table_results import Network, NetworkResult, merge, result_file
 from rnas.cli import platform
-from rnas.config.load import load_config
+from rnas.config.load import load_config, record_config
 from rnas.layers import ConvBatchNorm
 from rnas.main import main
 from rnas.models.nasbench201_network import NASBench201, fixed_variables, used_parameters
 from rnas.objectives import Objective
 from rnas.runs import table_training as training
 from rnas.runs.table_evaluation import TableJudge
+from rnas.runs.table_models import keep_weights
 from rnas.runs.table_run import TableRun, draw_cell
 from rnas.runs.table_status import status as table_status
 from rnas.spaces.nasbench201 import canonical, cost, encode, representatives
@@ -406,6 +409,32 @@ def test_a_calibrated_cell_normalises_as_the_batch_does(layer, tmp_path):
     np.testing.assert_allclose(found, expected[0], atol=1e-4)
 
 
+def test_weights_that_were_kept_are_loaded_as_the_cell_they_belong_to(tmp_path):
+    """The fixed network answers with them what the traced one does; only its own operations are in the file."""
+    config = load_config(str(CONFIGS / "digits.py"), ["--config.train.keep_weights=True"])
+    made, network = TableRun(config, tmp_path), Network(canonical("231403"), 4)
+    variables = made.initial_state((network,)).variables
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: random.uniform(0.5, 1, np.shape(leaf)).astype(np.float32), variables)
+    record_config(tmp_path, config)
+    keep_weights(made, network, variables)
+    model = rnas.load(tmp_path, network.name)
+    images = random.random((3, *model.image_shape), np.float32)
+    expected = made.network.clone(axis_name=None).apply(variables, images, jnp.asarray(encode(network.id)))[0]
+    np.testing.assert_allclose(model.logits(images), expected, rtol=1e-4)
+    assert model.card.params == cost(encode(network.id), **made.task._asdict(), kind="params")
+    assert model.card.dataset == "digits" and model.card.training["epochs"] == config.train.epochs
+    with pytest.raises(ValueError, match=f"no weights of a network '0_seed0'; it has those of {network.name}"):
+        rnas.load(tmp_path, "0_seed0")
+    file = weights_file(tmp_path, network)
+    file.rename(weights_file(tmp_path, Network(9930, 4)))
+    with pytest.raises(ValueError, match="does not hold the weights of cell 9930: was it renamed"):
+        rnas.load(tmp_path, "9930_seed4")
+    weights_file(tmp_path, Network(9930, 4)).write_bytes(b"cut")
+    with pytest.raises(ValueError, match="cannot be read"):
+        rnas.load(tmp_path, "9930_seed4")
+
+
 SMALL = (
     "--config.archs=('333133','132013')", "--config.seeds=(0,)", "--config.train.epochs=4",
     "--config.adversarial.steps=1", "--config.train.batch_size=256", "--config.evaluation.count=200",
@@ -548,8 +577,14 @@ def test_real_cells_make_the_same_table_in_shards(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["--config.train.side_by_side=2", "--config.train.weights=shared"])
-def test_cells_that_are_trained_together_have_results_each(tmp_path, option):
-    assert train(tmp_path, option) == 0
+def test_cells_that_are_trained_together_have_results_each(tmp_path, capsys, option):
+    assert train(tmp_path, option, "--config.train.keep_weights=True") == 0
+    attacked = ["--attack=fgsm", "--count=200", "--epsilon=8/255", "--json", f"--output={tmp_path / 'attack'}"]
+    capsys.readouterr()
+    assert main(["attack", f"--workdir={tmp_path}", "--model=9930_seed0", *attacked]) == 0
+    found = json.loads(capsys.readouterr().out)
+    accuracy = json.loads((tmp_path / "results" / "9930_seed0.json").read_text())["accuracy"]
+    assert found["clean"]["accuracy"] == accuracy["clean"], "the weights are those that were judged"
     assert len(list((tmp_path / "results").iterdir())) == 2 and set(merge([tmp_path]).to_json()["digits"]) == {
         "1000",
         "9930",

@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     train.epochs = 50  # of each network
     train.batch_size = 256  # over all devices
     train.side_by_side = 1  # cells trained in one program, each executing all operations; 1: only the chosen ones
+    train.keep_weights = False  # keep those of every cell, as weights/<id>_seed<seed>.safetensors, for rnas.load
     train.optimizer = optimizer = common.optimizer(
         "sgd", 0.004, 5e-4, momentum=0.95, schedule="one_cycle", final_factor=1e-4
     )
