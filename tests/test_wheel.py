@@ -14,13 +14,24 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    """The content of the wheel, unpacked far from the checkout."""
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+def source(tmp_path_factory) -> Path:
+    """The source distribution."""
+    pytest.importorskip("setuptools", reason="pip install setuptools")
+    checkout, folder = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("sdist")
     for name in ("rnas", "configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+        shutil.copy(ROOT / name, checkout)
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
+    (archive,) = folder.glob("rnas-*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def site(source, tmp_path_factory) -> Path:
+    """The content of the wheel of the source distribution, unpacked far from the checkout."""
+    folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(source)]
     built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode:
