@@ -20,6 +20,7 @@ pytest_plugins = [
     "own_images",
     "processes",
     "quick_attacks",
+    "slurm_cluster",
     "small_kernel",
     "small_study",
     "small_table",

@@ -446,7 +446,7 @@ SMALL = (
 def settings():
     """Leaves JAX as the tests set it up."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "prepare", lambda: None)
+        patch.setattr(platform, "prepare", lambda *_: None)
         yield
 
 
