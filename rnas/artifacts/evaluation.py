@@ -69,7 +69,8 @@ class Evaluation(Record):
     earlier = "Its attacks had other names. Evaluate with that version, or repeat the run in a new work directory."
 
     models: Mapping[str, ModelScores]  # name -> figures, in the order of the run; the student is always there
-    dataset: Mapping[str, Any]  # fingerprint of the data, see `rnas.data.datasets.Dataset`
+    # Fingerprint of the data, see `rnas.data.datasets.Dataset`, with the names of the classes.
+    dataset: Mapping[str, Any]
     threat_model: str  # norm of every radius
     seed: Count  # of the random starts
     versions: Mapping[str, str]  # package -> version

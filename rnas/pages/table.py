@@ -12,6 +12,7 @@ from rnas.artifacts.scores import Score
 from rnas.pages.quantity import compact, decimals, duration, exact, percent
 
 DASH = "\u2013"
+LONG = 300  # characters of a setting, such as the names of a thousand classes
 UNIT, INTERVAL = "accuracy in %", "95\u202f% Wilson interval"
 
 _MATHS = r"\cdot \times \pm ^2 - \sqrt{} _\infty \beta \gamma \varepsilon \lambda \rho \tau _k _- _1 _2 ^\top ^- ^1"
@@ -198,8 +199,9 @@ def text(value: Any) -> Cell:
 
 
 def settings_table(name: str, settings: Mapping[str, Any]) -> Table | None:
-    """A nested mapping as dotted keys and their values; None where it is empty."""
-    rows = [(key, Cell(value, kind="code")) for key, value in flat(settings).items()]
+    """A nested mapping as dotted keys and their values, the beginning of very long ones; None where it is empty."""
+    found = {key: value if len(value) <= LONG else f"{value[:LONG]}…" for key, value in flat(settings).items()}
+    rows = [(key, Cell(value, kind="code")) for key, value in found.items()]
     return Table(name, ("Key", "Value"), rows) if rows else None
 
 

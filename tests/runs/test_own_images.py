@@ -50,6 +50,7 @@ def test_pictures_become_an_evaluated_student(tmp_path, capsys, monkeypatch):
     own = f"--config.data.dir={tmp_path / 'shapes'}"
     assert main(["run", f"--config={OWN}:smoke", own, f"--workdir={tmp_path / 'run'}"]) == 0
     evaluation = Evaluation.read(tmp_path / "run" / "evaluation.json")
+    assert evaluation.dataset["class_names"] == list(SHAPES)  # by which the page names its examples
     assert evaluation.dataset["name"] == "shapes/1.0.0" and set(evaluation.models) >= {"student", "teacher"}
     (attack,) = (tmp_path / "run" / "attacks").rglob("attack.json")
     assert AttackSummary.read(attack).dataset.class_names == SHAPES and (tmp_path / "run" / "report.html").exists()

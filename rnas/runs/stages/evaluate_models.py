@@ -68,8 +68,8 @@ def evaluate_models(run: Run) -> None:
         found = _auto_attack(run, model, run.workdir / FOLDER / f"{name}.npz")
         models[name] = dataclasses.replace(models[name], attacks={**models[name].attacks, AUTO_ATTACK: found})
     if jax.process_index() == 0:
-        fingerprint, seed = run.dataset.fingerprint, run.config.seed
-        Evaluation(models, fingerprint, "linf", seed, versions(), precision()).write(run.workdir / FILE)
+        data = {**run.dataset.fingerprint, "class_names": run.dataset.class_names}
+        Evaluation(models, data, "linf", run.config.seed, versions(), precision()).write(run.workdir / FILE)
 
 
 def auto_attacked(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> list[str]:
