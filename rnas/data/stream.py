@@ -4,11 +4,13 @@ Batches are a function of (seed, step): neither the number of hosts, nor of thre
 changes which images a step sees and how they are cropped.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
+from absl import flags
 import grain
 import numpy as np
 from PIL import Image
@@ -16,7 +18,6 @@ from PIL import Image
 from rnas.artifacts.files import read_arrays, write_arrays
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
-    Dataset,
     Records,
     Split,
     cache_folder,
@@ -31,6 +32,11 @@ from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
 _CROP_WORD = 2**63  # distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def random_resized_crop(image: Image.Image, size: int, generator: np.random.Generator) -> Image.Image:
@@ -71,10 +77,15 @@ def resize_and_center_crop(image: Image.Image, resize: int | None, size: int) ->
     return image.crop((left, top, left + size, top + size))
 
 
+def _identity(builder, split: str) -> str:
+    """What distinguishes the records of a split from those of any other."""
+    info = builder.info.splits[split]
+    return f"{builder.info.full_name} {split} {info.shard_lengths} {info.num_bytes}"
+
+
 def read_labels(builder, split: str) -> np.ndarray:
     """The labels of a whole TFDS split, [N] int32: read once, then kept in `cache_folder()`."""
-    info = builder.info.splits[split]
-    identity = f"{builder.info.full_name} {split} {info.shard_lengths} {info.num_bytes}"
+    identity = _identity(builder, split)
     path = cache_folder() / "labels" / f"{hashlib.sha256(identity.encode()).hexdigest()}.npz"
     with contextlib.suppress(ValueError):  # missing, or damaged: read again
         return read_arrays(path, ["labels"])["labels"]
@@ -157,6 +168,8 @@ class Stream:
         elif part == "validation":
             rows = rows[:0]
         self.rows = rows
+        # What `held` answers for a row depends on this alone.
+        self.identity = f"{_identity(builder, split)} {image_size} {resize} {tuple(class_ids)}"
 
         names = builder.info.features[self._label_key].names
         self.class_names = tuple(names[label] for label in kept)
@@ -168,19 +181,35 @@ class Stream:
         self._offset = process_index * self._local
         self._sampler = Sampler(rows, batch_size, seed) if part == "train" else None
 
-    def batches(self, first_step: int = 0, *, threads: int = 16) -> Iterator[dict[str, np.ndarray]]:
-        """This host's share of the training batches from a step on, two of them prepared ahead by threads.
+    def batches(self, first_step: int = 0, *, workers: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """This host's share of the training batches from a step on, two of them prepared ahead.
 
-        B is batch_size / process_count. The iterator is grain's: `close()` stops its threads.
+        B is batch_size / process_count. The iterator is grain's: `close()` stops its threads and processes.
+
+        Args:
+          workers: processes that decode, two batches each ahead; 0: a thread for every core, in this process.
 
         Returns:
           iterator of {"image": uint8 [B, S, S, C], "label": int32 [B]}.
         """
-        local = self._local
+        if workers:
+            if not flags.FLAGS.is_parsed():  # grain reads its own from absl, which this program does not start
+                flags.FLAGS.mark_as_parsed()
+            # Of what is mapped every worker has each n-th: here whole batches.
+            options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+            ahead = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            batches = grain.MapDataset.range(first_step, 2**62).map(self._batch).to_iter_dataset(options)
+            return iter(batches.mp_prefetch(ahead))
+        local, threads = self._local, cores()
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * local, threads))
         places = grain.MapDataset.range(first_step * local, 2**62)  # in effect endless
         examples = places.map(lambda place: self.example(*divmod(int(place), local)))
         return iter(examples.to_iter_dataset(options).batch(local))
+
+    def _batch(self, step: int) -> dict[str, np.ndarray]:
+        """This host's share of the batch of a step."""
+        examples = [self.example(int(step), place) for place in range(self._local)]
+        return {name: np.stack([example[name] for example in examples]) for name in ("image", "label")}
 
     def example(self, step: int, place: int) -> dict[str, np.ndarray | np.generic]:
         """What stands at one place (0 … B - 1) of this host's training batch of a step."""
@@ -199,39 +228,17 @@ class Stream:
         """Images at some of `rows`, cropped in the centre, in memory."""
         images, labels = np.empty((len(rows), *self.image_shape), np.uint8), np.empty(len(rows), np.int32)
         for place, row in enumerate(rows):
-            image, labels[place] = self._open(row)
-            cropped = resize_and_center_crop(image, self.resize, self.image_shape[0])
-            images[place] = np.asarray(cropped).reshape(self.image_shape)
+            images[place], labels[place] = self.held(row)
         return Split(images, labels, np.asarray(rows, np.int64))
+
+    def held(self, row: int) -> tuple[np.ndarray, np.int32]:
+        """The image [S, S, C] at one of `rows`, cropped in the centre, and its label; any threads may call it."""
+        image, label = self._open(row)
+        cropped = resize_and_center_crop(image, self.resize, self.image_shape[0])
+        return np.asarray(cropped).reshape(self.image_shape), label
 
     def _open(self, row: int) -> tuple[Image.Image, np.int32]:
         record = self._records[int(row)]
         if not 0 <= (label := record[self._label_key]) < len(self._new_label):
             raise ValueError(f"record {row} has the label {label}: expected 0 to {len(self._new_label) - 1}.")
         return open_image(record[self._image_key], self._channels), self._new_label[label]
-
-
-def load_held_parts(name: str, open_part: Callable[[str], Stream]) -> Dataset:
-    """Validation and test images in memory, as a `Dataset` whose training part stays on disk.
-
-    `train` is empty; `fingerprint['counts']['train']` is its size. Images are not hashed. `open_part` opens the
-    `Stream` of a part, the whole of it on every host.
-    """
-    parts = {part: open_part(part) for part in PARTS}
-    validation, test = (parts[part].read(parts[part].rows) for part in ("validation", "test"))
-    train = parts["train"]
-    return Dataset(
-        name=name,
-        version=train.version,
-        num_classes=train.num_classes,
-        class_names=train.class_names,
-        image_shape=train.image_shape,
-        train=train.read(train.rows[:0]),
-        validation=validation,
-        test=test,
-        fingerprint={
-            "name": f"{name}:{train.version}",
-            "counts": {"train": len(train.rows), "validation": len(validation), "test": len(test)},
-            "held_out_ids_sha256": hashlib.sha256(validation.ids.astype("<i8").tobytes()).hexdigest(),
-        },
-    )

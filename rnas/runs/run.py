@@ -57,7 +57,7 @@ class Run:
         """
         data = self.config.data
         if data.streaming:
-            from rnas.data.stream import load_held_parts  # brings grain, which other sets do not need
+            from rnas.data.held_parts import load_held_parts  # brings grain, which other sets do not need
 
             dataset = load_held_parts(data.name, self.stream)
         else:

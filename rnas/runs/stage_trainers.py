@@ -1,6 +1,7 @@
 """From a recipe to a trainer, and from its checkpoints to the trained network."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 import zlib
 
@@ -43,7 +44,8 @@ def make_loader(run: Run, randomness: str, batch_size: int, key: str, rows_at: C
       rows_at: (first step, count) → rows, in place of one shuffled order of all images.
     """
     if run.config.data.streaming:
-        return StreamLoader(run.stream("train", batch_size).batches, batch_size=batch_size, what=key)
+        open_at = functools.partial(run.stream("train", batch_size).batches, workers=run.config.data.workers)
+        return StreamLoader(open_at, batch_size=batch_size, what=key)
     train = run.dataset.train
     rows_at = rows_at or sampler(run, randomness, np.arange(len(train)), batch_size).rows_at
     most = run.config.log_every_steps

@@ -9,7 +9,8 @@ import pytest
 
 from rnas.artifacts.files import read_arrays, write_arrays
 from rnas.config.defaults import rnas_cl
-from rnas.data.stream import Stream, load_held_parts, random_resized_crop, resize_and_center_crop
+from rnas.data.held_parts import held_part, load_held_parts
+from rnas.data.stream import Stream, random_resized_crop, resize_and_center_crop
 from rnas.runs.stages import execute
 
 
@@ -73,7 +74,7 @@ def test_seed_decides(pictures_dir):
 def test_resuming_equals_the_uninterrupted_run(pictures_dir):
     whole = first(open_stream(pictures_dir), 9)
     for step in (0, 5, 7):
-        resumed = open_stream(pictures_dir).batches(step, threads=2)
+        resumed = open_stream(pictures_dir).batches(step)
         assert_equal([next(resumed) for _ in range(2)], whole[step : step + 2])
         resumed.close()
 
@@ -192,6 +193,34 @@ def test_held_parts_are_a_dataset_whose_training_images_stay_on_disk(pictures_di
     assert found.fingerprint["counts"] == {"train": 24, "validation": 6, "test": 11}
     assert found.image_shape == found.train.images.shape[1:] == (8, 8, 3)
     assert (found.num_classes, found.class_names) == (3, ("red", "green", "blue"))
+
+
+def test_held_parts_are_decoded_once_and_again_where_the_file_is_damaged(pictures_dir, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stream = open_stream(pictures_dir, "test")
+    expected, decoded = stream.read(stream.rows), []
+    held = Stream.held
+    monkeypatch.setattr(Stream, "held", lambda self, row: decoded.append(row) or held(self, row))
+    for damaged, times in ((False, 11), (False, 11), (True, 22), (False, 22)):
+        if damaged:
+            (file,) = (tmp_path / "rnas" / "held_parts").glob("*.npy")
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+        found = held_part(open_stream(pictures_dir, "test"))
+        for name in ("images", "labels", "ids"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        assert len(decoded) == times
+    held_part(open_stream(pictures_dir, "test", resize=9))
+    assert len(decoded) == 33, "another crop has a file of its own"
+
+
+@pytest.mark.slow
+def test_worker_processes_make_the_same_batches(pictures_dir):
+    whole = first(open_stream(pictures_dir), 5)
+    workers = open_stream(pictures_dir).batches(2, workers=2)
+    assert_equal([next(workers) for _ in range(3)], whole[2:])
+    workers.close()
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ RANGES = {
     "auto_attack_count": at_least(0),
     "train_count": at_least(0),
     "held_out": at_least(0),
+    "workers": at_least(0),
     "calibration": at_least(1),
     "views": at_least(0),
     "resident_gib": at_least(0),

@@ -42,6 +42,7 @@ def data() -> ConfigDict:
     config.mean = (0.491, 0.482, 0.447)  # normalisation inside the model, pixels in [0, 1]
     config.std = (0.247, 0.243, 0.262)  # of the same normalisation
     config.streaming = False  # True: decode on the host while training (sets that do not fit in memory)
+    config.workers = 0  # processes that decode a stream; 0: a thread for every core, in this one
     return config
 
 
