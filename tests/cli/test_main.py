@@ -211,6 +211,8 @@ def test_every_command_has_its_module():
         (["run", "--config=a.py", "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
         (["run", "--config=a.py", "seed=3"], "configuration keys are written --config.key=value"),
         (["teacher", "--config=a.py"], "action"),
+        (["run", "--config=a.py", "--workdir=gs://b/runs"], "--workdir=gs://b/runs: expected a path of this machine"),
+        (["run", "--config=a.py", "--config.teacher.path=s3://b/t"], "mount the bucket"),
         *(
             ([*command.split(), "--config.seed=3"], "--config.seed=3: this command takes no configuration")
             for command in (

@@ -1,5 +1,6 @@
 """The launchers on a real Slurm of two nodes: jobs over both, queued again with their state saved, arrays, workers."""
 
+import getpass
 import json
 import os
 from pathlib import Path
@@ -27,6 +28,13 @@ VARIABLES = {
 def environment():
     """Jobs use the environment of the checkout, and install nothing."""
     subprocess.run(["launch/environment.sh", "cpu"], cwd=ROOT, check=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(slurm):
+    """A job of a test that failed would keep both nodes."""
+    yield
+    slurm("scancel", "--user", getpass.getuser())
 
 
 def submitted(slurm, folder: Path, script: str, *words: str, options: tuple[str, ...] = ()) -> str:
@@ -63,7 +71,7 @@ def test_a_job_of_two_nodes_is_queued_again_and_ends_as_an_undisturbed_one(slurm
 
 
 def test_an_array_has_a_seed_a_job(slurm, mini, tmp_path):
-    few = ["--config.baselines=()", "--config.evaluation.attacks=fgsm", "--config.evaluation.curve=()"]
+    few = ["--config.baselines=()", "--config.evaluation.attacks=pgd_100", "--config.evaluation.curve=()"]
     few += ["--config.evaluation.auto_attack=()", "--config.teacher.path=shipped:digits"]
     words = [*mini, *few, f"--workdir={tmp_path / 'runs'}"]
     job = submitted(slurm, tmp_path, "slurm.sbatch", *words, options=("--array=3-4", "--cpus-per-task=4"))
