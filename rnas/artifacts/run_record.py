@@ -68,11 +68,12 @@ def check_settings(recorded: Mapping[str, bool | str | None], workdir: str | os.
 
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
-    """One stage: `seconds` over all the processes that worked on it, and how often it was begun."""
+    """One stage: `seconds` over all starts, `compiling` those of them spent on that, by all threads together."""
 
     status: Annotated[str, one_of("running", "complete")]
     seconds: Number = 0.0
     starts: Count = 0
+    compiling: Annotated[Number | None, LEFT_OUT] = None  # files of earlier versions lack it
     files: Annotated[Mapping[str, str] | None, LEFT_OUT] = None  # sha256 of all it has left; None: it was not recorded
 
     def __post_init__(self):
@@ -135,18 +136,24 @@ class StageRecorder:
             self._update(anew=None)
 
     @contextlib.contextmanager
-    def stage(self, name: str, left: Callable[[], Mapping[str, str]] | None = None) -> Iterator[None]:
+    def stage(
+        self,
+        name: str,
+        left: Callable[[], Mapping[str, str]] | None = None,
+        compiled: Callable[[], float] | None = None,
+    ) -> Iterator[None]:
         """Times a stage and marks it complete at the end.
 
         The time of a process that was killed outright is not known and not counted.
 
         Args:
           left: what the stage has left when it is complete, file -> sha256, on the first process; None: not recorded.
+          compiled: seconds that this process has spent on compiling so far; None: not recorded.
         """
         former = self.record.stages.get(name, StageRecord("running"))
         entry = dataclasses.replace(former, status="running", starts=former.starts + 1)
         self._write(name, entry)
-        began = time.monotonic()
+        began, before = time.monotonic(), compiled() if compiled else 0.0
         status, files = "running", former.files
         try:
             yield
@@ -154,7 +161,9 @@ class StageRecorder:
             status = "complete"
         finally:
             seconds = round(former.seconds + time.monotonic() - began, 1)
-            self._write(name, dataclasses.replace(entry, status=status, seconds=seconds, files=files))
+            compiling = round((former.compiling or 0) + compiled() - before, 1) if compiled else former.compiling
+            ended = dataclasses.replace(entry, status=status, seconds=seconds, compiling=compiling, files=files)
+            self._write(name, ended)
 
     def _write(self, name: str, entry: StageRecord) -> None:
         self._update(stages={**self.record.stages, name: entry})

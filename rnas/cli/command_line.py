@@ -55,7 +55,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
             made.epilog = f"{made.epilog or ''} Example: rnas {verb} {own.EXAMPLE}".strip()
     # As a path it would be a folder here, named gs:, in which every host of a pod works by itself.
     if far := next((word for word in argv if re.match(r"--[\w.-]+=\w+://", word)), None):
-        parser.error(f"{far}: expected a path of this machine; mount the bucket, by gcsfuse, mountpoint-s3 or blobfuse2")
+        parser.error(
+            f"{far}: expected a path of this machine; mount the bucket, by gcsfuse, mountpoint-s3 or blobfuse2"
+        )
     arguments, rest = parser.parse_known_args(argv or ["--help"])
     if arguments.command == "submit" and arguments.words:
         parse(arguments.words)  # its mistakes are this one's

@@ -327,6 +327,9 @@ def _stage_table(files: Workdir) -> Table:
     for name in dict.fromkeys((*STAGES, *(stage for stage in stages if stage != "report"))):
         known = stages.get(name)
         times = [whole(known.starts), seconds(known.seconds)] if known else ["", ""]
-        rows.append([name, files.status(name), *times])
-    rows.append(["total", "", "", seconds(sum(stage.seconds for stage in stages.values()))])
-    return Table("stages", ["Stage", "Status", "Starts", "Wall time"], rows, "Stages")
+        compiling = "" if known is None or known.compiling is None else seconds(known.compiling)
+        rows.append([name, files.status(name), *times, compiling])
+    known = [stage.compiling for stage in stages.values() if stage.compiling is not None]
+    total = seconds(sum(stage.seconds for stage in stages.values()))
+    rows.append(["total", "", "", total, seconds(sum(known)) if known else ""])
+    return Table("stages", ["Stage", "Status", "Starts", "Wall time", "of it compiling"], rows, "Stages")

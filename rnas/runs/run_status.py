@@ -37,6 +37,8 @@ def status(workdir: Path) -> dict[str, Any]:
     for stage, entry in record.stages.items():
         facts = dataclasses.asdict(dataclasses.replace(entry, files=None))
         del facts["files"]  # checksums are for the run
+        if entry.compiling is None:
+            del facts["compiling"]
         if entry.status == "running":
             runs = is_at_work(workdir, FILE, METRICS)
             state = {"status": "running" if runs else "interrupted"}

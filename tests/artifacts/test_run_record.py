@@ -54,6 +54,14 @@ def test_a_stage_that_stopped_goes_on_with_its_time(tmp_path, clock):
     assert second["started"] == first["started"] and second["command"] == "second"
 
 
+def test_seconds_of_compiling_add_up(tmp_path, clock):
+    for before, after, total in ((10.0, 13.5, 3.5), (2.0, 2.25, 3.8)):  # the second process began its count anew
+        counted = iter((before, after))
+        with StageRecorder(tmp_path, "").stage("train", compiled=lambda counted=counted: next(counted)):
+            clock.now += 5
+        assert content(tmp_path)["stages"]["train"]["compiling"] == total
+
+
 def test_looking_at_a_record_writes_nothing(tmp_path):
     assert not StageRecorder(tmp_path, "run").record.is_complete("train")
     assert list(tmp_path.iterdir()) == []

@@ -65,14 +65,14 @@ def test_a_job_of_two_nodes_is_queued_again_and_ends_as_an_undisturbed_one(slurm
     assert int(re.search(r"Restarts=(\d+)", slurm("scontrol", "show", "job", job))[1]) == 1
     record = json.loads((workdir / "run.json").read_text())
     assert all(stage["status"] == "complete" for stage in record["stages"].values())
-    assert record["stages"]["search"]["starts"] == 2 and record["processes"] == 2
+    assert record["stages"]["search"]["starts"] == 2 and record["devices"] == 2
     run(["run", *mini, f"--workdir={tmp_path / 'undisturbed'}"], 2, 1)
     same_run(tmp_path / "undisturbed", workdir)
 
 
 def test_an_array_has_a_seed_a_job(slurm, mini, tmp_path):
     few = ["--config.baselines=()", "--config.evaluation.attacks=pgd_100", "--config.evaluation.curve=()"]
-    few += ["--config.evaluation.auto_attack=()", "--config.teacher.path=shipped:digits"]
+    few += ["--config.evaluation.auto_attack=()"]
     words = [*mini, *few, f"--workdir={tmp_path / 'runs'}"]
     job = submitted(slurm, tmp_path, "slurm.sbatch", *words, options=("--array=3-4", "--cpus-per-task=4"))
     assert slurm.wait(job, WAIT) == ["COMPLETED"] * 2, logs(tmp_path)

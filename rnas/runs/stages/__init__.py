@@ -36,6 +36,7 @@ from rnas.steps import forget_programs
 from rnas.steps.meeting import meet
 from rnas.training.hosts import agreed, check_shared, done_on_first, on_first
 from rnas.training.messages import program, say, terminal_width
+from rnas.training.programs import compiling
 
 STAGES: Mapping[str, Callable[[Run], None]] = {
     "teacher": train_teacher,
@@ -139,7 +140,8 @@ def _execute(
         announce(run, wanted, recorder.record)
         for stage in wanted:
             if not agreed(recorder.record.is_complete(stage)):
-                with recorder.stage(stage, functools.partial(stage_files.checksums, run.workdir, stage)):
+                left = functools.partial(stage_files.checksums, run.workdir, stage)
+                with recorder.stage(stage, left, lambda: compiling().seconds):
                     if stage != REPORT:
                         STAGES[stage](run)
                     elif jax.process_index() == 0:
