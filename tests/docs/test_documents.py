@@ -9,6 +9,7 @@ from pathlib import Path
 import pkgutil
 import re
 import shlex
+import subprocess
 import sys
 
 import jax
@@ -105,6 +106,9 @@ def check_launcher(script: str, arguments: list[str]) -> None:
         arguments = [argument for argument in arguments if not argument.startswith("--accelerator=")]
     if script in ("launch/test.sh", "launch/check.sh"):
         assert all(argument.startswith("-") or Path(argument).exists() for argument in arguments)
+    elif script == "launch/benchmark.sh":
+        command = [sys.executable, "tests/benchmarks/rows.py", *arguments, "--help"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     elif script == "launch/environment.sh":
         assert arguments in (["cpu"], ["cuda12"], ["cuda13"], ["tpu"])
     elif script == "launch/tpu_pod.sh":
