@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import lax
+from jax.flatten_util import ravel_pytree
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,7 +24,11 @@ PyTree = Any
 
 
 def mean_over_replicas(tree: PyTree) -> PyTree:
-    return lax.pmean(tree, AXIS)
+    """The mean of every leaf, by one exchange for all."""
+    if lax.axis_size(AXIS) == 1:
+        return tree
+    joined, split = ravel_pytree(tree)
+    return split(lax.pmean(joined, AXIS))
 
 
 def example_weights(labels: jax.Array) -> jax.Array:
@@ -50,7 +55,8 @@ def metric_sums(
     spread = {name: jnp.broadcast_to(value, examples) for name, value in terms.items()}
     sums = {name: jnp.sum(value, dtype=jnp.float32, where=counted) for name, value in spread.items()}
     sums["count"] = jnp.sum(jnp.ones(examples), where=counted)
-    sums = lax.psum(sums, AXIS)
+    joined, split = ravel_pytree(sums)
+    sums = split(lax.psum(joined, AXIS))
     # A finite loss may still have a gradient that is not: its weights must not reach a checkpoint.
     finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(optax.tree.sum(updated))
     sums["nonfinite_step"] = jnp.where(finite, NEVER, step)

@@ -108,6 +108,19 @@ def test_a_step_lowers_for_accelerators(kind, space, teacher, side, size, classe
         assert found["convolution"] > 5 * layers and found["all_reduce"], platform
 
 
+@pytest.mark.parametrize("kind", ["search", "train"])
+def test_replicas_exchange_gradients_once_and_statistics_once_a_pass(kind):
+    """One all-reduce of all gradients, one of all metrics, and for each BatchNorm one a pass, forward and backward."""
+    step, state, teacher_variables = make(kind, "tiny", "wide_resnet_10_2", 8, 8, 10, None)
+    found = operations(lower(step, state, teacher_variables, 8)["cuda"])["all_reduce"]
+    norms = len(jax.tree.leaves(state.batch_stats)) // 2
+    passes = 2 * 2  # clean and adversarial images, forward and backward; the attack has running statistics
+    if kind == "train":
+        assert found == 2 + passes * norms
+    else:  # two branches, one of which runs: weights, or architecture, whose gradient needs no pass to the images
+        assert found <= 3 + 2 * passes * norms
+
+
 # What the CPU's forms are made of: loops over blocks of images, columns side by side, products of matrices and of
 # shifted images. Slices are not compared: the axis of branches, of length 1, adds some that slice nothing off.
 FORMS = ("convolution", "while", "dynamic_slice", "concatenate", "dot_general", "multiply")
