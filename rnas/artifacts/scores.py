@@ -53,6 +53,16 @@ class AttackScore(Score):
     settings: Hyperparameters = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CorruptionScore(Record):
+    """The mean accuracy under common corruptions, over types and severities; see `rnas.artifacts.corruptions`."""
+
+    accuracy: Share  # in [0, 1]
+    types: Count  # of corruption: the published 15, or 14 where frost could not be made as published
+    count: Count  # images under each type and severity
+    source: str  # of the images: 'computed', or the name of a prepared set
+
+
 def _of_point(content: Any) -> Any:
     return (content.get("epsilon"), content) if isinstance(content, Mapping) else content
 
