@@ -5,33 +5,26 @@ It leaves a folder with `attack.json` (figures and checks), `examples.csv` and `
 are kept in a ledger until the end. `rnas.pages.write_attack_page` draws a page of the folder.
 """
 
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 import dataclasses
-import hashlib
 from pathlib import Path
-import re
 from typing import Any
 
 import jax
 import numpy as np
 
 from rnas.artifacts.attack import FILE, AttackSummary, Images, Threat
-from rnas.artifacts.folder_lock import locked
-from rnas.attacks.direct import count_classes
-from rnas.attacks.input_checks import check_count, check_inputs, check_types
+from rnas.attacks.input_checks import check_inputs, check_types
 from rnas.attacks.programs import check_shape
 from rnas.attacks.sanity_checks import check_complete
 from rnas.data.datasets import Dataset, Split
 from rnas.evaluation.benchmark import run_benchmark
-from rnas.evaluation.evaluated_model import EvaluatedModel
-from rnas.evaluation.ledger import Ledger, check_identity
+from rnas.evaluation.evaluated_images import check_a, differing, first_images, folder_name, hash_of
+from rnas.evaluation.evaluated_model import EvaluatedModel, function_model
+from rnas.evaluation.ledger import Ledger, completed, finished, is_closed
 from rnas.evaluation.runner import pixels
 from rnas.evaluation.task import Settings, Task
 from rnas.evaluation.transfer import load_transfer
-from rnas.training.hosts import on_first
-
-LEDGER = "ledger"
 
 
 def assess(
@@ -48,25 +41,21 @@ def assess(
     another process is at work.
     """
     folder = Path(folder)
-    with _check_a():
+    with check_a():
         check_inputs(pixels(split.images), split.labels, model.num_classes)
-    dataset = dataclasses.replace(dataset, count=len(split), sha256=_hash(split))
+    dataset = dataclasses.replace(dataset, count=len(split), sha256=hash_of(split))
     task = Task(model, split, dataset, threat, settings, folder)
     check_shape(task.plan.runs, split.images.shape[1:], threat.norm)
-    if (former := _finished(task)) and not (folder / LEDGER).exists():
+    file = folder / FILE
+    if (former := finished(AttackSummary, file, task.identity)) and is_closed(file):
         return former
     transfers = [load_transfer(source, split, dataset.sha256, threat) for source in settings.transfer]
-    # In the ledger, which is gone at the end.
-    with on_first(lambda: locked(folder / LEDGER, ", or choose another --output")):
-        ledger = Ledger(folder / LEDGER, task.identity)
-        summary = _finished(task)  # perhaps by now; or it was stopped between its last file and its end
-        if summary is None:
-            summary = run_benchmark(task, ledger, transfers)
-            summary = dataclasses.replace(summary, checks=(*summary.checks, check_complete(summary.to_json())))
-            if jax.process_index() == 0:
-                summary.write(folder / FILE)
-        ledger.close()
-    return summary
+
+    def measure(ledger: Ledger) -> AttackSummary:
+        summary = run_benchmark(task, ledger, transfers)
+        return dataclasses.replace(summary, checks=(*summary.checks, check_complete(summary.to_json())))
+
+    return completed(AttackSummary, file, task.identity, measure)
 
 
 def assess_dataset(
@@ -94,30 +83,15 @@ def assess_dataset(
 
     Raises as `assess`, and ValueError for a split that is streamed or empty, or a count below 1.
     """
-    images = getattr(dataset, split)
-    streamed = not hasattr(images, "images")
-    if streamed or not len(images):
-        wrong = "streamed; attack test or validation" if streamed else "empty; attack another"
-        raise ValueError(f"the {split} split of {dataset.name} is {wrong}.")
-    if count is not None:
-        check_count("count", count, least=1)
-    chosen = images.take(np.arange(min(count or len(images), len(images))))
+    chosen, described = first_images(dataset, split, count)
     settings.plan(threat.norm, model.num_classes)  # refuses unknown names before a folder is named after them
-    differing = (
-        (settings.version, settings.version != "standard"),
-        (split, split != "test"),
-        (dataset.name, foreign),
-        (f"first{len(chosen)}", len(chosen) < len(images)),
-        (f"seed{settings.seed}", settings.seed),
-        ("individually", settings.individually),
-        ("transfer", settings.transfer),
-    )
     name = [model.name, settings.attack, threat.norm, threat.epsilon_text.replace("/", "-")]
-    name += [part for part, differs in differing if differs]
-    described = Images(
-        name=dataset.name, version=dataset.version, split=split, first=0, class_names=tuple(dataset.class_names)
-    )
-    folder = Path(output or Path(root) / re.sub(r"[^\w.-]+", "-", "_".join(name)))
+    named = folder_name(
+        *name, (settings.version, settings.version != "standard"), *differing(dataset, split, chosen, foreign),
+        (f"seed{settings.seed}", settings.seed), ("individually", settings.individually),
+        ("transfer", settings.transfer),
+    )  # fmt: skip
+    folder = Path(output or Path(root) / named)
     summary = assess(model, chosen, described, threat, settings, folder)
     if jax.process_index() == 0:
         report(folder)
@@ -154,44 +128,11 @@ def assess_function(
     Returns and raises as `assess`; `summary.robust.accuracy` is the worst case over all attacks.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    with _check_a():
+    with check_a():
         check_types(images, labels)  # first, or else the model would fail on them in words of its own
     chosen = Settings(**settings)
     threat = Threat.of(epsilon, norm)
     draw = (jax.random.key(chosen.seed),) if chosen.version == "rand" else ()
-    num_classes = count_classes(logits_fn, images, *draw)
+    model = function_model(logits_fn, images, name, *draw)
     split = Split(images, labels, np.arange(len(images)))
-    logits = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
-    model = EvaluatedModel(
-        name,
-        hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
-        num_classes,
-        predict=lambda variables, *inputs: logits_fn(*inputs),
-        variables=np.zeros(()),  # pmap wants an array
-    )
     return assess(model, split, Images(dataset, "given"), threat, chosen, folder)
-
-
-@contextlib.contextmanager
-def _check_a() -> Iterator[None]:
-    """Names the check that refuses inputs for which nothing can run."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"check A (inputs) failed: {error}") from error
-
-
-def _finished(task: Task) -> AttackSummary | None:
-    """The summary of an evaluation that is finished. Raises ValueError where its folder holds another one."""
-    if not (task.folder / FILE).exists():
-        return None
-    former = AttackSummary.read(task.folder / FILE)
-    check_identity(former.identity, task.identity, task.folder)
-    return former
-
-
-def _hash(split: Split) -> str:
-    digest = hashlib.sha256(f"{split.images.dtype} {split.images.shape}".encode())
-    digest.update(np.ascontiguousarray(split.images).data)
-    digest.update(np.ascontiguousarray(split.labels, dtype=np.int64).data)
-    return digest.hexdigest()

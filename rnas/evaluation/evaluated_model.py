@@ -3,15 +3,18 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+import hashlib
 import re
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnas.artifacts.attack import AttackedModel
 from rnas.artifacts.evaluation import Checkpoint
+from rnas.attacks.direct import count_classes
 from rnas.layers.counting import count
 from rnas.teachers import Teacher
 from rnas.teachers.teacher import identity_hash
@@ -31,6 +34,26 @@ class EvaluatedModel(AttackedModel):
     def facts(self) -> AttackedModel:
         """What `attack.json` stores of it."""
         return AttackedModel(**{field.name: getattr(self, field.name) for field in dataclasses.fields(AttackedModel)})
+
+
+def function_model(
+    logits_fn: Callable[..., jax.Array], images: np.ndarray, name: str, *draw: jax.Array
+) -> EvaluatedModel:
+    """Any JAX function as an evaluated model; it is recognised by its logits on the first of `images`.
+
+    Args:
+      logits_fn: images [N, H, W, C] float32 in [0, 1] → logits [N, K]; with `draw`, a key, as second argument.
+      images: float32 [N, H, W, C].
+    """
+    num_classes = count_classes(logits_fn, images, *draw)
+    logits = jax.jit(lambda *inputs: logits_fn(*inputs))(images[:4], *draw) if len(images) else np.zeros(0)
+    return EvaluatedModel(
+        name=name,
+        hash=hashlib.sha256(np.round(np.asarray(logits, np.float64), 3).tobytes()).hexdigest(),
+        num_classes=num_classes,
+        predict=lambda variables, *inputs: logits_fn(*inputs),
+        variables=np.zeros(()),  # pmap wants an array
+    )
 
 
 def in_float32(network: nn.Module) -> nn.Module:

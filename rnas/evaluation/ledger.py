@@ -9,14 +9,18 @@ from pathlib import Path
 import re
 import shutil
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from rnas.artifacts.files import check_kinds, read_arrays, read_object, write_arrays, write_json
+from rnas.artifacts.folder_lock import locked
+from rnas.artifacts.record import Record
 from rnas.steps.meeting import meet
+from rnas.training.hosts import on_first
 
+FOLDER = "ledger"  # in that of an evaluation
 IDENTITY = "identity.json"
 CARRY, CARRY_FILE = "carry_", ".carry.npz"
 
@@ -30,6 +34,48 @@ def check_identity(former: Mapping[str, Any], identity: Mapping[str, Any], folde
             f"{folder} holds another evaluation ({rows}). Go on with its own settings, choose another --output, or "
             "remove the folder."
         )
+
+
+Summary = TypeVar("Summary", bound=Record)
+
+
+def finished(kind: type[Summary], file: Path, identity: Mapping[str, Any]) -> Summary | None:
+    """The summary of an evaluation, if it was written; raises ValueError where its folder holds another evaluation."""
+    if not file.exists():
+        return None
+    former: Any = kind.read(file)
+    check_identity(former.identity, identity, file.parent)
+    return former
+
+
+def is_closed(file: Path) -> bool:
+    """Whether nothing is left of the ledger beside a summary: it was not stopped between its last file and its end."""
+    return not (file.parent / FOLDER).exists()
+
+
+def completed(
+    kind: type[Summary], file: Path, identity: dict[str, Any], measure: Callable[["Ledger"], Summary]
+) -> Summary:
+    """The summary of an evaluation that is finished, resumed or begun here, under the lock of its folder.
+
+    Args:
+      kind, file: of the summary, the last file to be written; a record with an `identity`.
+      identity: what every figure depends on.
+      measure: makes the summary, with what is finished in the ledger.
+
+    Raises ValueError for a folder that holds another evaluation, or in which another process is at work.
+    """
+    folder = file.parent / FOLDER
+    # The lock is in the ledger, which is gone at the end.
+    with on_first(lambda: locked(folder, ", or choose another --output")):
+        ledger = Ledger(folder, identity)
+        summary = finished(kind, file, identity)  # perhaps by now; or it was stopped between its last file and its end
+        if summary is None:
+            summary = measure(ledger)
+            if jax.process_index() == 0:
+                summary.write(file)
+        ledger.close()
+    return summary
 
 
 class Ledger:
