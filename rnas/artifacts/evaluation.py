@@ -14,7 +14,7 @@ import numpy as np
 
 from rnas.artifacts.image_arrays import ImageArrays
 from rnas.artifacts.record import LEFT_OUT, Count, Number, Record, one_of
-from rnas.artifacts.scores import AttackScore, Curve, Score
+from rnas.artifacts.scores import AttackScore, CorruptionScore, Curve, Score
 
 FILE = "evaluation.json"
 IMAGES = "adversarial.npz"
@@ -55,6 +55,7 @@ class ModelScores(Record):
     epsilons: Mapping[str, Mapping[str, AttackScore]] = field(default_factory=dict)
     curve: Curve | None = None  # over the radius; None without radii
     checkpoint: Annotated[Checkpoint | None, LEFT_OUT] = None  # None of a teacher, and in files of earlier versions
+    corruptions: Annotated[CorruptionScore | None, LEFT_OUT] = None  # None where that was not measured
 
     def __post_init__(self):
         if self.curve and not self.curve.points:

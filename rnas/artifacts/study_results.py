@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from rnas.artifacts.evaluation import KINDS
-from rnas.artifacts.record import Count, Number, Radius, Record, Share, Size, one_of
+from rnas.artifacts.record import LEFT_OUT, Count, Number, Radius, Record, Share, Size, one_of
 
 FILE = "study.json"
 VERSUS = " : "  # in the configuration's `comparisons`, between an arm and its reference
@@ -35,6 +35,7 @@ class StudyArm(Record):
     # Name of a measurement, 'clean' or '<attack>@<radius>' -> accuracy of each seed.
     accuracies: Mapping[str, tuple[Share, ...]]
     curve: Mapping[str, tuple[Share, ...]] = field(default_factory=dict)  # radius -> accuracy of each seed
+    corruptions: Annotated[tuple[Share, ...] | None, LEFT_OUT] = None  # mean accuracy of each seed; None: not measured
 
 
 @dataclass(frozen=True)

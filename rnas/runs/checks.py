@@ -51,7 +51,7 @@ def check_config(run: Run) -> None:
         build_model(config.teacher.architecture, mean=data.mean, std=data.std, num_classes=data.num_classes)
     _check_first_epochs(config)
     names = recipes.model_names(config)
-    for key in ("study.auto_attack", "evaluation.auto_attack", "evaluation.models"):
+    for key in ("study.auto_attack", "evaluation.auto_attack", "evaluation.corruptions", "evaluation.models"):
         if unknown := sorted(set(value_of(config, key)) - {*names, *recipes.GROUPS}):
             known = ", ".join((*names, *recipes.GROUPS))
             raise ValueError(f"{key} names {', '.join(unknown)}; this run will have {known}.")

@@ -19,7 +19,7 @@ from rnas.steps import AXIS, Augmentation
 from rnas.training.trainer import stage_key
 
 BASELINE = "baseline_"  # prefix of the stages and models of baselines
-# What `evaluation.auto_attack` may name whether there is one or not.
+# What `evaluation.auto_attack` and `evaluation.corruptions` may name whether there is one or not.
 GROUPS = ("baselines", "strongest_baseline", "teacher")
 TEACHERS = ("teacher", "natural_teacher")
 # Keys of a stage's section that are fields of its objective, as those of `attention` are.

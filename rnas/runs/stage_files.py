@@ -7,7 +7,7 @@ import datetime
 import hashlib
 from pathlib import Path
 
-from rnas.artifacts import evaluation, layer_movement, search_history
+from rnas.artifacts import corruptions, evaluation, layer_movement, search_history
 from rnas.artifacts.architecture import FILE as ARCHITECTURE
 from rnas.artifacts.metrics import FILE as METRICS
 from rnas.artifacts.metrics import read_rows
@@ -41,7 +41,7 @@ _ALL: Mapping[str, tuple[str, ...]] = {
     "train": (f"{_STEPS}/train",),
     "finetune": (f"{_STEPS}/finetune",),
     "baselines": (f"{_STEPS}/baseline_*", f"{_STEPS}/search_*", f"{search_history.FOLDER}/search_*", "architectures"),
-    "evaluate": (evaluation.FILE, evaluation.IMAGES, OUTCOMES, "attacks"),
+    "evaluate": (evaluation.FILE, evaluation.IMAGES, OUTCOMES, "attacks", corruptions.FOLDER),
     "report": (*_PAGE, "report"),
 }
 REMADE = ("teacher", "derive", "evaluate", "report")  # from what else is there; other stages would train again

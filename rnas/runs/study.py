@@ -221,6 +221,7 @@ def _arm(name: str, scores: Sequence[ModelScores], outcomes: Sequence[Outcomes])
 
     shared = [what for what in outcomes[0].right if all(what in found.right for found in outcomes)]
     curve = measurement("curve", "")
+    corrupted = [each.corruptions for each in scores]
     return StudyArm(
         name=name,
         kind=scores[0].kind,
@@ -229,4 +230,5 @@ def _arm(name: str, scores: Sequence[ModelScores], outcomes: Sequence[Outcomes])
         macs=tuple(each.macs for each in scores),
         accuracies={what: over_seeds(what) for what in shared if not what.startswith(curve)},
         curve={what.removeprefix(curve): over_seeds(what) for what in shared if what.startswith(curve)},
+        corruptions=None if None in corrupted else tuple(each.accuracy for each in corrupted),
     )

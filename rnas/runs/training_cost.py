@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rnas.artifacts.corruptions import SEVERITIES
 from rnas.attacks import catalogue
 from rnas.attacks.programs import runs_of
 from rnas.evaluation import Settings
@@ -24,6 +25,7 @@ from rnas.runs.run import Run
 
 FORWARD, TO_IMAGES, TO_WEIGHTS = 1, 2, 3  # passes forward; forward and back to the images; to the weights too
 MOST = 64  # images of one measured call, which take less memory than a step of training
+CORRUPTIONS = 1 + len(SEVERITIES) * 19  # passes of an image under common corruptions, and without
 ONCE = 4e9  # multiply-accumulates of one measured call on a CPU, which fills with little
 
 
@@ -128,6 +130,7 @@ def _evaluation(run: Run, cost: Any) -> StageCost:
         group = {name, "baselines"} if name.startswith(recipes.BASELINE) else {name}
         network = "teacher" if name == "teacher" else "student"
         own[network] += tested * table + attacked * strongest * bool(group & {*config.auto_attack})
+        own[network] += tested * CORRUPTIONS * bool(group & {*config.corruptions})
     own["student"] += attacked * strongest * ("strongest_baseline" in config.auto_attack and bool(run.config.baselines))
     return cost(own, tested * len(names))
 

@@ -1,7 +1,9 @@
 """What a run prints at its end."""
 
+import dataclasses
+
 from rnas.artifacts.evaluation import Evaluation, ModelScores
-from rnas.artifacts.scores import AttackScore, Score
+from rnas.artifacts.scores import AttackScore, CorruptionScore, Score
 from rnas.runs.headline import headline
 
 
@@ -19,3 +21,15 @@ def test_models_that_met_fewer_attacks_have_gaps():
         ["student_last", "100.00", "25.00", "-"],
     ]
     assert len({len(line) for line in shown.splitlines()}) == 1
+
+
+def test_corruptions_come_last():
+    clean, under = Score(0.9, 16, (0.0, 1.0)), AttackScore(0.5, 16, (0.0, 1.0))
+    scores = ModelScores("student", "Student", None, None, clean, {"pgd_100": under})
+    other = dataclasses.replace(scores, corruptions=CorruptionScore(0.755, 14, 16, "computed"))
+    shown = headline(Evaluation({"student": scores, "teacher": other}, {}, "linf", 0, {})).splitlines()
+    assert [line.split() for line in shown[1:]] == [
+        ["student", "90.00", "50.00", "-"],
+        ["teacher", "90.00", "50.00", "75.50"],
+    ]
+    assert shown[0].split()[-1] == "corruptions"

@@ -27,7 +27,7 @@ from rnas.runs.recipes import (
 )
 from rnas.runs.stage_trainers import checkpoints, first_state, network_trainer, trained
 from rnas.runs.stages import open_run
-from rnas.runs.stages.evaluate_models import auto_attacked
+from rnas.runs.stages.evaluate_models import named_models
 from rnas.training.collapse import CollapseRule
 
 ALONE = ("search.gamma=0.0", "search.kl_weight=0.0")
@@ -202,7 +202,7 @@ def test_every_network_of_a_comparison_meets_auto_attack(tmp_path, file, argumen
     experiment = opened(tmp_path, argument=argument, file=file)
     names = model_names(experiment.config)
     models = models_of(dict.fromkeys(names, 0))
-    assert set(auto_attacked(experiment.config.evaluation.auto_attack, models)) >= set(names) - {"teacher"}
+    assert set(named_models(experiment.config.evaluation.auto_attack, models)) >= set(names) - {"teacher"}
     assert len(model_names(experiment.config)) > 12 and {
         "baseline_plain",
         "baseline_pgd_at_awp",
@@ -244,11 +244,11 @@ def models_of(standing):
     ],
 )
 def test_which_models_meet_auto_attack(wanted, expected):
-    assert auto_attacked(wanted, models_of({"student": 9, "baseline_a": 3, "baseline_b": 4, "teacher": 8})) == expected
+    assert named_models(wanted, models_of({"student": 9, "baseline_a": 3, "baseline_b": 4, "teacher": 8})) == expected
 
 
 def test_groups_without_a_member_mean_no_model():
-    assert auto_attacked(("baselines", "strongest_baseline", "teacher"), models_of({"student": 9})) == []
+    assert named_models(("baselines", "strongest_baseline", "teacher"), models_of({"student": 9})) == []
 
 
 def test_a_naturally_trained_teacher_has_no_perturbed_weights(tmp_path):

@@ -28,7 +28,7 @@ from rnas.artifacts import attack as attack_file
 from rnas.artifacts.layer_movement import LayerMovement
 from rnas.artifacts.metrics import read_rows
 from rnas.artifacts.outcomes import Outcomes
-from rnas.artifacts.scores import Score
+from rnas.artifacts.scores import CorruptionScore, Score
 from rnas.artifacts.search_history import read_history
 from rnas.config.load import load_config
 from rnas.layers.counting import count
@@ -300,13 +300,28 @@ def test_a_model_is_restored_once_and_only_if_it_is_judged(tmp_path, monkeypatch
         "ModelScores": SimpleNamespace(read=lambda path: Scores()),
     }.items():
         monkeypatch.setattr(stage, name, stub)
-    config = SimpleNamespace(evaluation=SimpleNamespace(count=0, auto_attack=("student",)), seed=0)
+    config = SimpleNamespace(evaluation=SimpleNamespace(count=0, auto_attack=("student",), corruptions=()), seed=0)
     dataset = SimpleNamespace(test=None, fingerprint={})
     run = SimpleNamespace(config=config, workdir=tmp_path, dataset=dataset, evaluator=lambda predict: None)
     stage.evaluate_models(run)
     assert (restored, attacked) == (["student", "teacher"], ["student"])
     stage.evaluate_models(run)  # figures of both are kept, so AutoAttack alone is left
     assert restored[2:] == ["student"]
+
+
+def test_corruptions_are_measured_where_the_command_would(tmp_path, monkeypatch):
+    stage = importlib.import_module("rnas.runs.stages.evaluate_models")
+    asked, score = {}, CorruptionScore(0.5, 14, 16, "computed")
+
+    def measure(model, dataset, root, **settings):
+        asked.update(settings, model=model, root=root)
+        return SimpleNamespace(score=score)
+
+    monkeypatch.setattr(stage, "measure_corruptions_of_dataset", measure)
+    config = SimpleNamespace(evaluation=SimpleNamespace(count=16, batch_size=8), seed=3)
+    run = SimpleNamespace(config=config, workdir=tmp_path, dataset=None)
+    assert stage._corruptions(run, "model") == score
+    assert (asked["root"], asked["count"], asked["seed"]) == (tmp_path / "corruptions", 16, 3)
 
 
 def test_kept_images_are_adversarial(mini):

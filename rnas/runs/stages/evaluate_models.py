@@ -8,15 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from rnas.artifacts import corruptions
 from rnas.artifacts.attack import read_examples
 from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, ModelScores
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
 from rnas.artifacts.run_record import precision, versions
-from rnas.artifacts.scores import AttackScore
+from rnas.artifacts.scores import AttackScore, CorruptionScore
 from rnas.attacks import catalogue, radius
 from rnas.attacks.catalogue import AUTO_ATTACK, CLEAN
 from rnas.data.datasets import Split
-from rnas.evaluation import Settings, Threat, assess_dataset, evaluate
+from rnas.evaluation import Settings, Threat, assess_dataset, evaluate, measure_corruptions_of_dataset
 from rnas.evaluation.evaluated_model import EvaluatedModel
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.evaluation.runner import pixels
@@ -59,8 +60,10 @@ def evaluate_models(run: Run) -> None:
             if jax.process_index() == 0:
                 examples.write(run.workdir / IMAGES)
         models[name] = scores
+    for name in named_models(config.corruptions, models):
+        models[name] = dataclasses.replace(models[name], corruptions=_corruptions(run, restored(name)))
     attacked = None
-    for name in auto_attacked(config.auto_attack, models):
+    for name in named_models(config.auto_attack, models):
         model = restored(name)
         if model.predict is not attacked:  # models of one network share what is compiled for it
             forget_programs()
@@ -72,8 +75,8 @@ def evaluate_models(run: Run) -> None:
         Evaluation(models, data, "linf", run.config.seed, versions(), precision()).write(run.workdir / FILE)
 
 
-def auto_attacked(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> list[str]:
-    """The models that `evaluation.auto_attack` names, in the order of `models`.
+def named_models(wanted: Sequence[str], models: Mapping[str, ModelScores]) -> list[str]:
+    """The models that `evaluation.auto_attack` or `evaluation.corruptions` names, in the order of `models`.
 
     Args:
       wanted: names of models; baselines and strongest_baseline stand for some of them, or for none.
@@ -134,6 +137,15 @@ def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore
     if broken := found.failed:
         say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
     return AttackScore(**vars(found.robust), epsilon=threat.epsilon, settings={"version": found.version})
+
+
+def _corruptions(run: Run, model: EvaluatedModel) -> CorruptionScore:
+    """Accuracy under common corruptions, in the folder where `rnas attack --corruptions` would put it and find it."""
+    config = run.config.evaluation
+    return measure_corruptions_of_dataset(
+        model, run.dataset, run.workdir / corruptions.FOLDER, count=config.count or None, seed=run.config.seed,
+        batch_size=config.batch_size, report=lambda folder: None,
+    ).score  # fmt: skip
 
 
 def _examples(run: Run, model: EvaluatedModel, test: Split, outcomes: Outcomes) -> ExampleImages:
