@@ -1,4 +1,7 @@
-"""`rnas attack`: the long, checked evaluation of one model: of a run, a teacher directory, or PyTorch."""
+"""`rnas attack`: the long, checked evaluation of one model: of a run, a teacher directory, or PyTorch.
+
+With --corruptions it measures the accuracy under common corruptions in place of attacks.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from rnas.training.messages import say, tell, write
 
 if TYPE_CHECKING:  # the rest is imported late, so that --help answers at once
     from rnas.artifacts.attack import AttackSummary, Threat
+    from rnas.artifacts.corruptions import CorruptionSummary
     from rnas.artifacts.scores import Score
     from rnas.data.datasets import Dataset
     from rnas.evaluation import EvaluatedModel
 
 CHECKS_FAILED = 3  # exit code
+COMPUTED = "computed"
+OF_ATTACKS = {"attack": "auto_attack", "version": "standard", "norm": "linf", "epsilon": None, "individually": False}
 EXAMPLE = "--workdir=runs/rnas_cl/digits --epsilon=0.1"
 
 
@@ -26,10 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--torch", metavar="MODULE:FUNCTION", help="a PyTorch model, that a function of a module or of FILE.py returns")
     words = "auto_attack, or a list such as pgd_100*5,apgd_t; known are also apgd_ce, apgd_dlr, fab_t, fab, square, "
     words += "fgsm, mim_20, cw_30"
-    add("--attack", default="auto_attack", metavar="NAMES", help=words)
-    add("--version", default="standard", choices=["standard", "plus", "rand"], help="of auto_attack")
-    add("--norm", default="linf", choices=["linf", "l2", "l1"])
+    add("--attack", default=OF_ATTACKS["attack"], metavar="NAMES", help=words)
+    add("--version", default=OF_ATTACKS["version"], choices=["standard", "plus", "rand"], help="of auto_attack")
+    add("--norm", default=OF_ATTACKS["norm"], choices=["linf", "l2", "l1"])
     add("--epsilon", help="radius in pixel units, '8/255' or a number; default: 8/255 in linf, none in the others")
+    words = (
+        "in place of attacks: accuracy under common corruptions, computed, or of a prepared SET of published images, "
+    )
+    add("--corruptions", nargs="?", const=COMPUTED, metavar="SET", help=words + "such as cifar10_corrupted")
     add("--dataset", help="a TFDS set; default: the one of the run, or of the teacher's card")
     add_shared(parser, "--data-dir")
     add("--split", default="test", choices=["test", "validation", "train"])
@@ -58,6 +68,8 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rnas.training.interruption import interruptible
 
     platform.prepare(arguments)
+    if arguments.corruptions:
+        return _corrupt(arguments)
     if arguments.version == "rand":
         raise ValueError(
             "version 'rand' is for models that draw random numbers, which those of runs and teachers do not; "
@@ -68,7 +80,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     settings = Settings(**{name: getattr(arguments, name) for name in names}, transfer=tuple(arguments.transfer))
     with interruptible():
         model, dataset = _of_torch(arguments) if arguments.torch else _of_rnas(arguments)
-        folder = Path(arguments.workdir or arguments.teacher or ".") / "attacks"
+        folder = _home(arguments) / "attacks"
         summary = assess_dataset(
             model, dataset, threat, settings, folder, split=arguments.split, count=arguments.count,
             foreign=arguments.dataset is not None, output=arguments.output,
@@ -87,6 +99,61 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     else:
         tell(as_text(summary))
     return CHECKS_FAILED if refused else 0
+
+
+def _corrupt(arguments: argparse.Namespace) -> int:
+    """Measures the accuracy under common corruptions and prints it."""
+    import jax
+
+    from rnas.artifacts.corruptions import FOLDER
+    from rnas.data.corruptions import PreparedCorruptions
+    from rnas.evaluation import measure_corruptions_of_dataset
+    from rnas.pages import write_corruption_page, write_report
+    from rnas.training.interruption import interruptible
+
+    given = [name for name, default in OF_ATTACKS.items() if getattr(arguments, name) != default]
+    if given := [*given, *(["transfer"] if arguments.transfer else [])]:
+        raise ValueError(f"--corruptions is no attack: give it without --{', --'.join(given)}.")
+    with interruptible():
+        model, dataset = _of_torch(arguments) if arguments.torch else _of_rnas(arguments)
+        computed = arguments.corruptions == COMPUTED
+        prepared = None if computed else PreparedCorruptions(arguments.corruptions, arguments.data_dir)
+        summary = measure_corruptions_of_dataset(
+            model, dataset, _home(arguments) / FOLDER, split=arguments.split, count=arguments.count,
+            seed=arguments.seed, batch_size=arguments.batch_size, prepared=prepared,
+            foreign=arguments.dataset is not None, output=arguments.output,
+            report=lambda folder: say(f"page: {write_corruption_page(folder)}"),
+        )  # fmt: skip
+        if arguments.workdir and jax.process_index() == 0:
+            write_report(Path(arguments.workdir))
+    if arguments.json:
+        print(json.dumps(summary.to_json()))
+    else:
+        tell(corruptions_as_text(summary))
+    return 0
+
+
+def _home(arguments: argparse.Namespace) -> Path:
+    """The folder where evaluations of a model are: its run's, its teacher's, or the current one."""
+    return Path(arguments.workdir or arguments.teacher or ".")
+
+
+def corruptions_as_text(summary: CorruptionSummary) -> str:
+    """The outcome for a terminal: one line a type, its severities beside each other."""
+    dataset, score = summary.dataset, summary.score
+    lines = [
+        f"{summary.model.name}, {dataset.name} {dataset.split}, {dataset.count} images, corruptions: {summary.source}, "
+        f"seed {summary.seed}",
+        f"  {'clean':18} {summary.clean.accuracy:7.2%}",
+    ]
+    for row in summary.rows:
+        severities = "".join(f"{each.accuracy:8.1%}" for each in row.severities)
+        standing = "" if row.standing == "published" else f"  ({row.standing})"
+        lines.append(f"  {row.name:18} {row.mean:7.2%}  {severities}{standing}")
+    lines.append(f"  {'mean':18} {summary.mean:7.2%}  over {score.types} published types and 5 severities")
+    if summary.has_ours:
+        lines.append(f"  {'':18} {summary.mean_with_ours:7.2%}  with frost_procedural, which stands for frost")
+    return "\n".join(lines)
 
 
 def as_text(summary: AttackSummary) -> str:

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
         ("study.json", "a study", pages.write_study_page),
         ("ntk.json", "a study of tangent kernels", write_kernel_page),
         ("attack.json", "one attack", pages.write_attack_page),
+        ("corruptions.json", "one measurement of corruptions", pages.write_corruption_page),
     ):
         if (workdir / file).exists():
             if beside:

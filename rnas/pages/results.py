@@ -9,6 +9,7 @@ import statistics
 from typing import NamedTuple
 
 from rnas.artifacts.attack import AttackSummary
+from rnas.artifacts.corruptions import COMPUTED, CorruptionSummary
 from rnas.artifacts.evaluation import Evaluation, ModelScores
 from rnas.artifacts.outcomes import Outcomes, measurement
 from rnas.artifacts.scores import AttackScore
@@ -105,6 +106,10 @@ def read_results(workdir: Workdir) -> Results:
             former, models[name] = models[name], _with_auto_attack(models[name], folder.summary)
             if models[name] is not former and name in outcomes:
                 outcomes[name] = _with_outcomes(outcomes[name], folder)
+    for summary in workdir.corruptions.values():
+        if _is_of_run(summary, models):
+            name = summary.model.name
+            models[name] = replace(models[name], corruptions=summary.score)
     student = models["student"].attacks
     first = student.get(HEADLINE_ATTACK) or next(iter(student.values()), None)
     epsilon = None if first is None else radius_key(first.epsilon)
@@ -160,7 +165,18 @@ def _belongs(summary: AttackSummary, evaluation: Evaluation) -> bool:
     return summary.threat.norm == evaluation.threat_model.lower() and summary.clean.count == model.clean.count
 
 
-def _same_clean(summary: AttackSummary, model: ModelScores) -> bool:
+def _is_of_run(summary: CorruptionSummary, models: Mapping[str, ModelScores]) -> bool:
+    """Whether a measurement of corruptions is of a model and of the test images of a run, and says something new.
+
+    Published images are worth more than computed ones.
+    """
+    model = models.get(summary.model.name)
+    if model is None or summary.dataset.split != "test" or summary.clean.count != model.clean.count:
+        return False
+    return _same_clean(summary, model) and (model.corruptions is None or summary.source != COMPUTED)
+
+
+def _same_clean(summary: AttackSummary | CorruptionSummary, model: ModelScores) -> bool:
     """Two passes over the same images may differ by rounding: by an example, or by half a point."""
     return abs(summary.clean.accuracy - model.clean.accuracy) <= max(0.005, 1.5 / max(1, summary.clean.count))
 

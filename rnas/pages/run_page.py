@@ -12,6 +12,7 @@ from rnas.pages.attack_page import attack_suite
 from rnas.pages.canvas import gallery
 from rnas.pages.cells import Graph, blocks, graphs, search_space
 from rnas.pages.comparison import comparison, method, read_runs
+from rnas.pages.corruption_page import corruptions_of_run, under_corruptions
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.decisions import decisions
 from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
@@ -75,6 +76,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             differences=("Differences", _differences(files, results, differences)),
             beside=("Beside other runs", comparison(runs)),
             attack_suite=("Attack suite", attack_suite(files)),
+            corruptions=("Common corruptions", corruptions_of_run(files)),
             network=(f"The {files.noun}", _network(files)),
             search=("How the search decided", _search(files)),
             tutors=("Tutors of the student layers", _tutors(files)),
@@ -176,9 +178,11 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Table:
     scores = {name: results.at(name, epsilon) for name in results.models}
     versions = {name: score.settings.get("version", "") for of in scores.values() for name, score in of.items()}
     rows: list[list[Any]] = []
+    corrupted = epsilon == results.epsilon and any(model.corruptions for model in results.models.values())
     for name, model in results.models.items():
         kept = (accuracy(scores[name].get(attack), model.clean.count) for attack in versions)
-        rows.append([model.label, short(model.params), short(model.macs), accuracy(model.clean), *kept])
+        own = [under_corruptions(model)] * corrupted
+        rows.append([model.label, short(model.params), short(model.macs), accuracy(model.clean), *kept, *own])
     if len(random := results.of_kind("random")) > 1:
         models = [results.models[name] for name in random]
         sizes = [spread(getattr(model, size) for model in models) for size in ("params", "macs")]
@@ -191,8 +195,14 @@ def _accuracy_table(results: Results, epsilon: float | None) -> Table:
         for found in shares:
             deviation = found and f"\u00b1 {percent(found.deviation, unit=False)}"
             mean.append(share(found.mean, 1, deviation, "strong") if found else "")
+        if corrupted:
+            found = spread(each.corruptions.accuracy if each.corruptions else None for each in models)
+            mean.append(
+                share(found.mean, 1, f"\u00b1 {percent(found.deviation, unit=False)}", "strong") if found else ""
+            )
         rows.insert(1, mean)
     columns = ["Model", "Parameters", "MACs", "Clean", *(Cell(label_of(name), versions[name]) for name in versions)]
+    columns += ["Corruptions"] * corrupted
     radius = results.radius(epsilon)
     name, caption = (f"accuracy_{radius.replace('/', '_')}", f"\u03b5 = {radius}") if radius else ("clean", "Clean")
     return Table(name, columns, rows, caption, UNIT, INTERVAL, "accuracy first")

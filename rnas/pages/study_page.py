@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +80,15 @@ def _arm_table(results: StudyResults, names: Names) -> Table:
     measurements = [name for name in attacks if any(name in arm.accuracies for arm in results.arms)]
     places = decimals(results.images)
 
-    def accuracy(name: str) -> Callable[[StudyArm], Cell]:
-        def cell(arm: StudyArm) -> Cell:
-            found = spread(arm.accuracies.get(name, ()))
-            if found is None:
-                return Cell()
-            span = DASH.join(percent(end, places, unit=False) for end in (found.low, found.high))
-            return share(found.mean, places, span if found.size > 1 else "", "strong")
+    def over_seeds(accuracies: Iterable[float]) -> Cell:
+        found = spread(accuracies)
+        if found is None:
+            return Cell()
+        span = DASH.join(percent(end, places, unit=False) for end in (found.low, found.high))
+        return share(found.mean, places, span if found.size > 1 else "", "strong")
 
-        return cell
+    def accuracy(name: str) -> Callable[[StudyArm], Cell]:
+        return lambda arm: over_seeds(arm.accuracies.get(name, ()))
 
     def params(arm: StudyArm) -> Cell:
         found = spread(arm.params)
@@ -108,6 +108,8 @@ def _arm_table(results: StudyResults, names: Names) -> Table:
         images = counted.get(name, results.images)
         of = "" if images == results.images else f", {exact(images)} images"
         columns[Cell(label_of(attack), f"\u03b5 = {radius}{of}")] = accuracy(name)
+    if any(arm.corruptions for arm in results.arms):
+        columns[Cell("Corruptions", "mean")] = lambda arm: over_seeds(arm.corruptions or ())
     rows = sorted(results.arms, key=lambda arm: arm.kind == "teacher")
     caption, below = "Arms, mean over seeds" if len(results.seeds) > 1 else "Arms", "lowest and the highest seed"
     return Table.of("arms", rows, columns, caption, UNIT, below, "accuracy first")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts import attack, evaluation, metrics, run_record
+from rnas.artifacts import attack, corruptions, evaluation, metrics, run_record
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
+from rnas.artifacts.corruptions import CorruptionSummary
 from rnas.artifacts.evaluation import Evaluation, ExampleImages
 from rnas.artifacts.files import read_object
 from rnas.artifacts.metrics import MetricsRow
@@ -61,7 +62,8 @@ class Workdir:
         outcomes: model -> which test images it classifies correctly, where that was kept.
         metrics: (stage, split) -> its rows in order of step, each step once.
         attacks: of the attack suite: the student's first, smaller radii before larger ones.
-        unfinished: folders of the attack suite that are not finished.
+        unfinished: folders of the attack suite and of corruptions that are not finished.
+        corruptions: folder -> accuracy under common corruptions, in the order of the models.
         history: what the search held to be likely, epoch by epoch.
     """
 
@@ -76,6 +78,7 @@ class Workdir:
     metrics: Metrics
     attacks: tuple[AttackFolder, ...]
     unfinished: tuple[str, ...]
+    corruptions: Mapping[str, CorruptionSummary]
     history: SearchHistory | None
 
     @property
@@ -160,6 +163,11 @@ def read_workdir(workdir: str | Path) -> Workdir:
         summary, model = folder.summary, folder.summary.model.name
         return order.get(model, len(order)), model, summary.threat.norm, summary.threat.epsilon
 
+    folders = [folder for folder in sorted(workdir.glob(f"{corruptions.FOLDER}/*")) if folder.is_dir()]
+    corrupted = {folder.name: _if_there(CorruptionSummary.read, folder / corruptions.FILE) for folder in folders}
+    known = [name for name, summary in corrupted.items() if summary]
+    known.sort(key=lambda name: order.get(corrupted[name].model.name, len(order)))
+
     return Workdir(
         config=_if_there(_config, workdir / "config.json", {}),
         run=_if_there(RunRecord.read, workdir / run_record.FILE),
@@ -171,7 +179,11 @@ def read_workdir(workdir: str | Path) -> Workdir:
         images=_if_there(ExampleImages.read, workdir / evaluation.IMAGES),
         metrics=_read_metrics(workdir),
         attacks=tuple(sorted(finished, key=place)),
-        unfinished=tuple(name for name, folder in attacks if folder is None),
+        unfinished=(
+            *(name for name, folder in attacks if folder is None),
+            *(f"{corruptions.FOLDER}/{name}" for name, summary in corrupted.items() if summary is None),
+        ),
+        corruptions={name: corrupted[name] for name in known},
         history=read_history(workdir),
     )
 

@@ -272,6 +272,39 @@ def test_a_teacher_of_unknown_data_needs_a_name(teacher, data, refused, tmp_path
     assert "takes images of (16, 16, 1) and has 10 classes; 'digits' has images of (8, 8, 1)" in message
 
 
+# -- common corruptions ----------------------------------------------------------------------------------
+
+
+def test_corruptions_stand_in_a_folder_of_their_own_and_in_the_report(attacked, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(attacked.workdir, workdir)
+    argv = [f"--workdir={workdir}", "--corruptions", "--count=16", "--batch-size=16"]
+    done = run(*argv, "--json")
+    assert done.code == 0, done.err
+    folder = workdir / "corruptions" / "student_first16"
+    assert done.err.splitlines()[-1] == f"page: {folder / 'report.html'}"
+    summary = json.loads(done.out)
+    assert summary == json.loads((folder / "corruptions.json").read_text())
+    assert summary["source"] == "computed" and len(summary["rows"]) == 18  # grey: saturation has nothing to change
+    assert {score["count"] for row in summary["rows"] for score in row["severities"]} == {16}
+    page = (workdir / "report.html").read_text()
+    assert "Common corruptions" in page and "Frost is ours." in page
+    lines = run(*argv).out.splitlines()  # it is finished
+    (fog,) = (row for row in summary["rows"] if row["name"] == "fog")
+    assert next(line for line in lines if " fog " in line).split()[2:] == [
+        f"{100 * score['accuracy']:.1f}%" for score in fog["severities"]
+    ]
+    assert any(f"{summary['mean']:.2%}  over 14 published types and 5 severities" in line for line in lines)
+    assert "frost_procedural" in lines[-1] and f"{summary['mean_with_ours']:.2%}" in lines[-1]
+
+
+def test_corruptions_are_no_attack(bare, data, refused):
+    message = refused(f"--workdir={bare}", "--corruptions", "--epsilon=0.1", "--norm=l2", "--transfer=x")
+    assert "--corruptions is no attack: give it without --norm, --epsilon, --transfer." in message
+    message = refused(f"--workdir={bare}", "--corruptions=digits_corrupted", f"--data-dir={data}")
+    assert "unknown dataset 'digits_corrupted/gaussian_noise_1'" in message
+
+
 # -- mistakes --------------------------------------------------------------------------------------------
 
 

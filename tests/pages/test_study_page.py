@@ -349,3 +349,15 @@ def test_the_page_of_a_run_shows_its_search_too(write_run, undrawn, read_page, c
     content = context_of(folder)["sections"]["decisions"].content
     assert content["maps"].name == "tutor_history" and content["undecided"].name == "undecided"
     assert "(row); one scale for all epochs." in read_page(write_report(folder)).said()
+
+
+def test_corruptions_stand_beside_the_attacks_where_they_were_measured():
+    student, *others = STUDY.arms
+    measured = dataclasses.replace(student, corruptions=(0.6, 0.62, 0.7))
+    names = {name: name for name in ARMS}
+    table = study_page._arm_table(dataclasses.replace(STUDY, arms=(measured, *others)), names)
+    assert table.columns[-1].text == "Corruptions"
+    rows = {row[0].text: row[-1] for row in table.rows}
+    assert (rows["student"].text, rows["student"].below) == ("64.0", "60.0\u201370.0")
+    assert rows["baseline_plain"].text == ""
+    assert study_page._arm_table(STUDY, names).columns[-1].text != "Corruptions"
