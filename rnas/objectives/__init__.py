@@ -21,6 +21,7 @@ from rnas.objectives.joint_objective import ArmTerms, Objective
 from rnas.objectives.joint_terms import Batch, joint_terms
 from rnas.objectives.methods import METHODS, Logits, Method, TrainProgress, register
 from rnas.objectives.min_norm import min_norm_direction, min_norm_weights
+from rnas.objectives.mixed_labels import Labels, MixedLabels, over_labels
 from rnas.objectives.network import Network
 from rnas.objectives.probability_perturbation import adversarial_perturbation, uniform_perturbation
 from rnas.objectives.schedules import Alternation, Curvature, ProbabilityPerturbation, Sampling
@@ -40,9 +41,11 @@ __all__ = [
     "Curvature",
     "FixedTutors",
     "IndexedTutors",
+    "Labels",
     "Logits",
     "LookAhead",
     "Method",
+    "MixedLabels",
     "Network",
     "Objective",
     "ProbabilityPerturbation",
@@ -72,6 +75,7 @@ __all__ = [
     "kl_divergence",
     "min_norm_direction",
     "min_norm_weights",
+    "over_labels",
     "paired_distances",
     "register",
     "run_teacher",

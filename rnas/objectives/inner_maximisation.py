@@ -8,6 +8,7 @@ from jax import lax
 
 from rnas import attacks
 from rnas.objectives.joint_objective import Objective
+from rnas.objectives.mixed_labels import Labels, over_labels
 from rnas.objectives.network import Network
 from rnas.objectives.teacher_outputs import TeacherOutputs
 
@@ -18,14 +19,14 @@ def adversarial_images(
     network: Network,
     objective: Objective,
     images: jax.Array,
-    labels: jax.Array,
+    labels: Labels,
     keys: jax.Array,
     teacher_outputs: TeacherOutputs,
 ) -> tuple[jax.Array, PyTree]:
     """Attacks the network with the inner maximisation that belongs to the objective.
 
     Args:
-      images, labels: [N,H,W,C] in [0, 1], [N].
+      images, labels: [N,H,W,C] in [0, 1], [N], of mixed images two each.
       keys: [N], of the random starts.
       teacher_outputs: on the clean images, for methods whose attack leads away from them.
 
@@ -46,7 +47,7 @@ def adversarial_images(
     def ascent_loss(points, batch_stats):
         now = dataclasses.replace(network, batch_stats=batch_stats)
         logits, _, batch_stats = now.forward(points, train=train, update=update)
-        return method.ascent(logits, target, labels), batch_stats
+        return over_labels(lambda labels: method.ascent(logits, target, labels), labels), batch_stats
 
     return attacks.projected_ascent(
         ascent_loss,

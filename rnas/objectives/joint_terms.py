@@ -6,6 +6,7 @@ unless `attack_bn` is 'train'.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from rnas.attacks.losses import cross_entropy
 from rnas.objectives.divergences import kl_divergence
 from rnas.objectives.joint_objective import ArmTerms, Objective
 from rnas.objectives.methods import Logits, TrainProgress
+from rnas.objectives.mixed_labels import Labels, over_labels
 from rnas.objectives.network import Network
 from rnas.objectives.teacher_outputs import TeacherOutputs
 
@@ -28,7 +30,7 @@ class Batch(NamedTuple):
 
     images: jax.Array  # [N,H,W,C] float32 in [0, 1]
     adversarial: jax.Array  # the same under attack; the images themselves where nothing attacks
-    labels: jax.Array  # [N]
+    labels: Labels  # [N], of mixed images two each
     teacher_outputs: TeacherOutputs  # on the images
 
 
@@ -56,16 +58,18 @@ def joint_terms(
 
     Returns:
       ({term: [N]}, running statistics, loss state). The terms: 'loss', of which 'classification', 'kl' and 'attention'
-      are parts, 'accuracy' (on clean images, 0 where the network does not see them) and 'adversarial_accuracy'.
+      are parts, 'accuracy' (on clean images, 0 where the network does not see them) and 'adversarial_accuracy'. Of a
+      mixed image the share of its label that was predicted counts as right.
     """
     labels, teacher_outputs = batch.labels, batch.teacher_outputs
-    zeros = jnp.zeros(labels.shape, jnp.float32)
+    zeros = jnp.zeros(len(batch.images), jnp.float32)
     terms: dict[str, Any] = {"kl": zeros, "attention": zeros, "accuracy": zeros, "adversarial_accuracy": zeros}
     views, auxiliary = [], zeros
     clean_logits = adversarial_logits = None
 
     def correct(logits):
-        return (predictions(logits) == labels).astype(jnp.float32)
+        predicted = predictions(logits)
+        return over_labels(lambda labels: (predicted == labels).astype(jnp.float32), labels)
 
     if objective.needs_clean:
         update = objective.bn_update != "adversarial" or not objective.attacks
@@ -73,7 +77,7 @@ def joint_terms(
         network = dataclasses.replace(network, batch_stats=stats)
         terms["accuracy"] = correct(clean_logits)
         if objective.auxiliary:
-            auxiliary = cross_entropy(out["auxiliary"], labels)
+            auxiliary = over_labels(functools.partial(cross_entropy, out["auxiliary"]), labels)
         if objective.view != "adversarial":
             views.append(out)
     if objective.attacks:
@@ -87,7 +91,9 @@ def joint_terms(
     teachers = (teacher_outputs.teacher_adversarial, teacher_outputs.natural, teacher_outputs.natural_adversarial)
     logits = Logits(clean_logits, adversarial_logits, teacher_outputs.logits, *teachers)
     loss_state = objective.adversarial.update_loss_state(loss_state, logits, progress, average)
-    terms["classification"] = objective.adversarial.loss(logits, labels, progress, loss_state)
+    terms["classification"] = over_labels(
+        lambda labels: objective.adversarial.loss(logits, labels, progress, loss_state), labels
+    )
     if objective.kl_weight:
         terms["kl"] = kl_divergence(teacher_outputs.logits, clean_logits)
     if objective.gamma:

@@ -63,6 +63,8 @@ class Method:
       start: of the attack, as published.
       attack_bn: BatchNorm mode during the attack, as published.
       first_epoch: from which on it is itself; until then it is a simpler method.
+      mixes_labels: whether its loss and its ascent are affine in the label, up to what no gradient sees: then those of
+        an image mixed of two are the weighted means of both labels'. Else it is refused with mixed images.
     """
 
     name: ClassVar[str] = "none"
@@ -74,6 +76,7 @@ class Method:
     start: ClassVar[str] = "gaussian"
     attack_bn: ClassVar[str] = "eval"
     first_epoch: ClassVar[int] = 0
+    mixes_labels: ClassVar[bool] = True
 
     def ascent(self, logits: jax.Array, target: jax.Array | None, labels: jax.Array) -> jax.Array:
         """What the attack climbs; `target` [N,K] holds the logits that `away_from` names, None for the labels."""
@@ -154,6 +157,7 @@ class Mart(Method):
     name = "mart"
     label = "MART"
     attacks = True
+    mixes_labels = False  # the rival of a label, and a product with its probability
 
     def loss(self, logits, labels, progress, loss_state):
         log_q = jax.nn.log_softmax(logits.adversarial)
@@ -289,6 +293,7 @@ class Iad1(Method):
     name = "iad_1"
     label = "IAD-I"
     attacks = True
+    mixes_labels = False  # a power of the teacher's probability of the label
     needs = ("teacher", "teacher_adversarial")
     start = "uniform"
     attack_bn = "train"
@@ -311,6 +316,7 @@ class Iad2(Akd2):
     name = "iad_2"
     label = "IAD-II"
     clean = True
+    mixes_labels = False  # as above
 
     def guided(self, logits, labels, progress):
         trust = reliability(self, logits, labels, progress)

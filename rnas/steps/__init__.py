@@ -20,6 +20,7 @@ Not here: data, checkpoints, logging, model choice.
 from rnas.steps.augmentation import Augmentation, augment, augment_to_float
 from rnas.steps.cached_teacher import CachedBatch, CachedOutputs, CachedTeacher, Views
 from rnas.steps.cell_search import CellSearchStep
+from rnas.steps.cutmix import cutmix
 from rnas.steps.dispatch import forget_programs, run_frozen, run_steps, run_teacher_on_views
 from rnas.steps.optimizer import Optimizer, make_optimizer
 from rnas.steps.replicas import AXIS, NEVER, NO_EXAMPLE, TRAIN_METRICS, step_keys
@@ -50,6 +51,7 @@ __all__ = [
     "WidthSearchStep",
     "augment",
     "augment_to_float",
+    "cutmix",
     "forget_programs",
     "make_optimizer",
     "over_seeds",

@@ -12,6 +12,7 @@ import optax
 
 from rnas import objectives
 from rnas.steps.augmentation import Augmentation, augment_to_float
+from rnas.steps.cutmix import cutmix
 from rnas.steps.optimizer import Optimizer
 from rnas.steps.replicas import (
     NO_EXAMPLE,
@@ -23,6 +24,8 @@ from rnas.steps.replicas import (
     step_keys,
 )
 from rnas.steps.state import State
+
+_OF_BOXES = 3  # folded into the keys of augmentation, which hold a crop, a mirror and a blank square already
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,8 @@ class TrainStep:
       perturbation: of the weights at which gradient and running statistics are taken. The attack sees the weights as
         they are.
       average: kept in the state, which must have been created with one.
+      cutmix: probability that an image, once it is augmented, is mixed with another one. The method must then take
+        mixed labels, and the batch of a replica be even.
       steps_per_epoch: for methods that change from one epoch to another.
       moving: (parameters, architecture) -> which parameters the architecture uses, as `Optimizer.update` takes it;
         needed if it does not use all of them.
@@ -110,6 +115,7 @@ class TrainStep:
     drop_path: DropPathSchedule | None = None
     perturbation: WeightPerturbation | None = None
     average: WeightAverage | None = None
+    cutmix: float = 0.0
     steps_per_epoch: int = 1
     moving: Callable[[Any, Any], Any] | None = None
     draw: Callable[[jax.Array], Any] | None = None
@@ -133,6 +139,9 @@ class TrainStep:
             model, labels = model.clone(weights=weights), jnp.where(counted, labels, 0)
         keys = step_keys(root, state.step, len(labels))
         images = augment_to_float(self.augmentation, keys.augment, images)
+        if self.cutmix:
+            boxes = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys.augment, _OF_BOXES)
+            images, labels = cutmix(boxes, images, labels, self.cutmix)
         options = {"drop_path": (keys.drop_path, self.drop_path.at(state.step))} if self.drop_path else {}
         architecture = self.draw(keys.architecture) if self.draw else state.architecture
         objective, tutors, arm = self.objective, self.tutors, state.arm
