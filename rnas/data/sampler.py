@@ -85,3 +85,23 @@ class Sampler:
             batches[done : done + len(taken)] = taken
             done += len(taken)
         return batches
+
+
+class MixedSampler:
+    """Batches of the rows of two samplers, of each always as many, spread evenly over the batch.
+
+    Step s takes the batch of step s of both, so each goes through its rows in epochs of its own.
+    """
+
+    def __init__(self, first: Sampler, second: Sampler):
+        self.batch_size = first.batch_size + second.batch_size
+        ends = np.arange(self.batch_size + 1) * second.batch_size // self.batch_size
+        self._is_second = np.diff(ends) > 0
+        self._first, self._second = first, second
+
+    def rows_at(self, first_step: int, count: int) -> np.ndarray:
+        """The batches of steps first_step … first_step + count - 1, [count, batch_size] int32; raises as `Sampler`."""
+        batches = np.empty((count, self.batch_size), np.int32)
+        batches[:, ~self._is_second] = self._first.rows_at(first_step, count)
+        batches[:, self._is_second] = self._second.rows_at(first_step, count)
+        return batches
