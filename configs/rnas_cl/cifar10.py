@@ -14,6 +14,8 @@ Variants, joined by commas:
   akd2, iad_1, iad_2, mtard  the same in training alone: they need a teacher's outputs on adversarial images, most of
                     them also a second, naturally trained teacher
   awp, average      perturbed weights (γ = 0.005 from epoch 10 on), and a moving average of them, in training
+  cutmix            images mixed by CutMix, with averaged weights, in training: for figures that compete
+  generated         70 % of each training batch from a set of yours: add --config.data.extra=NAME (and data.extra_dir)
   released_cost     the cost formula of the released code
   finetune          20 epochs of TRADES after training
   study             for `rnas study`, see launch/gpu_study.sh: 40 epochs without attack in training, the paper's own
@@ -62,6 +64,8 @@ VARIANTS = {
     **{name: {"train.objective": name, "train.kl_weight": 0.0} for name in ("akd2", "iad_1", "iad_2", "mtard")},
     "awp": {"train.perturbation.gamma": 0.005, "train.perturbation.first_epoch": 10},
     "average": {"train.weight_average": 0.995},
+    "cutmix": {"train.cutmix": 1.0, "train.weight_average": 0.995},
+    "generated": {"data.extra_share": 0.7, "train.weight_average": 0.995},
     "released_cost": {"cost.kind": "released"},
     "finetune": {"finetune.epochs": 20},
     "study": {

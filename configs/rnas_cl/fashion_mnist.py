@@ -6,6 +6,11 @@ Variants, joined by commas; none is the full recipe:
             in training, the paper's own setting; the student has KL and attention, its arms have less, or other tutors;
             seed 0 was the pilot that showed that nothing of them stands 0.1, so the seeds are 1, 2 and 3
   smoke     every stage on few images, within three minutes on two CPU cores: does all work here?
+  average   a moving average of the weights in training
+  cutmix    images mixed by CutMix, with averaged weights, in training
+  few       10,000 training images, for a comparison with `extra`
+  extra     the same, and for student and baselines half of each batch from the other training images of the set, which
+            stand for generated ones
   methods   a baseline for every method beside the student of the joint objective, as in `digits.py`; trades_awp is
             left out, which begins in epoch 10; fewer are named by --config.baselines="('plain','trades')"
 
@@ -70,6 +75,15 @@ VARIANTS = {
         # The published shares of the epochs, 60 and 40 of 200.
         "adversarial.iad_1.first_epoch": 0,
         "adversarial.iad_2.first_epoch": 0,
+    },
+    "average": {"train.weight_average": 0.995},
+    "cutmix": {"train.cutmix": 1.0, "train.weight_average": 0.995, "teacher.cache.views": 0},
+    "few": {"data.train_count": 10_000},
+    "extra": {
+        "data.train_count": 10_000,
+        "data.extra": "fashion_mnist",
+        "data.extra_share": 0.5,
+        "teacher.cache.views": 0,
     },
     "methods": {
         "baselines": BASELINES,

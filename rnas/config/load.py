@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 FILE = "config.json"
 # Keys that may change from start to start: what is repeated and compared, and where and how fast it is done.
 FREE = (
-    "study.", "comparisons", "data.dir", "data.workers", "evaluation.batch_size", "teacher.cache.dir",
+    "study.", "comparisons", "data.dir", "data.extra_dir", "data.workers", "evaluation.batch_size",
+    "teacher.cache.dir",
     "teacher.cache.resident_gib", "trackers",
 )  # fmt: skip
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)

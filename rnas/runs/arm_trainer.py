@@ -17,7 +17,7 @@ import numpy as np
 from rnas.objectives import ArmTerms, FixedTutors, IndexedTutors, Objective, SampledTutors, index_tutors
 from rnas.runs.recipes import Recipe
 from rnas.runs.run import Run, predict
-from rnas.runs.stage_trainers import checkpoints, make_loader, make_trainer, network_step, sampler, training_images
+from rnas.runs.stage_trainers import checkpoints, make_trainer, network_step, recipe_loader, recipe_rows
 from rnas.steps import forget_programs, over_seeds, run_steps, side_by_side, stacked, unstacked
 from rnas.steps.state import State
 from rnas.training.metrics_log import MetricsLog
@@ -101,7 +101,7 @@ def arm_trainer(run: Run, model: nn.Module, arms: Sequence[Arm]) -> tuple[Traine
     if shape:
         assert all(_alike(arms[0], arm) for arm in arms[1:]), stages
         recipe, tutors, state = _together(arms, shape)
-    loader = make_loader(run, recipe.randomness, recipe.batch_size, recipe.batch_size_key, _rows_at(run, recipe, seeds))
+    loader = recipe_loader(run, recipe, _rows_at(run, recipe, seeds))
     step, source = network_step(run, recipe, model, tutors, loader)
     trainer = make_trainer(
         run, stages[0], step, source, epochs=recipe.epochs, steps_per_epoch=step.steps_per_epoch,
@@ -141,8 +141,7 @@ def _rows_at(run: Run, recipe: Recipe, seeds: Sequence[int]) -> Callable | None:
     """Rows of the training images, [count, batch_size] of one seed, [count, S, batch_size] of several."""
     if run.config.data.streaming:
         return None
-    rows = np.arange(training_images(run))
-    orders = [sampler(run, recipe.randomness, rows, recipe.batch_size, seed).rows_at for seed in seeds]
+    orders = [recipe_rows(run, recipe, seed) for seed in seeds]
     if len(orders) == 1:
         return orders[0]
     return lambda first, count: np.stack([rows_at(first, count) for rows_at in orders], axis=1)

@@ -2,6 +2,7 @@
 
 import shlex
 
+import jax
 from ml_collections import ConfigDict
 
 from rnas import attacks
@@ -9,6 +10,7 @@ from rnas.attacks import catalogue
 from rnas.config.checks import value_of
 from rnas.evaluation.robustness_table import HEADLINE_ATTACK
 from rnas.models import build_model
+from rnas.objectives import METHODS
 from rnas.runs import recipes
 from rnas.runs.baselines import Baseline, parse
 from rnas.runs.run import Run
@@ -17,6 +19,7 @@ from rnas.steps.optimizer import make_optimizer
 from rnas.teachers.cache import matching_identity
 from rnas.teachers.teacher import CARD
 from rnas.training.loaders import per_device
+from rnas.training.messages import say
 from rnas.training.trackers import check_trackers
 
 
@@ -50,6 +53,7 @@ def check_config(run: Run) -> None:
         data = config.data
         build_model(config.teacher.architecture, mean=data.mean, std=data.std, num_classes=data.num_classes)
     _check_first_epochs(config)
+    _check_mixed_labels(config)
     names = recipes.model_names(config)
     for key in ("study.auto_attack", "evaluation.auto_attack", "evaluation.corruptions", "evaluation.models"):
         if unknown := sorted(set(value_of(config, key)) - {*names, *recipes.GROUPS}):
@@ -69,9 +73,22 @@ def check_surroundings(run: Run) -> None:
         _ = run.natural_teacher
     trains = {"teacher": recipes.trained_teachers(config), "search": run.search.searches}
     for stage in (*filter(trains.get, trains), "train"):
-        per_device(size := config[stage].batch_size, f"{stage}.batch_size")
+        each = per_device(size := config[stage].batch_size, f"{stage}.batch_size")
         if size > images:
             raise ValueError(f"{stage}.batch_size = {size}, but there are {images} training images: use at most that.")
+    if config.train.cutmix and each % 2:
+        raise ValueError(
+            f"train.batch_size = {size} gives each of {jax.device_count()} devices {each} images, but train.cutmix "
+            f"mixes them in pairs: use {size + jax.device_count()}."
+        )
+    if wanted := recipes.extra_images(config):
+        if (there := len(run.extra.images)) < wanted:
+            raise ValueError(
+                f"data.extra has {there} images, but a batch takes {wanted} of them: lower data.extra_share."
+            )
+        out = {name: number for name, number in run.extra.fingerprint["left_out"].items() if number}
+        words = "".join(f", {number:,} left out ({what})" for what, number in out.items())
+        say(f"data.extra: {there:,} images of {config.data.extra}{words}, {wanted} of a batch of {size}.")
     if run.search.searches:
         run.search.steps_per_epoch(images)
     given = config.teacher.path or (run.workdir / "teacher" / CARD).exists()
@@ -125,6 +142,18 @@ def _check_first_epochs(config: ConfigDict) -> None:
             raise ValueError(
                 f"stage {stage} trains by {method.name} from epoch {method.first_epoch} on, which it never reaches in "
                 f"{how.epochs}: set adversarial.{method.name}.first_epoch lower, or train longer."
+            )
+
+
+def _check_mixed_labels(config: ConfigDict) -> None:
+    """Refuses mixed images for a method that has no loss of mixed labels."""
+    for stage in recipes.learners(config):
+        how = recipes.recipe(config, stage)
+        if how.cutmix and not how.objective.adversarial.mixes_labels:
+            fit = ", ".join(name for name, method in METHODS.items() if method.mixes_labels)
+            raise ValueError(
+                f"stage {stage} trains by {how.objective.adversarial.name}, whose loss is not defined for the mixed "
+                f"labels of train.cutmix={how.cutmix}: use train.cutmix=0, or one of {fit}."
             )
 
 

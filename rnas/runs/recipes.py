@@ -46,6 +46,8 @@ class Recipe:
     perturbation: tuple[float, int]  # γ of adversarially perturbed weights, 0 for none, and the first epoch with them
     weight_average: float  # decay per step of a moving average of the weights, 0 for none
     drop_path: float  # probability of dropping a path at the last epoch
+    cutmix: float  # probability that an image is mixed with another one
+    extra_images: int  # of a batch, that are further ones (data.extra)
 
 
 def recipe(config: ConfigDict, stage: str) -> Recipe:
@@ -69,7 +71,24 @@ def recipe(config: ConfigDict, stage: str) -> Recipe:
         perturbation=(gamma, 0 if tuned else perturbation.first_epoch),
         weight_average=section.weight_average,
         drop_path=section.drop_path if name == "train" else 0.0,
+        cutmix=section.cutmix if name == "train" else 0.0,
+        extra_images=extra_images(config) if name == "train" else 0,
     )
+
+
+def extra_images(config: ConfigDict) -> int:
+    """How many images of a batch of student and baselines are of data.extra; 0 without such a set.
+
+    Raises ValueError where data.extra_share leaves nothing of the one set or of the other.
+    """
+    if not config.data.extra:
+        return 0
+    size, share = config.train.batch_size, config.data.extra_share
+    if not 0 < (found := round(share * size)) < size:
+        raise ValueError(
+            f"data.extra_share={share} of train.batch_size={size} images is {found}: both sets need one or more."
+        )
+    return found
 
 
 def _objective(config: ConfigDict, stage: str) -> Objective:

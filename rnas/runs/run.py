@@ -17,6 +17,7 @@ from rnas.artifacts.architecture import Architecture, TutorAssignment, load_arch
 from rnas.attacks import catalogue
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import Dataset, Split, load_dataset
+from rnas.data.extra_images import ExtraImages, load_extra
 from rnas.evaluation import Evaluator
 from rnas.evaluation.evaluated_model import in_float32
 from rnas.evaluation.robustness_table import CURVE_ATTACK
@@ -72,6 +73,12 @@ class Run:
                 "values, or use configs/own_data.py, which takes them from a set that rnas data import has made."
             )
         return dataset
+
+    @functools.cached_property
+    def extra(self) -> ExtraImages:
+        """The further training images of `data.extra`; raises ValueError where they are missing or do not fit."""
+        data = self.config.data
+        return load_extra(data.extra, self.dataset, data_dir=data.extra_dir or None)
 
     def stream(self, part: str, batch_size: int | None = None) -> Stream:
         """A part of the data set, decoded on the host while it is used."""

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnas.data.sampler import Sampler
+from rnas.data.datasets import Split
+from rnas.data.sampler import MixedSampler, Sampler
 from rnas.objectives import FixedTutors, IndexedTutors, SampledTutors
 from rnas.runs.recipes import TEACHERS, Recipe
 from rnas.runs.run import Run, predict
@@ -35,18 +36,45 @@ def sampler(run: Run, randomness: str, rows: np.ndarray, batch_size: int, seed: 
     return Sampler(rows, batch_size, (seed << 32) + zlib.crc32(randomness.encode()))
 
 
-def make_loader(run: Run, randomness: str, batch_size: int, key: str, rows_at: Callable | None = None) -> Loader:
+def recipe_rows(run: Run, recipe: Recipe, seed: int | None = None) -> Callable[[int, int], np.ndarray]:
+    """(first step, count) → rows [count, batch size] of `recipe_loader`, in the order of a seed, else of the run's."""
+    own, extra = len(run.dataset.train), recipe.extra_images
+    first = sampler(run, recipe.randomness, np.arange(own), recipe.batch_size - extra, seed)
+    if not extra:
+        return first.rows_at
+    rows = own + np.arange(len(run.extra.images))  # behind those of the set
+    return MixedSampler(first, sampler(run, f"{recipe.randomness}/extra", rows, extra, seed)).rows_at
+
+
+def recipe_loader(run: Run, recipe: Recipe, rows_at: Callable | None = None) -> Loader:
+    """The training images of a recipe; `rows_at` in place of those of `recipe_rows`."""
+    named = recipe.randomness, recipe.batch_size, recipe.batch_size_key
+    if run.config.data.streaming:
+        return make_loader(run, *named)
+    images = run.dataset.train
+    if recipe.extra_images:
+        both = images, run.extra.images
+        images = Split(
+            *(np.concatenate([getattr(each, name) for each in both]) for name in ("images", "labels", "ids"))
+        )
+    return make_loader(run, *named, rows_at or recipe_rows(run, recipe), images)
+
+
+def make_loader(
+    run: Run, randomness: str, batch_size: int, key: str, rows_at: Callable | None = None, images: Split | None = None
+) -> Loader:
     """Training images of a stage.
 
     Args:
       randomness: names their order.
       key: of the configuration, for messages about `batch_size`.
       rows_at: (first step, count) → rows, in place of one shuffled order of all images.
+      images: that rows are of, in place of those of the run's set.
     """
     if run.config.data.streaming:
         open_at = functools.partial(run.stream("train", batch_size).batches, workers=run.config.data.workers)
         return StreamLoader(open_at, batch_size=batch_size, what=key)
-    train = run.dataset.train
+    train = images or run.dataset.train
     rows_at = rows_at or sampler(run, randomness, np.arange(len(train)), batch_size).rows_at
     most = run.config.log_every_steps
     return ResidentLoader(train.images, train.labels, rows_at, batch_size=batch_size, most=most, what=key)
@@ -84,7 +112,7 @@ def network_trainer(
     run: Run, recipe: Recipe, model: nn.Module, tutors: FixedTutors | SampledTutors | None = None
 ) -> Trainer:
     """The trainer of a stage that trains the fixed network `model`."""
-    loader = make_loader(run, recipe.randomness, recipe.batch_size, recipe.batch_size_key)
+    loader = recipe_loader(run, recipe)
     step, source = network_step(run, recipe, model, tutors, loader)
     return make_trainer(
         run, recipe.stage, step, source, epochs=recipe.epochs, steps_per_epoch=step.steps_per_epoch,
@@ -114,6 +142,7 @@ def network_step(
         drop_path=DropPathSchedule(recipe.drop_path, epochs, per_epoch) if recipe.drop_path else None,
         perturbation=WeightPerturbation(gamma, first_epoch * per_epoch) if gamma else None,
         average=WeightAverage(recipe.weight_average) if recipe.weight_average else None,
+        cutmix=recipe.cutmix,
         steps_per_epoch=per_epoch,
     )  # fmt: skip
     return step, source

@@ -271,7 +271,7 @@ def test_fine_tuning_needs_no_warm_up(tmp_path, name):
 def test_unknown_variants_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown variant 'fgsm'; expected any of none, pgd_at, .*, methods"):
         opened(tmp_path, argument="fgsm")
-    with pytest.raises(ValueError, match="unknown variant 'long'; expected any of study, short, methods"):
+    with pytest.raises(ValueError, match="unknown variant 'long'; expected any of study, short, average, cutmix, "):
         opened(tmp_path, argument="short,long", file="fashion_mnist")
 
 

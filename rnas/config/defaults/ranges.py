@@ -48,6 +48,8 @@ RANGES = {
     "std": within(0, 1, without=(0,)),
     "crop_padding": at_least(0),
     "cutout": at_least(0),
+    "cutmix": SHARE,
+    "extra_share": within(0, 1, without=(0, 1)),
     "size": within(1, 2**14),
     "channels": within(1, 2**14),
     "cells": within(1, 1000),

@@ -41,6 +41,11 @@ def data() -> ConfigDict:
     config.flip = True  # mirror half of the training images
     config.mean = (0.491, 0.482, 0.447)  # normalisation inside the model, pixels in [0, 1]
     config.std = (0.247, 0.243, 0.262)  # of the same normalisation
+    # Another prepared set of the same image shape and classes, such as generated images, whose training part trains
+    # student and baselines too (not teacher and search); empty: none. An epoch stays as long as without.
+    config.extra = ""
+    config.extra_dir = ""  # where that set is, as data.dir
+    config.extra_share = 0.7  # of every batch, that is of that set
     config.streaming = False  # True: decode on the host while training (sets that do not fit in memory)
     config.workers = 0  # processes that decode a stream; 0: a thread for every core, in this one
     return config
@@ -122,6 +127,9 @@ def network_options(stage: ConfigDict) -> None:
     """Adds what only training of the final network uses."""
     stage.auxiliary = 0.0  # weight of the auxiliary head's loss, on clean images; 0: no head (stacked cells only)
     stage.cutout = 0  # side of the square that augmentation blanks, pixels; 0: none
+    # Share of the images that CutMix mixes with another one, labels too (arXiv 1905.04899; published: 0.5 and 1); it
+    # goes with weight_average (arXiv 2103.01946). 0: none.
+    stage.cutmix = 0.0
     stage.drop_path = 0.0  # probability of dropping a path, at the last epoch; grows linearly (stacked cells only)
     stage.perturbation = perturbation()  # of the weights
     stage.weight_average = 0.0  # decay per step of a moving average, which is then the student (0.995); 0: none
@@ -268,6 +276,13 @@ def check(config: ConfigDict) -> None:
     check_allowed(config, {"dtype": ("float32", "bfloat16"), "derive.tutor": ("argmax", "sampled")})
     if config.teacher.cache.views and config.data.streaming:
         raise ValueError("a teacher cache needs the images in memory: use teacher.cache.views=0 with data.streaming.")
+    if config.teacher.cache.views and (config.data.extra or config.train.cutmix):
+        raise ValueError(
+            "a teacher cache holds outputs for the set's own images as they are: use teacher.cache.views=0 with "
+            "data.extra or train.cutmix."
+        )
+    if config.data.extra and config.data.streaming:
+        raise ValueError("data.extra needs the images in memory: it does not go with data.streaming.")
     if "student" not in config.evaluation.models:
         raise ValueError(f"evaluation.models = {config.evaluation.models}: the student is always among them.")
     check_different(config, "baselines", "comparisons", "data.class_ids", "evaluation.epsilons", "evaluation.curve")

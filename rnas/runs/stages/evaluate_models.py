@@ -72,6 +72,8 @@ def evaluate_models(run: Run) -> None:
         models[name] = dataclasses.replace(models[name], attacks={**models[name].attacks, AUTO_ATTACK: found})
     if jax.process_index() == 0:
         data = {**run.dataset.fingerprint, "class_names": run.dataset.class_names}
+        if run.config.data.extra:
+            data["extra"] = {**run.extra.fingerprint, "share": run.config.data.extra_share}
         Evaluation(models, data, "linf", run.config.seed, versions(), precision()).write(run.workdir / FILE)
 
 
