@@ -27,8 +27,7 @@ FILE = "config.json"
 # Keys that may change from start to start: what is repeated and compared, and where and how fast it is done.
 FREE = (
     "study.", "comparisons", "data.dir", "data.extra_dir", "data.workers", "evaluation.batch_size",
-    "teacher.cache.dir",
-    "teacher.cache.resident_gib", "trackers",
+    "teacher.cache.dir", "teacher.cache.resident_gib", "trackers",
 )  # fmt: skip
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
 
