@@ -17,9 +17,9 @@ from safetensors.numpy import load_file, save
 from rnas.artifacts.files import replaced
 from rnas.export.card_text import about, card_text
 from rnas.export.comparison import check, difference_of_gradients, difference_of_logits
-from rnas.export.graph import read_graph
 from rnas.export.onnx_model import INPUT, OUTPUT, onnx_model
 from rnas.export.torch_code import torch_code
+from rnas.export.traced_program import read_graph
 from rnas.runs.loaded_model import Model
 
 PLATFORMS = ("cpu", "cuda", "tpu")

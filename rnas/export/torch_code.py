@@ -54,7 +54,10 @@ def load(weights=WEIGHTS):
 
 
 def torch_code(graph: Graph, title: str, about: str, weights: str) -> str:
-    """Returns the text of the module; `weights` is the name of the file of its tensors, in the same folder."""
+    """Returns the text of the module; `weights` is the name of the file of its tensors, in the same folder.
+
+    Raises ValueError for a step that PyTorch has no expression for.
+    """
     height, width, channels = graph.image_shape
     last = next(step for step in reversed(graph.steps) if step.kind in ("linear", "columns"))
     classes = len(last.settings["columns"]) if last.kind == "columns" else last.settings["features"]
@@ -201,7 +204,7 @@ def _expression(step: Step, inputs: list[str]) -> str:
         return f"images.new_full((len(images), {', '.join(map(str, settings['size']))}), {settings['number']})"
     if kind in ("average_pool", "max_pool", "window_sum"):
         return _pool(kind, settings, inputs[0])
-    raise NotImplementedError(kind)
+    raise ValueError(f"the operation {kind!r} of this network is not known in PyTorch code.")
 
 
 def _grouped(expression: str) -> str:
@@ -227,7 +230,7 @@ def _pool(kind: str, settings: Mapping[str, Any], x: str) -> str:
     even = all(before == after for before, after in padding)
     value = ", value=-float('inf')" if kind == "max_pool" else ""
     if not even and kind == "average_pool":
-        raise NotImplementedError("an average over padding that is not the same on both sides")
+        raise ValueError(f"PyTorch has no average without its padding where that is unequal, as here {padding}.")
     if not even:
         x = f"F.pad({x}, {_pads(padding)}{value})"
     around = tuple(before if even else 0 for before, _ in padding)

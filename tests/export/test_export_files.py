@@ -13,9 +13,10 @@ import small_networks as networks
 
 from rnas.evaluation import evaluated_teacher
 from rnas.export import FORMATS, export, formats
-from rnas.export.graph import BATCH, read_graph
+from rnas.export.graph import Graph, Step
 from rnas.export.onnx_model import onnx_model
 from rnas.export.torch_code import torch_code
+from rnas.export.traced_program import BATCH, read_graph
 from rnas.teachers import content_hash, import_torch, load_teacher
 
 ALL = [*networks.STUDENTS, *networks.TEACHERS]
@@ -190,6 +191,19 @@ def test_a_network_that_cannot_be_expressed_is_named(model_named):
     ):
         with pytest.raises(ValueError, match=f"cannot be exported: it holds {reason}"):
             read_graph(function, model.variables, model.image_shape)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Step("average_pool", (-1,), dict(size=(3, 3), stride=2, padding=((0, 1), (0, 1)))), "is unequal, as here"),
+        (Step("cumulate", (-1,), {}), "the operation 'cumulate' of this network is not known in PyTorch code"),
+    ],
+)
+def test_what_pytorch_code_cannot_express_is_named(step, message):
+    steps = (step, Step("linear", (0,), dict(name="classifier", channels=4, features=2, bias=True)))
+    with pytest.raises(ValueError, match=message):
+        torch_code(Graph(steps, {}, (8, 8, 1)), "some", "", "some.safetensors")
 
 
 @pytest.mark.parametrize(
