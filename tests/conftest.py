@@ -19,6 +19,7 @@ pytest_plugins = [
     "browser",
     "own_images",
     "processes",
+    "brief_attacks",
     "quick_attacks",
     "slurm_cluster",
     "small_kernel",

@@ -44,6 +44,8 @@ class AttackedModel:
     architecture: str = ""  # what it is, for people
     params: Count | None = None  # None where its size is not known
     macs: Count | None = None
+    # Whether attacks had its gradient, or its answers alone; written where they had not.
+    differentiable: Annotated[bool, Field(exclude_if=bool)] = True
 
     def __post_init__(self):
         if not self.label:

@@ -15,6 +15,7 @@ NAMES = (
     "fgsm", "pgd_<steps>", "mim_<steps>", "cw_<steps>", "pgd_100_ce", "apgd_ce", "apgd_margin", "apgd_dlr", "apgd_t",
     "fab", "fab_t", "square",
 )  # fmt: skip
+WITHOUT_GRADIENT = ("square",)  # which of them use the answers of the model alone
 PGD_STEP = 1 / 4  # of ε: 2/255 at 8/255
 REFERENCE_STEP = 1 / 8  # of ε: 1/255 at 8/255
 CW_STEP = 0.003 * 255 / 8  # of ε: 0.003 at 8/255

@@ -1,4 +1,4 @@
-"""`rnas attack`: the long, checked evaluation of one model: of a run, a teacher directory, or PyTorch.
+"""`rnas attack`: the long, checked evaluation of one model: of a run, a teacher directory, PyTorch, an ONNX file.
 
 With --corruptions it measures the accuracy under common corruptions in place of attacks.
 """
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_model(parser)
     add("--torch", metavar="MODULE:FUNCTION", help="a PyTorch model, that a function of a module or of FILE.py returns")
+    add("--onnx", metavar="FILE", help="an ONNX file, run by onnxruntime; it has no gradient: --attack=square")
     words = "auto_attack, or a list such as pgd_100*5,apgd_t; known are also apgd_ce, apgd_dlr, fab_t, fab, square, "
     words += "fgsm, mim_20, cw_30"
     add("--attack", default=OF_ATTACKS["attack"], metavar="NAMES", help=words)
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "in place of attacks: accuracy under common corruptions, computed, or of a prepared SET of published images, "
     )
     add("--corruptions", nargs="?", const=COMPUTED, metavar="SET", help=words + "such as cifar10_corrupted")
-    add("--dataset", help="a TFDS set; default: the one of the run, or of the teacher's card")
+    add("--dataset", help="a TFDS set; default: the one of the run, or of the card in teacher or file")
     add_shared(parser, "--data-dir")
     add("--split", default="test", choices=["test", "validation", "train"])
     add("--count", type=int, metavar="N", help="the first N images; default: all")
@@ -49,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--individually", action="store_true", help="every attack on every image, fooled before or not")
     words = "also try the images of this finished evaluation of another model; may be repeated"
     add("--transfer", action="append", default=[], metavar="DIR", help=words)
-    add("--output", metavar="DIR", help="default: a folder of its own in WORKDIR/attacks, of --torch in ./attacks")
+    words = "default: a folder of its own in WORKDIR/attacks, of --torch and --onnx in ./attacks"
+    add("--output", metavar="DIR", help=words)
     add("--tolerate-failed-checks", action="store_true", help="exit with 0 although a sanity check failed")
     add_shared(parser, *SEVERAL, "--json")
 
@@ -79,7 +81,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     names = ("attack", "version", "seed", "batch_size", "individually")
     settings = Settings(**{name: getattr(arguments, name) for name in names}, transfer=tuple(arguments.transfer))
     with interruptible():
-        model, dataset = _of_torch(arguments) if arguments.torch else _of_rnas(arguments)
+        model, dataset = _model_and_data(arguments)
         folder = _home(arguments) / "attacks"
         summary = assess_dataset(
             model, dataset, threat, settings, folder, split=arguments.split, count=arguments.count,
@@ -109,13 +111,14 @@ def _corrupt(arguments: argparse.Namespace) -> int:
     from rnas.data.corruptions import PreparedCorruptions
     from rnas.evaluation import measure_corruptions_of_dataset
     from rnas.pages import write_corruption_page, write_report
+    from rnas.runs.table_status import is_one as is_table
     from rnas.training.interruption import interruptible
 
     given = [name for name, default in OF_ATTACKS.items() if getattr(arguments, name) != default]
     if given := [*given, *(["transfer"] if arguments.transfer else [])]:
         raise ValueError(f"--corruptions is no attack: give it without --{', --'.join(given)}.")
     with interruptible():
-        model, dataset = _of_torch(arguments) if arguments.torch else _of_rnas(arguments)
+        model, dataset = _model_and_data(arguments)
         computed = arguments.corruptions == COMPUTED
         prepared = None if computed else PreparedCorruptions(arguments.corruptions, arguments.data_dir)
         summary = measure_corruptions_of_dataset(
@@ -124,7 +127,7 @@ def _corrupt(arguments: argparse.Namespace) -> int:
             foreign=arguments.dataset is not None, output=arguments.output,
             report=lambda folder: say(f"page: {write_corruption_page(folder)}"),
         )  # fmt: skip
-        if arguments.workdir and jax.process_index() == 0:
+        if arguments.workdir and not is_table(Path(arguments.workdir)) and jax.process_index() == 0:
             write_report(Path(arguments.workdir))
     if arguments.json:
         print(json.dumps(summary.to_json()))
@@ -206,12 +209,32 @@ def threat_of(arguments: argparse.Namespace) -> Threat:
     return Threat.of("8/255" if arguments.epsilon is None else arguments.epsilon, arguments.norm)
 
 
+def _model_and_data(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    named = [arguments.workdir, arguments.teacher, arguments.torch, arguments.onnx]
+    if (arguments.torch or arguments.onnx) and len([*filter(None, named)]) > 1:
+        raise ValueError("name one model: --torch=MODULE:FUNCTION, --onnx=FILE, --workdir=RUN or --teacher=DIR.")
+    if arguments.torch:
+        return _of_torch(arguments)
+    return _of_onnx(arguments) if arguments.onnx else _of_rnas(arguments)
+
+
+def _of_onnx(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
+    """The model of a file, and the set that the command names, or that of the card in the file."""
+    from rnas.data.datasets import load_dataset
+    from rnas.evaluation.onnx_file import OnnxFile
+
+    found = OnnxFile.read(arguments.onnx)
+    if not (name := arguments.dataset or found.card.get("dataset")):
+        raise ValueError(f"{arguments.onnx} does not name the data it was trained on; give --dataset.")
+    dataset = load_dataset(name, data_dir=arguments.data_dir, held_out=0, seed=0)
+    _check_fit(dataset, name, found.classes, found.image_shape)
+    return found.evaluated(name=Path(arguments.onnx).stem, source=arguments.onnx), dataset
+
+
 def _of_torch(arguments: argparse.Namespace) -> tuple[EvaluatedModel, Dataset]:
     from rnas.data.datasets import load_dataset
     from rnas.evaluation.torch_model import evaluated_torch, load_torch
 
-    if arguments.workdir or arguments.teacher:
-        raise ValueError("name one model: --torch=MODULE:FUNCTION, --workdir=RUN or --teacher=DIR.")
     if not arguments.dataset:
         raise ValueError("--torch needs --dataset=NAME: a PyTorch model does not name the data it was trained on.")
     dataset = load_dataset(arguments.dataset, data_dir=arguments.data_dir, held_out=0, seed=0)

@@ -2,8 +2,8 @@
 
 `evaluate` fills the tables of a run with attacks of the PGD family. `assess` is the long, checked evaluation of one
 model, with AutoAttack; `assess_dataset` the same for a model of a run, `assess_function` for any JAX function, which
-`torch_logits` makes of a PyTorch model. `measure_corruptions` judges a model on corrupted images, with the same two
-besides.
+`torch_logits` makes of a PyTorch model, and `callback_logits` of any other that is computed elsewhere.
+`measure_corruptions` judges a model on corrupted images, with the same two besides.
 """
 
 from rnas.artifacts.attack import Threat
@@ -14,6 +14,7 @@ from rnas.evaluation.corruption_benchmark import (
     measure_corruptions_of_function,
 )
 from rnas.evaluation.evaluated_model import EvaluatedModel, evaluated_teacher
+from rnas.evaluation.foreign_model import callback_logits
 from rnas.evaluation.robustness_table import Evaluator, evaluate
 from rnas.evaluation.task import Settings
 from rnas.evaluation.torch_model import torch_logits
@@ -26,6 +27,7 @@ __all__ = [
     "assess",
     "assess_dataset",
     "assess_function",
+    "callback_logits",
     "evaluate",
     "evaluated_teacher",
     "measure_corruptions",

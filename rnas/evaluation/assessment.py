@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from rnas.artifacts.attack import FILE, AttackSummary, Images, Threat
+from rnas.attacks.catalogue import WITHOUT_GRADIENT
 from rnas.attacks.input_checks import check_inputs, check_types
 from rnas.attacks.programs import check_shape
 from rnas.attacks.sanity_checks import check_complete
@@ -21,6 +22,7 @@ from rnas.data.datasets import Dataset, Split
 from rnas.evaluation.benchmark import run_benchmark
 from rnas.evaluation.evaluated_images import check_a, differing, first_images, folder_name, hash_of
 from rnas.evaluation.evaluated_model import EvaluatedModel, function_model
+from rnas.evaluation.foreign_model import NO_GRADIENT
 from rnas.evaluation.ledger import Ledger, completed, finished, is_closed
 from rnas.evaluation.runner import pixels
 from rnas.evaluation.task import Settings, Task
@@ -46,6 +48,8 @@ def assess(
     dataset = dataclasses.replace(dataset, count=len(split), sha256=hash_of(split))
     task = Task(model, split, dataset, threat, settings, folder)
     check_shape(task.plan.runs, split.images.shape[1:], threat.norm)
+    if not (model.differentiable or {*task.attack_names} <= {*WITHOUT_GRADIENT}):
+        raise ValueError(f"{settings.attack}: {NO_GRADIENT.format(' or '.join(WITHOUT_GRADIENT))}")
     file = folder / FILE
     if (former := finished(AttackSummary, file, task.identity)) and is_closed(file):
         return former

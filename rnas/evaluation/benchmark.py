@@ -149,9 +149,11 @@ def _curve_run(norm: str) -> AttackRun:
 
 
 def _measure_curve(measuring: Measuring, right: np.ndarray) -> Curve:
-    """Accuracy at each radius, each measured on all correctly classified examples."""
+    """Accuracy at each radius, each measured on all correctly classified examples; none without gradients."""
     threat, count = measuring.task.threat, len(measuring.task.split)
     run = _curve_run(threat.norm)
+    if not measuring.task.model.differentiable:
+        return Curve(run.name, ())
     radii = {share * threat.epsilon for share in CURVE_OF_OTHERS}
     if threat.norm == "linf":
         radii = {*(number / 255 for number in CURVE), threat.epsilon}
@@ -188,6 +190,8 @@ def _estimate(task: Task, right: int) -> float:
     """Forward passes of one image, should nothing be fooled."""
     norm = task.threat.norm
     attacks = sum(run.cost for run in task.plan.runs)
+    if not task.model.differentiable:
+        return right * attacks
     radii = len(CURVE) + 1 if norm == "linf" else len(CURVE_OF_OTHERS)
     return right * (attacks + radii * _curve_run(norm).cost) + min(right, sanity.EXAMPLES) * sanity.cost(norm)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rnas.artifacts.attack import IMAGES, FoolingImages, write_examples
+from rnas.attacks.catalogue import WITHOUT_GRADIENT
 from rnas.attacks.result import AttackResult
 from rnas.data.datasets import Split
 from rnas.evaluation.runner import pixels
@@ -42,7 +43,7 @@ class Examples:
 
     def with_gradients(self, column: dict[str, np.ndarray]) -> np.ndarray:
         """bool [N], whether `column`, such as `success`, is above zero for any attack that uses gradients."""
-        found = [values > 0 for attack, values in column.items() if attack != "square"]
+        found = [values > 0 for attack, values in column.items() if attack not in WITHOUT_GRADIENT]
         return np.any([np.zeros(len(self.split), bool), *found], axis=0)
 
     @staticmethod

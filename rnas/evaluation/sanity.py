@@ -4,6 +4,7 @@ Programs have the form that `Runner` takes: (logits_fn, images, labels, keys, se
 """
 
 from collections.abc import Callable, Iterable, Sequence
+import dataclasses
 import functools
 from typing import Any
 
@@ -59,7 +60,7 @@ def run_checks(
     transferred: Sequence[np.ndarray],
     curve: Curve,
 ) -> list[Check]:
-    """B to H, after all attacks.
+    """B to H, after all attacks; without gradients G alone.
 
     Args:
       right: rows of the examples that are classified correctly without attack.
@@ -67,6 +68,8 @@ def run_checks(
     """
     task = measuring.task
     norm, count = task.threat.norm, len(task.split)
+    if not task.model.differentiable:
+        return _checks_without_gradients(task.model.num_classes, norm, examples)
     settings = task.plan.runs[0].at(task.threat.epsilon)
     some = right[:EXAMPLES]
 
@@ -110,6 +113,21 @@ def run_checks(
         sanity_checks.check_silent(claimed, examples.held[: len(claimed)]),
         sanity_checks.check_stability(stable["change"], stable["slope"]),
     ]
+
+
+def _checks_without_gradients(num_classes: int, norm: str, examples: Examples) -> list[Check]:
+    """G; nothing is known of what the others judge, which is how attacks by gradient did."""
+    none = np.zeros(0)
+    unknown = [
+        sanity_checks.check_gradients(none, none, none),
+        sanity_checks.check_noise(none, none),
+        sanity_checks.check_order({}),
+        sanity_checks.check_monotone((), (), 0.0, num_classes, norm),
+        sanity_checks.check_finished(none, none, none),
+        sanity_checks.check_stability(none, none),
+    ]
+    skipped = [dataclasses.replace(check, figure="the model has no gradient") for check in unknown]
+    return [*skipped, sanity_checks.check_silent(examples.claimed, examples.held)]
 
 
 def extra_attack(

@@ -15,10 +15,11 @@ import threading
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnas.evaluation.evaluated_model import EvaluatedModel
+from rnas.evaluation.foreign_model import callback_logits
+from rnas.training.optional_packages import needed
 
 WRAP = "wrap it: lambda images: model(images)[0], or whatever gives the logits alone"
 
@@ -35,28 +36,14 @@ def torch_logits(model: Callable) -> Callable[[jax.Array], jax.Array]:
     refuses images of that shape, or returns anything but logits.
     """
     bridge = _Bridge(model)
-
-    @jax.custom_vjp
-    def logits_fn(images: jax.Array) -> jax.Array:
-        shape = jax.ShapeDtypeStruct((images.shape[0], bridge.classes(images.shape[1:])), jnp.float32)
-        return jax.pure_callback(bridge.logits, shape, images, vmap_method="broadcast_all")
-
-    def forward(images):
-        return logits_fn(images), images
-
-    def backward(images, cotangent):
-        shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
-        return (jax.pure_callback(bridge.gradient, shape, images, cotangent, vmap_method="broadcast_all"),)
-
-    logits_fn.defvjp(forward, backward)
-    return logits_fn
+    return callback_logits(bridge.logits, bridge.classes, bridge.gradient)
 
 
 class _Bridge:
     """A PyTorch model on arrays of JAX with channels last; any axes may stand before those of a batch."""
 
     def __init__(self, model: Callable):
-        torch = _torch()
+        torch = needed("torch", "torch", "a PyTorch model")
         self.torch, self.model = torch, model
         parameters = [*model.parameters(), *model.buffers()] if isinstance(model, torch.nn.Module) else []
         self.device = parameters[0].device if parameters else torch.device("cpu")
@@ -116,20 +103,13 @@ class _Bridge:
         return found.detach().cpu().numpy().reshape(shape if image else (*shape[:-3], -1))
 
 
-def _torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        raise ValueError("a PyTorch model needs PyTorch, which is not installed: pip install 'rnas[torch]'.") from error
-
-
 def load_torch(place: str) -> Callable:
     """The PyTorch model that a function gives: `package.module:function` or `path/to/file.py:function`.
 
     A module is looked for where Python looks, and in the current folder. Instead of a function there may be the model.
     Raises ValueError where it, or PyTorch, is not there; what the function itself raises passes through.
     """
-    torch = _torch()
+    torch = needed("torch", "torch", "a PyTorch model")
     path, colon, name = place.rpartition(":")
     if not (colon and path and name):
         raise ValueError(f"--torch={place}: expected MODULE:FUNCTION or FILE.py:FUNCTION, such as model.py:load.")
@@ -159,7 +139,7 @@ def evaluated_torch(model: Callable, image_shape: tuple[int, int, int], *, name:
 
     It is recognised by its parameters and by its logits on a few random images.
     """
-    torch = _torch()
+    torch = needed("torch", "torch", "a PyTorch model")
     logits_fn = torch_logits(model)
     images = np.random.default_rng(0).random((4, *image_shape), np.float32)
     logits = np.asarray(jax.jit(logits_fn)(images), np.float64)

@@ -1,7 +1,7 @@
 """The formats: how a model is written, run back and compared. Nothing takes its final name before it has been."""
 
 from collections.abc import Callable, Mapping
-import importlib
+import dataclasses
 import json
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +15,15 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from rnas.artifacts.files import replaced
+from rnas.evaluation.onnx_file import OnnxFile
 from rnas.export.card_text import about, card_text
 from rnas.export.comparison import check, difference_of_gradients, difference_of_logits
-from rnas.export.onnx_model import INPUT, OUTPUT, onnx_model
+from rnas.export.onnx_model import onnx_model
+from rnas.export.quantization import calibration_images, quantized_onnx
 from rnas.export.torch_code import torch_code
 from rnas.export.traced_program import read_graph
 from rnas.runs.loaded_model import Model
+from rnas.training.optional_packages import needed
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -64,7 +67,7 @@ def _write_safetensors(model: Model, path: Path) -> Exported:
 
 def _write_torch(model: Model, path: Path) -> Exported:
     """A module in a file of its own, and its state beside it."""
-    torch = _needed("torch", "torch")
+    torch = needed("torch", "torch", "an export, which is run back before it is kept,")
     weights = path.with_suffix(".pt.safetensors")
     graph = read_graph(model.evaluated.predict, model.variables, model.image_shape)
     text = torch_code(graph, model.card.label, about(model.card), weights.name)
@@ -92,22 +95,39 @@ def _write_torch(model: Model, path: Path) -> Exported:
     return Exported((path, weights), differences)
 
 
+def onnx_file(model: Model, *, figures: bool = True) -> bytes:
+    """The model as an ONNX file of float32, its card among the metadata; raises ValueError as `export`.
+
+    Without `figures` the card is without what was measured of the model, and the file the same before and after.
+    """
+    if not figures:
+        model = dataclasses.replace(model, card=dataclasses.replace(model.card, evaluation=None, attacks=()))
+    needed("onnx", "export", "an export")
+    graph = read_graph(model.evaluated.predict, model.variables, model.image_shape)
+    return onnx_model(graph, model.card.label, {"card": _card(model)}).SerializeToString()
+
+
 def _write_onnx(model: Model, path: Path) -> Exported:
     """One file with the weights inside."""
-    onnx, runtime = _needed("onnx", "export"), _needed("onnxruntime", "export")
-    graph = read_graph(model.evaluated.predict, model.variables, model.image_shape)
-    made = onnx_model(graph, model.card.label, {"card": _card(model)})
+    content = onnx_file(model)
     with replaced(path) as temporary:
-        onnx.save(made, temporary)
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        session = runtime.InferenceSession(str(temporary), options, providers=["CPUExecutionProvider"])
+        temporary.write_bytes(content)
+        differences = _checked(model, "ONNX model", OnnxFile.read(temporary).logits)
+    return Exported((path,), differences)
 
-        def logits(images: np.ndarray) -> np.ndarray:
-            (found,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
-            return found
 
-        differences = _checked(model, "ONNX model", logits)
+def _write_int8(model: Model, path: Path) -> Exported:
+    """The ONNX file in 8 bits, without the figures of the float network.
+
+    It is no copy: what it predicts is compared, and a file that guesses is not kept.
+    """
+    images = calibration_images(model).pixels
+    content = quantized_onnx(onnx_file(model, figures=False), images)
+    with replaced(path) as temporary:
+        temporary.write_bytes(content)
+        expected, found = np.asarray(model.logits(images)), OnnxFile.read(temporary).logits(images)
+        differences = {"predictions": float(np.mean(expected.argmax(1) != found.argmax(1)))}
+        check(differences, "int8 ONNX model")
     return Exported((path,), differences)
 
 
@@ -137,6 +157,7 @@ FORMATS: Mapping[str, tuple[str, Callable[[Model, Path], Exported]]] = {
     "safetensors": (".safetensors", _write_safetensors),
     "torch": (".py", _write_torch),
     "onnx": (".onnx", _write_onnx),
+    "int8": (".onnx", _write_int8),
     "stablehlo": (".stablehlo", _write_stablehlo),
     "card": (".md", _write_card),
 }
@@ -156,12 +177,3 @@ def _card(model: Model) -> str:
 
 def _channels_first(torch: Any, images: np.ndarray) -> Any:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-
-
-def _needed(package: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ValueError(
-            f"an export is run back before it is kept, and {package} is not installed: pip install 'rnas[{extra}]'."
-        ) from error

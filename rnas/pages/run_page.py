@@ -15,6 +15,7 @@ from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.corruption_page import corruptions_of_run, under_corruptions
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.decisions import decisions
+from rnas.pages.deployed import deployed
 from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
 from rnas.pages.quantity import compact, exact, norm_label, percent
@@ -75,6 +76,7 @@ def run_context(workdir: str | Path, beside: Sequence[str | Path] = ()) -> dict[
             results=("Results", _results(results)),
             differences=("Differences", _differences(files, results, differences)),
             beside=("Beside other runs", comparison(runs)),
+            deployed=("As deployed", deployed(files)),
             attack_suite=("Attack suite", attack_suite(files)),
             corruptions=("Common corruptions", corruptions_of_run(files)),
             network=(f"The {files.noun}", _network(files)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts import attack, corruptions, evaluation, metrics, run_record
+from rnas.artifacts import attack, corruptions, evaluation, metrics, quantized_model, run_record
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.corruptions import CorruptionSummary
@@ -17,6 +17,7 @@ from rnas.artifacts.evaluation import Evaluation, ExampleImages
 from rnas.artifacts.files import read_object
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.outcomes import FOLDER, Outcomes
+from rnas.artifacts.quantized_model import QuantizedModel
 from rnas.artifacts.run_record import RunRecord
 from rnas.artifacts.search_history import SearchHistory, read_history
 
@@ -65,6 +66,7 @@ class Workdir:
         unfinished: folders of the attack suite and of corruptions that are not finished.
         corruptions: folder -> accuracy under common corruptions, in the order of the models.
         history: what the search held to be likely, epoch by epoch.
+        quantized: int8 files of its models.
     """
 
     config: Mapping[str, Any]
@@ -80,6 +82,7 @@ class Workdir:
     unfinished: tuple[str, ...]
     corruptions: Mapping[str, CorruptionSummary]
     history: SearchHistory | None
+    quantized: tuple[QuantizedModel, ...] = ()
 
     @property
     def origin(self) -> Mapping[str, str] | None:
@@ -185,6 +188,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         ),
         corruptions={name: corrupted[name] for name in known},
         history=read_history(workdir),
+        quantized=tuple(QuantizedModel.read(path) for path in sorted(workdir.glob(f"{quantized_model.FOLDER}/*.json"))),
     )
 
 

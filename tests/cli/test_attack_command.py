@@ -319,7 +319,7 @@ def test_exactly_one_model_must_be_named(bare, teacher, refused):
 def test_a_model_of_pytorch_needs_pytorch(data, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     message = refused("--torch=model.py:load", "--dataset=digits", f"--data-dir={data}")
-    assert "needs PyTorch, which is not installed: pip install 'rnas[torch]'" in message
+    assert "needs torch, which is not installed: pip install 'rnas[torch]'" in message
 
 
 @pytest.mark.parametrize(

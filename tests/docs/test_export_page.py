@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_attacks")
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
-NEEDED = {"torch": "torch", "onnx": "onnxruntime"}  # format: package that runs it
+NEEDED = {"torch": "torch", "onnx": "onnxruntime", "int8": "onnxruntime"}  # format: package that runs it
 
 
 def blocks(language):
@@ -36,7 +36,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["torch", "onnx", "stablehlo", "safetensors", "card"])
+@pytest.mark.parametrize(
+    "kind", ["torch", "onnx", pytest.param("int8", marks=pytest.mark.slow), "stablehlo", "safetensors", "card"]
+)
 def test_its_commands_write_what_its_code_reads(kind, folder, monkeypatch, capsys):
     if package := NEEDED.get(kind):
         pytest.importorskip(package, reason=f"runs the export by {package}, which is not installed")
@@ -63,7 +65,7 @@ def test_its_commands_write_what_its_code_reads(kind, folder, monkeypatch, capsy
 def test_the_export_is_attacked_as_written(folder, monkeypatch, capsys):
     pytest.importorskip("torch", reason="attacks the export in PyTorch, which is not installed")
     monkeypatch.chdir(folder)
-    (command,) = commands("attack")
+    command = next(words for words in commands("attack") if words[1].startswith("--torch="))
     for words in commands("export"):
         if "--format=torch" in words:
             assert main(words) == 0

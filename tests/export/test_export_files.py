@@ -214,7 +214,7 @@ def test_what_pytorch_code_cannot_express_is_named(step, message):
         (
             "tflite",
             "model.tflite",
-            "unknown format 'tflite'; expected one of safetensors, torch, onnx, stablehlo, card",
+            "unknown format 'tflite'; expected one of safetensors, torch, onnx, int8, stablehlo, card",
         ),
     ],
 )
@@ -229,5 +229,5 @@ def test_a_missing_package_is_named(model_named, tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ValueError, match=r"onnx is not installed: pip install 'rnas\[export\]'"):
+    with pytest.raises(ValueError, match=r"onnx, which is not installed: pip install 'rnas\[export\]'"):
         export(model_named("widths"), "onnx", tmp_path / "model.onnx")

@@ -1,15 +1,16 @@
 """Stage `evaluate`: attacks every model on the test set, once. No other stage reads that set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from rnas.artifacts import corruptions
-from rnas.artifacts.attack import read_examples
+from rnas.artifacts.attack import AttackSummary, read_examples
 from rnas.artifacts.evaluation import FILE, IMAGES, Evaluation, ExampleImages, ModelScores
 from rnas.artifacts.outcomes import FOLDER, Outcomes, measurement
 from rnas.artifacts.run_record import precision, versions
@@ -119,26 +120,36 @@ def _measure(run: Run, model: EvaluatedModel, test: Split, file: Path) -> tuple[
     return measured
 
 
-def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore:
+def auto_attack_count(run: Run) -> int | None:
+    """How many of the first test images AutoAttack attacks; None: all."""
+    config = run.config.evaluation
+    return min(filter(None, (config.count, config.auto_attack_count)), default=None)
+
+
+def auto_attack(run: Run, model: EvaluatedModel, report: Callable[[Path], Any]) -> AttackSummary:
     """AutoAttack at the headline radius, in the folder where `rnas attack` would put it and find it.
 
-    Adds which images it leaves to the file of `outcomes`, if there is one.
+    `report` is called with this folder at the end.
     """
-    config = run.config.evaluation
-    threat = Threat.of(config.epsilons[0])
+    return assess_dataset(
+        model, run.dataset, Threat.of(run.config.evaluation.epsilons[0]),
+        Settings(batch_size=run.config.evaluation.batch_size), run.workdir / "attacks",
+        count=auto_attack_count(run), report=report,
+    )  # fmt: skip
+
+
+def _auto_attack(run: Run, model: EvaluatedModel, outcomes: Path) -> AttackScore:
+    """AutoAttack; adds which images it leaves to the file of `outcomes`, if there is one."""
 
     def add_outcomes(folder: Path) -> None:
         if outcomes.exists():  # not of a model that an earlier version measured
-            name = measurement(AUTO_ATTACK, threat.epsilon_text)
+            name = measurement(AUTO_ATTACK, str(run.config.evaluation.epsilons[0]))
             Outcomes.read(outcomes).with_examples(name, read_examples(folder)).write(outcomes)
 
-    found = assess_dataset(
-        model, run.dataset, threat, Settings(batch_size=config.batch_size), run.workdir / "attacks",
-        count=min(filter(None, (config.count, config.auto_attack_count)), default=None), report=add_outcomes,
-    )  # fmt: skip
+    found = auto_attack(run, model, add_outcomes)
     if broken := found.failed:
         say(f"warning: sanity checks {', '.join(broken)} of AutoAttack on {model.name} failed; see the report.")
-    return AttackScore(**vars(found.robust), epsilon=threat.epsilon, settings={"version": found.version})
+    return AttackScore(**vars(found.robust), epsilon=found.threat.epsilon, settings={"version": found.version})
 
 
 def _corruptions(run: Run, model: EvaluatedModel) -> CorruptionScore:
