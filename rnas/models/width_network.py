@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from rnas.layers import ConvBatchNorm, Normalize, hswish
 from rnas.models.image_classifier import ImageClassifier, Make
-from rnas.spaces.width_space import WidthSpace
+from rnas.spaces.width_space import Block, WidthSpace
 
 
 def _align(x: jax.Array, channels: int) -> jax.Array:
@@ -82,6 +82,10 @@ class FBNet(ImageClassifier, kw_only=True):
     def taps(self) -> tuple[str, ...]:
         return self.space.taps
 
+    @property
+    def conv_norm(self) -> Make:
+        return functools.partial(ConvBatchNorm, use_bias=self.conv_bias, **self.normalisation)
+
     @nn.compact
     def __call__(self, images, masks=None, *, train=False):
         """Returns logits and taps, the latter after BatchNorm, activation and mask.
@@ -90,22 +94,14 @@ class FBNet(ImageClassifier, kw_only=True):
         """
         widths = self.space.largest if self.widths is None else self.space.check_widths(self.widths)
         masks = (None,) * len(widths) if masks is None else masks
-        conv_norm: Make = functools.partial(ConvBatchNorm, use_bias=self.conv_bias, **self.normalisation)
+        conv_norm = self.conv_norm
         x = Normalize(self.mean, self.std)(images)
         x = hswish(conv_norm(self.space.stem_width, stride=self.space.stem_stride, name="stem")(x, train=train))
         out = {"stem": x}
         width, largest, mask = self.space.stem_width, self.space.stem_width, None
         for block, features, output_mask in zip(self.space.blocks, widths, masks, strict=True):
-            in_shape = block.stride == 1 and largest == block.width
-            x, taps = InvertedResidual(
-                features=features,
-                expanded=block.expansion * (width if self.mask_expansion else largest),
-                stride=block.stride,
-                expand=block.expansion > 1,
-                shortcut=in_shape and (self.shortcut == "aligned" or width == features),
-                conv_norm=conv_norm,
-                name=block.name,
-            )(x, self._expansion_mask(mask, block.expansion), output_mask, train=train)
+            module = block_module(self, block, width=width, largest=largest, features=features)
+            x, taps = module(x, self._expansion_mask(mask, block.expansion), output_mask, train=train)
             out.update({f"{block.name}.{part}": tap for part, tap in taps.items()})
             width, largest, mask = features, block.width, output_mask
         if self.space.pool_features is not None:
@@ -126,6 +122,26 @@ class FBNet(ImageClassifier, kw_only=True):
     def _expansion_mask(self, mask, expansion):
         """repeat(mask, e): the first e·c_in expanded channels of a one-hot mask."""
         return jnp.repeat(mask, expansion) if self.mask_expansion and mask is not None else None
+
+
+def block_module(network: FBNet, block: Block, *, width: int, largest: int, features: int) -> InvertedResidual:
+    """A block of a network, also to be used alone; called inside of the network it is a part of it.
+
+    Args:
+      width: of its input in channels.
+      largest: what this could be at most.
+      features: width of its output.
+    """
+    in_shape = block.stride == 1 and largest == block.width
+    return InvertedResidual(
+        features=features,
+        expanded=block.expansion * (width if network.mask_expansion else largest),
+        stride=block.stride,
+        expand=block.expansion > 1,
+        shortcut=in_shape and (network.shortcut == "aligned" or width == features),
+        conv_norm=network.conv_norm,
+        name=block.name,
+    )
 
 
 def slice_variables(

@@ -11,7 +11,7 @@ def cost_factor(cost: jax.Array, alpha: float, beta: float) -> jax.Array:
     """Returns alpha·log(cost^beta), which multiplies the loss (after FBNet, arXiv 1812.03443).
 
     Args:
-      cost: positive, multiply-accumulates or parameters of the sampled network.
+      cost: above 1; multiply-accumulates, parameters or microseconds of the sampled network.
       alpha, beta: RNAS-CL uses 0.2 and 0.5, FBNet 0.2 and 0.6.
     """
     return alpha * beta * jnp.log(cost)

@@ -69,6 +69,12 @@ def p_value(probability: float) -> str:
     return f"{probability:.{3 if probability >= 0.001 else 4}f}"
 
 
+def milliseconds(number: float, unit: bool = True) -> str:
+    """A latency in three figures (0.0794 ms, 42.9 ms)."""
+    text = f"{number:.0f}" if number >= 999.5 else f"{number:#.3g}".rstrip(".")
+    return f"{text}{_THIN}ms" if unit else text
+
+
 def duration(seconds: float) -> str:
     """A wall time: 7.4 s, 12 min 05 s, 3 h 20 min."""
     if seconds < 59.95:

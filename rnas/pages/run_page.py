@@ -15,7 +15,7 @@ from rnas.pages.comparison import comparison, method, read_runs
 from rnas.pages.corruption_page import corruptions_of_run, under_corruptions
 from rnas.pages.curves import plot_choices, plot_learning, plot_robustness, read_choices
 from rnas.pages.decisions import decisions
-from rnas.pages.deployed import deployed
+from rnas.pages.deployed import deployed, latency_tile
 from rnas.pages.differences import Family, baseline_families, established, families_of_pairs, shown
 from rnas.pages.drawings import draw_cells, draw_network, draw_tutors
 from rnas.pages.quantity import compact, exact, norm_label, percent
@@ -122,7 +122,7 @@ def _lead(results: Results, differences: Family | None) -> dict[str, Any] | None
 
 
 def _tiles(files: Workdir, results: Results) -> list[Tile]:
-    """Parameters, MACs, clean and adversarial accuracy of the student, large; what it is compared with below."""
+    """Parameters, MACs, latency, clean and adversarial accuracy of the student, large; others to compare with below."""
     models, radius = results.models, results.radius(results.epsilon)
     shown: list[tuple[str, Callable[[float], str], dict[str, Any], Any]] = [
         (title, compact, {name: getattr(model, size) for name, model in models.items()}, files.size.get(size))
@@ -144,7 +144,8 @@ def _tiles(files: Workdir, results: Results) -> list[Tile]:
             beside |= {label: known[-1]} if known else {}
         if own is not None:
             tiles.append(Tile(title, in_words(own), {label: in_words(other) for label, other in beside.items()}))
-    return tiles
+    size = sum(tile.title in ("Parameters", "MACs per image") for tile in tiles)
+    return [*tiles[:size], *latency_tile(files), *tiles[size:]]
 
 
 def _results(results: Results) -> dict[str, Any] | None:

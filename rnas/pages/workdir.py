@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from rnas.artifacts import attack, corruptions, evaluation, metrics, quantized_model, run_record
+from rnas.artifacts import attack, corruptions, evaluation, latency, metrics, quantized_model, run_record
 from rnas.artifacts.architecture import Architecture, CellArchitecture, NASBench201Architecture, load_architecture
 from rnas.artifacts.attack import AttackSummary, FoolingImages, read_examples
 from rnas.artifacts.corruptions import CorruptionSummary
 from rnas.artifacts.evaluation import Evaluation, ExampleImages
 from rnas.artifacts.files import read_object
+from rnas.artifacts.latency import Latency
 from rnas.artifacts.metrics import MetricsRow
 from rnas.artifacts.outcomes import FOLDER, Outcomes
 from rnas.artifacts.quantized_model import QuantizedModel
@@ -67,6 +68,7 @@ class Workdir:
         corruptions: folder -> accuracy under common corruptions, in the order of the models.
         history: what the search held to be likely, epoch by epoch.
         quantized: int8 files of its models.
+        latency: of its networks, where that was measured.
     """
 
     config: Mapping[str, Any]
@@ -83,6 +85,7 @@ class Workdir:
     corruptions: Mapping[str, CorruptionSummary]
     history: SearchHistory | None
     quantized: tuple[QuantizedModel, ...] = ()
+    latency: Latency | None = None
 
     @property
     def origin(self) -> Mapping[str, str] | None:
@@ -188,6 +191,7 @@ def read_workdir(workdir: str | Path) -> Workdir:
         ),
         corruptions={name: corrupted[name] for name in known},
         history=read_history(workdir),
+        latency=_if_there(Latency.read, workdir / latency.FILE),
         quantized=tuple(QuantizedModel.read(path) for path in sorted(workdir.glob(f"{quantized_model.FOLDER}/*.json"))),
     )
 

@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
 
 from rnas.artifacts.architecture import load_architecture
 from rnas.artifacts.teacher_card import TeacherCard
+from rnas.evaluation.evaluated_model import in_float32
 from rnas.layers.counting import count
 from rnas.models import build_model
+from rnas.runs import training_cost
 from rnas.runs.recipes import uses_teacher
 from rnas.runs.run import Run
 from rnas.runs.stages import open_run
@@ -62,6 +65,29 @@ def describe(
     taps["teacher"] = [tap._asdict() for tap in describe_taps(model, image_shape)]
     result["teacher"] = {**teacher, **count(model, image_shape)._asdict()}
     return {**result, "cost": cost(run, measure), "taps": taps}
+
+
+def networks_in_use(run: Run, architecture: str | None = None) -> dict[str, nn.Module]:
+    """The networks that are used as they are, in float32: the student once it is found, and the teacher.
+
+    Before that, in place of the student, the ends of a space of widths, or random cells. `architecture` names another
+    `architecture.json` than the work directory's.
+    """
+    path = Path(architecture) if architecture else run.workdir / "architecture.json"
+    derived = load_architecture(path) if architecture or path.exists() else run.search.given()
+    if derived is not None:
+        found = {"student": run.search.network(derived)}
+    elif (example := run.search.example()) is not None:
+        found = {"random": run.search.network(example)}
+    else:
+        found = {
+            "largest" if name == "supernet" else name: network
+            for name, (network, inputs) in run.search.described().items()
+            if not inputs
+        }
+    if teacher := training_cost.networks(run).get("teacher"):
+        found["teacher"] = teacher[0]
+    return {name: in_float32(network) for name, network in found.items()}
 
 
 def cost(run: Run, measure: Callable[[Run], Mapping[str, float]]) -> dict[str, Any]:

@@ -246,13 +246,16 @@ def derive_widths(space: WidthSpace, logits: Sequence[np.ndarray]) -> tuple[int,
     return tuple(block.options[int(np.argmax(theta))] for block, theta in zip(space.blocks, logits, strict=True))
 
 
-def check_target(space: WidthSpace, target: float, cost_of) -> None:
-    """Raises ValueError, naming both bounds, where no network of the space costs about `target`."""
+def check_target(space: WidthSpace, target: float, cost_of, unit: str = "") -> None:
+    """Raises ValueError, naming both bounds, where no network of the space costs about `target`.
+
+    `unit` stands behind the numbers of the message.
+    """
     low, high = cost_of(space.smallest), cost_of(space.largest)
     if not low <= target <= high:
         raise ValueError(
-            f"budget.target = {target:,} lies outside space {space.name!r}: its smallest network costs {low:,}, "
-            f"its largest {high:,}. Choose a target between them."
+            f"budget.target = {target:,}{unit} lies outside space {space.name!r}: its smallest network costs "
+            f"{low:,}{unit}, its largest {high:,}{unit}. Choose a target between them."
         )
 
 
@@ -260,7 +263,8 @@ def narrow_to_budget(space: WidthSpace, logits: Sequence[np.ndarray], target: fl
     """Argmax widths, narrowed one option at a time until `cost_of(widths) <= target`.
 
     Each time the block is taken that loses least Σ_b log softmax(θ_b) per unit of cost saved; the earliest
-    of equals. Raises ValueError where `target` lies outside the space.
+    of equals. What saves nothing, as a step of a measured latency may, comes last. Raises ValueError where `target`
+    lies outside the space.
     """
     check_target(space, target, cost_of)
     blocks = space.blocks
@@ -276,7 +280,8 @@ def narrow_to_budget(space: WidthSpace, logits: Sequence[np.ndarray], target: fl
             if choice[b] + 1 < len(block.options):
                 narrower = choice[:b] + [choice[b] + 1] + choice[b + 1 :]
                 loss = log_probabilities[b][choice[b]] - log_probabilities[b][choice[b] + 1]
-                prices.append((loss / (now - cost_of(widths(narrower))), b))
+                saved = now - cost_of(widths(narrower))
+                prices.append((loss / saved if saved > 0 else np.inf, b))
         choice[min(prices)[1]] += 1
     return widths(choice)
 

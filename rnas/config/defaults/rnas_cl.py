@@ -34,13 +34,15 @@ def get_config() -> ConfigDict:
     config.tau = common.temperature()  # of widths and tutors
 
     config.cost = cost = ConfigDict()  # n_f = alpha·beta·log(cost)
-    cost.kind = "macs"  # macs | params | released (the formula of the released code)
+    # macs | params | released (the formula of the released code) | latency (in microseconds, of cost.table)
+    cost.kind = "macs"
+    cost.table = ""  # file of rnas describe --latency-table, where cost.kind or budget.kind is latency
     cost.alpha = 0.2  # 0 switches the factor off
     cost.beta = 0.5  # scale of the logarithm
     config.budget = budget = ConfigDict()
     budget.mode = "none"  # none | soft (penalty in search) | hard (narrowing at derivation)
-    budget.kind = "macs"  # macs | params: quantity that is limited
-    budget.target = placeholder(float)  # in units of budget.kind
+    budget.kind = "macs"  # macs | params | latency: quantity that is limited
+    budget.target = placeholder(float)  # in units of budget.kind; of latency in milliseconds of one image
     budget.weight = 10.0  # of the soft penalty
 
     config.arch_fraction = 0.2  # share of each search epoch's steps that update the architecture
@@ -101,16 +103,39 @@ def check(config: ConfigDict) -> None:
         {
             "shortcut": ("aligned", "equal_only"),
             "split": ("shared", "disjoint"),
-            "cost.kind": ("macs", "params", "released"),
+            "cost.kind": ("macs", "params", "released", "latency"),
             "budget.mode": ("none", "soft", "hard"),
-            "budget.kind": ("macs", "params"),
+            "budget.kind": ("macs", "params", "latency"),
             "derive.init": ("fresh", "supernet"),
         },
     )
     if config.budget.mode != "none" and config.budget.target is None:
-        raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {config.budget.kind}.")
+        unit = "milliseconds" if config.budget.kind == "latency" else config.budget.kind
+        raise ValueError(f"budget.mode={config.budget.mode!r} needs a budget.target, in {unit}.")
+    _check_latency(config)
     if config.split == "disjoint" and config.data.streaming:
         raise ValueError("split='disjoint' needs the images in memory; use split='shared' with data.streaming.")
+
+
+def _check_latency(config: ConfigDict) -> None:
+    """Refuses latency without its table, and a budget of another quantity beside it."""
+    kinds = {"cost.kind": config.cost.kind}
+    if config.budget.mode != "none":
+        kinds["budget.kind"] = config.budget.kind
+    named = " and ".join(f"{key}={kind!r}" for key, kind in kinds.items())
+    wanted = [kind == "latency" for kind in kinds.values()]
+    if any(wanted) and not all(wanted):
+        raise ValueError(
+            f"{named}: latency is the cost and what the budget limits, or neither. Set both, with budget.target in "
+            f"milliseconds of one image, which is {config.budget.target} now."
+        )
+    if any(wanted) and not config.cost.table:
+        raise ValueError(
+            f"{named} needs cost.table, the file of a latency table: rnas describe --config=FILE --latency-table=FILE "
+            "measures one."
+        )
+    if config.cost.table and not any(wanted):
+        raise ValueError(f"cost.table={config.cost.table!r} is for latency, but {named}: empty it, or set 'latency'.")
 
 
 # Every stage within three minutes on two CPU cores: does all work here? Its figures mean nothing.

@@ -1,8 +1,9 @@
 """RNAS-CL (arXiv 2301.08092): widths of a channel-masked supernet, and a tutor for each of its layers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 import zlib
 
@@ -12,16 +13,21 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from rnas.artifacts.architecture import TutorAssignment, WidthArchitecture
+from rnas.artifacts.latency_table import LatencyTable
 from rnas.data.sampler import named_generator, permutation
 from rnas.models.width_network import FBNet, slice_variables
 from rnas.objectives import Alternation, SearchCost, TeacherApply
 from rnas.runs import recipes
 from rnas.runs.baselines import RANDOM
+from rnas.runs.block_timing import table_options
 from rnas.runs.searches.search import Search, first_search_state, sampling, search_optimizers
 from rnas.spaces import width_space
+from rnas.spaces.interpolated_latency import NetworkLatency
 from rnas.steps import Augmentation, TutorSearchStep, WidthSearchStep
 from rnas.steps.state import State
 from rnas.training.loaders import alternating_rows
+
+UNITS = {"latency": " ms"}  # of a cost, in messages
 
 
 class WidthSearch(Search):
@@ -42,7 +48,10 @@ class WidthSearch(Search):
             if config.train[key]:
                 raise ValueError(f"train.{key} = {config.train[key]}: networks of this space have none, use 0.")
         if config.budget.mode != "none":
-            width_space.check_target(self.space, config.budget.target, self.cost_of(config.budget.kind))
+            kind = config.budget.kind
+            width_space.check_target(self.space, config.budget.target, self.cost_of(kind), UNITS.get(kind, ""))
+        if config.cost.table:
+            self.cost_of("latency")  # refuses a table that does not fit
         self._alternation(5)  # refuses a fraction that cannot be
 
     # -- networks -----------------------------------------------------------------------------------------
@@ -79,8 +88,32 @@ class WidthSearch(Search):
     def over_tutors(self, architecture: WidthArchitecture) -> "TutorSearch":
         return TutorSearch(self.config, architecture.widths)
 
+    @functools.cached_property
+    def latency(self) -> NetworkLatency:
+        """Widths → milliseconds, by the table of the configuration; raises ValueError for one of another network."""
+        path = Path(self.config.cost.table)
+        if not path.is_file():
+            raise ValueError(
+                f"cost.table: there is no file {path}; rnas describe --config=FILE --latency-table={path} measures one."
+            )
+        table, config = LatencyTable.read(path), self.config
+        own = {
+            "space": self.space.name, "image_shape": tuple(config.data.image_shape),
+            "num_classes": config.data.num_classes, **table_options(self.supernet),
+        }  # fmt: skip
+        theirs = {"space": table.space, "image_shape": table.image_shape, "num_classes": table.num_classes}
+        theirs |= table.options
+        if other := [name for name, value in own.items() if theirs.get(name) != value]:
+            raise ValueError(
+                f"cost.table={path} was measured at {_named(theirs, other)}, but this run has {_named(own, other)}: "
+                "measure one for it, rnas describe --latency-table=FILE."
+            )
+        return table.network_latency(self.space)
+
     def cost_of(self, kind: str) -> Callable:
-        """Widths → cost of their network."""
+        """Widths → cost of their network; of latency in milliseconds."""
+        if kind == "latency":
+            return self.latency
         config = self.config
         return functools.partial(
             width_space.cost, self.space, image_shape=config.data.image_shape, num_classes=config.data.num_classes,
@@ -116,10 +149,10 @@ class WidthSearch(Search):
         tutor_penalty: tuple[float, ...] = (),
     ) -> WidthSearchStep:
         config, factor, budget = self.config, self.config.cost, self.config.budget
-        limited = self.cost_of(budget.kind) if budget.mode == "soft" else None
-        cost = SearchCost(
-            self.cost_of(factor.kind), factor.alpha, factor.beta, limited, budget.target or 0.0, budget.weight
-        )
+        limited, counted = self.cost_of(budget.kind) if budget.mode == "soft" else None, self.cost_of(factor.kind)
+        if factor.kind == "latency":
+            counted = lambda widths, milliseconds=counted: 1000 * milliseconds(widths)  # noqa: E731 its logarithm is > 0
+        cost = SearchCost(counted, factor.alpha, factor.beta, limited, budget.target or 0.0, budget.weight)
         return self.step_type(
             self.supernet, recipes.joint_objective(config, "search"), augmentation,
             *search_optimizers(config, steps_per_epoch), sampling(config, steps_per_epoch),
@@ -159,6 +192,10 @@ class WidthSearch(Search):
             return None
         mask_expansion = self.config.mask_expansion
         return slice_variables(self.space, searched().variables, architecture.widths, mask_expansion=mask_expansion)
+
+
+def _named(values: Mapping[str, Any], names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {values.get(name)}" for name in names)
 
 
 class TutorSearch(WidthSearch):

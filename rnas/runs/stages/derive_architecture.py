@@ -6,8 +6,9 @@ from typing import Any
 from rnas.artifacts.architecture import TutorAssignment
 from rnas.runs.recipes import joint_objective
 from rnas.runs.run import Run
-from rnas.runs.stages.search_architecture import searched_state
+from rnas.runs.stages.search_architecture import keep_latency_table, searched_state
 from rnas.runs.tutor_assignments import searched_assignment
+from rnas.training.hosts import done_on_first
 from rnas.training.messages import say
 
 
@@ -15,6 +16,7 @@ def derive_architecture(run: Run) -> None:
     """Writes `architecture.json`."""
     architecture = run.search.given()
     if architecture is None:
+        done_on_first(lambda: keep_latency_table(run))
         architecture, selector, warnings = run.search.derive(searched_state(run))
         for warning in warnings:
             say(f"warning: {warning}")

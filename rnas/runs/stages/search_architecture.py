@@ -3,6 +3,8 @@
 import jax
 
 from rnas.artifacts.architecture import Architecture, TutorAssignment
+from rnas.artifacts.latency_table import FILE as LATENCY_TABLE
+from rnas.artifacts.latency_table import LatencyTable
 from rnas.artifacts.search_history import write_epoch
 from rnas.runs.layer_movement import layer_movement
 from rnas.runs.recipes import augmentation, joint_objective
@@ -13,6 +15,7 @@ from rnas.runs.teacher_sources import teacher_source
 from rnas.runs.tutor_assignments import searched_assignment
 from rnas.steps.state import State
 from rnas.teachers import Teacher
+from rnas.training.hosts import done_on_first
 from rnas.training.messages import say
 from rnas.training.trainer import Trainer
 
@@ -22,8 +25,27 @@ def search_architecture(run: Run) -> None:
     if not run.search.searches:
         say("the cells are given: nothing to search.")
         return
+    done_on_first(lambda: keep_latency_table(run))
     trainer, state = _prepare(run, run.search, "search", run.config.selector.robustness)
     trainer.fit(state)
+
+
+def keep_latency_table(run: Run) -> None:
+    """Keeps the table that is the cost of the search, if one is, in the work directory.
+
+    Raises ValueError where the configuration's file is not the one that the run began with.
+    """
+    cost = run.config.get("cost")
+    if not (cost and cost.table):
+        return
+    table, kept = LatencyTable.read(cost.table), run.workdir / LATENCY_TABLE
+    if not kept.exists():
+        table.write(kept)
+    elif LatencyTable.read(kept) != table:
+        raise ValueError(
+            f"cost.table={cost.table} is not the table that this run began with, which is {kept}: restore it "
+            f"(cp {kept} {cost.table}), or start in a new work directory."
+        )
 
 
 def search_tutors(run: Run, architecture: Architecture, name: str, robustness: float) -> TutorAssignment:
