@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from rnas.artifacts.image_set import ImageSet
 
 FILE = "config.json"
-# Keys that may change from start to start: what is repeated and compared, and where and how fast it is done.
+# Keys that may change from start to start: what is repeated and compared, and where and how fast it is done. Of the
+# latency table the run keeps a copy, and takes no other one wherever it lies.
 FREE = (
-    "study.", "comparisons", "data.dir", "data.extra_dir", "data.workers", "evaluation.batch_size",
+    "study.", "comparisons", "cost.table", "data.dir", "data.extra_dir", "data.workers", "evaluation.batch_size",
     "teacher.cache.dir", "teacher.cache.resident_gib", "trackers",
 )  # fmt: skip
 _OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
@@ -108,9 +109,9 @@ def record_config(workdir: str | os.PathLike, config: ConfigDict) -> None:
 
 def _is_begun(workdir: Path) -> bool:
     """Whether a work directory holds more than records and logs: a checkpoint, a teacher, a result."""
-    from rnas.artifacts import folder_lock, metrics, run_record
+    from rnas.artifacts import folder_lock, latency, metrics, run_record
 
-    logs = FILE, run_record.FILE, metrics.FILE, folder_lock.LOCK, folder_lock.OWNER
+    logs = FILE, run_record.FILE, metrics.FILE, folder_lock.LOCK, folder_lock.OWNER, latency.FILE
     files = (file for file in workdir.rglob("*") if file.is_file() and metrics.EVENTS not in file.parts)
     return any(file.name not in logs for file in files)
 

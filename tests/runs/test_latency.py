@@ -16,7 +16,7 @@ from rnas.artifacts.latency import FILE, Latency, NetworkTiming, Timing
 from rnas.artifacts.latency_table import FILE as TABLE
 from rnas.artifacts.latency_table import LatencyTable
 from rnas.cli import platform
-from rnas.config import load_config
+from rnas.config import load_config, recorded_config
 from rnas.export import network_timing
 from rnas.layers.counting import count
 from rnas.main import main
@@ -206,7 +206,9 @@ def test_the_table_is_kept_beside_the_run(table, file, tmp_path):
     content = json.loads(file.read_text())
     content["largest"]["median"] *= 2
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=f"is not the table that this run began with, which is .*{TABLE}: restore it"):
+    with pytest.raises(
+        ValueError, match=f"is not the table that this run began with: give --config.cost.table=.*{TABLE}"
+    ):
         keep_latency_table(run)
     keep_latency_table(open_run(load_config(DIGITS, []), tmp_path / "other"))
     assert not (tmp_path / "other").exists(), "without latency there is nothing to keep"
@@ -228,6 +230,9 @@ def test_a_search_by_latency_meets_its_budget(table, file, tmp_path):
     shutil.move(file, tmp_path / "elsewhere.json")
     with pytest.raises(ValueError, match="there is no file"):
         execute(config, run, command="test", until="derive", anew="derive")
+    kept = recorded_config(run, [f"--config.cost.table={run / TABLE}"])
+    execute(kept, run, command="test", until="derive", anew="derive")
+    assert open_run(kept, run).architecture.widths == found.widths
 
 
 # -- commands and pages ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from rnas.artifacts.architecture import TutorAssignment, WidthArchitecture
+from rnas.artifacts.latency_table import FILE as LATENCY_TABLE
 from rnas.artifacts.latency_table import LatencyTable
 from rnas.data.sampler import named_generator, permutation
 from rnas.models.width_network import FBNet, slice_variables
@@ -94,7 +95,8 @@ class WidthSearch(Search):
         path = Path(self.config.cost.table)
         if not path.is_file():
             raise ValueError(
-                f"cost.table: there is no file {path}; rnas describe --config=FILE --latency-table={path} measures one."
+                f"cost.table: there is no file {path}; rnas describe --config=FILE --latency-table={path} measures "
+                f"one. A run that has begun keeps its own: --config.cost.table=WORKDIR/{LATENCY_TABLE}."
             )
         table, config = LatencyTable.read(path), self.config
         own = {

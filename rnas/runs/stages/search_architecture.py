@@ -43,8 +43,8 @@ def keep_latency_table(run: Run) -> None:
         table.write(kept)
     elif LatencyTable.read(kept) != table:
         raise ValueError(
-            f"cost.table={cost.table} is not the table that this run began with, which is {kept}: restore it "
-            f"(cp {kept} {cost.table}), or start in a new work directory."
+            f"cost.table={cost.table} is not the table that this run began with: give --config.cost.table={kept}, or "
+            "start in a new work directory."
         )
 
 
