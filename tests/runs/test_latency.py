@@ -256,7 +256,7 @@ def quick(monkeypatch):
     )  # fmt: skip
 
 
-def test_the_command_prints_and_keeps_what_it_measures(quick, tmp_path, capsys, read_page):
+def test_the_command_prints_and_keeps_what_it_measures(quick, tmp_path, capsys):
     table = tmp_path / "tables" / "device.json"
     argv = ["describe", f"--config={DIGITS}", f"--workdir={tmp_path / 'run'}", "--json"]
     assert main([*argv, "--latency", f"--latency-table={table}"]) == 0
@@ -266,24 +266,12 @@ def test_the_command_prints_and_keeps_what_it_measures(quick, tmp_path, capsys, 
     assert {*found["latency"]["milliseconds"]} == {"largest", "smallest", "teacher"}
     assert found["latency_table"]["file"] == str(table) and LatencyTable.read(table).space == "tiny"
     assert not (tmp_path / "run").exists(), "there is no run yet"
-    # In the work directory of a run it is kept, and shown.
+    # In the work directory of a run it is kept.
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(load_config(DIGITS, []).to_json())
     assert main([*argv[:-1], "--latency"]) == 0
     assert "jax, batch 128" in capsys.readouterr().out
-    kept = Latency.read(tmp_path / "run" / FILE)
-    shown = Latency(kept.device, kept.processor, 2, (*kept.networks, *_of_student()), kept.versions)
-    shown.write(tmp_path / "run" / FILE)
-    assert main(["report", f"--workdir={tmp_path / 'run'}"]) == 0
-    page = read_page(tmp_path / "run" / "report.html")
-    assert "Latency of an image, onnxruntime" in page.said() and "0.0794 ms" in page.said()
-    assert "some processor, with 2 threads" in page.said()
-    row = next(row for row in page.rows if row and row[0].strip() == "student" and row[1].strip() == "onnxruntime")
-    assert [cell.split() for cell in row[2:]] == [["1"], ["0.0794", "0.0700–0.0900"], ["12,594"], ["2,000"]]
-
-
-def _of_student():
-    return (NetworkTiming("student", "onnxruntime", 1, Timing(0.0794, 0.07, 0.09, 2000)),)
+    assert {row.network for row in Latency.read(tmp_path / "run" / FILE).networks} == {"largest", "smallest", "teacher"}
 
 
 def test_cells_have_no_table(quick, tmp_path, capsys):
