@@ -58,9 +58,9 @@ class BatchNorm(nn.Module):
             centred = x - self.spread(lax.stop_gradient(near), x.ndim)
             first, second = self.average(self.weigh(centred).mean(axes), self.weigh(lax.square(centred)).mean(axes))
             return near + first, jnp.maximum(second - lax.square(first), 0.0)
-        mean = self.weigh(x).mean(axes)
+        (mean,) = self.average(self.weigh(x).mean(axes))
         centre = lax.stop_gradient(mean)
-        square = self.weigh(lax.square(x - self.spread(centre, x.ndim))).mean(axes)
+        (square,) = self.average(self.weigh(lax.square(x - self.spread(centre, x.ndim))).mean(axes))
         # The centre is a constant, so that its own gradient takes no pass over x; what that leaves out is the
         # last term, whose value is zero and whose derivatives are not.
         return mean, square - lax.square(mean - centre)
@@ -78,7 +78,11 @@ class BatchNorm(nn.Module):
         return 1 if self.axis_name is None or self.is_initializing() else lax.axis_size(self.axis_name)
 
     def average(self, *statistics: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns batch statistics averaged over the replicas, by one exchange."""
+        """Returns batch statistics averaged over the replicas, by one exchange, if there are any."""
+        if self.axis_name is None or self.is_initializing():
+            return statistics
+        if self.replicas == 1:  # says that they are equal everywhere, and costs nothing
+            return lax.pmean(statistics, self.axis_name)
         joined, split = ravel_pytree(statistics)
         return split(lax.pmean(joined, self.axis_name))
 
@@ -155,10 +159,11 @@ class ConvBatchNorm(nn.Module):
                 flat = bn.weigh(wide, 0.5).reshape(-1, channels)
                 mean_x, square = bn.average(bn.weigh(wide).mean((0, 1, 2)), gram(flat) / len(flat))
                 return mean_x, square - jnp.outer(mean_x, mean_x)
-            mean_x = bn.weigh(wide).mean((0, 1, 2))
+            (mean_x,) = bn.average(bn.weigh(wide).mean((0, 1, 2)))
             centre = lax.stop_gradient(mean_x)
             flat = bn.weigh(wide - bn.spread(centre, x.ndim), 0.5).reshape(-1, channels)
-            return mean_x, gram(flat) / len(flat) - jnp.outer(mean_x - centre, mean_x - centre)
+            (square,) = bn.average(gram(flat) / len(flat))
+            return mean_x, square - jnp.outer(mean_x - centre, mean_x - centre)
 
         def moments(kernel: jax.Array, bias: jax.Array | None) -> Moments:
             mean_x, covariance = moments_of_input()

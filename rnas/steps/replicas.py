@@ -25,8 +25,8 @@ PyTree = Any
 
 def mean_over_replicas(tree: PyTree) -> PyTree:
     """The mean of every leaf, by one exchange for all."""
-    if lax.axis_size(AXIS) == 1:
-        return tree
+    if lax.axis_size(AXIS) == 1:  # nothing is exchanged, so nothing need be joined
+        return lax.pmean(tree, AXIS)
     joined, split = ravel_pytree(tree)
     return split(lax.pmean(joined, AXIS))
 

@@ -257,7 +257,9 @@ def test_auto_attack_adds_its_outcomes(tmp_path, monkeypatch):
     columns = {"id": ids, "label": ids, "clean_correct": ids == ids, "fooled_by": np.array(["", "apgd_ce"])}
     columns |= {name: np.zeros(2, int) for name in attack_file.COLUMNS if name != "label"}
     attack_file.write_examples(tmp_path, columns)
-    summary = SimpleNamespace(failed=[], robust=Score.of(1, 2), version="standard")
+    summary = SimpleNamespace(
+        failed=[], robust=Score.of(1, 2), version="standard", threat=SimpleNamespace(epsilon=8 / 255)
+    )
     monkeypatch.setattr(stage, "assess_dataset", lambda *_, report, **__: report(tmp_path) or summary)
     config = SimpleNamespace(
         evaluation=SimpleNamespace(epsilons=("8/255",), batch_size=8, count=3, auto_attack_count=2)
@@ -301,7 +303,7 @@ def test_a_model_is_restored_once_and_only_if_it_is_judged(tmp_path, monkeypatch
     }.items():
         monkeypatch.setattr(stage, name, stub)
     config = SimpleNamespace(evaluation=SimpleNamespace(count=0, auto_attack=("student",), corruptions=()), seed=0)
-    dataset = SimpleNamespace(test=None, fingerprint={})
+    dataset = SimpleNamespace(test=None, fingerprint={}, class_names=())
     run = SimpleNamespace(config=config, workdir=tmp_path, dataset=dataset, evaluator=lambda predict: None)
     stage.evaluate_models(run)
     assert (restored, attacked) == (["student", "teacher"], ["student"])

@@ -111,6 +111,32 @@ def test_a_configuration_that_cannot_work_is_refused(tmp_path, override, message
         TableRun(config, tmp_path).check()
 
 
+def test_weights_that_were_kept_are_loaded_as_the_cell_they_belong_to(tmp_path):
+    """The fixed network answers with them what the traced one does; only its own operations are in the file."""
+    config = load_config(str(CONFIGS / "digits.py"), ["--config.train.keep_weights=True"])
+    made, network = TableRun(config, tmp_path), Network(canonical("231403"), 4)
+    variables = made.initial_state((network,)).variables
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: random.uniform(0.5, 1, np.shape(leaf)).astype(np.float32), variables)
+    record_config(tmp_path, config)
+    keep_weights(made, network, variables)
+    model = rnas.load(tmp_path, network.name)
+    images = random.random((3, *model.image_shape), np.float32)
+    expected = made.network.clone(axis_name=None).apply(variables, images, jnp.asarray(encode(network.id)))[0]
+    np.testing.assert_allclose(model.logits(images), expected, rtol=1e-4)
+    assert model.card.params == cost(encode(network.id), **made.task._asdict(), kind="params")
+    assert model.card.dataset == "digits" and model.card.training["epochs"] == config.train.epochs
+    with pytest.raises(ValueError, match=f"no weights of a network '0_seed0'; it has those of {network.name}"):
+        rnas.load(tmp_path, "0_seed0")
+    file = weights_file(tmp_path, network)
+    file.rename(weights_file(tmp_path, Network(9930, 4)))
+    with pytest.raises(ValueError, match="does not hold the weights of cell 9930: was it renamed"):
+        rnas.load(tmp_path, "9930_seed4")
+    weights_file(tmp_path, Network(9930, 4)).write_bytes(b"cut")
+    with pytest.raises(ValueError, match="cannot be read"):
+        rnas.load(tmp_path, "9930_seed4")
+
+
 # -- optimiser -------------------------------------------------------------------------------------------
 
 
@@ -407,32 +433,6 @@ def test_a_calibrated_cell_normalises_as_the_batch_does(layer, tmp_path):
     judge = TableJudge(made, lambda folder: None)
     found = jax.jit(judge.predict)({**judge.calibrated(variables, "231403"), "encoding": encoding}, images)
     np.testing.assert_allclose(found, expected[0], atol=1e-4)
-
-
-def test_weights_that_were_kept_are_loaded_as_the_cell_they_belong_to(tmp_path):
-    """The fixed network answers with them what the traced one does; only its own operations are in the file."""
-    config = load_config(str(CONFIGS / "digits.py"), ["--config.train.keep_weights=True"])
-    made, network = TableRun(config, tmp_path), Network(canonical("231403"), 4)
-    variables = made.initial_state((network,)).variables
-    random = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: random.uniform(0.5, 1, np.shape(leaf)).astype(np.float32), variables)
-    record_config(tmp_path, config)
-    keep_weights(made, network, variables)
-    model = rnas.load(tmp_path, network.name)
-    images = random.random((3, *model.image_shape), np.float32)
-    expected = made.network.clone(axis_name=None).apply(variables, images, jnp.asarray(encode(network.id)))[0]
-    np.testing.assert_allclose(model.logits(images), expected, rtol=1e-4)
-    assert model.card.params == cost(encode(network.id), **made.task._asdict(), kind="params")
-    assert model.card.dataset == "digits" and model.card.training["epochs"] == config.train.epochs
-    with pytest.raises(ValueError, match=f"no weights of a network '0_seed0'; it has those of {network.name}"):
-        rnas.load(tmp_path, "0_seed0")
-    file = weights_file(tmp_path, network)
-    file.rename(weights_file(tmp_path, Network(9930, 4)))
-    with pytest.raises(ValueError, match="does not hold the weights of cell 9930: was it renamed"):
-        rnas.load(tmp_path, "9930_seed4")
-    weights_file(tmp_path, Network(9930, 4)).write_bytes(b"cut")
-    with pytest.raises(ValueError, match="cannot be read"):
-        rnas.load(tmp_path, "9930_seed4")
 
 
 SMALL = (
