@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from rnas.artifacts.record import Number, Record, Size, one_of
+from rnas.artifacts.record import Count, Number, Record, Size, one_of
 
 FILE = "latency.json"
 RUNTIMES = ("jax", "onnxruntime")
@@ -30,6 +30,7 @@ class NetworkTiming(Record):
 
     network: str  # as `rnas describe` names it, such as 'student'
     runtime: Annotated[str, one_of(*RUNTIMES)]
+    macs: Count  # multiply-accumulates of an image, which tell this network from a later one of the same name
     batch: Size  # images of a call
     timing: Timing
 

@@ -13,6 +13,7 @@ from rnas.artifacts.run_record import versions
 from rnas.evaluation.onnx_file import OnnxFile
 from rnas.export.onnx_model import onnx_model
 from rnas.export.traced_program import read_graph
+from rnas.layers.counting import count
 from rnas.runs.timing import example_variables, machine, threads, time_network, timed
 
 BATCHES = (1, 128)
@@ -31,14 +32,15 @@ def time_networks(networks: Mapping[str, nn.Module], image_shape: Shape, seconds
     found: list[NetworkTiming] = []
     has_runtime = all(util.find_spec(package) for package in EXTRA)
     for name, network in networks.items():
+        macs = count(network, image_shape).macs
         for batch in BATCHES:
-            found.append(NetworkTiming(name, "jax", batch, time_network(network, image_shape, batch, seconds)))
+            found.append(NetworkTiming(name, "jax", macs, batch, time_network(network, image_shape, batch, seconds)))
         if not has_runtime:
             continue
         file = OnnxFile(_content(network, image_shape), f"the ONNX file of {name}", threads())
         for batch in BATCHES:
             images = np.random.default_rng(0).random((batch, *image_shape), np.float32)
-            found.append(NetworkTiming(name, "onnxruntime", batch, timed(partial(file.logits, images), seconds)))
+            found.append(NetworkTiming(name, "onnxruntime", macs, batch, timed(partial(file.logits, images), seconds)))
     used = versions()
     for package in EXTRA:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -8,7 +8,7 @@ from rnas.artifacts.latency import Latency, NetworkTiming
 from rnas.artifacts.quantized_model import QuantizedModel
 from rnas.pages.quantity import compact, exact, milliseconds, norm_label
 from rnas.pages.site import Tile
-from rnas.pages.table import DASH, INTERVAL, UNIT, Cell, Table, accuracy
+from rnas.pages.table import DASH, INTERVAL, UNIT, Cell, Table, accuracy, short
 from rnas.pages.workdir import Workdir
 
 
@@ -24,8 +24,16 @@ def deployed(files: Workdir) -> dict[str, Any] | None:
 
 
 def latency_tile(files: Workdir) -> list[Tile]:
-    """The latency of the student at batch 1, in the runtime of deployment where that was measured; else nothing."""
-    rows = files.latency.networks if files.latency else ()
+    """The latency of the student at batch 1, in the runtime of deployment where that was measured; else nothing.
+
+    One that was measured of another student, before the search was repeated, stands in the table alone.
+    """
+    size = files.size.get("macs")
+    rows = [
+        row
+        for row in (files.latency.networks if files.latency else ())
+        if row.network != "student" or size in (None, row.macs)
+    ]
     singles = {(row.runtime, row.network): row.timing.median for row in rows if row.batch == 1}
     for runtime in ("onnxruntime", "jax"):
         if (own := singles.get((runtime, "student"))) is not None:
@@ -47,6 +55,7 @@ def _latency(found: Latency) -> Table:
 
     columns = {
         "Network": lambda row: row.network,
+        "MACs": lambda row: short(row.macs),
         "Runtime": lambda row: _NAMES[row.runtime],
         "Batch": lambda row: Cell(exact(row.batch), value=row.batch),
         "Milliseconds": spread,

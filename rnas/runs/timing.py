@@ -1,7 +1,9 @@
 """How long a network takes on this machine: single calls, their median and quartiles."""
 
 from collections.abc import Callable, Iterable
+import contextlib
 import os
+from pathlib import Path
 import platform
 import time
 from typing import Any
@@ -60,9 +62,18 @@ def machine() -> dict[str, Any]:
     """Device, processor and threads of a measurement, as records state them."""
     return {
         "device": jax.devices()[0].device_kind,
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "threads": threads(),
     }
+
+
+def _processor() -> str:
+    """Its name, where the system tells it; else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def threads() -> int:

@@ -1,5 +1,8 @@
 """The network as it is deployed: what the page of a run shows of latency and of its int8 file."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from rnas.artifacts.attack import Images, Threat
@@ -12,10 +15,10 @@ from rnas.pages.quantity import milliseconds
 from rnas.pages.run_page import run_context
 
 ROWS = (
-    NetworkTiming("student", "jax", 1, Timing(0.371, 0.32, 0.485, 2000)),
-    NetworkTiming("student", "onnxruntime", 1, Timing(0.0794, 0.07, 0.09, 1800)),
-    NetworkTiming("student", "onnxruntime", 128, Timing(42.9, 32.3, 51.0, 44)),
-    NetworkTiming("teacher", "onnxruntime", 1, Timing(1.5, 1.4, 1.6, 900)),
+    NetworkTiming("student", "jax", 350_000, 1, Timing(0.371, 0.32, 0.485, 2000)),
+    NetworkTiming("student", "onnxruntime", 350_000, 1, Timing(0.0794, 0.07, 0.09, 1800)),
+    NetworkTiming("student", "onnxruntime", 350_000, 128, Timing(42.9, 32.3, 51.0, 44)),
+    NetworkTiming("teacher", "onnxruntime", 7_000_000, 1, Timing(1.5, 1.4, 1.6, 900)),
 )
 
 
@@ -53,14 +56,31 @@ def test_latency_stands_beside_the_size(workdir, read_page):
     assert (tile.figure, tile.beside) == ("0.0794\u202fms", {"teacher": "1.50\u202fms"})
     table = context["sections"]["deployed"].content["latency"]
     # 128 images in 42.9 ms are 2,984 a second.
-    assert [cell.text for cell in table.rows[2]] == ["student", "onnxruntime", "128", "42.9", "2,984", "44"]
-    assert table.rows[2][3].below == "32.3\u201351.0"
+    assert [cell.text for cell in table.rows[2]] == [
+        "student",
+        "350\u202fk",
+        "onnxruntime",
+        "128",
+        "42.9",
+        "2,984",
+        "44",
+    ]
+    assert table.rows[2][4].below == "32.3\u201351.0"
     said = read_page(write_report(workdir)).said()
     assert "Measured on cpu and some processor, with 2 threads" in said
     latency(ROWS[:1]).write(workdir / FILE)
     assert [tile.title for tile in run_context(workdir)["tiles"]] == ["Latency of an image, JAX"]
     latency(ROWS[3:]).write(workdir / FILE)
     assert run_context(workdir)["tiles"] == []
+
+
+def test_the_latency_of_a_former_student_is_not_that_of_this_one(workdir):
+    latency().write(workdir / FILE)
+    written = Path(__file__).parents[1] / "artifacts" / "written" / "architecture_widths.json"
+    content = json.loads(written.read_text()) | {"params": 1000}
+    for macs, count in ((350_000, 1), (350_001, 0)):
+        (workdir / "architecture.json").write_text(json.dumps(content | {"macs": macs}))
+        assert sum("Latency" in tile.title for tile in run_context(workdir)["tiles"]) == count
 
 
 def test_an_int8_file_stands_beside_the_float_one(workdir, read_page):

@@ -85,6 +85,7 @@ def test_networks_are_timed_in_every_runtime():
         ("student", runtime, batch) for runtime in runtimes for batch in (1, 128)
     ]
     for row in found.networks:
+        assert row.macs == MACS(TINY.smallest)
         assert 0 < row.timing.low <= row.timing.median <= row.timing.high and row.timing.calls >= timing.FEWEST
     assert found.threads == timing.threads() >= 1 and "jax" in found.versions
     assert Latency.from_json(json.loads(json.dumps(found.to_json()))) == found
@@ -249,7 +250,7 @@ def quick(monkeypatch):
         network_timing, "time_networks",
         lambda networks, shape: Latency(
             "cpu", "some processor", 2,
-            tuple(NetworkTiming(name, "jax", batch, Timing(2.0 * batch, 1.5, 2.5, 50))
+            tuple(NetworkTiming(name, "jax", 1000, batch, Timing(2.0 * batch, 1.5, 2.5, 50))
                   for name in networks for batch in (1, 128)),
             {"jax": "1"},
         ),
