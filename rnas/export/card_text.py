@@ -57,7 +57,12 @@ def card_text(card: ModelCard) -> str:
         ]
     else:
         parts.append("Not measured yet.")
-    if failed := [found for found in card.attacks if found.failed_checks]:
+    if card.evaluation and (found := card.evaluation.corruptions):
+        parts.append(
+            f"Under common corruptions, the mean over {found.types} published types and five severities of "
+            f"{found.count:,} images each ({found.source}), it classifies {100 * found.accuracy:.1f} % correctly."
+        )
+    if failed := [each for each in card.attacks if each.failed_checks]:
         parts += [
             f"Sanity checks {', '.join(each.failed_checks)} of {catalogue.label_of(each.attack)} failed."
             for each in failed

@@ -7,7 +7,7 @@ import yaml
 
 from rnas.artifacts.evaluation import Checkpoint, ModelScores
 from rnas.artifacts.model_card import AttackFigures, ModelCard
-from rnas.artifacts.scores import AttackScore, Score
+from rnas.artifacts.scores import AttackScore, CorruptionScore, Score
 from rnas.export.card_text import card_text
 
 CARD = ModelCard(
@@ -57,6 +57,12 @@ def test_clean_accuracy_comes_from_an_attack_where_nothing_else_has_it():
     assert metrics(dataclasses.replace(CARD, attacks=(FOUND, again))) == {
         "none (clean)": 0.9, "AutoAttack, linf, ε = 0.1": 0.5, "FGSM, linf, ε = 0.1": 0.7,
     }  # fmt: skip
+
+
+def test_corruptions_have_a_sentence():
+    corrupted = dataclasses.replace(SCORES, corruptions=CorruptionScore(0.725, 14, 1000, "computed"))
+    _, body = head(dataclasses.replace(CARD, evaluation=corrupted))
+    assert "over 14 published types and five severities of 1,000 images each (computed), it classifies 72.5 %" in body
 
 
 def test_facts_stay_in_their_cells():
