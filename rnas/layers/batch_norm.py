@@ -6,7 +6,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 from jax import lax
-from jax.flatten_util import ravel_pytree
 import jax.numpy as jnp
 
 from rnas.layers.convolution import HE_NORMAL, Conv
@@ -42,7 +41,7 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Returns `x` [..., C] normalised, by batch statistics if `train`, else by the running ones."""
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        multiplier, shift = self.affine(x.shape[-1], lambda near: self.moments(wide, near), train=train)
+        multiplier, shift = self.affine(x.shape[-1], lambda: self.moments(wide), train=train)
         return (wide * self.spread(multiplier, x.ndim) + self.spread(shift, x.ndim)).astype(self.dtype or x.dtype)
 
     def spread(self, statistic: jax.Array, ndim: int) -> jax.Array:
@@ -51,16 +50,12 @@ class BatchNorm(nn.Module):
             return lax.broadcast_to_rank(statistic, ndim)
         return statistic.reshape(self.branches, *(1,) * (ndim - 2), -1)
 
-    def moments(self, x: jax.Array, near: jax.Array) -> Moments:
-        """Returns mean and biased variance [C] of `x` [..., C]; `near` [C] is about the mean, the same everywhere."""
+    def moments(self, x: jax.Array) -> Moments:
+        """Returns mean and biased variance [C] of `x` [..., C]."""
         axes = tuple(range(0 if self.branches is None else 1, x.ndim - 1))
-        if self.replicas > 1:  # about a centre that all know, one exchange serves both
-            centred = x - self.spread(lax.stop_gradient(near), x.ndim)
-            first, second = self.average(self.weigh(centred).mean(axes), self.weigh(lax.square(centred)).mean(axes))
-            return near + first, jnp.maximum(second - lax.square(first), 0.0)
-        (mean,) = self.average(self.weigh(x).mean(axes))
+        mean = self.average(self.weigh(x).mean(axes))
         centre = lax.stop_gradient(mean)
-        (square,) = self.average(self.weigh(lax.square(x - self.spread(centre, x.ndim))).mean(axes))
+        square = self.average(self.weigh(lax.square(x - self.spread(centre, x.ndim))).mean(axes))
         # The centre is a constant, so that its own gradient takes no pass over x; what that leaves out is the
         # last term, whose value is zero and whose derivatives are not.
         return mean, square - lax.square(mean - centre)
@@ -72,32 +67,23 @@ class BatchNorm(nn.Module):
         assert self.branches is None, "examples of branches have no weights"
         return x * lax.broadcast_in_dim(self.weights**power, x.shape, (0,)).astype(x.dtype)
 
-    @property
-    def replicas(self) -> int:
-        """How many share the batch."""
-        return 1 if self.axis_name is None or self.is_initializing() else lax.axis_size(self.axis_name)
-
-    def average(self, *statistics: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns batch statistics averaged over the replicas, by one exchange, if there are any."""
+    def average(self, statistic: jax.Array) -> jax.Array:
+        """Returns a batch statistic averaged over the replicas, if there are any."""
         if self.axis_name is None or self.is_initializing():
-            return statistics
-        if self.replicas == 1:  # says that they are equal everywhere, and costs nothing
-            return lax.pmean(statistics, self.axis_name)
-        joined, split = ravel_pytree(statistics)
-        return split(lax.pmean(joined, self.axis_name))
+            return statistic
+        return lax.pmean(statistic, self.axis_name)
 
     @nn.compact
-    def affine(self, features: int, moments: Callable[[jax.Array], Moments], *, train: bool) -> Moments:
+    def affine(self, features: int, moments: Callable[[], Moments], *, train: bool) -> Moments:
         """Returns (multiplier, shift) [features], float32; normalising x is `x * multiplier + shift`.
 
-        `moments` gives mean and variance [features] of the batch, used if `train`; else the running ones are. It is
-        given the running mean, which that of the batch is near.
+        `moments` gives mean and variance [features] of the batch, used if `train`; else the running ones are.
         """
         shape = (features,) if self.branches is None else (self.branches, features)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
-            mean, var = moments(running_mean.value)
+            mean, var = moments()
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 for running, batch in ((running_mean, mean), (running_var, var)):
                     running.value = self.momentum * running.value + (1.0 - self.momentum) * batch
@@ -153,26 +139,18 @@ class ConvBatchNorm(nn.Module):
         if self.depthwise or self.kernel_size != 1 or self.stride != 1 or channels > self.features:
             return bn(conv(x), train=train)
 
-        def moments_of_input() -> Moments:
+        def moments(kernel: jax.Array, bias: jax.Array | None) -> Moments:
             wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-            if bn.replicas > 1:
-                flat = bn.weigh(wide, 0.5).reshape(-1, channels)
-                mean_x, square = bn.average(bn.weigh(wide).mean((0, 1, 2)), gram(flat) / len(flat))
-                return mean_x, square - jnp.outer(mean_x, mean_x)
-            (mean_x,) = bn.average(bn.weigh(wide).mean((0, 1, 2)))
+            mean_x = bn.average(bn.weigh(wide).mean((0, 1, 2)))
             centre = lax.stop_gradient(mean_x)
             flat = bn.weigh(wide - bn.spread(centre, x.ndim), 0.5).reshape(-1, channels)
-            (square,) = bn.average(gram(flat) / len(flat))
-            return mean_x, square - jnp.outer(mean_x - centre, mean_x - centre)
-
-        def moments(kernel: jax.Array, bias: jax.Array | None) -> Moments:
-            mean_x, covariance = moments_of_input()
+            covariance = bn.average(gram(flat) / len(flat)) - jnp.outer(mean_x - centre, mean_x - centre)
             mean = jnp.matmul(mean_x, kernel, precision=lax.Precision.HIGHEST)
             var = (jnp.matmul(covariance, kernel, precision=lax.Precision.HIGHEST) * kernel).sum(0)
             return mean if bias is None else mean + bias, jnp.maximum(var, 0.0)
 
         def fold(kernel: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-            multiplier, shift = bn.affine(self.features, lambda _: moments(kernel[0, 0], bias), train=train)
+            multiplier, shift = bn.affine(self.features, lambda: moments(kernel[0, 0], bias), train=train)
             folded = kernel * lax.broadcast_to_rank(multiplier, kernel.ndim)
             return folded, shift if bias is None else shift + bias * multiplier
 

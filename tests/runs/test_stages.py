@@ -302,7 +302,11 @@ def test_a_model_is_restored_once_and_only_if_it_is_judged(tmp_path, monkeypatch
         "ModelScores": SimpleNamespace(read=lambda path: Scores()),
     }.items():
         monkeypatch.setattr(stage, name, stub)
-    config = SimpleNamespace(evaluation=SimpleNamespace(count=0, auto_attack=("student",), corruptions=()), data=SimpleNamespace(extra=""), seed=0)
+    config = SimpleNamespace(
+        evaluation=SimpleNamespace(count=0, auto_attack=("student",), corruptions=()),
+        data=SimpleNamespace(extra=""),
+        seed=0,
+    )
     dataset = SimpleNamespace(test=None, fingerprint={}, class_names=())
     run = SimpleNamespace(config=config, workdir=tmp_path, dataset=dataset, evaluator=lambda predict: None)
     stage.evaluate_models(run)
