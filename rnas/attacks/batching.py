@@ -33,6 +33,11 @@ def cut_batches(rows: np.ndarray, sizes: Sequence[int], total: int | None = None
         yield rows[first : first + size]
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def concurrent_batches() -> int:
     """How many batches to run at a time.
 
@@ -40,8 +45,7 @@ def concurrent_batches() -> int:
     """
     if jax.default_backend() != "cpu" or jax.process_count() > 1:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jax.local_device_count())
+    return max(1, cores() // jax.local_device_count())
 
 
 def run_concurrently(

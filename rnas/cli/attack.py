@@ -61,12 +61,9 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
     Raises ValueError for no such model, data that do not fit it, an output folder that holds another evaluation.
     """
-    import jax
-
     from rnas.cli import platform
     from rnas.evaluation import Settings, assess_dataset
-    from rnas.pages import write_attack_page, write_report
-    from rnas.runs.table_status import is_one as is_table
+    from rnas.pages import write_attack_page
     from rnas.training.interruption import interruptible
 
     platform.prepare(arguments)
@@ -88,8 +85,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
             foreign=arguments.dataset is not None, output=arguments.output,
             report=lambda folder: say(f"page: {write_attack_page(folder)}"),
         )  # fmt: skip
-        if arguments.workdir and not is_table(Path(arguments.workdir)) and jax.process_index() == 0:
-            write_report(Path(arguments.workdir))
+        _draw_run_again(arguments)
     refused = summary.failed and not arguments.tolerate_failed_checks
     if refused:
         write(
@@ -105,13 +101,10 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
 def _corrupt(arguments: argparse.Namespace) -> int:
     """Measures the accuracy under common corruptions and prints it."""
-    import jax
-
     from rnas.artifacts.corruptions import FOLDER
     from rnas.data.corruptions import PreparedCorruptions
     from rnas.evaluation import measure_corruptions_of_dataset
-    from rnas.pages import write_corruption_page, write_report
-    from rnas.runs.table_status import is_one as is_table
+    from rnas.pages import write_corruption_page
     from rnas.training.interruption import interruptible
 
     given = [name for name, default in OF_ATTACKS.items() if getattr(arguments, name) != default]
@@ -127,13 +120,23 @@ def _corrupt(arguments: argparse.Namespace) -> int:
             foreign=arguments.dataset is not None, output=arguments.output,
             report=lambda folder: say(f"page: {write_corruption_page(folder)}"),
         )  # fmt: skip
-        if arguments.workdir and not is_table(Path(arguments.workdir)) and jax.process_index() == 0:
-            write_report(Path(arguments.workdir))
+        _draw_run_again(arguments)
     if arguments.json:
         print(json.dumps(summary.to_json()))
     else:
         tell(corruptions_as_text(summary))
     return 0
+
+
+def _draw_run_again(arguments: argparse.Namespace) -> None:
+    """The page of the run shows what was measured; a table of cells has no such page."""
+    import jax
+
+    from rnas.pages import write_report
+    from rnas.runs.table_status import is_one as is_table
+
+    if arguments.workdir and not is_table(Path(arguments.workdir)) and jax.process_index() == 0:
+        write_report(Path(arguments.workdir))
 
 
 def _home(arguments: argparse.Namespace) -> Path:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from rnas.artifacts.files import read_object, replaced, write_json
+from rnas.attacks.batching import cores
 from rnas.data.datasets import Dataset, Split, cache_folder
-from rnas.data.stream import PARTS, Stream, cores
+from rnas.data.stream import PARTS, Stream
 
 HELD = ("validation", "test")
 

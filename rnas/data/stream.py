@@ -7,7 +7,6 @@ changes which images a step sees and how they are cropped.
 from collections.abc import Iterator, Sequence
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 
 from absl import flags
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from rnas.artifacts.files import read_arrays, write_arrays
+from rnas.attacks.batching import cores
 from rnas.data.balance import balanced_rows
 from rnas.data.datasets import (
     Records,
@@ -32,11 +32,6 @@ from rnas.data.sampler import Sampler, check_seed
 
 PARTS = ("train", "validation", "test")
 _CROP_WORD = 2**63  # distinguishes the crops of a seed from the permutations of a `Sampler` with the same seed
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def random_resized_crop(image: Image.Image, size: int, generator: np.random.Generator) -> Image.Image:

@@ -10,11 +10,12 @@ import numpy as np
 
 from rnas.artifacts.latency import Latency, NetworkTiming
 from rnas.artifacts.run_record import versions
+from rnas.attacks.batching import cores
 from rnas.evaluation.onnx_file import OnnxFile
 from rnas.export.onnx_model import onnx_model
 from rnas.export.traced_program import read_graph
 from rnas.layers.counting import count
-from rnas.runs.timing import example_variables, machine, threads, time_network, timed
+from rnas.runs.timing import example_variables, machine, time_network, timed
 
 BATCHES = (1, 128)
 EXTRA = ("onnx", "onnxruntime")  # packages of the extra `export`
@@ -37,7 +38,7 @@ def time_networks(networks: Mapping[str, nn.Module], image_shape: Shape, seconds
             found.append(NetworkTiming(name, "jax", macs, batch, time_network(network, image_shape, batch, seconds)))
         if not has_runtime:
             continue
-        file = OnnxFile(_content(network, image_shape), f"the ONNX file of {name}", threads())
+        file = OnnxFile(_content(network, image_shape), f"the ONNX file of {name}", cores())
         for batch in BATCHES:
             images = np.random.default_rng(0).random((batch, *image_shape), np.float32)
             found.append(NetworkTiming(name, "onnxruntime", macs, batch, timed(partial(file.logits, images), seconds)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 import contextlib
-import os
 from pathlib import Path
 import platform
 import time
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from rnas.artifacts.latency import Timing
+from rnas.attacks.batching import cores
 
 WARM_UP, FEWEST, MOST = 3, 10, 2000  # calls before and in a measurement
 
@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "processor": _processor(),
-        "threads": threads(),
+        "threads": cores(),  # which both runtimes take
     }
 
 
@@ -74,8 +74,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def threads() -> int:
-    """Processor threads that this process may use, which is how many both runtimes take."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

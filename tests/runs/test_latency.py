@@ -87,7 +87,7 @@ def test_networks_are_timed_in_every_runtime():
     for row in found.networks:
         assert row.macs == MACS(TINY.smallest)
         assert 0 < row.timing.low <= row.timing.median <= row.timing.high and row.timing.calls >= timing.FEWEST
-    assert found.threads == timing.threads() >= 1 and "jax" in found.versions
+    assert found.threads == timing.cores() >= 1 and "jax" in found.versions
     assert Latency.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
